@@ -1,0 +1,27 @@
+"""The networks of the zoo, built from the ``[model]`` table of a card."""
+
+from robench.architectures.activation import ClipFloorShift
+from robench.architectures.config import FlexConfig, Mode, ModelConfig, NeuronConfig
+from robench.architectures.flex import PlasticFlexLayer
+from robench.architectures.vgg import VGG
+
+VERSION = 1
+"""Raised when the function that a card's network computes changes."""
+
+
+def build(config: ModelConfig, *, twin: bool = False) -> VGG:
+    """The untrained network of a card, or its twin without spikes."""
+    return VGG(config, twin=twin)
+
+
+__all__ = [
+    "VERSION",
+    "VGG",
+    "ClipFloorShift",
+    "FlexConfig",
+    "Mode",
+    "ModelConfig",
+    "NeuronConfig",
+    "PlasticFlexLayer",
+    "build",
+]

@@ -1,0 +1,61 @@
+"""The activation that a mode puts behind each layer, in training and when it is deployed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robench.architectures.config import ModelConfig
+from robench.spiking import LIF, LIFParameters, Surrogate
+
+
+class _FloorThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.floor()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+class ClipFloorShift(nn.Module):
+    """Quantised clipped ReLU, ``ϑ·clip(⌊xL/ϑ + ½⌋/L, 0, 1)``, with a trained ϑ for the layer.
+
+    What an IF neuron of threshold ϑ that starts at ϑ/2 fires on average over L steps: Bu et al.,
+    Optimal ANN-SNN conversion, ICLR 2022. The floor is passed straight through backwards.
+    """
+
+    def __init__(self, levels: int, threshold: float = 4.0) -> None:
+        super().__init__()
+        self.levels = levels
+        self.threshold = nn.Parameter(torch.tensor(threshold))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The activation, of the shape of ``x``."""
+        steps: Tensor = _FloorThrough.apply(x / self.threshold * self.levels + 0.5)  # type: ignore[no-untyped-call]
+        return self.threshold * (steps / self.levels).clamp(0, 1)
+
+    def extra_repr(self) -> str:
+        """The number of levels."""
+        return f"levels={self.levels}"
+
+
+def make_activation(config: ModelConfig, *, twin: bool) -> nn.Module:
+    """The activation of one layer.
+
+    Args:
+        config: the model; its mode decides.
+        twin: whether to build the activation with which gradients flow without spikes: ReLU for
+            ``ann`` and ``stbp``, the quantised ReLU for ``hybrid``.
+    """
+    if config.mode == "hybrid":
+        if twin:
+            return ClipFloorShift(config.levels)
+        neuron = LIFParameters(beta=1.0, initial=0.5)
+        return LIF(neuron, surrogate=None, graded=True)
+    if config.mode == "stbp" and not twin:
+        return LIF(config.neuron.parameters(), Surrogate.parse(config.neuron.surrogate))
+    return nn.ReLU()

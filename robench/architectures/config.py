@@ -1,0 +1,77 @@
+"""The ``[model]`` table of a card: everything that decides what a network computes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from robench.spiking import LIFParameters, Surrogate
+
+Mode = Literal["ann", "hybrid", "stbp"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class NeuronConfig(_Table):
+    """The neuron of an STBP network; a hybrid network's is derived from its thresholds."""
+
+    beta: float = Field(0.5, ge=0, le=1)
+    threshold: float = Field(1.0, gt=0)
+    reset: Literal["subtract", "zero"] = "subtract"
+    detach_reset: bool = True
+    surrogate: str = "atan(2)"
+    initial: float = Field(0.0, le=1)
+
+    @field_validator("surrogate")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        Surrogate.parse(text)
+        return text
+
+    def parameters(self) -> LIFParameters:
+        """The neuron in the form that the spiking core takes."""
+        return LIFParameters(
+            self.beta, self.threshold, self.reset, self.detach_reset, self.initial
+        )
+
+
+class FlexConfig(_Table):
+    """The flexible layer's choices; ``redrawn`` thresholds exist for a control alone."""
+
+    sigmoid: Literal["hard", "soft"] = "hard"
+    plasticity: float = Field(0.0, ge=0, description="λ: how far η moves in a step")
+    kappa: float = Field(0.1, ge=0, le=1, description="κ: how fast η₀ follows in training")
+    threshold: Literal["trained", "redrawn"] = "trained"
+
+
+class ModelConfig(_Table):
+    """What a network is: architecture, mode, time, neuron.
+
+    ``timesteps`` is None exactly for ``ann``; ``levels`` is the number of quantisation levels
+    with which a hybrid network was trained; ``mean`` and ``std`` normalise the input inside the
+    model, one number for each channel.
+    """
+
+    architecture: Literal["vgg16", "flex-vgg16"]
+    mode: Mode
+    dataset: str
+    classes: int = Field(ge=2)
+    width: float = Field(gt=0, le=1)
+    timesteps: Annotated[int, Field(ge=1)] | None = None
+    pool: Literal["max", "average"] = "max"
+    mean: list[float] = [0.5, 0.5, 0.5]
+    std: list[Annotated[float, Field(gt=0)]] = [0.25, 0.25, 0.25]
+    levels: int = Field(8, ge=1)
+    neuron: NeuronConfig = NeuronConfig()
+    flex: FlexConfig = FlexConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.timesteps is None) != (self.mode == "ann"):
+            raise ValueError("timesteps belongs to hybrid and stbp models, and to those alone")
+        if len(self.mean) != len(self.std):
+            raise ValueError("mean and std need one number for each channel")
+        return self

@@ -1,0 +1,97 @@
+"""The plastic flexible layer: each unit chooses between selectivity and invariance.
+
+A convolution C (selective) and a max pooling P (invariant) see the same input; a mask m, computed
+from P and from an adaptation η that moves over time, mixes them: ``u = m·C + (1 − m)·P``.
+The layer follows the formulae of Evanson et al. (2023) and of its plastic successor.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robench.architectures.config import FlexConfig
+from robench.spiking import PathModule, is_constant, over_time
+
+ETA_LIMIT = 3.0  # where the hard sigmoid saturates
+
+
+class PlasticFlexLayer(PathModule):
+    """A 3×3 convolution with batch norm, mixed with a 3×3 max pooling by a mask of its own.
+
+    ``m = σ(a·(BN₀(P) − θ) + η(t))``; a large m means the convolution. Output channel c of P is
+    input channel c mod ``in_channels``.
+
+    Attributes:
+        theta: θ, trained, shape (1, C, 1, 1).
+        gain: a, trained, shape (1, C, 1, 1).
+        eta: η(1), a buffer of shape (C,) that training moves and evaluation never does.
+    """
+
+    eta: Tensor
+    source: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, config: FlexConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.pool_norm = nn.BatchNorm2d(out_channels, affine=False)
+        self.gain = nn.Parameter(torch.ones(1, out_channels, 1, 1))
+        self.theta = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
+        self.register_buffer("eta", torch.zeros(out_channels))
+        source = torch.arange(out_channels) % in_channels
+        self.register_buffer("source", source, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mixed responses ``(T, N, C, H, W)`` to an input ``(T, N, C_in, H, W)``."""
+        timesteps = x.shape[0]
+        if is_constant(x):
+            x = x[:1]  # C, P and the logits are the same in each step: computed once
+        selective = over_time(lambda y: self.norm(self.conv(y)), x)
+        invariant = over_time(self._pool, x)
+        logits = over_time(self._logits, invariant)
+        eta = self._adaptation(selective, invariant, timesteps)
+        mask = self.mask(logits + eta[..., None, None])
+        u = torch.addcmul(invariant, mask, selective - invariant)
+        return u if u.shape[0] == timesteps else u.expand(timesteps, *u.shape[1:])
+
+    def mask(self, z: Tensor) -> Tensor:
+        """``σ(z)``, hard or soft as the card says."""
+        return F.hardsigmoid(z) if self.config.sigmoid == "hard" else torch.sigmoid(z)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        pooled = F.max_pool2d(x, 3, stride=1, padding=1)
+        return pooled if len(self.source) == x.shape[1] else pooled[:, self.source]
+
+    def _logits(self, invariant: Tensor) -> Tensor:
+        theta = self.theta
+        if self.config.threshold == "redrawn":
+            theta = torch.randn(1, *invariant.shape[1:], dtype=theta.dtype, device=theta.device)
+        logits: Tensor = self.gain * (self.pool_norm(invariant) - theta)
+        return logits
+
+    def _adaptation(self, selective: Tensor, invariant: Tensor, timesteps: int) -> Tensor:
+        """η(1) … η(T), ``(T, N, C)``, or ``(1, 1, C)`` where nothing moves it."""
+        rate = self.config.plasticity
+        start = self.eta.to(selective.dtype)
+        if rate == 0 or (timesteps == 1 and not self.training):
+            return start[None, None]
+        drift = selective.abs().mean((-1, -2)) - invariant.abs().mean((-1, -2))
+        if not self.gradient_path.through_plasticity:
+            drift = drift.detach()
+        eta = start.expand(drift.shape[1:])
+        steps = []
+        for t in range(timesteps):
+            steps.append(eta)
+            eta = (eta + rate * drift[min(t, len(drift) - 1)]).clamp(-ETA_LIMIT, ETA_LIMIT)
+        if self.training:
+            with torch.no_grad():
+                moved = (eta - start).mean(0).to(self.eta.dtype)
+                self.eta.lerp_(moved, self.config.kappa)
+        return torch.stack(steps)
+
+    def extra_repr(self) -> str:
+        """The sigmoid and λ."""
+        return f"sigmoid={self.config.sigmoid}, plasticity={self.config.plasticity}"

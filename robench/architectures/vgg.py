@@ -1,0 +1,107 @@
+"""VGG16 with batch norm and a linear head (Simonyan and Zisserman, ICLR 2015), in three modes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robench.architectures.activation import make_activation
+from robench.architectures.config import ModelConfig
+from robench.architectures.flex import PlasticFlexLayer
+from robench.spiking import direct, over_time
+
+POOL = 0
+VGG16 = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL)
+
+
+class ConvNorm(nn.Module):
+    """A 3×3 convolution with batch norm over ``(T, N, C, H, W)``."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised responses ``(T, N, C, H, W)``."""
+        return over_time(lambda y: self.norm(self.conv(y)), x)
+
+
+class Pool(nn.Module):
+    """A 2×2 pooling of stride 2 over ``(T, N, C, H, W)``."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pooled responses, half as high and half as wide."""
+        pool = F.max_pool2d if self.kind == "max" else F.avg_pool2d
+        return over_time(lambda y: pool(y, 2), x)
+
+
+class VGG(nn.Module):
+    """VGG16 from images ``(N, C, 32, 32)`` in [0, 1] to logits ``(N, K)``.
+
+    Normalisation, encoding, time and state live inside. With ``flex-vgg16`` every 3×3 convolution
+    is a :class:`~robench.architectures.flex.PlasticFlexLayer`.
+
+    Attributes:
+        timesteps: T; may be changed between calls, and is 1 without spikes.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, config: ModelConfig, *, twin: bool = False, plan: Sequence[int] = VGG16
+    ) -> None:
+        """Build the network of a card.
+
+        Args:
+            config: the card's ``[model]`` table.
+            twin: build it with the activation of training instead of spikes.
+            plan: output channels at full width, layer by layer; 0 is a pooling.
+        """
+        super().__init__()
+        self.config = config
+        self.timesteps = 1 if config.timesteps is None or twin else config.timesteps
+        self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
+        layers: list[nn.Module] = []
+        channels = len(config.mean)
+        for size in plan:
+            if size == POOL:
+                layers.append(Pool(config.pool))
+                continue
+            width = max(1, round(size * config.width))
+            if config.architecture == "flex-vgg16":
+                layers.append(PlasticFlexLayer(channels, width, config.flex))
+            else:
+                layers.append(ConvNorm(channels, width))
+            layers.append(make_activation(config, twin=twin))
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(channels, config.classes)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """Activity of the last layer, ``(T, N, D)``, before the head."""
+        x = (x - self.mean) / self.std
+        activity: Tensor = self.features(direct(x, self.timesteps))
+        return activity.flatten(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(N, K)``: the head applied to the mean activity over time."""
+        logits: Tensor = self.head(self.read_out(x).mean(0))
+        return logits
+
+    def sequence_logits(self, x: Tensor) -> Tensor:
+        """Logits of each time step, ``(T, N, K)``; their mean is :meth:`forward`."""
+        logits: Tensor = self.head(self.read_out(x))
+        return logits

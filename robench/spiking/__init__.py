@@ -1,0 +1,30 @@
+"""Spiking neurons, surrogate derivatives, gradient paths and encoders."""
+
+from robench.spiking.encoding import direct, is_constant, over_time, rate
+from robench.spiking.neuron import LIF, LIFParameters, LIFState, lif, lif_start, lif_step
+from robench.spiking.override import override, spiking_layers
+from robench.spiking.paths import PATHS, STBP, GradientPath, PathModule, find_path
+from robench.spiking.surrogate import Surrogate, spike, surrogate_names
+
+__all__ = [
+    "LIF",
+    "PATHS",
+    "STBP",
+    "GradientPath",
+    "LIFParameters",
+    "LIFState",
+    "PathModule",
+    "Surrogate",
+    "direct",
+    "find_path",
+    "is_constant",
+    "lif",
+    "lif_start",
+    "lif_step",
+    "over_time",
+    "override",
+    "rate",
+    "spike",
+    "spiking_layers",
+    "surrogate_names",
+]

@@ -1,0 +1,55 @@
+"""Encoders from an image to a sequence of inputs over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def direct(x: Tensor, timesteps: int) -> Tensor:
+    """The image as a constant current: ``(N, C, H, W)`` to ``(T, N, C, H, W)``, without a copy."""
+    return x.unsqueeze(0).expand(timesteps, *x.shape)
+
+
+def is_constant(x: Tensor) -> bool:
+    """Whether a sequence ``(T, N, …)`` is one step seen T times, as :func:`direct` makes it."""
+    return x.stride(0) == 0 and x.shape[0] > 1
+
+
+def over_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function of ``(N, …)`` to every step of ``(T, N, …)``; a constant input once."""
+    if is_constant(x):
+        y = function(x[0])
+        return y.unsqueeze(0).expand(x.shape[0], *y.shape)
+    y = function(x.flatten(0, 1))
+    return y.unflatten(0, x.shape[:2])
+
+
+class _Bernoulli(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, uniform: Tensor) -> Tensor:
+        return (uniform < x).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+def rate(x: Tensor, uniform: Tensor) -> Tensor:
+    """Poisson rate encoding: a spike with probability x in each step, straight-through backwards.
+
+    The gradient of the expectation is exact; that of one draw is its unbiased stand-in, which is
+    what an attack averages over (expectation over transformations).
+
+    Args:
+        x: intensities in [0, 1], ``(N, C, H, W)``.
+        uniform: numbers uniform in [0, 1), ``(T, N, C, H, W)``; they decide the draw.
+
+    Returns:
+        Spikes ``(T, N, C, H, W)``, 0 or 1 in the type of ``x``.
+    """
+    out: Tensor = _Bernoulli.apply(x.unsqueeze(0).expand_as(uniform), uniform)  # type: ignore[no-untyped-call]
+    return out
