@@ -1,0 +1,31 @@
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install benchmark test check clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+# out/ goes first, so that every cell is computed and none is taken from an earlier run
+benchmark: install
+	rm -rf out
+	$(BIN)/robench run --models all --attacks fgsm,pgd,spgd --output out/results
+	$(BIN)/robench leaderboard --results out/results --output out/leaderboard.md
+	$(BIN)/python benchmarks/compare.py results out/results
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf out build dist

@@ -1,0 +1,39 @@
+"""The attacks, one in each file, and the contract that they are written against."""
+
+from robench.attacks.base import (
+    Attack,
+    DirectAttack,
+    IterativeAttack,
+    Loss,
+    Need,
+    Noise,
+    State,
+    View,
+    spread,
+)
+from robench.attacks.fgsm import FGSM
+from robench.attacks.noise import RandomNoise
+from robench.attacks.pgd import PGD
+from robench.attacks.spgd import SPGD
+
+IMPLEMENTATIONS: dict[str, type[Attack]] = {
+    attack.name: attack for attack in (FGSM, PGD, SPGD, RandomNoise)
+}
+"""The implementations that a card may name."""
+
+__all__ = [
+    "FGSM",
+    "IMPLEMENTATIONS",
+    "PGD",
+    "SPGD",
+    "Attack",
+    "DirectAttack",
+    "IterativeAttack",
+    "Loss",
+    "Need",
+    "Noise",
+    "RandomNoise",
+    "State",
+    "View",
+    "spread",
+]

@@ -1,0 +1,165 @@
+"""What an attack is: the contract between an attack and the engine that runs it.
+
+The engine owns the loop, the projection onto ball and box, the budget, the verification of every
+candidate and the counting. An attack only says where to look next.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal, Protocol, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from robench.spiking import GradientPath, Surrogate
+
+Need = Literal["gradient", "spikes", "twin", "sources"]
+Loss = Literal["cross-entropy", "margin"]
+
+
+class View(Protocol):
+    """How an attack sees a model, bound to the rows of one call.
+
+    Attributes:
+        classes: number of classes K.
+        spiking: whether surrogates and gradient paths can be substituted.
+    """
+
+    classes: int
+    spiking: bool
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits ``(N, K)`` of the deployed model; a call that misclassifies is a break."""
+        ...
+
+    def gradient(
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss = "cross-entropy",
+        *,
+        surrogate: Surrogate | None = None,
+        path: GradientPath | None = None,
+        timesteps: int | None = None,
+    ) -> Tensor:
+        """``∂loss/∂x`` of each row, of the shape of ``x``; None leaves what the model has.
+
+        A gradient with substitutes finds directions; the deployed model decides what is a break.
+        """
+        ...
+
+
+class Noise(Protocol):
+    """Random numbers that belong to a sample, not to a batch, an ε or an attack."""
+
+    def __call__(self, stream: str, draw: int | Tensor = 0) -> Tensor:
+        """Numbers uniform in [0, 1), ``(N, C, H, W)``.
+
+        Args:
+            stream: what they are for; the same stream gives the same numbers to every attack.
+            draw: which draw of that stream, one for all rows or ``(N,)``.
+        """
+        ...
+
+
+@dataclass
+class State:
+    """What an iterative attack remembers of each row; every field has N as its leading axis.
+
+    Attributes:
+        candidate: where the attack stands, ``(N, C, H, W)``; the engine keeps it in ball and box.
+        steps_left: how many more steps the row wants, ``(N,)``.
+        phase: rows of one call of ``step`` share it, ``(N,)``; an index into ``members``.
+    """
+
+    candidate: Tensor
+    steps_left: Tensor
+    phase: Tensor
+
+    def rows(self, index: Tensor) -> Self:
+        """The state of some rows, copied."""
+        return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def assign(self, index: Tensor, part: Self) -> None:
+        """Put the state of some rows back."""
+        for field in fields(self):
+            getattr(self, field.name)[index] = getattr(part, field.name)
+
+
+class Attack(BaseModel, ABC):
+    """An attack with its parameters; subclasses declare those as fields.
+
+    Attributes:
+        name: the registered name of the implementation.
+        version: raised when the attack computes something else than before.
+        norm: the norm that its ε is measured in.
+        needs: what a model must offer; where one is unmet the cell is not applicable.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    norm: ClassVar[str] = "linf"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the parts that can break a sample, indexed by the phase."""
+        return (self.name,)
+
+
+class IterativeAttack(Attack):
+    """An attack that the engine steps, so that a broken sample is dropped at once."""
+
+    @abstractmethod
+    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
+        """Where the rows begin.
+
+        Args:
+            view: the model.
+            x: clean images in [0, 1], ``(N, C, H, W)``.
+            y: true labels, ``(N,)``.
+            eps: the budget of each row, ``(N,)``.
+            noise: random numbers of these rows.
+        """
+
+    @abstractmethod
+    def step(
+        self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
+    ) -> tuple[Tensor, State]:
+        """One step: the next candidate, not yet projected, and the new state.
+
+        A candidate is verified when the model sees it, at the latest after the last step.
+        """
+
+
+class DirectAttack(Attack):
+    """An attack that finds its candidate in one go: a minimum-norm attack, a foreign library's."""
+
+    @abstractmethod
+    def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
+        """A candidate for each row; the engine projects and verifies it. Arguments as in ``init``."""
+
+
+def spread(eps: Tensor, x: Tensor) -> Tensor:
+    """ε of each row, ``(N,)``, with the axes that broadcast against ``x``."""
+    return eps.view(-1, *([1] * (x.dim() - 1)))
+
+
+def begin(x: Tensor, steps: int) -> State:
+    """The state of rows that begin at the clean image."""
+    n = len(x)
+    return State(
+        x.clone(),
+        torch.full((n,), steps, dtype=torch.int64, device=x.device),
+        torch.zeros(n, dtype=torch.int64, device=x.device),
+    )
+
+
+def vanished(gradient: Tensor) -> Tensor:
+    """Which rows have a gradient that is zero everywhere, ``(N,)``."""
+    return (gradient == 0).flatten(1).all(1)

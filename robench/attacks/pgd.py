@@ -1,0 +1,67 @@
+"""PGD with a random start, through the gradient that the model itself gives.
+
+Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robench.attacks.base import IterativeAttack, Loss, Need, Noise, State, View, spread, vanished
+
+
+class PGD(IterativeAttack):
+    """Projected gradient descent in the L∞ ball.
+
+    A break at any iterate counts. A row whose gradient is exactly zero would never move again
+    and ends its run there.
+
+    Attributes:
+        steps: steps of one run.
+        restarts: runs, each from a random start of its own.
+        relative_step: the step is ``relative_step · ε / steps``.
+    """
+
+    name: ClassVar[str] = "pgd"
+    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
+
+    steps: int = Field(20, ge=1)
+    restarts: int = Field(1, ge=1)
+    relative_step: float = Field(2.5, gt=0)
+    loss: Loss = "cross-entropy"
+
+    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
+        """Every row at its first random start."""
+        n = len(x)
+        return State(
+            self.start(x, eps, noise, 0),
+            torch.full((n,), self.steps * self.restarts, dtype=torch.int64, device=x.device),
+            torch.zeros(n, dtype=torch.int64, device=x.device),
+        )
+
+    @staticmethod
+    def start(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
+        """A point uniform in the ball, not yet in the box."""
+        return x + spread(eps, x) * (2 * noise("start", draw) - 1)
+
+    def step(
+        self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
+    ) -> tuple[Tensor, State]:
+        """One step along the sign of the gradient."""
+        current, left = state.candidate, state.steps_left
+        run = self.restarts - 1 - (left - 1) // self.steps
+        fresh = (left % self.steps == 0) & (run > 0)
+        if fresh.any():
+            e = spread(eps, x)
+            begin = (self.start(x, eps, noise, run)).clamp(0, 1)
+            begin = torch.minimum(torch.maximum(begin, x - e), x + e)
+            current = torch.where(spread(fresh, x), begin, current)
+        gradient = view.gradient(current, y, self.loss)
+        step = spread(eps, x) * (self.relative_step / self.steps)
+        rest_of_run = (left - 1) % self.steps
+        state.steps_left = left - 1 - torch.where(vanished(gradient), rest_of_run, 0)
+        return current + step * gradient.sign(), state

@@ -1,0 +1,48 @@
+"""snnTorch's state, one model at a time.
+
+``snntorch.utils.reset`` looks at direct children only, then resets every neuron of the process, and
+the class keeps every neuron ever built alive in ``SpikingNeuron.instances``. The two functions here
+touch the neurons of one model, at every depth, and no others.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+_RESETS = ("reset_mem", "reset_hidden")
+"""``reset_hidden`` resets every instance of the class, so a neuron without ``reset_mem`` is an error."""
+
+
+def load() -> ModuleType:
+    """snnTorch; nothing has to be prepared for its import."""
+    return importlib.import_module("snntorch")
+
+
+def reset(module: nn.Module) -> None:
+    """Forget the state of a model's neurons, at every depth.
+
+    The next call starts from rest, outside the graph of the last one.
+    """
+    for neuron in _neurons(module):
+        neuron.reset_mem()
+
+
+def forget(module: nn.Module) -> None:
+    """Drop a model's neurons from snnTorch's global list, so that the model can be freed."""
+    own = {id(neuron) for neuron in _neurons(module)}
+    instances = _spiking_neuron().instances
+    instances[:] = [neuron for neuron in instances if id(neuron) not in own]
+
+
+def _neurons(module: nn.Module) -> Iterator[Any]:
+    kind = _spiking_neuron()
+    return (child for child in module.modules() if isinstance(child, kind))
+
+
+def _spiking_neuron() -> Any:
+    return load().SpikingNeuron

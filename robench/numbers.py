@@ -1,0 +1,55 @@
+"""Numbers as users write them: ε as a number or a fraction, and the statistics of a proportion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Self
+
+from robench.errors import UsageError
+
+
+@dataclass(frozen=True, order=True)
+class Epsilon:
+    """A perturbation budget with the text that it was written as.
+
+    Attributes:
+        value: the budget in units of the input range [0, 1].
+        text: as written, e.g. ``8/255``.
+    """
+
+    value: float
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``0.03``, ``8/255`` or ``0.25/255``.
+
+        Raises:
+            UsageError: the text is no number, is negative or above 1.
+        """
+        text = text.strip()
+        numerator, _, denominator = text.partition("/")
+        try:
+            value = float(Fraction(numerator) / Fraction(denominator or "1"))
+        except (ValueError, ZeroDivisionError):
+            raise UsageError(f"ε {text!r} is not a number or a fraction such as 8/255") from None
+        if not 0 <= value <= 1 or not math.isfinite(value):
+            raise UsageError(f"ε {text} lies outside [0, 1]")
+        return cls(value, text)
+
+
+def parse_grid(texts: list[str] | tuple[str, ...]) -> tuple[Epsilon, ...]:
+    """An ascending grid without repetitions, with ε = 0 in front.
+
+    Raises:
+        UsageError: the list is empty or an entry is no ε.
+    """
+    if not [text for text in texts if text.strip()]:
+        raise UsageError("the list of ε is empty; write it like --eps 0,4/255,8/255")
+    by_value = {0.0: Epsilon(0.0, "0")}
+    for text in texts:
+        epsilon = Epsilon.parse(text)
+        by_value.setdefault(epsilon.value, epsilon)
+    return tuple(by_value[value] for value in sorted(by_value))

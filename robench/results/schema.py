@@ -1,0 +1,130 @@
+"""The record of a cell: what was computed (``outcome``), and how the run went (``run``)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+PROTOCOL = 1
+"""Raised when the harness changes what it computes."""
+
+Status = Literal["done", "failed", "not-applicable"]
+Verdict = Literal["valid", "suspect", "invalid", "unchecked"]
+
+CLEAN_WRONG = 0
+NEVER = -1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EpsilonRecord(_Record):
+    """An ε as number and as text."""
+
+    value: float
+    text: str
+
+
+class Interval(_Record):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+class CurvePoint(_Record):
+    """Robust accuracy at one ε, over all samples, with its Wilson interval."""
+
+    epsilon: EpsilonRecord
+    robust: int = Field(description="samples that are right and unbroken")
+    accuracy: float
+    interval: Interval
+
+
+class Check(_Record):
+    """One check of a cell: what was measured, its threshold and what follows."""
+
+    name: str
+    value: float
+    threshold: float
+    verdict: Verdict
+    reason: str = Field("", description="short identifier of what is wrong, empty where all is well")
+
+
+class Identity(_Record):
+    """Everything that the cell's hash covers."""
+
+    schema_version: int
+    protocol: int
+    model: str
+    fingerprint: str
+    model_config_: dict[str, Any] = Field(alias="model_config")
+    architecture_version: str
+    timesteps: int | None
+    dataset: str
+    data_sha256: str
+    samples: int
+    attack: str
+    implementation: str
+    attack_version: str
+    parameters: dict[str, Any]
+    norm: str
+    grid: tuple[str, ...]
+    seed: int
+    sweep: str
+    search_dtype: str
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        data = self.model_dump(mode="json", by_alias=True)
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Outcome(_Record):
+    """What the cell says; deterministic."""
+
+    identity: Identity
+    hash: str
+    mode: str
+    control: bool
+    registered: bool
+    clean_accuracy: float
+    curve: tuple[CurvePoint, ...]
+    auc: dict[str, float] = Field(description="AUC by the text of its upper limit")
+    auc_interval: dict[str, Interval]
+    forwards: float = Field(description="per sample")
+    backwards: float = Field(description="per sample")
+    checks: tuple[Check, ...]
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+class RunRecord(_Record):
+    """How and where the cell was computed."""
+
+    created: str
+    seconds: float
+    host: str
+    device: str
+    threads: int
+    peak_memory_mb: float
+    versions: dict[str, str]
+
+
+class CellResult(_Record):
+    """A stored cell; ``outcome`` is there exactly when ``status`` is done."""
+
+    status: Status
+    model: str
+    attack: str
+    dataset: str
+    hash: str
+    outcome: Outcome | None = None
+    error: str | None = None
+    run: RunRecord

@@ -1,0 +1,35 @@
+"""The registry of models and attacks: cards, entry points, loading."""
+
+from robench.zoo.attacks import AttackCard, NamedAttack, attack_names, find_attack, split_names
+from robench.zoo.card import AboutTable, ModelCard, WeightsTable, load_weights, save_checkpoint
+from robench.zoo.contents import attack_files, model_folders, recipe_files
+from robench.zoo.model import Model, NativeSpikes, SpikeAdapter
+from robench.zoo.models import ModelEntry, load_folder, model_entries, select_models
+from robench.zoo.plugins import GROUPS, Plugin, plugins, the_plugin
+
+__all__ = [
+    "GROUPS",
+    "AboutTable",
+    "AttackCard",
+    "Model",
+    "ModelCard",
+    "ModelEntry",
+    "NamedAttack",
+    "NativeSpikes",
+    "Plugin",
+    "SpikeAdapter",
+    "WeightsTable",
+    "attack_files",
+    "attack_names",
+    "find_attack",
+    "load_folder",
+    "load_weights",
+    "model_entries",
+    "model_folders",
+    "plugins",
+    "recipe_files",
+    "save_checkpoint",
+    "select_models",
+    "split_names",
+    "the_plugin",
+]

@@ -1,0 +1,147 @@
+"""Model cards: ``model.toml`` beside the weights says what a checkpoint is."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from robench.architectures import ModelConfig
+from robench.errors import ContentError
+
+T = TypeVar("T", bound=BaseModel)
+CARD = "model.toml"
+WEIGHTS = "weights.safetensors"
+
+
+class WeightsTable(BaseModel):
+    """The ``[weights]`` table: the SHA-256 of the weight file beside the card."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class AboutTable(BaseModel):
+    """The ``[about]`` table: facts for a reader that no computation depends on.
+
+    Attributes:
+        clean_accuracy: on the data set's protocol slice, at the card's own T.
+        clean_samples: how many images that accuracy was measured on.
+        control: whether the model exists to be caught by the checks; ``all`` leaves it out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str
+    clean_accuracy: float = Field(ge=0, le=1)
+    clean_samples: int = Field(ge=1)
+    data: str = ""
+    seed: int = 0
+    epochs: int = 0
+    hours: float = 0.0
+    hardware: str = ""
+    control: bool = False
+
+
+class ModelCard(BaseModel):
+    """A whole card."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: ModelConfig
+    weights: WeightsTable
+    about: AboutTable
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check a card.
+
+        Raises:
+            ContentError: the file is missing, is no TOML, or has a wrong key.
+        """
+        return read_table(path, cls)
+
+
+def read_table(path: Path, kind: type[T]) -> T:
+    """Read a TOML file into a checked table.
+
+    Raises:
+        ContentError: the file is missing, is no TOML, or has a missing, unknown or mistyped key;
+            the message names the file and the key.
+    """
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+        return kind.model_validate(data)
+    except FileNotFoundError:
+        raise ContentError(f"{path}: there is no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ContentError(f"{path}: not valid TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        raise ContentError(f"{path}: key {key}: {first['msg']}") from None
+
+
+def write_table(path: Path, table: dict[str, Any]) -> None:
+    """Write a TOML file at once: a reader sees the old file or the new one."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(tomli_w.dumps(table), "utf-8")
+    temporary.replace(path)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_checkpoint(
+    folder: Path, module: nn.Module, config: ModelConfig, about: AboutTable
+) -> ModelCard:
+    """Write weights and card of a trained network into its folder and return the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / WEIGHTS
+    temporary = weights.with_suffix(".tmp")
+    state = {key: value.contiguous() for key, value in module.state_dict().items()}
+    save_file(state, temporary)
+    temporary.replace(weights)
+    card = ModelCard(model=config, weights=WeightsTable(sha256=file_sha256(weights)), about=about)
+    write_table(folder / CARD, card.model_dump(exclude_none=True))
+    return card
+
+
+def load_weights(module: nn.Module, path: Path, sha256: str, *, drop: str | None = None) -> None:
+    """Load a weight file into a network, strictly.
+
+    Args:
+        module: the network of the card.
+        path: the safetensors file.
+        sha256: what its digest has to be.
+        drop: keys with this ending are left out (a twin has no thresholds).
+
+    Raises:
+        ContentError: the file is missing or damaged, its digest is another, or its tensors are
+            not exactly those of the network.
+    """
+    if not path.is_file():
+        raise ContentError(f"{path}: there is no such weight file")
+    found = file_sha256(path)
+    if found != sha256:
+        raise ContentError(
+            f"{path}: SHA-256 is {found[:12]}…, the card says {sha256[:12]}…: "
+            "the file is damaged or belongs to another card"
+        )
+    try:
+        state = load_file(path)
+        if drop is not None:
+            state = {key: value for key, value in state.items() if not key.endswith(drop)}
+        module.load_state_dict(state, strict=True)
+    except Exception as error:  # safetensors and torch raise bare exceptions for bad files
+        raise ContentError(f"{path}: cannot be loaded: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,55 @@
+"""Where the benchmark's contents lie: checkpoints in ``models/``, attack cards in ``attacks/``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _roots() -> list[Path]:
+    """The checkout beside the package, what the wheel carries, the user's cache: in this order."""
+    roots = [_PACKAGE / "_contents", user_cache_path("robench")]
+    checkout = _PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "models").is_dir():
+        roots.insert(0, checkout)
+    return roots
+
+
+def model_folders(models_dir: Path | None = None) -> dict[str, Path]:
+    """The folder of every checkpoint by its id; the first place that has an id wins.
+
+    Args:
+        models_dir: searched first; without it the folder that ``ROBENCH_MODELS`` names.
+    """
+    places = [root / "models" for root in _roots()]
+    chosen = models_dir or (Path(named) if (named := os.environ.get("ROBENCH_MODELS")) else None)
+    if chosen is not None:
+        places.insert(0, chosen)
+    found: dict[str, Path] = {}
+    for place in places:
+        for card in sorted(place.glob("*/*/model.toml")):
+            found.setdefault(f"{card.parent.parent.name}/{card.parent.name}", card.parent)
+    return found
+
+
+def recipe_files(models_dir: Path | None = None) -> dict[str, Path]:
+    """The training recipe of every checkpoint by its id, trained already or not."""
+    places = ([models_dir] if models_dir else []) + [root / "models" for root in _roots()]
+    found: dict[str, Path] = {}
+    for place in places:
+        for path in sorted(place.glob("*/*/recipe.toml")):
+            found.setdefault(f"{path.parent.parent.name}/{path.parent.name}", path)
+    return found
+
+
+def attack_files() -> dict[str, Path]:
+    """The card of every attack by its name; the first place that has a name wins."""
+    found: dict[str, Path] = {}
+    for root in _roots():
+        for card in sorted((root / "attacks").glob("*.toml")):
+            found.setdefault(card.stem, card)
+    return found

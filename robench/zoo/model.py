@@ -1,0 +1,107 @@
+"""``robench.Model``: a network with all that the harness has to know of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from robench.spiking import GradientPath, Surrogate, override, spiking_layers
+
+
+class SpikeAdapter(Protocol):
+    """How the harness reaches the spiking neurons of a network."""
+
+    def override(
+        self, *, surrogate: Surrogate | None, path: GradientPath | None
+    ) -> AbstractContextManager[None]:
+        """Other derivatives for the backward passes inside; None leaves what is there."""
+        ...
+
+
+@dataclass(frozen=True)
+class NativeSpikes:
+    """The adapter of networks that are built from robench's own neurons."""
+
+    module: nn.Module
+
+    def override(
+        self, *, surrogate: Surrogate | None, path: GradientPath | None
+    ) -> AbstractContextManager[None]:
+        """See :func:`robench.spiking.override`."""
+        return override(self.module, surrogate=surrogate, path=path)
+
+
+@dataclass
+class Model:
+    """A network under evaluation.
+
+    The module maps images ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``;
+    normalisation, encoding, time and state reset live inside it, and the same input gives the
+    same output.
+
+    Attributes:
+        module: the network; it is put into evaluation mode and its parameters are frozen.
+        id: ``<dataset>/<name>``.
+        classes: number of classes K.
+        card: the card's ``[model]`` table, or any facts of a plug-in that the hash should cover.
+        fingerprint: SHA-256 of the weights; computed from the state where it is empty.
+        mode: ann, hybrid or stbp.
+        timesteps: T, None without time; the module's ``timesteps`` attribute where it has one.
+        stochastic: whether the forward pass draws random numbers, as declared.
+        spikes: reaches the spiking neurons; found where they are robench's own.
+        make_twin: builds the same weights with the activation of training.
+        control: exists to be caught; ``all`` leaves it out.
+        registered: False for a folder or a function that was named on the command line.
+        origin: distribution and version of a plug-in, empty for the zoo's own.
+    """
+
+    module: nn.Module
+    id: str
+    classes: int
+    card: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    mode: str = "ann"
+    timesteps: int | None = None
+    stochastic: bool = False
+    spikes: SpikeAdapter | None = None
+    make_twin: Callable[[], nn.Module] | None = None
+    control: bool = False
+    registered: bool = True
+    origin: str = ""
+    clean_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        self.module.eval().requires_grad_(False)
+        if not self.fingerprint:
+            self.fingerprint = state_sha256(self.module)
+        if self.spikes is None and spiking_layers(self.module):
+            self.spikes = NativeSpikes(self.module)
+
+    @property
+    def dataset(self) -> str:
+        """The data set that the id begins with."""
+        return self.id.partition("/")[0]
+
+    def twin(self) -> nn.Module | None:
+        """The model's own weights with the activation of training, or None."""
+        return None if self.make_twin is None else self.make_twin()
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits ``(N, K)`` of images in [0, 1]."""
+        out: Tensor = self.module(x)
+        return out
+
+
+def state_sha256(module: nn.Module) -> str:
+    """SHA-256 over the sorted state of a network: names, shapes, types and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name}{array.shape}{array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

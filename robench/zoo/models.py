@@ -1,0 +1,204 @@
+"""Finding and loading models: the zoo's folders, plug-ins, and what the command line names."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robench.architectures import VERSION, build
+from robench.errors import ContentError, PluginError, RobenchError, UsageError, nearest
+from robench.zoo.card import CARD, WEIGHTS, ModelCard, load_weights
+from robench.zoo.contents import model_folders
+from robench.zoo.model import Model
+from robench.zoo.plugins import MODELS, Plugin, plugins, the_plugin
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be loaded.
+
+    Attributes:
+        id: ``<dataset>/<name>``.
+        source: where it comes from, for ``robench list``.
+        control: whether globs and ``all`` leave it out.
+        missing: what is not at hand and how to get it; empty where it can be loaded.
+        load: loads it.
+        named: whether the user named it, so that its absence is an error.
+    """
+
+    id: str
+    source: str
+    control: bool
+    missing: str
+    load: Callable[[], Model]
+    named: bool = False
+
+    @property
+    def dataset(self) -> str:
+        """The data set that the id begins with."""
+        return self.id.partition("/")[0]
+
+
+def load_folder(folder: Path, model_id: str | None = None, *, registered: bool = True) -> Model:
+    """Load a checkpoint from its folder.
+
+    Raises:
+        ContentError: card or weights are missing, damaged or do not belong together.
+    """
+    card = ModelCard.read(folder / CARD)
+    module = build(card.model)
+    load_weights(module, folder / WEIGHTS, card.weights.sha256)
+
+    def make_twin() -> nn.Module:
+        twin = build(card.model, twin=True)
+        drop = ".threshold" if card.model.mode == "stbp" else None
+        load_weights(twin, folder / WEIGHTS, card.weights.sha256, drop=drop)
+        return twin.eval().requires_grad_(False)
+
+    return Model(
+        module=module,
+        id=model_id or f"{card.model.dataset}/{folder.resolve().name}",
+        classes=card.model.classes,
+        card=card.model.model_dump() | {"architecture_version": VERSION},
+        fingerprint=card.weights.sha256,
+        mode=card.model.mode,
+        timesteps=card.model.timesteps,
+        make_twin=None if card.model.mode == "ann" else make_twin,
+        control=card.about.control,
+        registered=registered,
+        clean_accuracy=card.about.clean_accuracy,
+    )
+
+
+def _call(model_id: str, make: Any, fail: Callable[[str], RobenchError]) -> Model:
+    try:
+        model = make()
+    except RobenchError:
+        raise
+    except Exception as error:  # the code of others may raise anything
+        raise fail(f"failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, Model):
+        raise fail(f"returned {type(model).__name__}, not a robench.Model")
+    if model_id and model.id != model_id:
+        raise fail(f"returned a model with the id {model.id!r}")
+    return model
+
+
+def _from_plugin(plugin: Plugin) -> Model:
+    model = _call(plugin.name, plugin.load(), plugin.error)
+    model.origin = plugin.origin
+    return model
+
+
+def _from_function(text: str) -> Model:
+    module_name, _, attribute = text.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        make = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        raise PluginError(f"cannot import {text}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    model = _call("", make, lambda what: PluginError(f"{text} {what}"))
+    model.registered = False
+    return model
+
+
+def _folder_entry(model_id: str, folder: Path) -> ModelEntry:
+    control, missing = False, ""
+    try:
+        control = ModelCard.read(folder / CARD).about.control
+    except ContentError:
+        pass  # a bad card is reported when the model is loaded
+    if not (folder / WEIGHTS).is_file():
+        missing = f"weights are absent; get them with: robench train {model_id}"
+    return ModelEntry(
+        model_id, "zoo", control, missing, lambda: load_folder(folder, model_id)
+    )
+
+
+def model_entries(models_dir: Path | None = None) -> dict[str, ModelEntry]:
+    """Every registered model by id, the zoo's and the plug-ins'; nothing is imported."""
+    entries = {
+        model_id: _folder_entry(model_id, folder)
+        for model_id, folder in model_folders(models_dir).items()
+    }
+    found = plugins(MODELS)
+    for name, claims in sorted(found.items()):
+        source = " and ".join(plugin.origin for plugin in claims)
+        if name in entries:
+
+            def refuse(name: str = name, source: str = source) -> Model:
+                raise PluginError(f"model {name!r} is in the zoo and is claimed by {source}")
+
+            entries[name] = ModelEntry(name, f"zoo and {source}", False, "", refuse)
+            continue
+        entries[name] = ModelEntry(
+            name, source, False, "", lambda name=name: _from_plugin(the_plugin(found, name))
+        )
+    return dict(sorted(entries.items()))
+
+
+def select_models(
+    patterns: list[str], *, dataset: str | None = None, models_dir: Path | None = None
+) -> list[ModelEntry]:
+    """The models that the user asked for.
+
+    Args:
+        patterns: ``all``, ids, globs, model folders or ``package.module:function``.
+        dataset: keep models of this data set alone.
+        models_dir: where checkpoints are looked for first.
+
+    Raises:
+        UsageError: a name fits nothing.
+    """
+    entries = model_entries(models_dir)
+    chosen: dict[str, ModelEntry] = {}
+    for pattern in patterns:
+        for entry in _match(pattern, entries, dataset):
+            chosen.setdefault(entry.id, entry)
+    kept = [entry for entry in chosen.values() if dataset in (None, entry.dataset)]
+    if not kept:
+        raise UsageError(f"no model to run: nothing fits {', '.join(patterns) or 'an empty list'}")
+    return kept
+
+
+def _match(
+    pattern: str, entries: dict[str, ModelEntry], dataset: str | None
+) -> list[ModelEntry]:
+    if pattern in entries:
+        entry = entries[pattern]
+        return [
+            ModelEntry(entry.id, entry.source, entry.control, entry.missing, entry.load, True)
+        ]
+    if pattern == "all" or any(sign in pattern for sign in "*?["):
+        glob = "*" if pattern == "all" else pattern
+        found = [e for e in entries.values() if fnmatchcase(e.id, glob) and not e.control]
+        if found:
+            return found
+        raise UsageError(f"no model fits {pattern!r}; see: robench list models")
+    folder = Path(pattern)
+    if (folder / CARD).is_file():
+        model_id = f"{ModelCard.read(folder / CARD).model.dataset}/{folder.resolve().name}"
+        known = entries.get(model_id)
+        registered = known is not None and _same_folder(model_id, folder)
+        load = lambda: load_folder(folder, model_id, registered=registered)  # noqa: E731
+        return [ModelEntry(model_id, str(folder), False, "", load, True)]
+    if ":" in pattern and "/" not in pattern:
+        model = _from_function(pattern)
+        return [ModelEntry(model.id, pattern, False, "", lambda: model, True)]
+    raise UsageError(
+        f"unknown model {pattern!r}{nearest(pattern, entries)}; see: robench list models"
+    )
+
+
+def _same_folder(model_id: str, folder: Path) -> bool:
+    known = model_folders().get(model_id)
+    return known is not None and known.resolve() == folder.resolve()

@@ -1,0 +1,73 @@
+"""Entry points of other distributions, listed without importing them and loaded when asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from robench.errors import PluginError
+
+MODELS = "robench.models"
+ATTACKS = "robench.attacks"
+GROUPS = (MODELS, ATTACKS, "robench.datasets", "robench.checks")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point.
+
+    Attributes:
+        name: what users call it.
+        group: the entry-point group.
+        origin: distribution and version.
+        entry: the entry point itself.
+    """
+
+    name: str
+    group: str
+    origin: str
+    entry: EntryPoint
+
+    def load(self) -> Any:
+        """Import the object.
+
+        Raises:
+            PluginError: the import failed; the message names plug-in, distribution and error.
+        """
+        try:
+            return self.entry.load()
+        except Exception as error:  # a plug-in may raise anything while it is imported
+            raise self.error(f"failed to import: {type(error).__name__}: {error}") from error
+
+    def error(self, what: str) -> PluginError:
+        """An error that names this plug-in."""
+        text = f"{self.group} plug-in {self.name!r} from {self.origin} ({self.entry.value}) {what}"
+        return PluginError(" ".join(text.split()))
+
+
+def plugins(group: str) -> dict[str, list[Plugin]]:
+    """The plug-ins of a group by name; a name that two distributions claim has two entries."""
+    found: defaultdict[str, list[Plugin]] = defaultdict(list)
+    for entry in entry_points(group=group):
+        dist = entry.dist
+        origin = f"{dist.name} {dist.version}" if dist is not None else "an unknown distribution"
+        plugin = Plugin(entry.name, group, origin, entry)
+        if plugin not in found[entry.name]:
+            found[entry.name].append(plugin)
+    return dict(found)
+
+
+def the_plugin(found: Mapping[str, list[Plugin]], name: str) -> Plugin:
+    """The one plug-in of that name.
+
+    Raises:
+        PluginError: two distributions claim the name.
+    """
+    claims = found[name]
+    if len(claims) > 1:
+        origins = " and ".join(sorted(plugin.origin for plugin in claims))
+        raise PluginError(f"{claims[0].group} plug-in {name!r} is claimed by {origins}")
+    return claims[0]
