@@ -1,1 +1,51 @@
-"""robench."""
+"""An adversarial-robustness benchmark for spiking networks and the ANNs they are compared with.
+
+Names are imported when they are first used, so that ``import robench`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robench.attacks import Attack, DirectAttack, IterativeAttack
+    from robench.evaluation import Cell, Settings, evaluate_cell
+    from robench.results import CellResult, ResultStore
+    from robench.zoo import Model, find_attack, load_folder, select_models
+
+_HOMES = {
+    "Attack": "robench.attacks",
+    "Cell": "robench.evaluation",
+    "CellResult": "robench.results",
+    "DirectAttack": "robench.attacks",
+    "IterativeAttack": "robench.attacks",
+    "Model": "robench.zoo",
+    "ResultStore": "robench.results",
+    "Settings": "robench.evaluation",
+    "evaluate_cell": "robench.evaluation",
+    "find_attack": "robench.zoo",
+    "load_folder": "robench.zoo",
+    "select_models": "robench.zoo",
+}
+
+__all__ = [
+    "Attack",
+    "Cell",
+    "CellResult",
+    "DirectAttack",
+    "IterativeAttack",
+    "Model",
+    "ResultStore",
+    "Settings",
+    "evaluate_cell",
+    "find_attack",
+    "load_folder",
+    "select_models",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

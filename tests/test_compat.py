@@ -74,7 +74,7 @@ def _network() -> nn.Sequential:
 def _membranes(network: nn.Module) -> list[float]:
     kind = snntorch.load().SpikingNeuron
     neurons = [module for module in network.modules() if isinstance(module, kind)]
-    return [float(neuron.mem.abs().sum()) for neuron in neurons]
+    return [float(neuron.mem.detach().abs().sum()) for neuron in neurons]
 
 
 def test_snntorch_reset_reaches_nested_neurons_of_one_model_only() -> None:

@@ -33,9 +33,7 @@ class NeuronConfig(_Table):
 
     def parameters(self) -> LIFParameters:
         """The neuron in the form that the spiking core takes."""
-        return LIFParameters(
-            self.beta, self.threshold, self.reset, self.detach_reset, self.initial
-        )
+        return LIFParameters(self.beta, self.threshold, self.reset, self.detach_reset, self.initial)
 
 
 class FlexConfig(_Table):

@@ -14,7 +14,26 @@ from robench.architectures.flex import PlasticFlexLayer
 from robench.spiking import direct, over_time
 
 POOL = 0
-VGG16 = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL)
+VGG16 = (
+    64,
+    64,
+    POOL,
+    128,
+    128,
+    POOL,
+    256,
+    256,
+    256,
+    POOL,
+    512,
+    512,
+    512,
+    POOL,
+    512,
+    512,
+    512,
+    POOL,
+)
 
 
 class ConvNorm(nn.Module):

@@ -26,7 +26,7 @@ def prepare() -> bool:
 
 
 def load() -> ModuleType:
-    """advertorch with ``advertorch.attacks``, ready for use."""
+    """Import advertorch with ``advertorch.attacks``, ready for use."""
     prepare()
     importlib.import_module("advertorch.attacks")
     return importlib.import_module("advertorch")

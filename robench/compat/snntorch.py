@@ -14,12 +14,9 @@ from typing import Any
 
 from torch import nn
 
-_RESETS = ("reset_mem", "reset_hidden")
-"""``reset_hidden`` resets every instance of the class, so a neuron without ``reset_mem`` is an error."""
-
 
 def load() -> ModuleType:
-    """snnTorch; nothing has to be prepared for its import."""
+    """Import snnTorch, which needs no preparation."""
     return importlib.import_module("snntorch")
 
 
@@ -29,7 +26,8 @@ def reset(module: nn.Module) -> None:
     The next call starts from rest, outside the graph of the last one.
     """
     for neuron in _neurons(module):
-        neuron.reset_mem()
+        if hasattr(neuron, "reset_mem"):  # the parallel neurons keep nothing between calls
+            neuron.reset_mem()
 
 
 def forget(module: nn.Module) -> None:

@@ -31,27 +31,27 @@ def prepare() -> bool:
     missing = [name for name in _SCHEMAS if not hasattr(torch.ops.torchvision, name)]
     if not missing or _load_operators():
         return False
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in missing:
-        library.define(_SCHEMAS[name])
+        library.define(_SCHEMAS[name])  # type: ignore[no-untyped-call]
     _libraries.append(library)
     return True
 
 
 def load() -> ModuleType:
-    """torchvision, ready for use."""
+    """Import torchvision, ready for use."""
     prepare()
     return importlib.import_module("torchvision")
 
 
 def _load_operators() -> bool:
-    """Whether torchvision's own library of operators can be loaded; it is then, as by its import."""
+    """Whether torchvision's own operators can be loaded; they are then, as by its import."""
     spec = importlib.util.find_spec("torchvision")  # finds it without importing it
     folders = spec.submodule_search_locations if spec is not None else None
     for folder in folders or ():
         for path in (*Path(folder).glob("_C*.so"), *Path(folder).glob("_C*.pyd")):
             try:
-                torch.ops.load_library(path)
+                torch.ops.load_library(path)  # type: ignore[no-untyped-call]
             except OSError:  # built against the libraries of another torch
                 continue
             return True

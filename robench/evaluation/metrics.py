@@ -44,9 +44,7 @@ def robust_matrix(break_position: NDArray[np.int64], points: int) -> NDArray[np.
     return held
 
 
-def curve(
-    break_position: NDArray[np.int64], grid: Sequence[Epsilon]
-) -> tuple[CurvePoint, ...]:
+def curve(break_position: NDArray[np.int64], grid: Sequence[Epsilon]) -> tuple[CurvePoint, ...]:
     """Robust accuracy with its interval at each ε of the grid."""
     held = robust_matrix(break_position, len(grid))
     n = len(held)

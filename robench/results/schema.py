@@ -53,7 +53,9 @@ class Check(_Record):
     value: float
     threshold: float
     verdict: Verdict
-    reason: str = Field("", description="short identifier of what is wrong, empty where all is well")
+    reason: str = Field(
+        "", description="short identifier of what is wrong, empty where all is well"
+    )
 
 
 class Identity(_Record):
@@ -96,6 +98,10 @@ class Outcome(_Record):
     registered: bool
     clean_accuracy: float
     curve: tuple[CurvePoint, ...]
+    raw_accuracy: tuple[float, ...] | None = Field(
+        None, description="accuracy at each ε by itself, where every ε ran on every sample"
+    )
+    reverified: float = Field(description="share of witnesses that break again in another batch")
     auc: dict[str, float] = Field(description="AUC by the text of its upper limit")
     auc_interval: dict[str, Interval]
     forwards: float = Field(description="per sample")

@@ -119,9 +119,7 @@ def _folder_entry(model_id: str, folder: Path) -> ModelEntry:
         pass  # a bad card is reported when the model is loaded
     if not (folder / WEIGHTS).is_file():
         missing = f"weights are absent; get them with: robench train {model_id}"
-    return ModelEntry(
-        model_id, "zoo", control, missing, lambda: load_folder(folder, model_id)
-    )
+    return ModelEntry(model_id, "zoo", control, missing, lambda: load_folder(folder, model_id))
 
 
 def model_entries(models_dir: Path | None = None) -> dict[str, ModelEntry]:
@@ -170,14 +168,10 @@ def select_models(
     return kept
 
 
-def _match(
-    pattern: str, entries: dict[str, ModelEntry], dataset: str | None
-) -> list[ModelEntry]:
+def _match(pattern: str, entries: dict[str, ModelEntry], dataset: str | None) -> list[ModelEntry]:
     if pattern in entries:
         entry = entries[pattern]
-        return [
-            ModelEntry(entry.id, entry.source, entry.control, entry.missing, entry.load, True)
-        ]
+        return [ModelEntry(entry.id, entry.source, entry.control, entry.missing, entry.load, True)]
     if pattern == "all" or any(sign in pattern for sign in "*?["):
         glob = "*" if pattern == "all" else pattern
         found = [e for e in entries.values() if fnmatchcase(e.id, glob) and not e.control]

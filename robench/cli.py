@@ -1,0 +1,390 @@
+"""The command line: parse, call, print. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robench.errors import RobenchError, UsageError
+
+if TYPE_CHECKING:
+    from robench.evaluation import Cell, Plan
+    from robench.results import CellResult
+
+app = typer.Typer(
+    help="Adversarial-robustness benchmark for spiking networks and the ANNs beside them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+INTERRUPTED = 130
+
+ModelsDir = Annotated[
+    Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command()
+def run(
+    models: Annotated[
+        str, typer.Option(help="all, ids, globs, folders or package.module:function, with commas.")
+    ] = "all",
+    attacks: Annotated[
+        str, typer.Option(help="Names with commas; parameters as in pgd[steps=100,restarts=5].")
+    ] = "fgsm,pgd,spgd",
+    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
+    eps: Annotated[
+        str | None, typer.Option(help="Grid such as 0,1/255,2/255; the data set's own by default.")
+    ] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
+    ] = None,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Time steps T instead of each card's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the attacks' random numbers.")] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows of one call; it decides the speed alone.")
+    ] = None,
+    no_carry: Annotated[
+        bool, typer.Option("--no-carry", help="Run every ε on every sample (raw curve).")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute again what is there already.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and stop.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
+    ] = False,
+    models_dir: ModelsDir = None,
+    json: Json = False,
+) -> None:
+    """Attack models over a sweep of ε and store the results; the same command continues."""
+    from robench.datasets import find_dataset
+    from robench.evaluation import Request, make_plan, run_plan
+    from robench.results import ResultStore
+    from robench.zoo import find_attack, select_models, split_names
+
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: at least 1 row is needed")
+    if dataset is not None:
+        find_dataset(dataset)
+    named = [find_attack(name) for name in dict.fromkeys(split_names(attacks))]
+    if not named:
+        raise UsageError("no attack was named; see: robench list attacks")
+    request = Request(
+        eps=None if eps is None else tuple(eps.split(",")),
+        limit=limit,
+        timesteps=timesteps,
+        seed=seed,
+        carry=not no_carry,
+        batch_size=batch_size,
+    )
+    patterns = [part.strip() for part in models.split(",") if part.strip()]
+    entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+    store = ResultStore(output)
+    if not dry_run:
+        store.require_writable()
+    plan = make_plan(entries, named, request, store)
+    _report_plan(plan, quiet=json)
+    if dry_run:
+        for planned in plan.cells:
+            state = "done" if planned.done else "to do"
+            print(f"{planned.cell.model.id}  {planned.cell.attack.name}  {state}")
+        return
+    results: list[CellResult] = []
+    with _Progress(plan, quiet=json) as progress:
+        for result, computed in run_plan(plan, store, force=force, progress=progress.update):
+            results.append(result)
+            progress.finish(result, computed)
+            if fail_fast and result.status == "failed":
+                break
+    failed = [r for r in results if r.status == "failed"]
+    broken = [s for s in plan.skipped if s.broken]
+    if json:
+        print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
+    elif failed or broken:
+        print(
+            f"{len(failed)} cells failed, {len(broken)} models could not be loaded; "
+            "the same command tries them again.",
+            file=sys.stderr,
+        )
+    if failed or broken:
+        raise typer.Exit(1)
+
+
+def _report_plan(plan: Plan, *, quiet: bool) -> None:
+    from robench.results import Damaged
+
+    for skipped in plan.skipped:
+        print(f"skipped {skipped.model}: {skipped.reason}", file=sys.stderr)
+    for planned in plan.cells:
+        if isinstance(planned.stored, Damaged):
+            print(
+                f"damaged result, computed again: {planned.stored.path}: {planned.stored.reason}",
+                file=sys.stderr,
+            )
+    if not quiet:
+        done = sum(planned.done for planned in plan.cells)
+        print(f"{len(plan.cells)} cells, {done} of them done already")
+
+
+class _Progress:
+    """One bar with the time left on a terminal, a line for each finished cell elsewhere."""
+
+    def __init__(self, plan: Plan, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.quiet = quiet
+        todo = [planned.cell for planned in plan.cells if not planned.done]
+        self.total = sum(len(cell.images) for cell in todo)
+        self.before = 0
+        self.size = 0
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task("", total=self.total)
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def update(self, cell: Cell, finished: int) -> None:
+        self.size = len(cell.images)
+        self.bar.update(
+            self.task,
+            completed=self.before + finished,
+            description=f"{cell.model.id} {cell.attack.name}",
+        )
+
+    def finish(self, result: CellResult, computed: bool) -> None:
+        if computed:
+            self.before += self.size
+        if not self.quiet:
+            print(_line(result, computed), flush=True)
+
+
+def _line(result: CellResult, computed: bool) -> str:
+    name = f"{result.model:32} {result.attack:12}"
+    took = f"{result.run.seconds:6.1f} s" if computed else "  kept"
+    if result.outcome is None:
+        what = (result.error or "").strip().splitlines()
+        return f"{name} {result.status}: {what[-1] if what else ''}"
+    outcome = result.outcome
+    areas = "  ".join(f"AUC@{limit} {value:.3f}" for limit, value in outcome.auc.items())
+    if outcome.verdict == "invalid":
+        areas = "AUC withheld"
+    reasons = f" ({', '.join(outcome.reasons)})" if outcome.reasons else ""
+    return (
+        f"{name} {took}  clean {outcome.clean_accuracy:6.1%}  {areas}  {outcome.verdict}{reasons}"
+    )
+
+
+@app.command()
+def leaderboard(
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("leaderboard.md"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 where the file is stale.")
+    ] = False,
+    format: Annotated[str, typer.Option(help="md, html, csv or json.")] = "md",  # noqa: A002
+    all_runs: Annotated[
+        bool, typer.Option("--all-runs", help="List runs outside the protocol too.")
+    ] = False,
+) -> None:
+    """Make the leaderboard and its figures from the stored results."""
+    from robench.reporting import leaderboard as board
+
+    if not results.is_dir():
+        raise UsageError(f"there is no folder of results at {results}; make one with: robench run")
+    board.main(results, output, format=format, check=check, all_runs=all_runs)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="models, attacks, datasets or plugins")],
+    models_dir: ModelsDir = None,
+    json: Json = False,
+) -> None:
+    """List what is registered."""
+    tables = {"models": _models, "attacks": _attacks, "datasets": _datasets, "plugins": _plugins}
+    if what not in tables:
+        from robench.errors import nearest
+
+        raise UsageError(
+            f"cannot list {what!r}{nearest(what, tables)}; choose from {', '.join(tables)}"
+        )
+    rows = tables[what](models_dir)
+    if json:
+        print(jsonlib.dumps(rows, indent=1))
+        return
+    _print_table(rows)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        print("nothing is registered")
+        return
+    texts = [{key: str(value) for key, value in row.items()} for row in rows]
+    widths = {key: max(len(key), *(len(row[key]) for row in texts)) for key in texts[0]}
+    for row in ({key: key for key in widths}, *texts):
+        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+
+
+def _models(models_dir: Path | None) -> list[dict[str, Any]]:
+    from robench.zoo import model_entries
+
+    return [
+        {
+            "model": entry.id,
+            "source": entry.source,
+            "kind": "control" if entry.control else "model",
+            "state": entry.missing or "ready",
+        }
+        for entry in model_entries(models_dir).values()
+    ]
+
+
+def _attacks(_: Path | None) -> list[dict[str, Any]]:
+    from robench.zoo import attack_names, find_attack
+
+    rows = []
+    for name, source in attack_names().items():
+        about = find_attack(name).description if source == "robench" else ""
+        rows.append({"attack": name, "source": source, "description": about})
+    return rows
+
+
+def _datasets(_: Path | None) -> list[dict[str, Any]]:
+    from robench.datasets import dataset_names
+
+    return [{"dataset": name} for name in dataset_names()]
+
+
+def _plugins(_: Path | None) -> list[dict[str, Any]]:
+    from robench.zoo import GROUPS, plugins
+
+    rows = []
+    for group in GROUPS:
+        for claims in plugins(group).values():
+            for plugin in claims:
+                state = "ready"
+                try:
+                    plugin.load()
+                except RobenchError as error:
+                    state = str(error)
+                rows.append(
+                    {"plugin": plugin.name, "group": group, "from": plugin.origin, "state": state}
+                )
+    return rows
+
+
+@app.command()
+def train(
+    recipes: Annotated[list[str], typer.Argument(help="Model ids or recipe.toml files.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of folders for the weights; beside the recipe.")
+    ] = None,
+) -> None:
+    """Train models from their recipes."""
+    from robench.errors import nearest
+    from robench.training import Recipe
+    from robench.training import train as run_training
+    from robench.zoo import recipe_files
+
+    known = recipe_files()
+    paths = []
+    for name in recipes:
+        path = known.get(name, Path(name))
+        if not path.is_file():
+            raise UsageError(f"there is no recipe {name!r}{nearest(name, known)}")
+        paths.append(path)
+    for path in paths:
+        folder = (
+            path.parent if output is None else output / path.parent.parent.name / path.parent.name
+        )
+        card = run_training(Recipe.read(path), folder, lambda line: print(line, flush=True))
+        print(f"{folder}: clean accuracy {card.about.clean_accuracy:.1%}")
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, devices, plug-ins and known traps."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    print(f"python        {platform.python_version()} on {platform.platform()}")
+    names = (
+        "robench",
+        "torch",
+        "torchvision",
+        "snntorch",
+        "foolbox",
+        "advertorch",
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        "seaborn",
+    )
+    for name in names:
+        try:
+            print(f"{name:13} {version(name)}")
+        except PackageNotFoundError:
+            print(f"{name:13} missing")
+    import torch
+
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    print(f"threads       {torch.get_num_threads()}")
+    print(f"CUDA device   {cuda}")
+    from robench import compat
+
+    bad = False
+    for name, load in compat.LOADERS.items():
+        try:
+            load()
+            print(f"{name:13} imports")
+        except Exception as error:
+            bad = True
+            print(f"{name:13} does not import: {type(error).__name__}: {error}")
+    for row in _plugins(None):
+        bad = bad or row["state"] != "ready"
+        print(f"plug-in {row['plugin']} from {row['from']}: {row['state']}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run a command; an error of robench is one line and its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except RobenchError as error:
+        print(f"robench: {error}", file=sys.stderr)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("robench: interrupted; finished cells are kept", file=sys.stderr)
+        code = INTERRUPTED
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's own errors: a wrong flag, a missing argument
+        if show is None:
+            raise
+        print(f"robench: {getattr(error, 'message', '') or error}", file=sys.stderr)
+        code = UsageError.exit_code
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,84 @@
+"""The embedded data set: scikit-learn's 8×8 digits as 3×32×32 images."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robench.datasets.base import Dataset, Images, Protocol, Split
+
+TEST_EVERY = 8
+"""Image i is a test image where i is a multiple of this: 225 of 1,797."""
+_SCALE, _TOP = 4, 16  # 8×8 becomes 32×32; a raw pixel lies in 0 … 16
+
+
+def interpolation(size: int, scale: int) -> NDArray[np.int64]:
+    """Weights of linear interpolation along one axis, in units of 1/(2·scale).
+
+    Half-pixel centres, edges repeated: output i looks at ``(i + ½)/scale − ½``, a multiple of
+    1/(2·scale), so the weights are exact integers.
+
+    Returns:
+        ``(size·scale, size)``; each row sums to ``2·scale``.
+    """
+    unit = 2 * scale
+    weights = np.zeros((size * scale, size), np.int64)
+    for i in range(size * scale):
+        low, part = divmod(2 * i + 1 - scale, unit)
+        weights[i, max(low, 0)] += unit - part
+        weights[i, min(low + 1, size - 1)] += part
+    return weights
+
+
+def enlarge(raw: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Bring raw digits ``(N, 8, 8)`` in 0 … 16 to ``(N, 3, 32, 32)`` in 0 … 255, in integers.
+
+    Integers make the pixels the same on every machine.
+    """
+    weights = interpolation(raw.shape[-1], _SCALE)
+    total = np.einsum("ia,nab,jb->nij", weights, raw, weights)
+    unit = (2 * _SCALE) ** 2 * _TOP
+    grey = ((total * 255 + unit // 2) // unit).astype(np.uint8)
+    return np.repeat(grey[:, None], 3, axis=1)
+
+
+@cache
+def load(split: Split) -> Images:
+    """The images of a split, in scikit-learn's order."""
+    from sklearn.datasets import load_digits  # heavy, so it waits until it is needed
+
+    data = load_digits()
+    test = np.arange(len(data.target)) % TEST_EVERY == 0
+    chosen = test if split == "test" else ~test
+    return Images(
+        enlarge(data.images[chosen].astype(np.int64)), data.target[chosen].astype(np.int64)
+    )
+
+
+DIGITS = Dataset(
+    name="digits",
+    title="Digits",
+    classes=10,
+    shape=(3, 32, 32),
+    protocol=Protocol(
+        grids={
+            "linf": (
+                "0",
+                "4/255",
+                "8/255",
+                "16/255",
+                "24/255",
+                "32/255",
+                "48/255",
+                "64/255",
+                "96/255",
+            )
+        },
+        headline={"linf": "32/255"},
+        auc_limits={"linf": ("32/255", "96/255")},
+        slice=225,
+    ),
+    load=load,
+)

@@ -1,0 +1,267 @@
+"""One cell: a model, an attack, a slice of images, a seed, with all its ε."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import pandas as pd
+import torch
+
+from robench.attacks import Need
+from robench.datasets import Dataset, Images
+from robench.errors import UsageError
+from robench.evaluation import checks, metrics
+from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.numbers import Epsilon
+from robench.results import (
+    PROTOCOL,
+    ROWS,
+    SCHEMA,
+    CellResult,
+    Check,
+    Identity,
+    Outcome,
+    ResultStore,
+    RunRecord,
+)
+from robench.zoo import Model, NamedAttack
+
+CHUNK = 250
+DEFAULT_BATCH = 64
+_LIBRARIES = ("robench", "torch", "numpy", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How cells are evaluated.
+
+    Attributes:
+        grid: ascending, from 0.
+        seed: of the random numbers.
+        carry: whether a sample that breaks is spared the larger ε.
+        batch_size: rows of one call; it decides the speed, not the result.
+    """
+
+    grid: tuple[Epsilon, ...]
+    seed: int = 0
+    carry: bool = True
+    batch_size: int = DEFAULT_BATCH
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell that can be evaluated."""
+
+    model: Model
+    attack: NamedAttack
+    dataset: Dataset
+    images: Images
+    settings: Settings
+
+    def identity(self) -> Identity:
+        """Everything that decides the outcome."""
+        model, attack, settings = self.model, self.attack, self.settings
+        return Identity(
+            schema_version=SCHEMA,
+            protocol=PROTOCOL,
+            model=model.id,
+            fingerprint=model.fingerprint,
+            model_config=model.card,
+            architecture_version=model.origin or str(model.card.get("architecture_version", "")),
+            timesteps=model.timesteps,
+            dataset=self.dataset.name,
+            data_sha256=self.images.sha256,
+            samples=len(self.images),
+            attack=attack.name,
+            implementation=attack.implementation,
+            attack_version=attack.version,
+            parameters=attack.attack.model_dump(mode="json"),
+            norm=attack.attack.norm,
+            grid=tuple(repr(epsilon.value) for epsilon in settings.grid),
+            seed=settings.seed,
+            sweep="ascending" if settings.carry else "raw",
+            search_dtype="float32",
+        )
+
+    def unmet(self) -> frozenset[Need]:
+        """What the attack needs and the model does not offer."""
+        offered: set[Need] = {"gradient"}
+        if self.model.spikes is not None:
+            offered.add("spikes")
+        if self.model.make_twin is not None:
+            offered.add("twin")
+        return frozenset(self.attack.attack.needs - offered)
+
+
+def evaluate_cell(
+    cell: Cell, store: ResultStore, progress: Callable[[int], None] = lambda finished: None
+) -> CellResult:
+    """Evaluate a cell and store it; finished chunks of an earlier, killed run are taken over.
+
+    Args:
+        cell: what to evaluate.
+        store: where it goes.
+        progress: called with the number of samples that are finished.
+
+    Raises:
+        RobenchError: the cell cannot be computed. Anything that the model raises passes through.
+    """
+    started = time.monotonic()
+    identity = cell.identity()
+    digest = identity.digest()
+    if unmet := cell.unmet():
+        error = f"the attack needs what the model does not offer: {', '.join(sorted(unmet))}"
+        result = record(cell, digest, "not-applicable", started, error=error)
+        store.write(result)
+        return result
+    chunks = []
+    for number, first in enumerate(range(0, len(cell.images), CHUNK)):
+        rows = store.chunk(cell.model.id, cell.attack.name, digest, number)
+        if rows is None:
+            rows = _sweep(cell, first).run(lambda n, first=first: progress(first + n))
+            store.write_chunk(cell.model.id, cell.attack.name, digest, number, rows)
+        chunks.append(rows)
+        progress(first + len(rows))
+    rows = pd.concat(chunks, ignore_index=True)
+    outcome = _outcome(cell, identity, digest, rows)
+    result = record(cell, digest, "done", started, outcome=outcome)
+    store.write(result, rows[list(ROWS)])
+    return result
+
+
+def _chunk(cell: Cell, first: int) -> Chunk:
+    last = min(first + CHUNK, len(cell.images))
+    part = Images(cell.images.images[first:last], cell.images.labels[first:last])
+    return Chunk(part.tensor(), part.targets(), range(first, last))
+
+
+def _sweep(cell: Cell, first: int) -> ChunkSweep:
+    settings = cell.settings
+    return ChunkSweep(
+        cell.model,
+        cell.attack.attack,
+        _chunk(cell, first),
+        settings.grid,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        carry=settings.carry,
+    )
+
+
+def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
+    chunk = _chunk(cell, 0)
+    found: list[Check | None] = [
+        None if cell.model.stochastic else checks.deterministic(cell.model, chunk.x),
+        checks.usable_gradient(rows),
+        checks.zero_epsilon(cell.model, cell.attack.attack, chunk, cell.settings.seed),
+    ]
+    own_timesteps = cell.model.card.get("timesteps") == cell.model.timesteps
+    if len(cell.images) == cell.dataset.protocol.slice and own_timesteps:
+        found.append(checks.card_accuracy(cell.model, rows))
+    return [check for check in found if check is not None]
+
+
+def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) -> Outcome:
+    grid = cell.settings.grid
+    values = [epsilon.value for epsilon in grid]
+    position = rows["break_position"].to_numpy()
+    curve = metrics.curve(position, grid)
+    limits = {}
+    for text in cell.dataset.protocol.auc_limits.get(identity.norm, ()):
+        limit = Epsilon.parse(text).value
+        if limit in values[1:]:
+            limits[text] = metrics.sample_areas(position, values, limit)
+    found = _checks(cell, rows)
+    raw = None
+    if not cell.settings.carry:
+        raw = tuple(1 - float(rows[f"raw_{k}"].mean()) for k in range(len(grid)))
+        clean_wrong = float(rows["raw_0"].mean())
+        raw = (raw[0], *(accuracy - clean_wrong for accuracy in raw[1:]))
+    broken = rows["break_position"] > 0
+    return Outcome(
+        identity=identity,
+        hash=digest,
+        mode=cell.model.mode,
+        control=cell.model.control,
+        registered=cell.model.registered,
+        clean_accuracy=curve[0].accuracy,
+        curve=curve,
+        raw_accuracy=raw,
+        reverified=float(rows["reverified"][broken].mean()) if broken.any() else 1.0,
+        auc={text: float(areas.mean()) for text, areas in limits.items()},
+        auc_interval={text: metrics.bootstrap(areas) for text, areas in limits.items()},
+        forwards=float(rows["forwards"].mean()),
+        backwards=float(rows["backwards"].mean()),
+        checks=tuple(found),
+        verdict=checks.worst_verdict(found),
+        reasons=tuple(check.reason for check in found if check.reason),
+    )
+
+
+def record(
+    cell: Cell,
+    digest: str,
+    status: str,
+    started: float,
+    *,
+    outcome: Outcome | None = None,
+    error: str | None = None,
+) -> CellResult:
+    """The record of a cell with what the run was like."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return CellResult.model_validate(
+        {
+            "status": status,
+            "model": cell.model.id,
+            "attack": cell.attack.name,
+            "dataset": cell.dataset.name,
+            "hash": digest,
+            "outcome": outcome,
+            "error": error,
+            "run": RunRecord(
+                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                seconds=time.monotonic() - started,
+                host=socket.gethostname(),
+                device="cpu",
+                threads=torch.get_num_threads(),
+                peak_memory_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),
+                versions={
+                    "python": platform.python_version(),
+                    **{name: version(name) for name in _LIBRARIES},
+                },
+            ),
+        }
+    )
+
+
+def read_slice(dataset: Dataset, limit: str | None) -> Images:
+    """The test images that a run is about.
+
+    Args:
+        dataset: the data set.
+        limit: None for the protocol's slice, a count, or with a point in it a fraction of all.
+
+    Raises:
+        UsageError: the limit is no positive number.
+    """
+    images = dataset.load("test")
+    if limit is None:
+        return images.first(dataset.protocol.slice)
+    try:
+        count = int(float(limit) * len(images)) if "." in limit else int(limit)
+    except (ValueError, OverflowError):
+        raise UsageError(f"--limit {limit!r} is neither a count nor a fraction") from None
+    if count < 1 or ("." in limit and float(limit) > 1):
+        raise UsageError(
+            f"--limit {limit} leaves no valid number of images: "
+            "give a count from 1 or a fraction up to 1.0"
+        )
+    return images.first(count)

@@ -1,0 +1,112 @@
+"""The checks that decide whether a number may be trusted, each with its threshold on record.
+
+Sources: Athalye et al., Obfuscated gradients give a false sense of security, ICML 2018; Carlini
+et al., On evaluating adversarial robustness, 2019; Croce and Hein, AutoAttack, ICML 2020.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robench.attacks import Attack
+from robench.evaluation.sweep import Chunk, ChunkSweep, iterative, project
+from robench.evaluation.view import Ledger, ModelView
+from robench.results import CLEAN_WRONG, Check, Verdict
+from robench.zoo import Model
+
+SAMPLES = 16
+LOGIT_TOLERANCE = 1e-6  # in float64, where rounding cannot flip a spike
+SINGLE_TOLERANCE = 1e-3  # for a model that cannot run in float64
+DEAD_SAMPLES = 0.01
+CARD_ACCURACY = 0.005
+
+_SEVERITY: tuple[Verdict, ...] = ("unchecked", "valid", "suspect", "invalid")
+
+
+def worst_verdict(checks: Sequence[Check]) -> Verdict:
+    """The most severe verdict among checks; ``unchecked`` where there is none."""
+    return max((check.verdict for check in checks), key=_SEVERITY.index, default="unchecked")
+
+
+def _judge(name: str, value: float, threshold: float, reason: str) -> Check:
+    bad = not value <= threshold  # a NaN is bad too
+    return Check(
+        name=name,
+        value=value if np.isfinite(value) else float(np.finfo(np.float64).max),
+        threshold=threshold,
+        verdict="invalid" if bad else "valid",
+        reason=reason if bad else "",
+    )
+
+
+def deterministic(model: Model, x: Tensor) -> Check:
+    """The same input twice, in another order and alone gives the same logits (B3, C06, C07).
+
+    Measured in float64 on a copy of the model, since a rounding difference in float32 can flip a
+    spike at the threshold; in float32 where the model cannot run in float64.
+    """
+    x = x[:SAMPLES]
+    try:
+        module = copy.deepcopy(model.module).double()
+        value, threshold = _largest_difference(module, x.double()), LOGIT_TOLERANCE
+    except (RuntimeError, TypeError):
+        value, threshold = _largest_difference(model.module, x), SINGLE_TOLERANCE
+    return _judge("deterministic", value, threshold, "not-deterministic")
+
+
+def _largest_difference(module: torch.nn.Module, x: Tensor) -> float:
+    order = torch.arange(len(x) - 1, -1, -1)
+    with torch.no_grad():
+        first = module(x)
+        others = (module(x), module(x[order])[order], torch.cat([module(row[None]) for row in x]))
+    return max(float((other - first).abs().max()) for other in others)
+
+
+def usable_gradient(rows: pd.DataFrame) -> Check | None:
+    """A zero or non-finite gradient on more than 1 % of the attacked samples is invalid.
+
+    A sample counts when at least half of the gradients that the attack took on it were zero
+    everywhere or not finite. None where the attack took no gradient.
+    """
+    asked = rows["backwards"] > 0
+    if not asked.any():
+        return None
+    dead = rows["dead"][asked] * 2 >= rows["backwards"][asked]
+    share = float(dead.mean())
+    reason = "gradient-unavailable" if share == 1 else "zero-gradient"
+    return _judge("gradient", share, DEAD_SAMPLES, reason)
+
+
+def zero_epsilon(model: Model, attack: Attack, chunk: Chunk, seed: int) -> Check:
+    """At ε = 0 the attack returns the clean image and the clean accuracy."""
+    part = Chunk(chunk.x[:SAMPLES], chunk.y[:SAMPLES], list(chunk.indices)[:SAMPLES])
+    rows = torch.arange(len(part.x))
+    noise = ChunkSweep(model, attack, part, (), seed=seed, batch_size=SAMPLES).noise(rows)
+    view = ModelView(model, part.y, rows, Ledger.empty(len(rows)))
+    clean = view.logits(part.x).argmax(1)
+    eps = torch.zeros(len(rows), dtype=part.x.dtype)
+    stepped = iterative(attack)
+    state = stepped.init(view, part.x, part.y, eps, noise)
+    state.candidate = project(state.candidate, part.x, eps)
+    state = state.rows((state.phase == state.phase[0]).nonzero().squeeze(1))
+    candidate, _ = stepped.step(view, part.x, part.y, eps, state, noise)
+    candidate = project(candidate, part.x, eps)
+    moved = (candidate != part.x).flatten(1).any(1)
+    changed = view.logits(candidate).argmax(1) != clean
+    return _judge("zero-epsilon", float((moved | changed).double().mean()), 0.0, "epsilon-zero")
+
+
+def card_accuracy(model: Model, rows: pd.DataFrame) -> Check | None:
+    """A fresh clean accuracy within half a point of the card's; None where a card has none."""
+    if model.clean_accuracy is None:
+        return None
+    measured = float((rows["break_position"] != CLEAN_WRONG).mean())
+    return _judge(
+        "card-accuracy", abs(measured - model.clean_accuracy), CARD_ACCURACY, "card-accuracy"
+    )

@@ -1,0 +1,43 @@
+"""Random numbers that belong to a sample: the same in every batch, at every ε, for every attack."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class SampleNoise:
+    """``noise(stream, draw)`` for the rows of one call, from a CPU generator for each number.
+
+    A generator is seeded by a hash of (seed, data set, sample index, stream, draw).
+    """
+
+    def __init__(
+        self, seed: int, dataset: str, indices: Sequence[int], shape: Sequence[int]
+    ) -> None:
+        """Bind the noise to rows.
+
+        Args:
+            seed: of the cell.
+            dataset: name of the data set.
+            indices: index of each row's sample in the data set's test images.
+            shape: of one sample, ``(C, H, W)``.
+        """
+        self.seed, self.dataset = seed, dataset
+        self.indices, self.shape = list(indices), tuple(shape)
+
+    def __call__(self, stream: str, draw: int | Tensor = 0) -> Tensor:
+        """Numbers uniform in [0, 1), ``(N, C, H, W)``; ``draw`` is one for all or ``(N,)``."""
+        draws = [int(d) for d in draw] if isinstance(draw, Tensor) else [draw] * len(self.indices)
+        return torch.stack(
+            [self._one(i, stream, d) for i, d in zip(self.indices, draws, strict=True)]
+        )
+
+    def _one(self, index: int, stream: str, draw: int) -> Tensor:
+        key = f"{self.seed}|{self.dataset}|{index}|{stream}|{draw}"
+        generator = torch.Generator()
+        generator.manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
+        return torch.rand(self.shape, generator=generator)

@@ -1,0 +1,157 @@
+"""From names to cells, and through the cells one by one."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from robench.datasets import find_dataset
+from robench.errors import RobenchError, UsageError
+from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
+from robench.numbers import parse_grid
+from robench.results import CellResult, Damaged, ResultStore
+from robench.zoo import Model, ModelEntry, NamedAttack
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked for, as the user wrote it.
+
+    Attributes:
+        eps: the grid, or None for the data set's own.
+        limit: how many images, or None for the protocol's slice.
+        timesteps: T, or None for each card's own.
+        seed: of the random numbers.
+        carry: see :class:`~robench.evaluation.cell.Settings`.
+        batch_size: rows of one call, or None to choose it.
+    """
+
+    eps: tuple[str, ...] | None = None
+    limit: str | None = None
+    timesteps: int | None = None
+    seed: int = 0
+    carry: bool = True
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A model that is left out, and why."""
+
+    model: str
+    reason: str
+    broken: bool = False
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell with what the store already has of it."""
+
+    cell: Cell
+    stored: CellResult | Damaged | None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return isinstance(self.stored, CellResult) and self.stored.status != "failed"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a run, and the models that are left out."""
+
+    cells: tuple[Planned, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def make_plan(
+    entries: Sequence[ModelEntry],
+    attacks: Sequence[NamedAttack],
+    request: Request,
+    store: ResultStore,
+) -> Plan:
+    """Load the models, build the cells and ask the store which of them are there.
+
+    Raises:
+        RobenchError: a model that the user named cannot run. One that a glob found is skipped.
+    """
+    cells: list[Planned] = []
+    skipped: list[Skipped] = []
+    for entry in entries:
+        if entry.missing and not entry.named:
+            skipped.append(Skipped(entry.id, entry.missing))
+            continue
+        try:
+            model = _prepare(entry.load(), request.timesteps)
+            cells.extend(_planned(model, attack, request, store) for attack in attacks)
+        except RobenchError as error:
+            if entry.named or isinstance(error, UsageError):
+                raise
+            skipped.append(Skipped(entry.id, str(error), broken=True))
+    return Plan(tuple(cells), tuple(skipped))
+
+
+def _prepare(model: Model, timesteps: int | None) -> Model:
+    if timesteps is not None and model.timesteps is not None:
+        if timesteps < 1:
+            raise UsageError(f"--timesteps {timesteps}: a spiking network needs at least 1")
+        model.module.timesteps = timesteps  # type: ignore[assignment]
+        return replace(model, timesteps=timesteps)
+    return model
+
+
+def _planned(model: Model, attack: NamedAttack, request: Request, store: ResultStore) -> Planned:
+    dataset = find_dataset(model.dataset)
+    norm = attack.attack.norm
+    if request.eps is None and norm not in dataset.protocol.grids:
+        raise UsageError(f"data set {dataset.name} has no grid for {norm}; give one with --eps")
+    settings = Settings(
+        grid=parse_grid(request.eps if request.eps is not None else dataset.protocol.grids[norm]),
+        seed=request.seed,
+        carry=request.carry,
+        **({"batch_size": request.batch_size} if request.batch_size else {}),
+    )
+    cell = Cell(model, attack, dataset, read_slice(dataset, request.limit), settings)
+    stored = store.find(model.id, attack.name, cell.identity().digest())
+    return Planned(cell, stored)
+
+
+def run_plan(
+    plan: Plan,
+    store: ResultStore,
+    *,
+    force: bool = False,
+    progress: Callable[[Cell, int], None] = lambda cell, finished: None,
+) -> Iterator[tuple[CellResult, bool]]:
+    """Evaluate what is missing, cell by cell.
+
+    A cell that raises is stored as failed, with its traceback, and the others go on.
+
+    Args:
+        plan: the cells.
+        store: where they go.
+        force: evaluate finished cells again.
+        progress: called with a cell and the number of its samples that are finished.
+
+    Yields:
+        Each cell's result, and whether it was computed now.
+    """
+    for planned in plan.cells:
+        if planned.done and not force:
+            assert isinstance(planned.stored, CellResult)
+            yield planned.stored, False
+            continue
+        cell = planned.cell
+        digest = cell.identity().digest()
+        if force:
+            store.drop_chunks(cell.model.id, cell.attack.name, digest)
+        started = time.monotonic()
+        try:
+            result = evaluate_cell(cell, store, lambda n, cell=cell: progress(cell, n))
+        except Exception as error:  # whatever the model or the attack raised belongs to this cell
+            text = str(error) if isinstance(error, RobenchError) else traceback.format_exc()
+            result = record(cell, digest, "failed", started, error=text)
+            store.write(result)
+        yield result, True

@@ -1,0 +1,117 @@
+"""Recipes: ``recipe.toml`` beside the weights says how a checkpoint is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from robench.architectures import ModelConfig
+from robench.zoo.card import read_table
+
+RECIPE = "recipe.toml"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Phase(_Table):
+    """Some epochs at a T of their own; a shorter T is cheaper and a good start for a longer."""
+
+    epochs: int = Field(ge=1)
+    timesteps: int = Field(ge=1)
+
+
+class TrainingTable(_Table):
+    """The ``[training]`` table.
+
+    Attributes:
+        epochs: passes over the training images; 0 takes the initial weights as they are.
+        batch_size: images in a step.
+        learning_rate: the highest, reached after the warm-up and brought to 0 on half a cosine.
+        momentum: Nesterov's.
+        weight_decay: on the weights of convolutions and of the head alone.
+        warmup_epochs: over which the learning rate rises in a straight line.
+        label_smoothing: the share of the target spread over all classes.
+        loss: cross-entropy of the mean logits over time, or its mean over the time steps (TET:
+            Deng et al., ICLR 2022).
+        seed: of the initial weights, the order of the images and the augmentation.
+        init: id of the model whose weights are the start, or empty.
+        timesteps_schedule: the phases, in order; without it all epochs are at the card's T.
+        augment: what is done to a training image: ``shift`` moves it by up to two pixels.
+        reestimate_norm: training batches over which the batch norms of the finished network
+            average their statistics anew; 0 keeps those of training.
+        threads: of torch; the same number gives the same weights again.
+    """
+
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    warmup_epochs: int = Field(2, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    loss: Literal["ce", "tet"] = "ce"
+    seed: int = Field(0, ge=0)
+    init: str = ""
+    timesteps_schedule: list[Phase] = []
+    augment: list[Literal["shift"]] = []
+    reestimate_norm: int = Field(0, ge=0)
+    threads: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        planned = sum(phase.epochs for phase in self.timesteps_schedule)
+        if self.timesteps_schedule and planned != self.epochs:
+            raise ValueError(f"timesteps_schedule has {planned} epochs, epochs says {self.epochs}")
+        if self.epochs == 0 and not self.init:
+            raise ValueError("epochs may be 0 only where init names the weights")
+        return self
+
+
+class PurposeTable(_Table):
+    """The ``[about]`` table: what goes on to the card's.
+
+    Attributes:
+        description: one or two sentences for a reader.
+        control: whether the model exists to be caught by the checks.
+    """
+
+    description: str
+    control: bool = False
+
+
+class Recipe(_Table):
+    """A whole recipe."""
+
+    model: ModelConfig
+    training: TrainingTable
+    about: PurposeTable
+
+    @model_validator(mode="after")
+    def _time_belongs_to_spikes(self) -> Self:
+        if self.model.mode != "stbp" and (
+            self.training.timesteps_schedule or self.training.loss == "tet"
+        ):
+            raise ValueError("timesteps_schedule and the loss tet belong to stbp models alone")
+        return self
+
+    def phases(self) -> list[tuple[int, int]]:
+        """Epochs and T of each phase; T is 1 where the training has no time."""
+        training, model = self.training, self.model
+        if training.timesteps_schedule:
+            return [(phase.epochs, phase.timesteps) for phase in training.timesteps_schedule]
+        timesteps = model.timesteps if model.mode == "stbp" else None
+        return [(training.epochs, timesteps or 1)]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check a recipe.
+
+        Raises:
+            ContentError: the file is missing, is no TOML, or has a missing, unknown or mistyped
+                key; the message names the file and the key.
+        """
+        return read_table(path, cls)
