@@ -66,7 +66,7 @@ class PlasticFlexLayer(PathModule):
         return pooled if len(self.source) == x.shape[1] else pooled[:, self.source]
 
     def _logits(self, invariant: Tensor) -> Tensor:
-        theta = self.theta
+        theta: Tensor = self.theta
         if self.config.threshold == "redrawn":
             theta = torch.randn(1, *invariant.shape[1:], dtype=theta.dtype, device=theta.device)
         logits: Tensor = self.gain * (self.pool_norm(invariant) - theta)

@@ -21,15 +21,17 @@ Loss = Literal["cross-entropy", "margin"]
 
 
 class View(Protocol):
-    """How an attack sees a model, bound to the rows of one call.
+    """How an attack sees a model, bound to the rows of one call."""
 
-    Attributes:
-        classes: number of classes K.
-        spiking: whether surrogates and gradient paths can be substituted.
-    """
+    @property
+    def classes(self) -> int:
+        """Number of classes K."""
+        ...
 
-    classes: int
-    spiking: bool
+    @property
+    def spiking(self) -> bool:
+        """Whether surrogates and gradient paths can be substituted."""
+        ...
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(N, K)`` of the deployed model; a call that misclassifies is a break."""
@@ -142,7 +144,7 @@ class DirectAttack(Attack):
 
     @abstractmethod
     def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
-        """A candidate for each row; the engine projects and verifies it. Arguments as in ``init``."""
+        """A candidate for each row; the engine projects and verifies it; arguments as in init."""
 
 
 def spread(eps: Tensor, x: Tensor) -> Tensor:

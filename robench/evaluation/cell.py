@@ -126,7 +126,7 @@ def evaluate_cell(
     for number, first in enumerate(range(0, len(cell.images), CHUNK)):
         rows = store.chunk(cell.model.id, cell.attack.name, digest, number)
         if rows is None:
-            rows = _sweep(cell, first).run(lambda n, first=first: progress(first + n))
+            rows = _sweep(cell, first).run(_after(first, progress))
             store.write_chunk(cell.model.id, cell.attack.name, digest, number, rows)
         chunks.append(rows)
         progress(first + len(rows))
@@ -135,6 +135,10 @@ def evaluate_cell(
     result = record(cell, digest, "done", started, outcome=outcome)
     store.write(result, rows[list(ROWS)])
     return result
+
+
+def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda finished: progress(first + finished)
 
 
 def _chunk(cell: Cell, first: int) -> Chunk:

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from robench.datasets import find_dataset
 from robench.errors import RobenchError, UsageError
@@ -149,7 +150,7 @@ def run_plan(
             store.drop_chunks(cell.model.id, cell.attack.name, digest)
         started = time.monotonic()
         try:
-            result = evaluate_cell(cell, store, lambda n, cell=cell: progress(cell, n))
+            result = evaluate_cell(cell, store, partial(progress, cell))
         except Exception as error:  # whatever the model or the attack raised belongs to this cell
             text = str(error) if isinstance(error, RobenchError) else traceback.format_exc()
             result = record(cell, digest, "failed", started, error=text)

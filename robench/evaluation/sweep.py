@@ -123,12 +123,12 @@ class ChunkSweep:
                 self._finish(self._take(finished))
             else:
                 self._step(self._take(self._largest_phase()))
-            progress(len(self.chunk.x) - len(self.sample[self.live].unique()))
+            progress(len(self.chunk.x) - len(set(self.sample[self.live].tolist())))
         return self._table(prediction, self._reverify())
 
     def _clean(self) -> Tensor:
         predictions = []
-        for rows in torch.arange(len(self.chunk.x)).split(self.batch_size):
+        for rows in torch.split(torch.arange(len(self.chunk.x)), self.batch_size):
             view = self._view(rows)
             predictions.append(view.logits(self.chunk.x[rows]).argmax(1))
         prediction = torch.cat(predictions)
@@ -163,8 +163,7 @@ class ChunkSweep:
 
     def _largest_phase(self) -> Tensor:
         phases = self.state.phase[self.live]
-        values, counts = phases.unique(return_counts=True)
-        chosen = values[counts.argmax()]
+        chosen = phases.bincount().argmax()
         return self.live & (self.state.phase == chosen)
 
     def _take(self, slots: Tensor) -> Tensor:
@@ -261,7 +260,7 @@ class ChunkSweep:
         """Whether each witness breaks again, shown in another batch."""
         again = torch.zeros(len(self.chunk.x), dtype=torch.bool)
         attacked = (self.position > CLEAN_WRONG).nonzero().squeeze(1)
-        for rows in attacked.split(max(1, self.batch_size // 2 + 1)):
+        for rows in torch.split(attacked, self.batch_size // 2 + 1):
             with torch.no_grad():
                 logits = self.model.logits(self.witness[rows])
             again[rows] = logits.argmax(1) != self.chunk.y[rows]

@@ -25,7 +25,7 @@ def over_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         y = function(x[0])
         return y.unsqueeze(0).expand(x.shape[0], *y.shape)
     y = function(x.flatten(0, 1))
-    return y.unflatten(0, x.shape[:2])
+    return y.view(*x.shape[:2], *y.shape[1:])
 
 
 class _Bernoulli(torch.autograd.Function):

@@ -109,7 +109,7 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        loss_sum += float(loss) * len(y)
+        loss_sum += float(loss.detach()) * len(y)
         hits += int((logits.argmax(1) == y).sum())
         seen += len(y)
     return Score(loss_sum / seen, hits / seen)

@@ -246,17 +246,20 @@ def _seeded(recipe: Recipe) -> Iterator[None]:
 
 @contextmanager
 def _log(path: Path) -> Iterator[Callable[[Row], None]]:
-    """A CSV file of rows that takes its name when all went well."""
+    """A CSV file of rows that takes its name when all went well and else goes."""
     temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        names = [field.name for field in fields(Row)]
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            names = [field.name for field in fields(Row)]
+            writer = csv.DictWriter(file, names, lineterminator="\n")
+            writer.writeheader()
 
-        def write(row: Row) -> None:
-            values = asdict(row).items()
-            writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
-            file.flush()
+            def write(row: Row) -> None:
+                values = asdict(row).items()
+                writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
+                file.flush()
 
-        yield write
-    temporary.replace(path)
+            yield write
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,10 @@ def _from_plugin(plugin: Plugin) -> Model:
     return model
 
 
+def _load_plugin(found: dict[str, list[Plugin]], name: str) -> Model:
+    return _from_plugin(the_plugin(found, name))
+
+
 def _from_function(text: str) -> Model:
     module_name, _, attribute = text.partition(":")
     sys.path.insert(0, str(Path.cwd()))
@@ -113,10 +119,8 @@ def _from_function(text: str) -> Model:
 
 def _folder_entry(model_id: str, folder: Path) -> ModelEntry:
     control, missing = False, ""
-    try:
+    with suppress(ContentError):  # a bad card is reported when the model is loaded
         control = ModelCard.read(folder / CARD).about.control
-    except ContentError:
-        pass  # a bad card is reported when the model is loaded
     if not (folder / WEIGHTS).is_file():
         missing = f"weights are absent; get them with: robench train {model_id}"
     return ModelEntry(model_id, "zoo", control, missing, lambda: load_folder(folder, model_id))
@@ -138,9 +142,7 @@ def model_entries(models_dir: Path | None = None) -> dict[str, ModelEntry]:
 
             entries[name] = ModelEntry(name, f"zoo and {source}", False, "", refuse)
             continue
-        entries[name] = ModelEntry(
-            name, source, False, "", lambda name=name: _from_plugin(the_plugin(found, name))
-        )
+        entries[name] = ModelEntry(name, source, False, "", partial(_load_plugin, found, name))
     return dict(sorted(entries.items()))
 
 

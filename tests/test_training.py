@@ -1,0 +1,221 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import robench.datasets as registry
+from robench.architectures import build
+from robench.datasets import DIGITS
+from robench.errors import ContentError
+from robench.training import Recipe, train
+from robench.training.loop import Samples, learning_rate, reestimate_norms, shift
+from robench.training.recipe import TrainingTable
+from robench.zoo import load_folder
+
+RECIPE = """
+[model]
+architecture = "{architecture}"
+mode = "{mode}"
+dataset = "digits"
+classes = 10
+width = 0.0625
+{model}
+
+[training]
+epochs = 2
+batch_size = 32
+learning_rate = 0.05
+warmup_epochs = 1
+augment = ["shift"]
+{training}
+
+[about]
+description = "A test."
+"""
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = replace(DIGITS, load=lambda split: DIGITS.load(split).first(160))
+    monkeypatch.setitem(registry._BUILT_IN, "digits", few)
+
+
+def recipe(
+    folder: Path,
+    mode: str = "ann",
+    model: str = "",
+    training: str = "",
+    architecture: str = "vgg16",
+) -> Recipe:
+    path = folder / "recipe.toml"
+    text = RECIPE.format(architecture=architecture, mode=mode, model=model, training=training)
+    path.write_text(text, "utf-8")
+    return Recipe.read(path)
+
+
+def log(folder: Path) -> list[dict[str, str]]:
+    with (folder / "training.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    return load_folder(folder).module.state_dict()
+
+
+def test_loss_falls_and_the_checkpoint_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "digits" / "tiny"
+    rows = []
+    card = train(recipe(tmp_path), folder, rows.append)
+    written = log(folder)
+    assert float(written[1]["train_loss"]) < float(written[0]["train_loss"])
+    assert [row["phase"] for row in written] == ["ann", "ann"] == [row.phase for row in rows]
+    assert float(written[1]["learning_rate"]) == 0
+    model = load_folder(folder)
+    test = DIGITS.load("test").first(160)
+    hits = (model.logits(test.tensor()).argmax(1) == test.targets()).float().mean()
+    assert float(hits) == pytest.approx(card.about.clean_accuracy)
+    assert card.about.clean_samples == 160
+    assert {path.name for path in folder.iterdir()} == {
+        "model.toml",
+        "weights.safetensors",
+        "training.csv",
+    }
+
+
+def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    shas = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        torch.rand(1)  # what was drawn before does not matter
+        card = train(recipe(tmp_path, training=f"seed = {seed}"), tmp_path / "digits" / name)
+        shas.append(card.weights.sha256)
+    assert shas[0] == shas[1] != shas[2]
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    train(recipe(tmp_path), tmp_path / "digits" / "a")
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_hybrid_is_converted_and_its_norms_estimated_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "digits" / "hybrid"
+    made = recipe(
+        tmp_path,
+        "hybrid",
+        model='timesteps = 4\npool = "average"',
+        training="reestimate_norm = 2",
+        architecture="flex-vgg16",
+    )
+    card = train(made, folder)
+    rows = log(folder)
+    phases = [row["phase"] for row in rows]
+    assert phases == ["twin", "twin", "converted", "norms re-estimated"]
+    assert rows[1]["firing_rate"] == ""
+    assert 0 < float(rows[-1]["firing_rate"]) < 1
+    assert "norms re-estimated" in card.about.description
+    assert card.about.clean_accuracy == pytest.approx(float(rows[-1]["test_accuracy"]))
+
+
+def test_stbp_starts_from_an_ann_and_a_control_takes_weights_as_they_are(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    train(recipe(tmp_path), models / "digits" / "tiny-ann")
+    stbp = 'init = "digits/tiny-ann"\nloss = "tet"\ntimesteps_schedule = [{}]'.format(
+        "{ epochs = 1, timesteps = 1 }, { epochs = 1, timesteps = 2 }"
+    )
+    train(recipe(tmp_path, "stbp", "timesteps = 3", stbp), models / "digits" / "tiny-stbp")
+    rows = log(models / "digits" / "tiny-stbp")
+    assert [row["phase"] for row in rows] == ["T=1", "T=2"]
+    assert load_folder(models / "digits" / "tiny-stbp").timesteps == 3
+    text = (tmp_path / "recipe.toml").read_text("utf-8")
+    copy = text.replace("epochs = 2", "epochs = 0").replace("tiny-ann", "tiny-stbp")
+    lines = [line for line in copy.splitlines() if "schedule" not in line]
+    (tmp_path / "recipe.toml").write_text("\n".join(lines), "utf-8")
+    train(Recipe.read(tmp_path / "recipe.toml"), models / "digits" / "copy")
+    ours, theirs = state(models / "digits" / "copy"), state(models / "digits" / "tiny-stbp")
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_missing_or_misfit_start_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "digits" / "tiny"
+    with pytest.raises(ContentError, match="digits/no-such-model"):
+        train(recipe(tmp_path, training='init = "digits/no-such-model"'), folder)
+    train(recipe(tmp_path), folder)
+    misfit = recipe(tmp_path, training='init = "digits/tiny"', architecture="flex-vgg16")
+    with pytest.raises(ContentError, match="does not fit"):
+        train(misfit, folder.with_name("other"))
+    assert list(folder.with_name("other").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("epochs = 2", 'epochs = "two"', "training.epochs"),
+        ("epochs = 2", "", "training.epochs"),
+        ("epochs = 2", "epochs = 0", "training"),
+        ("warmup_epochs", "warm_up", "training.warm_up"),
+        ('"shift"', '"mixup"', "training.augment"),
+        ("classes = 10", "classes = 1", "model.classes"),
+        ("warmup_epochs", 'loss = "tet"\nwarmup_epochs', "whole file"),
+        (
+            "batch_size",
+            "timesteps_schedule = [{epochs = 1, timesteps = 2}]\nbatch_size",
+            "training",
+        ),
+    ],
+)
+def test_bad_recipe_names_file_and_key(tmp_path: Path, old: str, new: str, key: str) -> None:
+    recipe(tmp_path)
+    path = tmp_path / "recipe.toml"
+    path.write_text(path.read_text("utf-8").replace(old, new, 1), "utf-8")
+    with pytest.raises(ContentError) as caught:
+        Recipe.read(path)
+    assert str(path) in str(caught.value)
+    assert key in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("models/*/*/recipe.toml")), ids=lambda p: p.parent.name
+)
+def test_recipes_of_the_zoo_are_readable(path: Path) -> None:
+    made = Recipe.read(path)
+    assert made.model.dataset == path.parent.parent.name
+    assert made.about.control == path.parent.name.startswith("control-")
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    table = TrainingTable(epochs=10, learning_rate=1.0, warmup_epochs=2)
+    assert [learning_rate(table, done) for done in (0, 1, 2, 6, 10)] == pytest.approx(
+        [0, 0.5, 1, 0.5, 0]
+    )
+
+
+def test_shift_moves_images_by_up_to_two_pixels() -> None:
+    x = torch.zeros(64, 2, 9, 9)
+    x[:, :, 4, 4] = 1
+    moved = shift(x, torch.Generator().manual_seed(0))
+    assert moved.shape == x.shape
+    assert (moved.sum((2, 3)) == 1).all()
+    assert torch.equal(moved[:, 0], moved[:, 1])
+    where = moved[:, 0].flatten(1).argmax(1)
+    assert set((where // 9).tolist()) == set((where % 9).tolist()) == {2, 3, 4, 5, 6}
+
+
+def test_reestimated_norms_fit_the_data_and_no_weight_moves() -> None:
+    net = build(Recipe.read(ROOT / "models" / "digits" / "vgg16-hybrid" / "recipe.toml").model)
+    data = Samples(DIGITS.load("train").first(64).tensor(), torch.arange(64))
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    reestimate_norms(net, data, 3, 64, torch.Generator().manual_seed(0))
+    first = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    conv = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
+    seen = conv((data.x - net.mean) / net.std)
+    assert first.running_mean is not None
+    torch.testing.assert_close(first.running_mean, seen.mean((0, 2, 3)))
+    assert first.momentum == 0.1
+    assert not net.training
+    assert not any(module.training for module in net.modules())
+    assert all(torch.equal(before[name], value) for name, value in net.named_parameters())
