@@ -108,13 +108,13 @@ def test_hybrid_is_converted_and_its_norms_estimated_anew(tmp_path: Path) -> Non
         tmp_path,
         "hybrid",
         model='timesteps = 4\npool = "average"',
-        training="reestimate_norm = 2",
+        training="reestimate_norm = 2\ncalibration_steps = 3",
         architecture="flex-vgg16",
     )
     card = train(made, folder)
     rows = log(folder)
     phases = [row["phase"] for row in rows]
-    assert phases == ["twin", "twin", "converted", "norms re-estimated"]
+    assert phases == ["twin", "twin", "converted", "calibrated", "norms re-estimated"]
     assert rows[1]["firing_rate"] == ""
     assert 0 < float(rows[-1]["firing_rate"]) < 1
     assert "norms re-estimated" in card.about.description

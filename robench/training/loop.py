@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch.optim import SGD, Optimizer
 
-from robench.architectures import VGG
+from robench.architectures import VGG, ClipFloorShift
 from robench.spiking import spiking_layers
 from robench.training.recipe import TrainingTable
 
 SHIFT = 2  # pixels
+LEAST_THRESHOLD = 0.01
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,19 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        keep_thresholds_positive(net)
         loss_sum += float(loss.detach()) * len(y)
         hits += int((logits.argmax(1) == y).sum())
         seen += len(y)
     return Score(loss_sum / seen, hits / seen)
+
+
+@torch.no_grad()
+def keep_thresholds_positive(net: nn.Module) -> None:
+    """Hold the trained thresholds where a neuron can have them."""
+    for layer in net.modules():
+        if isinstance(layer, ClipFloorShift):
+            layer.threshold.clamp_(min=LEAST_THRESHOLD)
 
 
 @contextmanager
@@ -166,15 +176,24 @@ def reestimate_norms(
         generator: chooses the batches.
     """
     net.eval()
+    with averaging_norms(net):
+        for _ in range(batches):
+            chosen = torch.randperm(len(data.y), generator=generator)[:batch_size]
+            net(data.x[chosen])
+
+
+@contextmanager
+def averaging_norms(net: nn.Module) -> Iterator[None]:
+    """Inside, every batch norm starts anew and takes the plain average over what it sees."""
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain average over the batches
+        norm.momentum = None
         norm.train()
-    for _ in range(batches):
-        chosen = torch.randperm(len(data.y), generator=generator)[:batch_size]
-        net(data.x[chosen])
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    net.eval()
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()

@@ -43,6 +43,9 @@ class TrainingTable(_Table):
         augment: what is done to a training image: ``shift`` moves it by up to two pixels.
         reestimate_norm: training batches over which the batch norms of the finished network
             average their statistics anew; 0 keeps those of training.
+        calibration_steps: for each layer of a hybrid network, behind its conversion; 0 leaves the
+            weights as they were trained.
+        calibration_rate: the highest learning rate of these steps.
         threads: of torch; the same number gives the same weights again.
     """
 
@@ -59,6 +62,8 @@ class TrainingTable(_Table):
     timesteps_schedule: list[Phase] = []
     augment: list[Literal["shift"]] = []
     reestimate_norm: int = Field(0, ge=0)
+    calibration_steps: int = Field(0, ge=0)
+    calibration_rate: float = Field(0.003, gt=0)
     threads: int = Field(1, ge=1)
 
     @model_validator(mode="after")
@@ -96,6 +101,8 @@ class Recipe(_Table):
             self.training.timesteps_schedule or self.training.loss == "tet"
         ):
             raise ValueError("timesteps_schedule and the loss tet belong to stbp models alone")
+        if self.model.mode != "hybrid" and self.training.calibration_steps:
+            raise ValueError("calibration_steps belongs to hybrid models alone")
         return self
 
     def phases(self) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from robench.architectures import VGG, build
 from robench.datasets import Images, find_dataset
 from robench.errors import ContentError, nearest
+from robench.training.calibrate import calibrate
 from robench.training.loop import (
     Samples,
     Score,
@@ -36,7 +37,8 @@ class Row:
     """One line of ``training.csv``: an epoch, or a step of the conversion behind the last one.
 
     Attributes:
-        phase: ``ann``, ``twin``, ``T=4`` …; ``converted``, ``norms re-estimated``, ``init``.
+        phase: ``ann``, ``twin``, ``T=4`` …; ``converted``, ``calibrated``,
+            ``norms re-estimated``, ``init``.
         epoch: how many are done, over all phases.
         train_loss: mean over the epoch; None where nothing was trained.
         train_accuracy: of the same forward passes.
@@ -129,8 +131,12 @@ class _Run:
         else:
             self.examine(net, "init")
         if hybrid:
-            net = converted(net)
+            twin, net = net, converted(net)
             self.examine(net, "converted")
+            if table.calibration_steps:
+                steps, rate = table.calibration_steps, table.calibration_rate
+                calibrate(net, twin, self.train, steps, rate, self.generator)
+                self.examine(net, "calibrated")
         if table.reestimate_norm:
             size = table.batch_size
             reestimate_norms(net, self.train, table.reestimate_norm, size, self.generator)

@@ -1,0 +1,33 @@
+"""Tables, leaderboard and figures, made from the store and from nothing else."""
+
+from robench.reporting.leaderboard import FIGURES, Format, is_stale, render, write
+from robench.reporting.plots import write_figures
+from robench.reporting.tables import (
+    Entry,
+    Estimate,
+    OtherRun,
+    Report,
+    Row,
+    Table,
+    build_report,
+    frame,
+    others_frame,
+)
+
+__all__ = [
+    "FIGURES",
+    "Entry",
+    "Estimate",
+    "Format",
+    "OtherRun",
+    "Report",
+    "Row",
+    "Table",
+    "build_report",
+    "frame",
+    "is_stale",
+    "others_frame",
+    "render",
+    "write",
+    "write_figures",
+]

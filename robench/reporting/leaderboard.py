@@ -1,0 +1,270 @@
+"""The leaderboard: a pure function of the store, as Markdown, HTML, CSV or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import quote
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from robench.errors import UsageError
+from robench.reporting.plots import areas_name, curves_name
+from robench.reporting.tables import (
+    Entry,
+    Estimate,
+    Report,
+    Row,
+    Table,
+    frame,
+    others_frame,
+    row_verdict,
+    verdict_text,
+)
+from robench.results import PROTOCOL
+
+Format = Literal["md", "html", "csv", "json"]
+FIGURES = "results/figures"
+
+_SPACE = re.compile(r"\s+")
+_SPECIAL = re.compile(r"[\\`*_\[\]<>#!|~$@&]|:(?=//)|(?<=www)\.")
+"""Characters that Markdown may read as more than themselves, bare links included."""
+
+
+def render(
+    report: Report, form: Format = "md", *, figures: str = FIGURES, all_runs: bool = False
+) -> str:
+    """The leaderboard as text; equal reports give equal texts.
+
+    Args:
+        report: what :func:`robench.reporting.build_report` found.
+        form: ``md``, ``html``, ``csv`` or ``json``.
+        figures: folder of the figures as the document links it; empty for no figures.
+        all_runs: list the cells outside the tables too, with what differs.
+
+    Raises:
+        UsageError: the form is unknown.
+    """
+    match form:
+        case "md":
+            return _document("leaderboard.md.j2", report, figures, all_runs)
+        case "html":
+            return _document("leaderboard.html.j2", report, figures, all_runs)
+        case "csv":
+            return _csv(report)
+        case "json":
+            return _json(report, all_runs)
+    raise UsageError(f"unknown format {form!r}; formats: {', '.join(get_args(Format))}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write the leaderboard at once: a reader sees the old text or the new one.
+
+    Raises:
+        UsageError: the path cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, "utf-8", newline="\n")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def is_stale(path: Path, text: str) -> bool:
+    """Whether the file is missing or says something else than ``text``."""
+    try:
+        return path.read_text("utf-8") != text
+    except (OSError, UnicodeDecodeError):
+        return True
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line and within one cell of a table."""
+    return _SPECIAL.sub(lambda match: "\\" + match[0], _SPACE.sub(" ", text))
+
+
+def percent(estimate: Estimate) -> Markup:
+    """An accuracy with its interval, e.g. ``97.3 [94.3, 98.8]``."""
+    low, high = estimate.low * 100, estimate.high * 100
+    return Markup(f"{estimate.value * 100:.1f} [{low:.1f}, {high:.1f}]")
+
+
+def decimal(estimate: Estimate) -> Markup:
+    """An AUC with its interval, e.g. ``0.412 [0.388, 0.437]``."""
+    return Markup(f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]")
+
+
+def entry_number(row: Row, attack: str) -> Markup:
+    """The AUC, or a dash where there is none or the verdict withholds it."""
+    entry = row.entries.get(attack)
+    return decimal(entry.auc) if entry and entry.auc else Markup("—")
+
+
+def entry_words(row: Row, attack: str) -> str:
+    """What stands behind the number of a cell: nothing where it is valid."""
+    entry = row.entries.get(attack)
+    if entry is None:
+        return " not applicable" if attack in row.not_applicable else ""
+    if entry.verdict == "valid":
+        return ""
+    mark = "" if entry.verdict == "invalid" else " ⚠"
+    return f"{mark} {verdict_text(entry.verdict, entry.reasons)}"
+
+
+def _finalize_markdown(value: object) -> object:
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return escape_markdown(value)
+
+
+def _document(template: str, report: Report, figures: str, all_runs: bool) -> str:
+    html = template.endswith(".html.j2")
+    environment = Environment(
+        loader=PackageLoader("robench.reporting"),
+        autoescape=html,
+        finalize=None if html else _finalize_markdown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {
+        "areas_name": areas_name,
+        "curves_name": curves_name,
+        "decimal": decimal,
+        "entry_number": entry_number,
+        "entry_words": entry_words,
+        "expected": _expected,
+        "percent": percent,
+        "protocol_lines": _protocol_lines,
+        "row_verdict": row_verdict,
+    }
+    return environment.get_template(template).render(
+        tables=report.tables,
+        others=report.others if all_runs else (),
+        figures=Markup(quote(figures)),
+    )
+
+
+def _expected(row: Row) -> str:
+    return "caught, as expected" if row.caught else "NOT caught: the checks have failed"
+
+
+def _protocol_lines(table: Table) -> list[tuple[str, str]]:
+    """The protocol as pairs of a name and a text."""
+    protocol = table.dataset.protocol
+    lines = [
+        ("Data", f"the first {protocol.slice} test images, SHA-256 {table.data_sha256[:16]}"),
+        ("Norm", "L∞, images in [0, 1]"),
+        ("ε", ", ".join(epsilon.text for epsilon in table.grid)),
+        ("Headline ε", table.headline),
+        ("AUC", f"up to ε = {table.limit}, divided by it"),
+        ("Seeds", ", ".join(str(seed) for seed in protocol.seeds)),
+        ("T", "that of the model's card"),
+        ("robench protocol", str(PROTOCOL)),
+    ]
+    for attack in table.attacks:
+        identity = table.settings[attack]
+        parameters = ", ".join(
+            f"{name} = {_plain(value)}" for name, value in sorted(identity.parameters.items())
+        )
+        parts = [f"version {identity.attack_version}", *([parameters] if parameters else [])]
+        lines.append((attack, ", ".join(parts)))
+    return lines
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " + ".join(_plain(item) for item in value) or "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _csv(report: Report) -> str:
+    frames = [
+        frame(table, controls=controls).assign(control=controls)
+        for table in report.tables
+        for controls in (False, True)
+        if (table.controls if controls else table.rows)
+    ]
+    if not frames:
+        return ""
+    columns = list(dict.fromkeys(name for each in frames for name in each.columns))
+    records = [record for each in frames for record in each.to_dict("records")]
+    whole = pd.DataFrame(records, columns=columns)
+    for name in ("rank", "timesteps"):
+        whole[name] = whole[name].astype("Int64")
+    return str(whole.to_csv(index=False, lineterminator="\n"))
+
+
+def _json(report: Report, all_runs: bool) -> str:
+    document: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "datasets": [_table_data(table) for table in report.tables],
+    }
+    if all_runs:
+        document["other_runs"] = others_frame(report).to_dict("records")
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _table_data(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.dataset.name,
+        "title": table.dataset.title,
+        "samples": table.dataset.protocol.slice,
+        "data_sha256": table.data_sha256,
+        "epsilons": [epsilon.text for epsilon in table.grid],
+        "headline": table.headline,
+        "auc_limit": table.limit,
+        "attacks": {
+            attack: {
+                "implementation": identity.implementation,
+                "version": identity.attack_version,
+                "parameters": identity.parameters,
+            }
+            for attack, identity in table.settings.items()
+        },
+        "rows": [_row_data(row) for row in table.rows],
+        "controls": [_row_data(row) | {"caught": row.caught} for row in table.controls],
+    }
+
+
+def _row_data(row: Row) -> dict[str, Any]:
+    return {
+        "rank": row.rank,
+        "model": row.model,
+        "architecture": row.family,
+        "mode": row.mode,
+        "timesteps": row.timesteps,
+        "seed": row.seed,
+        "clean_accuracy": _estimate_data(row.clean),
+        "attacks": {attack: _entry_data(entry) for attack, entry in row.entries.items()},
+        "not_applicable": list(row.not_applicable),
+        "missing": list(row.missing),
+        "worst": {
+            "auc": _estimate_data(row.worst_auc),
+            "accuracy": _estimate_data(row.worst_accuracy),
+        },
+    }
+
+
+def _entry_data(entry: Entry) -> dict[str, Any]:
+    return {
+        "verdict": entry.verdict,
+        "reasons": list(entry.reasons),
+        "auc": _estimate_data(entry.auc) if entry.auc else None,
+        "hash": entry.hash,
+    }
+
+
+def _estimate_data(estimate: Estimate) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}

@@ -1,0 +1,251 @@
+"""The figures of the leaderboard: robust accuracy against ε, and the areas under it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robench.errors import UsageError
+from robench.numbers import Epsilon
+from robench.reporting.tables import Report, Row, Table
+from robench.results import CurvePoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+_COLOURS = {"vgg": 0, "flex": 3}
+"""Positions in seaborn's colour-blind palette."""
+_OTHER = 2
+_STYLES: dict[str, tuple[Any, str]] = {
+    "ann": ("-", "o"),
+    "hybrid": ((0, (5, 2)), "s"),
+    "stbp": ((0, (1, 1.2)), "^"),
+}
+_OTHER_STYLE: tuple[Any, str] = ((0, (6, 2, 1, 2)), "D")
+_GREY = "0.55"
+_LIMIT = "0.3"
+_INVALID_LABEL = "invalid:\nno evidence of robustness"
+
+
+def curves_name(table: Table) -> str:
+    """File name of the figure of the curves."""
+    return f"{table.dataset.name}-curves.png"
+
+
+def areas_name(table: Table) -> str:
+    """File name of the heat map of the areas."""
+    return f"{table.dataset.name}-auc.png"
+
+
+def write_figures(report: Report, folder: Path) -> list[Path]:
+    """Draw both figures of every table that has rows; returns their paths.
+
+    Equal reports give equal bytes under one version of matplotlib.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for table in report.tables:
+            if table.rows:
+                written.append(_save(draw_curves, table, folder / curves_name(table)))
+                written.append(_save(draw_areas, table, folder / areas_name(table)))
+    except OSError as error:
+        raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
+    return written
+
+
+def draw_curves(table: Table) -> Figure:
+    """Robust accuracy against ε with Wilson bands: one panel per attack, one for the worst.
+
+    The colour is the architecture, the line's style the mode; a curve whose verdict is invalid is
+    grey and has no band.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    panels = (*table.attacks, "worst")
+    columns = len(panels) if len(panels) <= 3 else (len(panels) + 1) // 2
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.1 * columns + 2.0, 2.7 * lines + 0.35), layout="constrained")
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    colours = _row_colours(table.rows)
+    scale, unit = _axis(table)
+    limit = Epsilon.parse(table.limit).value
+
+    for ax, panel in zip(axes, panels, strict=False):
+        shaky: list[str] = []
+        for row, colour in zip(table.rows, colours, strict=True):
+            entry = row.entries.get(panel)
+            if panel == "worst":
+                _draw_line(ax, row, row.worst_curve, scale, colour, band=True)
+            elif entry is not None:
+                invalid = entry.verdict == "invalid"
+                _draw_line(ax, row, entry.curve, scale, _GREY if invalid else colour, not invalid)
+                if entry.verdict not in ("valid", "invalid"):
+                    shaky.append(f"{_short(row)} {entry.verdict}")
+        ax.axvline(limit * scale, color=_LIMIT, linewidth=1.0, zorder=1)
+        title = "worst of all attacks" if panel == "worst" else panel
+        ax.set_title(title, loc="left", fontweight="bold")
+        if shaky:
+            ax.annotate(
+                "\n".join(shaky), (0.98, 0.96), xycoords="axes fraction", ha="right", va="top",
+                fontsize="x-small", color="0.35",
+            )  # fmt: skip
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    axes[0].set_ylim(-0.02, 1.02)
+    end = table.grid[-1].value * scale
+    axes[0].set_xlim(-0.02 * end, 1.02 * end)
+    axes[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 8, 10]))
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    for index, ax in enumerate(axes[: len(panels)]):
+        if index % columns == 0:
+            ax.set_ylabel("robust accuracy")
+        if index + columns >= len(panels):
+            ax.set_xlabel(unit)
+        ax.tick_params(labelbottom=True)
+    _legend(figure, table, colours)
+    return figure
+
+
+def draw_areas(table: Table) -> Figure:
+    """Heat map of the AUC, models × attacks; invalid cells are hatched and bear a ×."""
+    import numpy as np
+    import seaborn as sns
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    columns = (*table.attacks, "worst")
+    values = np.full((len(table.rows), len(columns)), np.nan)
+    labels = np.full(values.shape, "", dtype=object)
+    hatched: list[tuple[int, int]] = []
+    for i, row in enumerate(table.rows):
+        for j, column in enumerate(columns):
+            entry = row.entries.get(column)
+            if column == "worst":
+                values[i, j], labels[i, j] = row.worst_auc.value, f"{row.worst_auc.value:.3f}"
+            elif entry is None:
+                labels[i, j] = "n/a" if column in row.not_applicable else "—"
+            elif entry.auc is None:
+                hatched.append((i, j))
+            else:
+                mark = "" if entry.verdict == "valid" else " ?"
+                values[i, j], labels[i, j] = entry.auc.value, f"{entry.auc.value:.3f}{mark}"
+    figure = Figure(
+        figsize=(1.0 * len(columns) + 3.0, 0.42 * len(table.rows) + 1.3), layout="constrained"
+    )
+    ax = figure.subplots()
+    ax.grid(visible=False)
+    sns.heatmap(
+        values, ax=ax, annot=labels, fmt="", mask=np.isnan(values), vmin=0, vmax=1, cmap="crest",
+        linewidths=1.5, linecolor="white", annot_kws={"fontsize": "small"},
+        xticklabels=columns, yticklabels=[row.model for row in table.rows],
+        cbar_kws={"label": "AUC", "ticks": [0, 0.25, 0.5, 0.75, 1], "aspect": 12, "pad": 0.02},
+    )  # fmt: skip
+    for i, j in np.argwhere(np.isnan(values)):
+        ax.text(j + 0.5, i + 0.5, labels[i, j], ha="center", va="center", fontsize="small")
+    for i, j in hatched:
+        ax.add_patch(
+            Rectangle((j + 0.03, i + 0.04), 0.94, 0.92, facecolor="0.95", edgecolor="0.75",
+                      hatch="////", linewidth=0)
+        )  # fmt: skip
+        ax.text(
+            j + 0.5, i + 0.5, "×", ha="center", va="center", fontsize="x-large", color="0.2",
+            fontweight="bold",
+        )  # fmt: skip
+    ax.axvline(len(table.attacks), color="white", linewidth=7)
+    ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    ax.tick_params(axis="y", length=0, rotation=0)
+    note = f"AUC up to ε = {table.limit}"
+    ax.set_xlabel(f"{note};  × invalid, withheld" if hatched else note)
+    return figure
+
+
+def _save(draw: Any, table: Table, path: Path) -> Path:
+    import seaborn as sns
+    from matplotlib import rc_context
+    from PIL import Image
+
+    style = sns.axes_style("whitegrid") | sns.plotting_context("paper")
+    style |= {"font.family": "DejaVu Sans", "grid.color": "0.92", "hatch.linewidth": 0.6}
+    with rc_context(style):
+        figure: Figure = draw(table)
+        temporary = path.with_suffix(".png.tmp")
+        with BytesIO() as drawn:
+            figure.savefig(drawn, format="png", dpi=DPI)
+            # a palette makes the file a third of its size; no metadata, so that the bytes depend
+            # on the picture alone
+            picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            picture.info.clear()
+            picture.save(temporary, format="PNG", optimize=True, dpi=(DPI, DPI))
+    temporary.replace(path)
+    return path
+
+
+def _draw_line(
+    ax: Axes, row: Row, curve: Sequence[CurvePoint], scale: float, colour: Any, band: bool
+) -> None:
+    style, marker = _STYLES.get(row.mode, _OTHER_STYLE)
+    x = [point.epsilon.value * scale for point in curve]
+    if band:
+        low = [point.interval.low for point in curve]
+        high = [point.interval.high for point in curve]
+        ax.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+    ax.plot(
+        x, [point.accuracy for point in curve], color=colour, linestyle=style, marker=marker,
+        markersize=3 if band else 2.5, linewidth=1.4 if band else 1.0, zorder=3 if band else 2,
+    )  # fmt: skip
+
+
+def _legend(figure: Figure, table: Table, colours: Sequence[Any]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for row, colour in zip(table.rows, colours, strict=True):
+        style, marker = _STYLES.get(row.mode, _OTHER_STYLE)
+        handles.append(
+            Line2D([], [], color=colour, linestyle=style, marker=marker, markersize=3.5,
+                   linewidth=1.4, label=_short(row))
+        )  # fmt: skip
+    entries = [entry for row in table.rows for entry in row.entries.values()]
+    if any(entry.verdict == "invalid" for entry in entries):
+        handles.append(Line2D([], [], color=_GREY, linewidth=1.0, label=_INVALID_LABEL))
+    handles.append(Line2D([], [], color=_LIMIT, linewidth=1.0, label="limit of the AUC"))
+    figure.legend(
+        handles=handles, loc="outside right upper", frameon=False, handlelength=3.2,
+        title=table.dataset.title, alignment="left", title_fontproperties={"weight": "bold"},
+    )  # fmt: skip
+
+
+def _short(row: Row) -> str:
+    return row.model.partition("/")[2] or row.model
+
+
+def _axis(table: Table) -> tuple[float, str]:
+    """Factor from ε to what the axis shows, and the axis's name."""
+    if any(epsilon.text.endswith("/255") for epsilon in table.grid):
+        return 255.0, "ε (L∞, in 1/255)"
+    return 1.0, "ε (L∞)"
+
+
+def _row_colours(rows: Sequence[Row]) -> list[Any]:
+    """The family's colour; rows of one family and mode take lighter and lighter shades of it."""
+    import seaborn as sns
+
+    palette = sns.color_palette("colorblind")
+    seen: dict[tuple[int, str], int] = {}
+    colours = []
+    for row in rows:
+        family = next((c for name, c in _COLOURS.items() if row.family.startswith(name)), _OTHER)
+        earlier = seen.get((family, row.mode), 0)
+        seen[family, row.mode] = earlier + 1
+        keep = 0.65**earlier
+        colours.append(tuple(1 - keep * (1 - channel) for channel in palette[family]))
+    return colours

@@ -1,0 +1,82 @@
+"""Layer-wise calibration of a converted network against the network it was converted from.
+
+In a FLEX network the pooling and the mask see spikes where the twin saw averages: the maximum over
+nine spikes is more than the maximum over nine rates, and the error grows from layer to layer. So
+each layer is fitted anew, from the first to the last, to give on average over time what its
+counterpart in the twin gives, with the spikes that it really receives: Li et al., A free lunch
+from ANN, ICML 2021. The gradient stays inside the one layer; it passes no spike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from robench.architectures import VGG, ClipFloorShift
+from robench.spiking import direct
+from robench.training.loop import Samples, averaging_norms
+
+IMAGES = 2048  # at most; their spikes of one layer are in memory
+CHUNK, BATCH = 128, 48
+
+
+def calibrate(
+    net: VGG, twin: VGG, data: Samples, steps: int, rate: float, generator: torch.Generator
+) -> None:
+    """Fit every layer of ``net`` that has weights; the head and the thresholds stay.
+
+    Args:
+        net: the converted network, with the T that it is deployed at.
+        twin: the trained network without spikes.
+        data: training images.
+        steps: Adam's, for each layer.
+        rate: Adam's learning rate, brought to 0 in a straight line.
+        generator: chooses the images of each step.
+    """
+    net.eval()
+    twin.eval()
+    x = (data.x[:IMAGES] - net.mean) / net.std
+    spikes = [direct(part, net.timesteps) for part in torch.split(x, CHUNK)]
+    rates = [direct(part, 1) for part in torch.split(x, CHUNK)]
+    for i, (layer, model) in enumerate(zip(net.features, twin.features, strict=True)):
+        if any(True for _ in layer.parameters()):
+            with torch.no_grad():
+                targets = [model(part)[0] for part in rates]
+            following = twin.features[i + 1]
+            assert isinstance(following, ClipFloorShift)
+            limit = float(following.threshold.detach())
+            _fit(layer, spikes, targets, limit, steps, rate, generator)
+            with averaging_norms(layer), torch.no_grad():
+                for part in spikes:
+                    layer(part)
+        with torch.no_grad():
+            spikes = [layer(part) for part in spikes]
+            rates = [model(part) for part in rates]
+
+
+def _fit(
+    layer: nn.Module,
+    spikes: list[Tensor],
+    targets: list[Tensor],
+    limit: float,
+    steps: int,
+    rate: float,
+    generator: torch.Generator,
+) -> None:
+    """Bring the layer's mean over time to the targets; beyond 0 and ϑ all values are alike."""
+    layer.train()
+    optimizer = Adam(layer.parameters(), lr=rate)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
+        chunk = int(torch.randint(len(spikes), (), generator=generator))
+        chosen = torch.randperm(len(targets[chunk]), generator=generator)[:BATCH]
+        target = targets[chunk][chosen]
+        found = layer(spikes[chunk][:, chosen]).mean(0)
+        alike = ((target <= 0) & (found <= 0)) | ((target >= limit) & (found >= limit))
+        loss = (found - target).square().masked_fill(alike, 0).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    layer.zero_grad()
+    layer.eval()

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from robench.attacks import FGSM, PGD, SPGD, Attack, RandomNoise
+from robench.datasets import find_dataset
+from robench.evaluation.cell import Chunk
+from robench.evaluation.sweep import BALL_TOLERANCE, ChunkSweep
+from robench.numbers import Epsilon, parse_grid
+from robench.zoo import select_models
+
+GRID = parse_grid(["0.002", "0.005", "0.01", "0.02", "0.03", "0.05", "0.1"])
+
+
+def sweep(model, attack: Attack, x, y, grid=GRID, **options):
+    options = {"seed": 0, "batch_size": 16} | options
+    return ChunkSweep(model, attack, Chunk(x, y, range(len(x))), grid, **options)
+
+
+def held(rows, point: int) -> int:
+    position = rows["break_position"].to_numpy()
+    return int(((position == -1) | (position > point)).sum())
+
+
+@pytest.mark.parametrize("carry", [True, False])
+@pytest.mark.parametrize("attack", [FGSM(), PGD(), SPGD(), PGD(steps=5, restarts=2)])
+def test_robust_accuracy_is_the_closed_form_of_a_linear_model(linear, attack, carry) -> None:
+    rows = sweep(linear.model, attack, linear.x, linear.y, carry=carry).run()
+    expected = [linear.robust(epsilon.value) for epsilon in GRID]
+    assert [held(rows, k) for k in range(len(GRID))] == expected
+    assert 0 < expected[3] < expected[0]  # the grid really falls
+
+
+@pytest.mark.parametrize("attack", [FGSM(), PGD(), SPGD(), RandomNoise()])
+def test_witnesses_stay_in_ball_and_box_and_break(linear, attack) -> None:
+    engine = sweep(linear.model, attack, linear.x, linear.y)
+    rows = engine.run()
+    broken = (rows["break_position"] > 0).to_numpy()
+    assert broken.any()
+    assert (rows["linf"] <= rows["break_epsilon"] + BALL_TOLERANCE)[broken].all()
+    assert engine.witness.min() >= 0
+    assert engine.witness.max() <= 1
+    assert (linear.model.logits(engine.witness).argmax(1) != linear.y).numpy()[broken].all()
+    assert rows["reverified"].all()
+
+
+def test_noise_is_weaker_than_fgsm_and_depends_on_the_sample_alone(linear) -> None:
+    strong = sweep(linear.model, FGSM(), linear.x, linear.y).run()
+    weak = sweep(linear.model, RandomNoise(), linear.x, linear.y).run()
+    other = sweep(linear.model, RandomNoise(), linear.x, linear.y, batch_size=7).run()
+    assert sum(held(weak, k) for k in range(len(GRID))) > sum(
+        held(strong, k) for k in range(len(GRID))
+    )
+    assert (weak["break_position"] == other["break_position"]).all()
+
+
+def test_the_result_does_not_depend_on_batches_or_on_carrying(linear) -> None:
+    reference = sweep(linear.model, PGD(), linear.x, linear.y).run()["break_position"]
+    for options in ({"batch_size": 1}, {"batch_size": 13}, {"carry": False}):
+        other = sweep(linear.model, PGD(), linear.x, linear.y, **options).run()
+        assert (other["break_position"] == reference).all()
+
+
+def test_each_pass_is_counted_once_for_each_row(linear) -> None:
+    one = parse_grid(["0.00001"])  # too small to break anything: every step is spent
+    x, y = linear.x, linear.y
+    close = linear.robust(0.00001) < len(x)
+    assert not close
+    fgsm = sweep(linear.model, FGSM(), x, y, one).run()
+    assert (fgsm["forwards"] == 2).all()  # the clean image and the candidate
+    assert (fgsm["backwards"] == 1).all()
+    pgd = sweep(linear.model, PGD(steps=7, restarts=3), x, y, one).run()
+    assert (pgd["backwards"] == 21).all()
+    spgd = sweep(linear.model, SPGD(pgd_steps=6, steps=4), x, y, one).run()
+    assert (spgd["backwards"] == 10).all()
+    raw = sweep(linear.model, FGSM(), x, y, parse_grid(["1e-5", "2e-5"]), carry=False).run()
+    assert (raw["backwards"] == 2).all()
+
+
+def test_epsilon_zero_alone_breaks_nothing(linear) -> None:
+    rows = sweep(linear.model, PGD(), linear.x, linear.y, parse_grid(["0"])).run()
+    assert (rows["break_position"] == -1).all()
+    assert (rows["backwards"] == 0).all()
+
+
+def test_a_sample_that_is_wrong_without_attack_is_never_attacked(linear) -> None:
+    y = linear.y.clone()
+    y[:5] = 1 - y[:5]
+    rows = sweep(linear.model, PGD(), linear.x, y).run()
+    assert (rows["break_position"][:5] == 0).all()
+    assert (rows["backwards"][:5] == 0).all()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_small_batches_and_no_survivors(linear, size) -> None:
+    x, y = linear.x[:size], linear.y[:size]
+    rows = sweep(linear.model, PGD(), x, y, parse_grid(["0.9"])).run()
+    assert (rows["break_position"] == 1).all()
+    rows = sweep(linear.model, PGD(), x, 1 - y).run()
+    assert (rows["break_position"] == 0).all()
+
+
+@pytest.fixture(scope="module")
+def zoo_slice():
+    (entry,) = select_models(["digits/vgg16-ann"])
+    images = find_dataset("digits").load("test").first(200)
+    return entry.load(), images.tensor(), images.targets()
+
+
+EPSILON = 8 / 255
+
+
+def robust_of_ours(zoo_slice, attack: Attack) -> int:
+    model, x, y = zoo_slice
+    grid = (Epsilon(0.0, "0"), Epsilon(EPSILON, "8/255"))
+    return held(sweep(model, attack, x, y, grid, batch_size=64).run(), 1)
+
+
+def foolbox_robust(zoo_slice, attack) -> int:
+    import foolbox
+
+    model, x, y = zoo_slice
+    wrapped = foolbox.PyTorchModel(model.module, bounds=(0, 1), device="cpu")
+    torch.manual_seed(0)
+    _, _, success = attack(wrapped, x, y, epsilons=EPSILON)
+    return int((~success).sum())
+
+
+def test_fgsm_agrees_with_foolbox(zoo_slice) -> None:
+    import foolbox
+
+    theirs = foolbox_robust(zoo_slice, foolbox.attacks.LinfFastGradientAttack(random_start=False))
+    assert abs(robust_of_ours(zoo_slice, FGSM()) - theirs) <= 2
+
+
+def test_pgd_is_no_weaker_than_foolbox(zoo_slice) -> None:
+    import foolbox
+
+    attack = foolbox.attacks.LinfPGD(steps=20, rel_stepsize=2.5 / 20, random_start=True)
+    assert robust_of_ours(zoo_slice, PGD()) <= foolbox_robust(zoo_slice, attack) + 2
+
+
+def advertorch_robust(zoo_slice, name: str, **options) -> int:
+    from robench.compat import advertorch
+
+    advertorch.load()
+    import advertorch.attacks as attacks
+
+    model, x, y = zoo_slice
+    torch.manual_seed(0)
+    attack = getattr(attacks, name)(model.module, eps=EPSILON, **options)
+    return int((model.logits(attack.perturb(x, y)).argmax(1) == y).sum())
+
+
+def test_fgsm_and_pgd_agree_with_advertorch(zoo_slice) -> None:
+    fgsm = advertorch_robust(zoo_slice, "GradientSignAttack")
+    assert abs(robust_of_ours(zoo_slice, FGSM()) - fgsm) <= 2
+    pgd = advertorch_robust(
+        zoo_slice, "LinfPGDAttack", nb_iter=20, eps_iter=2.5 * EPSILON / 20, rand_init=True
+    )
+    assert robust_of_ours(zoo_slice, PGD()) <= pgd + 2
+
+
+@pytest.mark.parametrize("name", ["digits/vgg16-ann", "digits/vgg16-stbp", "digits/flex-hybrid"])
+def test_spgd_is_never_weaker_than_pgd_on_a_sample(name) -> None:
+    (entry,) = select_models([name])
+    model = entry.load()
+    images = find_dataset("digits").load("test").first(24)
+    grid = parse_grid(["4/255", "8/255"])
+    positions = {}
+    for attack in (PGD(), SPGD()):
+        rows = sweep(model, attack, images.tensor(), images.targets(), grid, batch_size=24).run()
+        position = rows["break_position"].to_numpy()
+        positions[attack.name] = np.where(position == -1, len(grid), position)
+    assert (positions["spgd"] <= positions["pgd"]).all()
