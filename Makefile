@@ -19,7 +19,7 @@ benchmark: install
 	$(BIN)/python benchmarks/compare.py results out/results
 
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 check: install
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 INTERRUPTED = 130
+Format = Literal["md", "html", "csv", "json"]
 
 ModelsDir = Annotated[
     Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
@@ -205,17 +206,38 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 where the file is stale.")
     ] = False,
-    format: Annotated[str, typer.Option(help="md, html, csv or json.")] = "md",
+    format: Annotated[Format, typer.Option(help="Of the file.")] = "md",
     all_runs: Annotated[
         bool, typer.Option("--all-runs", help="List runs outside the protocol too.")
     ] = False,
 ) -> None:
     """Make the leaderboard and its figures from the stored results."""
-    from robench.reporting import leaderboard as board
+    from robench.reporting import build_report, is_stale, render, write, write_figures
+    from robench.results import ResultStore
 
     if not results.is_dir():
         raise UsageError(f"there is no folder of results at {results}; make one with: robench run")
-    board.main(results, output, format=format, check=check, all_runs=all_runs)
+    report = build_report(ResultStore(results))
+    for damaged in report.damaged:
+        print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
+    figures = results / "figures"
+    text = render(report, format, figures=_relative(figures, output), all_runs=all_runs)
+    if check:
+        if is_stale(output, text):
+            print(f"{output} is stale; make it again with: robench leaderboard", file=sys.stderr)
+            raise typer.Exit(1)
+        print(f"{output} is up to date")
+        return
+    drawn = write_figures(report, figures)
+    write(output, text)
+    print(f"wrote {output} and {len(drawn)} figures in {figures}")
+
+
+def _relative(path: Path, document: Path) -> str:
+    """The path as a document refers to it."""
+    import os
+
+    return Path(os.path.relpath(path, document.parent)).as_posix()
 
 
 @app.command("list")

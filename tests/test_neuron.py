@@ -152,7 +152,9 @@ LAYOUTS = {
     batch=st.integers(1, 3),
     rest=st.lists(st.integers(1, 4), max_size=3),
     layout=st.sampled_from(sorted(LAYOUTS)),
-    surrogate=st.sampled_from([None, ATAN, Surrogate("triangle", 1.0), Surrogate("rectangle", 2.0)]),
+    surrogate=st.sampled_from(
+        [None, ATAN, Surrogate("triangle", 1.0), Surrogate("rectangle", 2.0)]
+    ),
     seed=st.integers(0, 2**31),
 )
 def test_fused_neuron_equals_the_stepwise_one(
@@ -202,17 +204,17 @@ def test_an_initial_potential_at_the_threshold_does_not_spike_without_input():
 
 
 @pytest.mark.parametrize(
-    ("reset", "expected"), [("subtract", [1, 1, 1, 0, 1]), ("zero", [1, 0, 1, 0, 1])]
+    ("reset", "currents", "expected"),
+    [
+        # v = 2.5, 1.75, 1.375, 1, 1.25
+        ("subtract", [2.5, 0.25, 0.625, 0.625, 0.25], [1, 1, 1, 0, 1]),
+        # v = 2.5, 0.25, 1.125, 0.75, 1.25
+        ("zero", [2.5, 0.25, 0.875, 0.75, 0.5], [1, 0, 1, 0, 1]),
+    ],
 )
-def test_reset_by_hand(reset, expected):
-    # subtract: v = 2.5, 1.5+.25, .75+.625, .375+.625=1 (no spike), 1+.25
-    # zero:     v = 2.5, 0.25, .25+.. as written in the currents
-    if reset == "subtract":
-        x = torch.tensor([2.5, 0.25, 0.625, 0.625, 0.25])
-    else:
-        x = torch.tensor([2.5, 0.25, 0.875, 0.75, 0.5])
-    p = LIFParameters(beta=1.0, reset=reset)
-    assert lif(x[:, None], p, None).flatten().tolist() == expected
+def test_an_if_neuron_resets_as_by_hand(reset, currents, expected):
+    spikes = lif(torch.tensor(currents)[:, None], LIFParameters(beta=1.0, reset=reset), None)
+    assert spikes.flatten().tolist() == expected
 
 
 def test_calls_leave_input_and_state_as_they_were():

@@ -48,7 +48,7 @@ class LIFParameters:
             raise ValueError(f"threshold must be positive, got {self.threshold}")
         if self.reset not in ("subtract", "zero"):
             raise ValueError(f"reset must be 'subtract' or 'zero', got {self.reset!r}")
-        if self.initial > 1:
+        if not self.initial <= 1:
             raise ValueError(f"initial must be at most 1 (the threshold), got {self.initial}")
 
 
