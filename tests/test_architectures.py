@@ -366,10 +366,10 @@ def displacement(layer, x):
 @pytest.mark.parametrize("plasticity", [0.05, 0.3, 100.0])
 @pytest.mark.parametrize("timesteps", [1, 4])
 def test_training_moves_eta_to_its_fixed_point_inside_the_clip(timesteps, plasticity):
-    layer = flex_layer(2, 5, plasticity=plasticity, kappa=0.2).train()
+    layer = flex_layer(2, 5, plasticity=plasticity, kappa=0.5).train()
     x = sequence(timesteps, 4, 2, 5)
     start = layer.eta.clone()
-    for _ in range(150):
+    for _ in range(40):
         layer(x)
         assert layer.eta.abs().max() <= 3
     assert not torch.allclose(layer.eta, start)
@@ -427,7 +427,7 @@ def test_the_quantised_relu_is_its_formula_with_a_straight_through_floor():
     y = quantised(x)
     assert y.tolist() == [0.0, 0.0, 0.5, 1.0, 2.0, 2.0]
     grad, threshold_grad = torch.autograd.grad(y.sum(), [x, quantised.threshold])
-    assert grad.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    assert grad.tolist() == [0.0, 1.0, 1.0, 1.0, 1.0, 0.0]
     assert threshold_grad.isfinite()
 
 

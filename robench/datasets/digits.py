@@ -76,8 +76,8 @@ DIGITS = Dataset(
                 "32/255",
             )
         },
-        headline={"linf": "8/255"},
-        auc_limits={"linf": ("8/255", "32/255")},
+        headline={"linf": "16/255"},
+        auc_limits={"linf": ("16/255", "32/255")},
         slice=225,
     ),
     load=load,

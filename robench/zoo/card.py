@@ -111,6 +111,7 @@ def save_checkpoint(
     temporary = weights.with_suffix(".tmp")
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
     save_file(state, temporary)
+    temporary.chmod(0o644)  # safetensors writes for the owner alone; a wheel is for everyone
     temporary.replace(weights)
     card = ModelCard(model=config, weights=WeightsTable(sha256=file_sha256(weights)), about=about)
     write_table(folder / CARD, card.model_dump(exclude_none=True))
