@@ -363,13 +363,12 @@ def displacement(layer, x):
         return (eta - layer.eta).mean(0)
 
 
-@pytest.mark.parametrize("plasticity", [0.05, 0.3, 100.0])
-@pytest.mark.parametrize("timesteps", [1, 4])
+@pytest.mark.parametrize(("timesteps", "plasticity"), [(1, 0.3), (4, 0.05), (4, 100.0)])
 def test_training_moves_eta_to_its_fixed_point_inside_the_clip(timesteps, plasticity):
     layer = flex_layer(2, 5, plasticity=plasticity, kappa=0.5).train()
     x = sequence(timesteps, 4, 2, 5)
     start = layer.eta.clone()
-    for _ in range(40):
+    for _ in range(25):
         layer(x)
         assert layer.eta.abs().max() <= 3
     assert not torch.allclose(layer.eta, start)
