@@ -401,7 +401,6 @@ def main() -> None:
         print(f"robench: {error}", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("robench: interrupted; finished cells are kept", file=sys.stderr)
         code = INTERRUPTED
     except Exception as error:
         show = getattr(error, "show", None)  # click's own errors: a wrong flag, a missing argument
@@ -409,4 +408,6 @@ def main() -> None:
             raise
         print(f"robench: {getattr(error, 'message', '') or error}", file=sys.stderr)
         code = UsageError.exit_code
+    if code == INTERRUPTED:  # typer itself turns an interrupt into this code
+        print("robench: interrupted; finished cells are kept", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)

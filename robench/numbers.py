@@ -33,7 +33,7 @@ class Epsilon:
         numerator, _, denominator = text.partition("/")
         try:
             value = float(Fraction(numerator) / Fraction(denominator or "1"))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ArithmeticError):  # divided by zero, or above the range of a float
             raise UsageError(f"ε {text!r} is not a number or a fraction such as 8/255") from None
         if not 0 <= value <= 1 or not math.isfinite(value):
             raise UsageError(f"ε {text} lies outside [0, 1]")

@@ -1,9 +1,89 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pytest
 import torch
 
+from robench.cli import main
 from robench.zoo import Model
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Run ``robench`` with some arguments in this process."""
+
+    def call(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["robench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return Finished(int(stop.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+SMALL_MODELS = '''
+import torch
+from torch import nn
+
+from robench import Model
+from robench.datasets import DIGITS
+
+
+def small():
+    """Nearest class mean: no training, right on most digits, and broken in one step or more."""
+    data = DIGITS.load("train")
+    pixels = data.tensor()[:, 0, ::4, ::4].flatten(1)
+    means = torch.stack([pixels[data.targets() == k].mean(0) for k in range(10)])
+    linear = nn.Linear(64, 10)
+    with torch.no_grad():
+        linear.weight.copy_(means)
+        linear.bias.copy_(-means.square().sum(1) / 2)
+    net = nn.Sequential(First(), nn.Flatten(), linear)
+    return Model(net, "digits/small", 10)
+
+
+class First(nn.Module):
+    def forward(self, x):
+        return x[:, 0, ::4, ::4]
+
+
+class Broken(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :10] * float("nan")
+
+
+def nan():
+    return Model(Broken(), "digits/nan", 10)
+
+
+def number():
+    return 7
+'''
+
+
+@pytest.fixture
+def small_models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current folder with the module ``smallmodels``: ``small``, ``nan`` and ``number``."""
+    folder = tmp_path_factory.mktemp("code")
+    (folder / "smallmodels.py").write_text(SMALL_MODELS, "utf-8")
+    monkeypatch.chdir(folder)
+    monkeypatch.delitem(sys.modules, "smallmodels", raising=False)
 
 
 class LinearModel:

@@ -115,6 +115,7 @@ def evaluate_cell(
         RobenchError: the cell cannot be computed. Anything that the model raises passes through.
     """
     started = time.monotonic()
+    torch.set_flush_denormal(True)  # a surrogate's tail is denormal, and slow, long before it is 0
     identity = cell.identity()
     digest = identity.digest()
     if unmet := cell.unmet():

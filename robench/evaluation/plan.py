@@ -140,12 +140,14 @@ def run_plan(
         Each cell's result, and whether it was computed now.
     """
     for planned in plan.cells:
+        cell = planned.cell
+        digest = cell.identity().digest()
         if planned.done and not force:
+            # a run that was killed between the cell and its clean-up leaves them behind
+            store.drop_chunks(cell.model.id, cell.attack.name, digest)
             assert isinstance(planned.stored, CellResult)
             yield planned.stored, False
             continue
-        cell = planned.cell
-        digest = cell.identity().digest()
         if force:
             store.drop_chunks(cell.model.id, cell.attack.name, digest)
         started = time.monotonic()

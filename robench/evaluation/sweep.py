@@ -119,10 +119,14 @@ class ChunkSweep:
             fresh = self.live & self.fresh
             if fresh.any():
                 self._init(self._take(fresh))
-            elif (finished := self.live & (self.state.steps_left <= 0)).any():
-                self._finish(self._take(finished))
             else:
-                self._step(self._take(self._largest_phase()))
+                # the largest group first: rows that wait gather, and small batches stay rare
+                finished = self.live & (self.state.steps_left <= 0)
+                running = self._largest_phase(self.live & ~finished)
+                if finished.sum() >= running.sum():
+                    self._finish(self._take(finished))
+                else:
+                    self._step(self._take(running))
             progress(len(self.chunk.x) - len(set(self.sample[self.live].tolist())))
         return self._table(prediction, self._reverify())
 
@@ -161,10 +165,12 @@ class ChunkSweep:
         indices = [self.chunk.indices[int(i)] for i in samples]
         return SampleNoise(self.seed, self.model.dataset, indices, self.chunk.x.shape[1:])
 
-    def _largest_phase(self) -> Tensor:
-        phases = self.state.phase[self.live]
-        chosen = phases.bincount().argmax()
-        return self.live & (self.state.phase == chosen)
+    def _largest_phase(self, slots: Tensor) -> Tensor:
+        """Those of the slots that share the phase which most of them are in."""
+        if not slots.any():
+            return slots
+        phases = self.state.phase
+        return slots & (phases == phases[slots].bincount().argmax())
 
     def _take(self, slots: Tensor) -> Tensor:
         """The first slots of a mask that fit into a batch, as indices."""

@@ -1,0 +1,187 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Finished
+
+from robench.zoo import model_folders
+
+Cli = Callable[..., Finished]
+TINY = ("--limit", "2", "--eps", "8/255", "--attacks", "fgsm")
+
+
+def refused(done: Finished, *texts: object) -> None:
+    """Exit code 2 and one line on stderr with these texts."""
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1, done.err
+    assert "Traceback" not in done.err + done.out
+    for text in texts:
+        assert str(text) in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (("--models", "digits/vgg16-an"), ("digits/vgg16-an", "did you mean", "digits/vgg16-ann")),
+        (("--models", "digits/zzz*"), ("digits/zzz*",)),
+        (("--models", ""), ("no model",)),
+        (("--models", "nosuch.module:make"), ("nosuch.module:make",)),
+        (("--attacks", "pgdd"), ("pgdd", "did you mean", "pgd")),
+        (("--attacks", ""), ("no attack",)),
+        (("--attacks", "pgd[stepps=3]"), ("stepps", "steps")),
+        (("--attacks", "pgd[steps=many]"), ("steps",)),
+        (("--attacks", "pgd[steps=0]"), ("steps",)),
+        (("--attacks", "pgd[steps]"), ("name=value",)),
+        (("--attacks", "pgd[steps=3"), ("pgd[steps=3",)),
+        (("--dataset", "digit"), ("digit", "did you mean digits")),
+        (("--eps", "-1/255"), ("-1/255",)),
+        (("--eps", "0,big"), ("big", "not a number")),
+        (("--eps", "nan"), ("nan",)),
+        (("--eps", "1/0"), ("1/0",)),
+        (("--eps", "1e400"), ("1e400",)),
+        (("--eps", "2"), ("outside [0, 1]",)),
+        (("--eps", ""), ("empty",)),
+        (("--limit", "0"), ("--limit 0",)),
+        (("--limit", "-3"), ("--limit -3",)),
+        (("--limit", "1.5"), ("--limit 1.5",)),
+        (("--limit", "abc"), ("abc",)),
+        (("--limit", "nan"), ("nan",)),
+        (("--batch-size", "0"), ("--batch-size 0",)),
+        (("--batch-size", "many"), ("many",)),
+        (("--models", "digits/vgg16-hybrid", "--timesteps", "0"), ("--timesteps 0",)),
+        (("--epsilon", "1"), ("--epsilon",)),
+    ],
+)
+def test_bad_argument_is_one_line(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], texts: tuple[str, ...]
+) -> None:
+    given = {"--models": "digits/vgg16-ann", "--attacks": "fgsm", "--limit": "2"}
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    words = [word for pair in given.items() for word in pair]
+    refused(cli("run", *words, "--output", tmp_path / "results"), *texts)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_unknown_command_and_list(cli: Cli) -> None:
+    refused(cli("rum"), "rum")
+    refused(cli("list", "model"), "model", "did you mean models")
+    refused(cli("train", "digits/vgg16-an"), "digits/vgg16-ann")
+
+
+def test_leaderboard_without_results(cli: Cli, tmp_path: Path) -> None:
+    missing = tmp_path / "nothing"
+    refused(cli("leaderboard", "--results", missing, "--output", tmp_path / "b.md"), missing)
+    missing.mkdir()
+    refused(cli("leaderboard", "--results", missing, "--output", tmp_path / "b.md"), missing)
+
+
+def test_output_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "results"
+    refused(cli("run", "--models", "digits/vgg16-ann", *TINY, "--output", output), output)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A copy of a checkpoint that a test may damage."""
+    folder = tmp_path / "models" / "digits" / "vgg16-ann"
+    shutil.copytree(model_folders()["digits/vgg16-ann"], folder)
+    return folder
+
+
+def run_copy(cli: Cli, checkpoint: Path, output: Path, *, by_folder: bool) -> Finished:
+    if by_folder:
+        return cli("run", "--models", checkpoint, *TINY, "--output", output)
+    found = ("--models", "digits/vgg16-ann", "--models-dir", checkpoint.parents[1])
+    return cli("run", *found, *TINY, "--output", output)
+
+
+def corrupt(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
+
+
+def truncate(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def empty(data: bytes) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("by_folder", [False, True], ids=["models-dir", "folder"])
+@pytest.mark.parametrize("damage", [corrupt, truncate, empty])
+def test_damaged_weights(
+    cli: Cli, tmp_path: Path, checkpoint: Path, damage: Callable[[bytes], bytes], by_folder: bool
+) -> None:
+    weights = checkpoint / "weights.safetensors"
+    weights.write_bytes(damage(weights.read_bytes()))
+    done = run_copy(cli, checkpoint, tmp_path / "results", by_folder=by_folder)
+    refused(done, weights, "SHA-256", "damaged")
+
+
+def test_truncated_weights_with_a_matching_digest(
+    cli: Cli, tmp_path: Path, checkpoint: Path
+) -> None:
+    from robench.zoo.card import file_sha256
+
+    weights, card = checkpoint / "weights.safetensors", checkpoint / "model.toml"
+    before = file_sha256(weights)
+    weights.write_bytes(truncate(weights.read_bytes()))
+    card.write_text(card.read_text("utf-8").replace(before, file_sha256(weights)), "utf-8")
+    done = run_copy(cli, checkpoint, tmp_path / "results", by_folder=False)
+    refused(done, weights, "cannot be loaded")
+
+
+def test_absent_weights(cli: Cli, tmp_path: Path, checkpoint: Path) -> None:
+    (checkpoint / "weights.safetensors").unlink()
+    done = run_copy(cli, checkpoint, tmp_path / "results", by_folder=False)
+    refused(done, "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("classes = 10", "", "model.classes"),
+        ("classes = 10", 'classes = "ten"', "model.classes"),
+        ("classes = 10", "clases = 10\nclasses = 10", "model.clases"),
+        ('architecture = "vgg16"', 'architecture = "vgg17"', "model.architecture"),
+        ("[weights]", "[wheights]", "weights"),
+        ('sha256 = "', 'sha256 = "x', "weights.sha256"),
+        ('surrogate = "atan(2)"', 'surrogate = "atam(2)"', "model.neuron.surrogate"),
+        ("[about]", "[about", "not valid TOML"),
+    ],
+)
+def test_damaged_card(
+    cli: Cli, tmp_path: Path, checkpoint: Path, old: str, new: str, key: str
+) -> None:
+    card = checkpoint / "model.toml"
+    text = card.read_text("utf-8")
+    assert old in text
+    card.write_text(text.replace(old, new, 1), "utf-8")
+    for by_folder in (False, True):
+        done = run_copy(cli, checkpoint, tmp_path / "results", by_folder=by_folder)
+        refused(done, card, key)
+
+
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize("ending", [".json", ".parquet"])
+def test_result_cut_in_half_is_reported_and_redone(cli: Cli, tmp_path: Path, ending: str) -> None:
+    command = ("run", "--models", "smallmodels:small", "--attacks", "fgsm,noise", "--limit", "20")
+    command += ("--eps", "8/255,32/255", "--output", str(tmp_path))
+    assert cli(*command).code == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    (cut,) = (path for path in before if path.suffix == ending and path.parent.name == "fgsm")
+    cut.write_bytes(truncate(before[cut]))
+    done = cli(*command)
+    assert done.code == 0
+    assert len(done.err.splitlines()) == 1
+    assert str(cut) in done.err
+    assert "computed again" in done.err
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert set(after) == set(before)
+    for path, data in before.items():
+        if path.parent.name != "fgsm" or path.suffix == ".parquet":
+            assert after[path] == data
+    assert cli(*command).err == ""

@@ -1,0 +1,96 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from robench.datasets import DIGITS
+from robench.errors import ContentError, UsageError
+from robench.evaluation.checks import CARD_ACCURACY
+from robench.zoo import find_attack, load_folder, model_folders, select_models, split_names
+from robench.zoo.card import file_sha256
+
+SIX = {f"digits/{net}-{mode}" for net in ("vgg16", "flex") for mode in ("ann", "hybrid", "stbp")}
+CONTROLS = {"digits/control-zero-gradient", "digits/control-random-mask"}
+
+
+def test_six_models_and_two_controls() -> None:
+    assert set(model_folders()) >= SIX | CONTROLS
+
+
+def test_all_and_globs_leave_out_controls() -> None:
+    assert {entry.id for entry in select_models(["all"])} >= SIX
+    for patterns in (["all"], ["digits/*"], ["*"]):
+        assert not CONTROLS & {entry.id for entry in select_models(patterns)}
+    assert {entry.id for entry in select_models(sorted(CONTROLS))} == CONTROLS
+    assert {entry.id for entry in select_models(["digits/flex-*", "digits/flex-ann"])} == {
+        name for name in SIX if "flex" in name
+    }
+    with pytest.raises(UsageError):
+        select_models(["digits/control-*"])
+
+
+@pytest.mark.parametrize("name", sorted(SIX | {"digits/control-zero-gradient"}))
+def test_card_accuracy_is_that_of_a_fresh_evaluation(name: str) -> None:
+    model = load_folder(model_folders()[name])
+    images = DIGITS.load("test").first(DIGITS.protocol.slice)
+    with torch.no_grad():
+        guess = torch.cat([model.logits(part) for part in images.tensor().split(75)]).argmax(1)
+    accuracy = (guess == images.targets()).double().mean().item()
+    assert model.clean_accuracy is not None
+    assert abs(accuracy - model.clean_accuracy) <= CARD_ACCURACY
+    if name in SIX:
+        assert accuracy >= 0.95
+
+
+@pytest.mark.parametrize("name", sorted(SIX))
+def test_twin_has_finite_logits_and_gradient(name: str) -> None:
+    model = load_folder(model_folders()[name])
+    twin = model.twin()
+    if name.endswith("-ann"):
+        assert twin is None
+        return
+    assert twin is not None
+    images = DIGITS.load("test").first(8)
+    x = images.tensor().requires_grad_()
+    logits = twin(x)
+    torch.nn.functional.cross_entropy(logits, images.targets()).backward()
+    assert logits.shape == (8, 10)
+    assert logits.isfinite().all()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert x.grad.flatten(1).any(1).all()
+
+
+def test_weights_load_strictly(tmp_path: Path) -> None:
+    source = model_folders()["digits/vgg16-ann"]
+    state = load_file(source / "weights.safetensors")
+    key = next(iter(state))
+    damaged = {
+        "missing": {k: v for k, v in state.items() if k != key},
+        "unexpected": state | {"extra": torch.zeros(1)},
+        "shape": state | {key: state[key].flatten()[:1].clone()},
+    }
+    for name, tensors in damaged.items():
+        folder = shutil.copytree(source, tmp_path / name)
+        weights, card = folder / "weights.safetensors", folder / "model.toml"
+        before = file_sha256(weights)
+        save_file(tensors, weights)
+        card.write_text(card.read_text("utf-8").replace(before, file_sha256(weights)), "utf-8")
+        with pytest.raises(ContentError, match=r"weights\.safetensors: cannot be loaded"):
+            load_folder(folder)
+
+
+def test_attack_parameters() -> None:
+    attack = find_attack("pgd[steps=100,restarts=5]")
+    assert attack.name == "pgd[restarts=5,steps=100]"
+    assert attack.attack.model_dump()["steps"] == 100
+    assert attack.attack.model_dump()["restarts"] == 5
+    assert find_attack("pgd[restarts=5, steps=100]") == attack
+    assert find_attack("pgd").name == "pgd"
+    assert split_names("fgsm, pgd[steps=100,restarts=5],spgd") == [
+        "fgsm",
+        "pgd[steps=100,restarts=5]",
+        "spgd",
+    ]
