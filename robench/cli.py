@@ -215,8 +215,8 @@ def leaderboard(
     from robench.reporting import build_report, is_stale, render, write, write_figures
     from robench.results import ResultStore
 
-    if not results.is_dir():
-        raise UsageError(f"there is no folder of results at {results}; make one with: robench run")
+    if not any(results.glob("*/*/*/*.json")):
+        raise UsageError(f"there are no results in {results}; make them with: robench run")
     report = build_report(ResultStore(results))
     for damaged in report.damaged:
         print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
@@ -403,10 +403,11 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
-        show = getattr(error, "show", None)  # click's own errors: a wrong flag, a missing argument
-        if show is None:
+        # click's own errors have it: a wrong flag, a missing argument
+        text = getattr(error, "format_message", None)
+        if text is None:
             raise
-        print(f"robench: {getattr(error, 'message', '') or error}", file=sys.stderr)
+        print(f"robench: {text()}", file=sys.stderr)
         code = UsageError.exit_code
     if code == INTERRUPTED:  # typer itself turns an interrupt into this code
         print("robench: interrupted; finished cells are kept", file=sys.stderr)

@@ -48,7 +48,7 @@ def refused(done: Finished, *texts: object) -> None:
         (("--limit", "abc"), ("abc",)),
         (("--limit", "nan"), ("nan",)),
         (("--batch-size", "0"), ("--batch-size 0",)),
-        (("--batch-size", "many"), ("many",)),
+        (("--batch-size", "many"), ("--batch-size", "integer")),
         (("--models", "digits/vgg16-hybrid", "--timesteps", "0"), ("--timesteps 0",)),
         (("--epsilon", "1"), ("--epsilon",)),
     ],

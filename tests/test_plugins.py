@@ -41,6 +41,10 @@ def make():
     return Model(net, "digits/plugin-net", 10)
 
 
+def elsewhere():
+    return Model(nn.Flatten(), "elsewhere/plugin-net", 10)
+
+
 class PluginAttack(DirectAttack):
     \"\"\"Grey all over.\"\"\"
 
@@ -74,7 +78,7 @@ plugin-attack = "goodnets:PluginAttack"
         "rivalnets",
         'def make():\n    raise RuntimeError("never called")\n',
         '[project.entry-points."robench.models"]\n'
-        '"digits/twice" = "rivalnets:make"\n"elsewhere/plugin-net" = "goodnets:make"\n',
+        '"digits/twice" = "rivalnets:make"\n"elsewhere/plugin-net" = "goodnets:elsewhere"\n',
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from robench.errors import UsageError
 from robench.spiking import LIFParameters, Surrogate
 
 Mode = Literal["ann", "hybrid", "stbp"]
@@ -28,7 +29,10 @@ class NeuronConfig(_Table):
     @field_validator("surrogate")
     @classmethod
     def _readable(cls, text: str) -> str:
-        Surrogate.parse(text)
+        try:
+            Surrogate.parse(text)
+        except UsageError as error:  # a card's fault is told with the file and the key
+            raise ValueError(str(error)) from None
         return text
 
     def parameters(self) -> LIFParameters:

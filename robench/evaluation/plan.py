@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from robench.datasets import find_dataset
-from robench.errors import RobenchError, UsageError
+from robench.errors import ContentError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
 from robench.numbers import parse_grid
 from robench.results import CellResult, Damaged, ResultStore
@@ -86,12 +86,20 @@ def make_plan(
             continue
         try:
             model = _prepare(entry.load(), request.timesteps)
+            _require_dataset(model)
             cells.extend(_planned(model, attack, request, store) for attack in attacks)
         except RobenchError as error:
             if entry.named or isinstance(error, UsageError):
                 raise
             skipped.append(Skipped(entry.id, str(error), broken=True))
     return Plan(tuple(cells), tuple(skipped))
+
+
+def _require_dataset(model: Model) -> None:
+    try:
+        find_dataset(model.dataset)
+    except UsageError as error:  # the model's fault: it must not stop the others
+        raise ContentError(f"model {model.id}: {error}") from None
 
 
 def _prepare(model: Model, timesteps: int | None) -> Model:
