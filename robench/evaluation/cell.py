@@ -8,7 +8,8 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -115,7 +116,6 @@ def evaluate_cell(
         RobenchError: the cell cannot be computed. Anything that the model raises passes through.
     """
     started = time.monotonic()
-    torch.set_flush_denormal(True)  # a surrogate's tail is denormal, and slow, long before it is 0
     identity = cell.identity()
     digest = identity.digest()
     if unmet := cell.unmet():
@@ -127,7 +127,8 @@ def evaluate_cell(
     for number, first in enumerate(range(0, len(cell.images), CHUNK)):
         rows = store.chunk(cell.model.id, cell.attack.name, digest, number)
         if rows is None:
-            rows = _sweep(cell, first).run(_after(first, progress))
+            with _flushed_denormals():
+                rows = _sweep(cell, first).run(_after(first, progress))
             store.write_chunk(cell.model.id, cell.attack.name, digest, number, rows)
         chunks.append(rows)
         progress(first + len(rows))
@@ -136,6 +137,16 @@ def evaluate_cell(
     result = record(cell, digest, "done", started, outcome=outcome)
     store.write(result, rows[list(ROWS)])
     return result
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """A surrogate's tail is denormal, and slow, long before it is 0; other code keeps its own."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:
