@@ -150,14 +150,12 @@ def run_plan(
     for planned in plan.cells:
         cell = planned.cell
         digest = cell.identity().digest()
-        if planned.done and not force:
-            # a run that was killed between the cell and its clean-up leaves them behind
+        if planned.done or force:  # a run killed between a cell and its clean-up leaves chunks
             store.drop_chunks(cell.model.id, cell.attack.name, digest)
+        if planned.done and not force:
             assert isinstance(planned.stored, CellResult)
             yield planned.stored, False
             continue
-        if force:
-            store.drop_chunks(cell.model.id, cell.attack.name, digest)
         started = time.monotonic()
         try:
             result = evaluate_cell(cell, store, partial(progress, cell))

@@ -194,15 +194,14 @@ class ChunkSweep:
     def _step(self, slots: Tensor) -> None:
         samples, x, y, eps = self._rows(slots)
         view = self._view(samples)
-        before = self.state.rows(slots)
-        phase = before.phase.clone()
+        before, phase = self.state.candidate[slots], self.state.phase[slots]
         candidate, part = self.attack.step(
             view, x, y, eps, self.state.rows(slots), self.noise(samples)
         )
         self._settle(slots, view, verify=True)
         part.candidate = project(candidate, x, eps)
         self.state.assign(slots, part)
-        unchanged = (part.candidate == before.candidate).flatten(1).all(1)
+        unchanged = (part.candidate == before).flatten(1).all(1)
         self.seen[slots] = unchanged  # what has not moved has been seen
         self.produced_by[slots] = phase
 
