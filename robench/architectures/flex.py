@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robench.architectures.config import FlexConfig
-from robench.spiking import PathModule, is_constant, over_time
-
-ETA_LIMIT = 3.0  # where the hard sigmoid saturates
+from robench.architectures.frozen import ETA_LIMIT, Flex, Folded, flex, fold, is_frozen
+from robench.spiking import PathModule, is_constant, kernels, over_time
 
 
 class PlasticFlexLayer(PathModule):
@@ -43,12 +42,16 @@ class PlasticFlexLayer(PathModule):
         self.register_buffer("eta", torch.zeros(out_channels))
         source = torch.arange(out_channels) % in_channels
         self.register_buffer("source", source, persistent=False)
+        self._folded: Folded | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Mixed responses ``(T, N, C, H, W)`` to an input ``(T, N, C_in, H, W)``."""
         timesteps = x.shape[0]
         if is_constant(x):
             x = x[:1]  # C, P and the logits are the same in each step: computed once
+        plain = self.config.sigmoid != "hard" or self.config.threshold != "trained"
+        if not plain and is_frozen(self) and kernels.usable(x):
+            return flex(x, self._frozen(), timesteps)
         selective = over_time(lambda y: self.norm(self.conv(y)), x)
         invariant = over_time(self._pool, x)
         logits = over_time(self._logits, invariant)
@@ -56,6 +59,21 @@ class PlasticFlexLayer(PathModule):
         mask = self.mask(logits + eta[..., None, None])
         u = torch.addcmul(invariant, mask, selective - invariant)
         return u if u.shape[0] == timesteps else u.expand(timesteps, *u.shape[1:])
+
+    def _frozen(self) -> Flex:
+        self._folded = fold(self.conv, self.norm, self._folded)
+        mean, variance = self.pool_norm.running_mean, self.pool_norm.running_var
+        assert mean is not None
+        assert variance is not None
+        gain = self.gain.flatten() / torch.sqrt(variance + self.pool_norm.eps)
+        return Flex(
+            conv=self._folded,
+            gain=gain,
+            offset=-gain * mean - (self.gain * self.theta).flatten(),
+            eta=self.eta,
+            plasticity=self.config.plasticity,
+            through_plasticity=self.gradient_path.through_plasticity,
+        )
 
     def mask(self, z: Tensor) -> Tensor:
         """``σ(z)``, hard or soft as the card says."""

@@ -11,9 +11,11 @@ from torch.nn import functional as F
 from robench.architectures.activation import make_activation
 from robench.architectures.config import ModelConfig
 from robench.architectures.flex import PlasticFlexLayer
+from robench.architectures.frozen import Folded, Window, conv, fold, is_frozen, max_pool
 from robench.spiking import direct, over_time
 
 POOL = 0
+HALF = Window(2, 2, 0)
 VGG16 = (
     64,
     64,
@@ -43,10 +45,14 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(out_channels)
+        self._folded: Folded | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised responses ``(T, N, C, H, W)``."""
-        return over_time(lambda y: self.norm(self.conv(y)), x)
+        if not is_frozen(self):
+            return over_time(lambda y: self.norm(self.conv(y)), x)
+        self._folded = folded = fold(self.conv, self.norm, self._folded)
+        return over_time(lambda y: conv(y, folded), x)
 
 
 class Pool(nn.Module):
@@ -58,8 +64,9 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pooled responses, half as high and half as wide."""
-        pool = F.max_pool2d if self.kind == "max" else F.avg_pool2d
-        return over_time(lambda y: pool(y, 2), x)
+        if self.kind == "average":
+            return over_time(lambda y: F.avg_pool2d(y, 2), x)
+        return over_time(lambda y: max_pool(y, HALF), x)
 
 
 class VGG(nn.Module):

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from robench.spiking import kernels
 from robench.spiking.paths import PathModule
 from robench.spiking.surrogate import Surrogate, spike
 
@@ -93,49 +94,105 @@ class _LIF(torch.autograd.Function):
     """All steps at once: keeps the membrane alone and recomputes the spikes on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, p: LIFParameters, surrogate: Surrogate | None) -> Tensor:
-        v = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        s = torch.empty_like(v)
-        for t in range(x.shape[0]):
-            if t == 0:
-                torch.add(x[0], p.beta * p.initial * p.threshold, out=v[0])
-            elif p.reset == "subtract":
-                torch.add(x[t], v[t - 1], alpha=p.beta, out=v[t])
-                v[t].sub_(s[t - 1], alpha=p.threshold)
-            else:
-                torch.add(x[t], v[t - 1], alpha=p.beta, out=v[t])
-                v[t].addcmul_(v[t - 1], s[t - 1], value=-p.beta)
-            torch.gt(v[t], p.threshold, out=s[t])
+    def forward(
+        ctx: Any, x: Tensor, p: LIFParameters, surrogate: Surrogate | None, amplitude: float
+    ) -> Tensor:
+        x = _stepwise_dense(x)
+        v, s = (_like(x, dtype=x.dtype) for _ in range(2))
+        if kernels.usable(x):
+            start = p.initial * p.threshold
+            kernels.call(
+                "lif_forward", x.dtype, x, x.stride(0) if len(x) > 1 else 0, v, s, len(x),
+                x[0].numel(), p.beta, p.threshold, start, amplitude, p.reset == "zero",
+            )  # fmt: skip
+        else:
+            _forward(x, v, s, p)
+            if amplitude != 1:
+                s.mul_(amplitude)
         ctx.save_for_backward(v)
-        ctx.p, ctx.surrogate = p, surrogate
+        ctx.p, ctx.surrogate, ctx.amplitude = p, surrogate, amplitude
+        ctx.set_materialize_grads(False)
         return s
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         (v,) = ctx.saved_tensors
-        p, surrogate = ctx.p, ctx.surrogate
-        grad_s = grads[0]
-        if surrogate is None:
-            return torch.zeros_like(v), None, None
-        grad_v = torch.empty_like(v)
-        for t in reversed(range(v.shape[0])):
-            z = v[t] - p.threshold
-            through_spike = grad_s[t]
-            if t + 1 < v.shape[0]:
-                later = grad_v[t + 1]
-                if not p.detach_reset:  # v(t+1) also depends on s(t) through the reset
-                    slope = -p.threshold if p.reset == "subtract" else -p.beta * v[t]
-                    through_spike = through_spike + slope * later
-                torch.mul(through_spike, surrogate.derivative(z), out=grad_v[t])
-                if p.reset == "zero":
-                    later = later.masked_fill(z > 0, 0)
-                grad_v[t].add_(later, alpha=p.beta)
-            else:
-                torch.mul(through_spike, surrogate.derivative(z), out=grad_v[t])
-        return grad_v, None, None
+        p, surrogate, amplitude = ctx.p, ctx.surrogate, ctx.amplitude
+        if surrogate is None or grads[0] is None:
+            return None, None, None, None  # nothing passes, and nothing is computed behind it
+        grad_s, grad_x = grads[0], torch.empty_like(v)
+        if grad_s.stride() != v.stride():
+            grad_s = torch.empty_like(v).copy_(grad_s)
+        if kernels.usable(v):
+            kind = _KINDS.index(surrogate.name) if surrogate.name in _KINDS else len(_KINDS)
+            given = surrogate.derivative(v - p.threshold) if kind == len(_KINDS) else None
+            kernels.call(
+                "lif_backward", v.dtype, grad_s, v, given, grad_x, len(v), v[0].numel(), p.beta,
+                p.threshold, amplitude, p.reset == "zero", not p.detach_reset, kind,
+                float(surrogate.sharpness),
+            )  # fmt: skip
+        else:
+            _backward(grad_s if amplitude == 1 else grad_s * amplitude, v, grad_x, p, surrogate)
+        return grad_x, None, None, None
 
 
-def lif(x: Tensor, p: LIFParameters, surrogate: Surrogate | None) -> Tensor:
+_KINDS = ("atan", "triangle", "fast_sigmoid", "rectangle", "straight_through")
+"""The surrogates that the kernel computes itself, in its order; the others are given to it."""
+
+
+def _stepwise_dense(x: Tensor) -> Tensor:
+    """``x`` with every step without holes or overlaps; a constant input stays one step."""
+    step = x[0]
+    constant = x.stride(0) == 0
+    dense = step.is_contiguous() or (
+        step.dim() == 4 and step.is_contiguous(memory_format=torch.channels_last)
+    )
+    if dense and (constant or len(x) == 1 or x.stride(0) == step.numel()):
+        return x
+    return step.contiguous().expand_as(x) if constant else x.contiguous()
+
+
+def _like(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """An empty tensor of the shape of ``x`` with its strides inside a step, time outermost."""
+    stride = (x[0].numel(), *x.stride()[1:])
+    return torch.empty_strided(x.shape, stride, dtype=dtype, device=x.device)
+
+
+def _forward(x: Tensor, v: Tensor, s: Tensor, p: LIFParameters) -> None:
+    """Fill the membrane and the spikes, ``(T, N, …)`` each."""
+    for t in range(len(x)):
+        if t == 0:
+            torch.add(x[0], p.beta * p.initial * p.threshold, out=v[0])
+        elif p.reset == "subtract":
+            torch.add(x[t], v[t - 1], alpha=p.beta, out=v[t])
+            v[t].sub_(s[t - 1], alpha=p.threshold)
+        else:
+            torch.add(x[t], v[t - 1], alpha=p.beta, out=v[t])
+            v[t].addcmul_(v[t - 1], s[t - 1], value=-p.beta)
+        torch.gt(v[t], p.threshold, out=s[t])
+
+
+def _backward(
+    grad_s: Tensor, v: Tensor, grad_x: Tensor, p: LIFParameters, surrogate: Surrogate
+) -> None:
+    """Fill the gradient with respect to the input current, ``(T, N, …)``."""
+    for t in reversed(range(len(v))):
+        z = v[t] - p.threshold
+        through_spike = grad_s[t]
+        if t + 1 < len(v):
+            later = grad_x[t + 1]
+            if not p.detach_reset:  # v(t+1) also depends on s(t) through the reset
+                slope = -p.threshold if p.reset == "subtract" else -p.beta * v[t]
+                through_spike = through_spike + slope * later
+            torch.mul(through_spike, surrogate.derivative(z), out=grad_x[t])
+            if p.reset == "zero":
+                later = later.masked_fill(z > 0, 0)
+            grad_x[t].add_(later, alpha=p.beta)
+        else:
+            torch.mul(through_spike, surrogate.derivative(z), out=grad_x[t])
+
+
+def lif(x: Tensor, p: LIFParameters, surrogate: Surrogate | None, amplitude: float = 1.0) -> Tensor:
     """All time steps of a layer of LIF neurons.
 
     Equal to :func:`lif_step` in a loop, forwards and backwards, in one node of the graph that
@@ -145,11 +202,12 @@ def lif(x: Tensor, p: LIFParameters, surrogate: Surrogate | None) -> Tensor:
         x: input current ``(T, N, …)``, of any floating type and any strides.
         p: the neuron.
         surrogate: the derivative of the spike; None for zero.
+        amplitude: what a spike carries on; the threshold ϑ in a converted network.
 
     Returns:
-        Spikes ``(T, N, …)``, 0 or 1 in the type of ``x``.
+        Spikes ``(T, N, …)``, 0 or ``amplitude`` in the type of ``x``.
     """
-    out: Tensor = _LIF.apply(x, p, surrogate)  # type: ignore[no-untyped-call]
+    out: Tensor = _LIF.apply(x, p, surrogate, amplitude)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -191,8 +249,8 @@ class LIF(PathModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes ``(T, N, …)`` of the input current ``(T, N, …)``."""
-        spikes = lif(x, self.neuron(), self.surrogate)
-        return spikes * self.threshold.to(spikes.dtype) if self.graded else spikes
+        neuron = self.neuron()
+        return lif(x, neuron, self.surrogate, neuron.threshold if self.graded else 1.0)
 
     def extra_repr(self) -> str:
         """The neuron as one line."""

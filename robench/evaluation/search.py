@@ -1,0 +1,133 @@
+"""In which order the ε of a grid are visited for each sample.
+
+A sample counts as broken at every ε from the smallest one at which an attack breaks it. To find
+that one, most of the work goes into confirming ε at which the sample holds, since those take all
+steps of a run while a break takes a few. The *fast* search confirms each sample about once: it
+begins at the largest ε, follows the witness down as far as it breaks in smaller balls, and goes
+on from there, one ε lower after each break, until a run holds. The *ascending* search confirms
+every ε below the break, the *raw* one visits every ε.
+
+An attack of several stages searches with each of them in turn, below what those before it found,
+so that it is never weaker than any of them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robench.attacks import IterativeAttack
+
+SweepName = Literal["fast", "ascending", "raw"]
+
+BEGIN, SHRINK, RUN, DONE = range(4)
+"""What a slot does next: start a run, show a witness in a smaller ball, step, or nothing."""
+
+
+class Search:
+    """Where each slot stands. A slot is one sample; in a raw sweep one sample at one ε.
+
+    Attributes:
+        sample: index of the sample in its chunk, ``(S,)``.
+        stage: index of the attack's stage.
+        point: position in the grid that is attacked.
+        task: ``BEGIN``, ``SHRINK``, ``RUN`` or ``DONE``.
+        high: the smallest position that is known to be broken; the grid's length for none.
+        low: the largest position at which the witness, shrunk, is known to hold; 0 for none.
+        warm: whether the next run starts from the sample's best point instead of its own start.
+    """
+
+    def __init__(
+        self, samples: Tensor, points: int, stages: tuple[IterativeAttack, ...], sweep: SweepName
+    ) -> None:
+        """Begin with the first stage.
+
+        Args:
+            samples: those that are right without attack, ``(N,)``.
+            points: length of the grid, whose first point is ε = 0.
+            stages: of the attack.
+            sweep: the order.
+        """
+        self.points, self.stages, self.sweep = points, stages, sweep
+        if points < 2:
+            samples = samples[:0]
+        grid = torch.arange(1, points)
+        raw = sweep == "raw"
+        self.sample = samples.repeat_interleave(len(grid)) if raw else samples.clone()
+        self.stage = torch.zeros_like(self.sample)
+        self.point = grid.repeat(len(samples)) if raw else torch.zeros_like(self.sample)
+        self.task = torch.full_like(self.sample, DONE)
+        self.high = torch.full_like(self.sample, points)
+        self.low = torch.zeros_like(self.sample)
+        self.warm = torch.zeros(len(self.sample), dtype=torch.bool)
+        for slot in range(len(self.sample)):
+            self._enter(slot, 0)
+
+    def _descends(self, stage: int) -> bool:
+        return self.sweep == "fast" and self.stages[stage].warm
+
+    def _enter(self, slot: int, stage: int) -> None:
+        """Begin a stage below what is known to be broken, where there is anything below."""
+        high = int(self.high[slot])
+        if stage == len(self.stages) or high == 1:
+            self.task[slot] = DONE
+            return
+        self.stage[slot] = stage
+        if self.sweep != "raw":
+            self.point[slot] = high - 1 if self._descends(stage) else 1
+        self.warm[slot] = self._descends(stage) and stage > 0
+        self.task[slot] = BEGIN
+
+    def broken(self, slot: int, position: int) -> None:
+        """The sample was broken inside the ball of a position, at most the slot's own."""
+        stage, first = int(self.stage[slot]), int(self.high[slot]) == self.points
+        if self.sweep == "raw":
+            self.task[slot] = DONE
+            return
+        self.high[slot] = position
+        if not self._descends(stage):
+            self._enter(slot, stage + 1)
+        elif position == 1:
+            self.task[slot] = DONE
+        elif self.task[slot] == SHRINK or first:
+            self._shrink(slot)
+        else:
+            self._below(slot)
+
+    def held(self, slot: int) -> None:
+        """A run, or a shrunk witness, did not break the sample at the slot's point."""
+        stage, point = int(self.stage[slot]), int(self.point[slot])
+        if self.task[slot] == SHRINK:
+            self.low[slot] = point
+            self._shrink(slot)
+        elif self.sweep == "ascending" and point + 1 < int(self.high[slot]):
+            self.point[slot] = point + 1
+            self.task[slot] = BEGIN
+        elif self.sweep == "fast" and not self.stages[stage].warm and point + 1 < self.high[slot]:
+            self.point[slot] = point + 1
+            self.task[slot] = BEGIN
+        else:
+            self._enter(slot, stage + 1)
+
+    def _shrink(self, slot: int) -> None:
+        """Halve the positions between where the witness breaks and where it is known to hold."""
+        low, high = int(self.low[slot]), int(self.high[slot])
+        if high - low > 1:
+            self.point[slot] = (low + high) // 2
+            self.task[slot] = SHRINK
+        else:
+            self._below(slot)
+
+    def _below(self, slot: int) -> None:
+        """Attack the next smaller ε from the witness."""
+        self.point[slot] = int(self.high[slot]) - 1
+        self.low[slot] = 0
+        self.warm[slot] = True
+        self.task[slot] = BEGIN
+
+    @property
+    def live(self) -> Tensor:
+        """Which slots are not done, ``(S,)``."""
+        return self.task != DONE

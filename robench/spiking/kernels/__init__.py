@@ -1,0 +1,128 @@
+"""The inner loops in C, built on first use where a compiler is at hand.
+
+``kernels.c`` is compiled once for each machine into the user's cache folder. Where that is not
+possible, or inside :func:`reference`, callers take their plain PyTorch code instead, which
+computes the same function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("kernels.c")
+_FLAGS = (
+    "-std=c11",
+    "-O3",
+    "-march=native",
+    "-ffp-contract=off",  # as PyTorch computes it, so that both give the same spikes
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-fopenmp",
+)
+_SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+_REAL = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def reference() -> Iterator[None]:
+    """Inside, everything is computed by plain PyTorch code: no kernel, no folded layer."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def is_reference() -> bool:
+    """Whether the plain code was asked for."""
+    return _plain.get()
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether the kernels can take these tensors: on the CPU, of float32 or float64."""
+    return (
+        not is_reference()
+        and all(x.device.type == "cpu" and x.dtype in _SUFFIX for x in tensors)
+        and library() is not None
+    )
+
+
+def call(name: str, dtype: torch.dtype, *arguments: Tensor | float | int | None) -> None:
+    """Call a kernel of ``kernels.c``; tensors go as pointers, floats in ``dtype``.
+
+    The caller answers for shapes and strides.
+    """
+    loaded = library()
+    assert loaded is not None
+    real = _REAL[dtype]
+    converted: list[object] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            converted.append(ctypes.c_void_p(argument.data_ptr()))
+        elif argument is None:
+            converted.append(ctypes.c_void_p(None))
+        elif isinstance(argument, float):
+            converted.append(real(argument))
+        else:
+            converted.append(ctypes.c_int64(argument))
+    getattr(loaded, f"{name}_{_SUFFIX[dtype]}")(*converted, ctypes.c_int64(torch.get_num_threads()))
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where they cannot be had."""
+    if os.environ.get("ROBENCH_KERNELS") == "off":
+        return None
+    try:
+        return ctypes.CDLL(str(_built()), mode=os.RTLD_NOW)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _built() -> Path:
+    """The library of this source, these flags and this processor; built where it is missing."""
+    compiler = os.environ.get("CC", "cc")
+    key = hashlib.sha256(SOURCE.read_bytes())
+    key.update(repr((compiler, _FLAGS, platform.machine(), _processor())).encode())
+    folder = user_cache_path("robench") / "kernels"
+    path = folder / f"{key.hexdigest()[:16]}.so"
+    if path.is_file():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        module, shared = Path(temporary, "kernels.o"), Path(temporary, "kernels.so")
+        _run(compiler, *_FLAGS, "-c", str(SOURCE), "-o", str(module))
+        # not linked against OpenMP: its names are found in the copy that torch has loaded, since
+        # a second copy would bring a second pool of threads
+        _run(compiler, "-shared", str(module), "-o", str(shared))
+        shared.replace(path)
+    return path
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def _processor() -> str:
+    """What ``-march=native`` depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("flags")), platform.processor())
