@@ -15,15 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from robench.errors import UsageError
+from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name
-from robench.reporting.tables import (
+from robench.reporting.report import (
     Entry,
     Estimate,
     Report,
     Row,
     Table,
-    frame,
-    others_frame,
     row_verdict,
     verdict_text,
 )

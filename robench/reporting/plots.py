@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from robench.errors import UsageError
 from robench.numbers import Epsilon
-from robench.reporting.tables import Report, Row, Table
+from robench.reporting.report import Report, Row, Table
 from robench.results import CurvePoint
 
 if TYPE_CHECKING:
