@@ -12,15 +12,7 @@ from numpy.typing import NDArray
 
 from robench.datasets import Dataset
 from robench.reporting.report import NORM, OtherRun, protocol_grid
-from robench.results import (
-    NEVER,
-    PROTOCOL,
-    CellResult,
-    Damaged,
-    Identity,
-    Outcome,
-    ResultStore,
-)
+from robench.results import NEVER, PROTOCOL, CellResult, Damaged, Identity, Outcome, ResultStore
 
 SWEEP = "ascending"
 

@@ -12,13 +12,7 @@ from robench.datasets import Dataset, find_dataset
 from robench.errors import RobenchError
 from robench.evaluation.metrics import area, bootstrap, curve, sample_areas, wilson
 from robench.numbers import Epsilon
-from robench.reporting.comparable import (
-    Candidate,
-    choose,
-    differences,
-    other_run,
-    read_candidate,
-)
+from robench.reporting.comparable import Candidate, choose, differences, other_run, read_candidate
 from robench.reporting.report import (
     NORM,
     Entry,
