@@ -10,7 +10,8 @@ import torch
 from made_up import Builder, fall
 
 from robench.cli import main
-from robench.zoo import Model
+from robench.zoo import Model, ModelCard
+from robench.zoo.card import CARD, WEIGHTS, file_sha256
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ def cli(
         return Finished(int(stop.value.code or 0), captured.out, captured.err)
 
     return call
+
+
+def sign(folder: Path) -> None:
+    """Write the digest of a checkpoint's weights into its card."""
+    card, weights = folder / CARD, folder / WEIGHTS
+    before = ModelCard.read(card).weights.sha256
+    card.write_text(card.read_text("utf-8").replace(before, file_sha256(weights)), "utf-8")
 
 
 SMALL_MODELS = '''
