@@ -5,14 +5,13 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from robench.errors import RobenchError, UsageError
 
 if TYPE_CHECKING:
-    from robench.evaluation import Cell, Plan
     from robench.results import CellResult
 
 app = typer.Typer(
@@ -68,6 +67,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Attack models over a sweep of ε and store the results; the same command continues."""
+    from robench.console import Progress, plan_lines, trouble_lines
     from robench.datasets import find_dataset
     from robench.evaluation import Request, make_plan, run_plan
     from robench.results import ResultStore
@@ -94,14 +94,17 @@ def run(
     if not dry_run:
         store.require_writable()
     plan = make_plan(entries, named, request, store)
-    _report_plan(plan, quiet=json)
+    for line in trouble_lines(plan):
+        print(line, file=sys.stderr)
+    if not json:
+        done = sum(planned.done for planned in plan.cells)
+        print(f"{len(plan.cells)} cells, {done} of them done already")
     if dry_run:
-        for planned in plan.cells:
-            state = "done" if planned.done else "to do"
-            print(f"{planned.cell.model.id}  {planned.cell.attack.name}  {state}")
+        for line in plan_lines(plan):
+            print(line)
         return
     results: list[CellResult] = []
-    with _Progress(plan, quiet=json) as progress:
+    with Progress(plan, quiet=json) as progress:
         for result, computed in run_plan(plan, store, force=force, progress=progress.update):
             results.append(result)
             progress.finish(result, computed)
@@ -119,84 +122,6 @@ def run(
         )
     if failed or broken:
         raise typer.Exit(1)
-
-
-def _report_plan(plan: Plan, *, quiet: bool) -> None:
-    from robench.results import Damaged
-
-    for skipped in plan.skipped:
-        print(f"skipped {skipped.model}: {skipped.reason}", file=sys.stderr)
-    for planned in plan.cells:
-        if isinstance(planned.stored, Damaged):
-            print(
-                f"damaged result, computed again: {planned.stored.path}: {planned.stored.reason}",
-                file=sys.stderr,
-            )
-    if not quiet:
-        done = sum(planned.done for planned in plan.cells)
-        print(f"{len(plan.cells)} cells, {done} of them done already")
-
-
-class _Progress:
-    """One bar with the time left on a terminal, a line for each finished cell elsewhere."""
-
-    def __init__(self, plan: Plan, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.console = Console(highlight=False, soft_wrap=True)
-        self.quiet = quiet
-        todo = [planned.cell for planned in plan.cells if not planned.done]
-        self.total = sum(len(cell.images) for cell in todo)
-        self.before = 0
-        self.size = 0
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=quiet or not self.console.is_terminal,
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=self.total)
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def update(self, cell: Cell, finished: int) -> None:
-        self.size = len(cell.images)
-        self.bar.update(
-            self.task,
-            completed=self.before + finished,
-            description=f"{cell.model.id} {cell.attack.name}",
-        )
-
-    def finish(self, result: CellResult, computed: bool) -> None:
-        if computed:
-            self.before += self.size
-        if not self.quiet:
-            print(_line(result, computed), flush=True)
-
-
-def _line(result: CellResult, computed: bool) -> str:
-    name = f"{result.model:32} {result.attack:12}"
-    took = f"{result.run.seconds:6.1f} s" if computed else "  kept"
-    if result.outcome is None:
-        what = (result.error or "").strip().splitlines()
-        return f"{name} {result.status}: {what[-1] if what else ''}"
-    outcome = result.outcome
-    areas = "  ".join(f"AUC@{limit} {value:.3f}" for limit, value in outcome.auc.items())
-    if outcome.verdict == "invalid":
-        areas = "AUC withheld"
-    reasons = f" ({', '.join(outcome.reasons)})" if outcome.reasons else ""
-    return (
-        f"{name} {took}  clean {outcome.clean_accuracy:6.1%}  {areas}  {outcome.verdict}{reasons}"
-    )
 
 
 @app.command()
@@ -247,76 +172,14 @@ def list_(
     json: Json = False,
 ) -> None:
     """List what is registered."""
-    tables = {"models": _models, "attacks": _attacks, "datasets": _datasets, "plugins": _plugins}
-    if what not in tables:
-        from robench.errors import nearest
+    from robench.inventory import inventory, table_lines
 
-        raise UsageError(
-            f"cannot list {what!r}{nearest(what, tables)}; choose from {', '.join(tables)}"
-        )
-    rows = tables[what](models_dir)
+    rows = inventory(what, models_dir)
     if json:
         print(jsonlib.dumps(rows, indent=1))
         return
-    _print_table(rows)
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        print("nothing is registered")
-        return
-    texts = [{key: str(value) for key, value in row.items()} for row in rows]
-    widths = {key: max(len(key), *(len(row[key]) for row in texts)) for key in texts[0]}
-    for row in ({key: key for key in widths}, *texts):
-        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
-
-
-def _models(models_dir: Path | None) -> list[dict[str, Any]]:
-    from robench.zoo import model_entries
-
-    return [
-        {
-            "model": entry.id,
-            "source": entry.source,
-            "kind": "control" if entry.control else "model",
-            "state": entry.missing or "ready",
-        }
-        for entry in model_entries(models_dir).values()
-    ]
-
-
-def _attacks(_: Path | None) -> list[dict[str, Any]]:
-    from robench.zoo import attack_names, find_attack
-
-    rows = []
-    for name, source in attack_names().items():
-        about = find_attack(name).description if source == "robench" else ""
-        rows.append({"attack": name, "source": source, "description": about})
-    return rows
-
-
-def _datasets(_: Path | None) -> list[dict[str, Any]]:
-    from robench.datasets import dataset_names
-
-    return [{"dataset": name} for name in dataset_names()]
-
-
-def _plugins(_: Path | None) -> list[dict[str, Any]]:
-    from robench.zoo import GROUPS, plugins
-
-    rows = []
-    for group in GROUPS:
-        for claims in plugins(group).values():
-            for plugin in claims:
-                state = "ready"
-                try:
-                    plugin.load()
-                except RobenchError as error:
-                    state = str(error)
-                rows.append(
-                    {"plugin": plugin.name, "group": group, "from": plugin.origin, "state": state}
-                )
-    return rows
+    for line in table_lines(rows):
+        print(line)
 
 
 @app.command()
@@ -350,46 +213,13 @@ def train(
 @app.command()
 def doctor() -> None:
     """Show versions, devices, plug-ins and known traps."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
+    from robench.doctor import examine
 
-    print(f"python        {platform.python_version()} on {platform.platform()}")
-    names = (
-        "robench",
-        "torch",
-        "torchvision",
-        "snntorch",
-        "foolbox",
-        "advertorch",
-        "numpy",
-        "pandas",
-        "scikit-learn",
-        "seaborn",
-    )
-    for name in names:
-        try:
-            print(f"{name:13} {version(name)}")
-        except PackageNotFoundError:
-            print(f"{name:13} missing")
-    from importlib import import_module
-
-    import torch
-
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    print(f"threads       {torch.get_num_threads()}")
-    print(f"CUDA device   {cuda}")
-    bad = False
-    for name in ("torchvision", "advertorch", "snntorch"):
-        try:
-            import_module(f"robench.compat.{name}").load()
-            print(f"{name:13} imports")
-        except Exception as error:
-            bad = True
-            print(f"{name:13} does not import: {type(error).__name__}: {error}")
-    for row in _plugins(None):
-        bad = bad or row["state"] != "ready"
-        print(f"plug-in {row['plugin']} from {row['from']}: {row['state']}")
-    if bad:
+    sound = True
+    for finding in examine():
+        print(finding.text, flush=True)
+        sound = sound and finding.sound
+    if not sound:
         raise typer.Exit(1)
 
 

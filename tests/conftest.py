@@ -3,12 +3,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
+from made_up import Builder, fall
 
 from robench.cli import main
-from robench.zoo import Model
+from robench.zoo import Model, ModelCard
+from robench.zoo.card import CARD, WEIGHTS, file_sha256
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ def cli(
         return Finished(int(stop.value.code or 0), captured.out, captured.err)
 
     return call
+
+
+def sign(folder: Path) -> None:
+    """Write the digest of a checkpoint's weights into its card."""
+    card, weights = folder / CARD, folder / WEIGHTS
+    before = ModelCard.read(card).weights.sha256
+    card.write_text(card.read_text("utf-8").replace(before, file_sha256(weights)), "utf-8")
 
 
 SMALL_MODELS = '''
@@ -118,3 +128,36 @@ class LinearModel:
 @pytest.fixture(params=[False, True], ids=["box idle", "box active"])
 def linear(request: pytest.FixtureRequest) -> LinearModel:
     return LinearModel((3, 4, 4), 60, box=request.param)
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    return Builder(tmp_path / "results")
+
+
+@pytest.fixture
+def six(builder: Builder) -> Builder:
+    """The six kinds of model and a control, each under three attacks and the baseline."""
+    scales = {"fgsm": 1.0, "pgd": 0.75, "spgd": 0.65, "noise": 3.0}
+    models = [
+        ("vgg16-ann", "ann", 22), ("vgg16-hybrid", "hybrid", 38), ("vgg16-stbp", "stbp", 31),
+        ("flex-ann", "ann", 27), ("flex-hybrid", "hybrid", 45), ("flex-stbp", "stbp", 50),
+    ]  # fmt: skip
+    for number, (name, mode, scale) in enumerate(models):
+        for attack, factor in scales.items():
+            blind = mode == "hybrid" and attack in ("fgsm", "pgd")
+            builder.add(
+                f"digits/{name}",
+                attack,
+                fall(scale * (5 if blind else factor), number),
+                mode=mode,
+                verdict="invalid" if blind else "valid",
+                reasons=("gradient-unavailable",) if blind else (),
+            )
+    for attack in scales:
+        builder.add(
+            "digits/control-zero-gradient", attack, fall(900 if attack != "spgd" else 5),
+            verdict="valid" if attack == "spgd" else "invalid",
+            reasons=() if attack == "spgd" else ("gradient-zero",), control=True,
+        )  # fmt: skip
+    return builder

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Finished
+from conftest import Finished, sign
 
 from robench.zoo import model_folders
 
@@ -124,12 +124,9 @@ def test_damaged_weights(
 def test_truncated_weights_with_a_matching_digest(
     cli: Cli, tmp_path: Path, checkpoint: Path
 ) -> None:
-    from robench.zoo.card import file_sha256
-
-    weights, card = checkpoint / "weights.safetensors", checkpoint / "model.toml"
-    before = file_sha256(weights)
+    weights = checkpoint / "weights.safetensors"
     weights.write_bytes(truncate(weights.read_bytes()))
-    card.write_text(card.read_text("utf-8").replace(before, file_sha256(weights)), "utf-8")
+    sign(checkpoint)
     done = run_copy(cli, checkpoint, tmp_path / "results", by_folder=False)
     refused(done, weights, "cannot be loaded")
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from networks import configuration, images
 from torch import nn
 
-from robench.architectures import VGG, FlexConfig, ModelConfig, NeuronConfig
+from robench.architectures import VGG, NeuronConfig
 from robench.errors import UsageError
 from robench.spiking import (
     LIF,
@@ -32,26 +33,13 @@ class Wrapped(nn.Module):
 
 def network(mode="stbp", architecture="flex-vgg16"):
     torch.manual_seed(0)
-    config = ModelConfig(
-        architecture=architecture,
-        mode=mode,
-        dataset="test",
-        classes=3,
-        width=1.0,
-        timesteps=4,
-        neuron=NeuronConfig(beta=0.9, threshold=0.5),
-        flex=FlexConfig(plasticity=0.3),
-    )
+    neuron = NeuronConfig(beta=0.9, threshold=0.5)
+    config = configuration(architecture, mode).model_copy(update={"neuron": neuron})
     return Wrapped(VGG(config, plan=(6, 0, 8, 0, 8, 0)).double().eval())
 
 
-def images():
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(3, 3, 8, 8, generator=generator, dtype=torch.float64)
-
-
 def logits_and_gradient(model):
-    x = images().requires_grad_()
+    x = images(3).requires_grad_()
     logits = model(x)
     (grad,) = torch.autograd.grad(logits.square().sum(), x)
     return logits.detach(), grad

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import sign
 from safetensors.torch import load_file, save_file
 
 from robench.datasets import DIGITS
 from robench.errors import ContentError, UsageError
 from robench.evaluation.checks import CARD_ACCURACY
 from robench.zoo import find_attack, load_folder, model_folders, select_models, split_names
-from robench.zoo.card import file_sha256
 
 SIX = {f"digits/{net}-{mode}" for net in ("vgg16", "flex") for mode in ("ann", "hybrid", "stbp")}
 CONTROLS = {"digits/control-zero-gradient", "digits/control-random-mask"}
@@ -74,10 +74,8 @@ def test_weights_load_strictly(tmp_path: Path) -> None:
     }
     for name, tensors in damaged.items():
         folder = shutil.copytree(source, tmp_path / name)
-        weights, card = folder / "weights.safetensors", folder / "model.toml"
-        before = file_sha256(weights)
-        save_file(tensors, weights)
-        card.write_text(card.read_text("utf-8").replace(before, file_sha256(weights)), "utf-8")
+        save_file(tensors, folder / "weights.safetensors")
+        sign(folder)
         with pytest.raises(ContentError, match=r"weights\.safetensors: cannot be loaded"):
             load_folder(folder)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -190,6 +191,7 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
     values = [epsilon.value for epsilon in grid]
     position = rows["break_position"].to_numpy()
     curve = metrics.curve(position, grid)
+    accuracies = np.array([point.accuracy for point in curve])
     limits = {}
     for text in cell.dataset.protocol.auc_limits.get(identity.norm, ()):
         limit = Epsilon.parse(text).value
@@ -212,7 +214,7 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
         curve=curve,
         raw_accuracy=raw,
         reverified=float(rows["reverified"][broken].mean()) if broken.any() else 1.0,
-        auc={text: float(areas.mean()) for text, areas in limits.items()},
+        auc={text: metrics.area(accuracies, values, Epsilon.parse(text).value) for text in limits},
         auc_interval={text: metrics.bootstrap(areas) for text, areas in limits.items()},
         forwards=float(rows["forwards"].mean()),
         backwards=float(rows["backwards"].mean()),

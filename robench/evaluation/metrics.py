@@ -76,7 +76,7 @@ def area(accuracies: NDArray[np.float64], grid: Sequence[float], limit: float) -
 def sample_areas(
     break_position: NDArray[np.int64], grid: Sequence[float], limit: float
 ) -> NDArray[np.float64]:
-    """Each sample's own normalised area, ``(N,)``; their mean is :func:`area` of the curve."""
+    """Each sample's own normalised area, ``(N,)``, to resample; their mean is the curve's area."""
     last = list(grid).index(limit) + 1
     held = robust_matrix(break_position, len(grid))[:, :last].astype(np.float64)
     steps = np.diff(np.asarray(grid[:last]))

@@ -6,9 +6,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
-from robench.datasets import find_dataset
+from robench.datasets import Images, find_dataset
 from robench.errors import ContentError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
 from robench.numbers import parse_grid
@@ -48,9 +48,10 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell with what the store already has of it."""
+    """A cell, its hash, and what the store already has of it."""
 
     cell: Cell
+    digest: str
     stored: CellResult | Damaged | None
 
     @property
@@ -78,7 +79,12 @@ def make_plan(
     Raises:
         RobenchError: a model that the user named cannot run. One that a glob found is skipped.
     """
-    cells: list[Planned] = []
+
+    @cache  # the models of a data set share its images, and with them the images' digest
+    def images(name: str) -> Images:
+        return read_slice(find_dataset(name), request.limit)
+
+    planned: list[Planned] = []
     skipped: list[Skipped] = []
     for entry in entries:
         if entry.missing and not entry.named:
@@ -87,12 +93,15 @@ def make_plan(
         try:
             model = _prepare(entry.load(), request.timesteps)
             _require_dataset(model)
-            cells.extend(_planned(model, attack, request, store) for attack in attacks)
+            for attack in attacks:
+                cell = _cell(model, attack, request, images)
+                digest = cell.identity().digest()
+                planned.append(Planned(cell, digest, store.find(model.id, attack.name, digest)))
         except RobenchError as error:
             if entry.named or isinstance(error, UsageError):
                 raise
             skipped.append(Skipped(entry.id, str(error), broken=True))
-    return Plan(tuple(cells), tuple(skipped))
+    return Plan(tuple(planned), tuple(skipped))
 
 
 def _require_dataset(model: Model) -> None:
@@ -111,7 +120,9 @@ def _prepare(model: Model, timesteps: int | None) -> Model:
     return model
 
 
-def _planned(model: Model, attack: NamedAttack, request: Request, store: ResultStore) -> Planned:
+def _cell(
+    model: Model, attack: NamedAttack, request: Request, images: Callable[[str], Images]
+) -> Cell:
     dataset = find_dataset(model.dataset)
     norm = attack.attack.norm
     if request.eps is None and norm not in dataset.protocol.grids:
@@ -122,9 +133,7 @@ def _planned(model: Model, attack: NamedAttack, request: Request, store: ResultS
         carry=request.carry,
         **({"batch_size": request.batch_size} if request.batch_size else {}),
     )
-    cell = Cell(model, attack, dataset, read_slice(dataset, request.limit), settings)
-    stored = store.find(model.id, attack.name, cell.identity().digest())
-    return Planned(cell, stored)
+    return Cell(model, attack, dataset, images(dataset.name), settings)
 
 
 def run_plan(
@@ -148,8 +157,7 @@ def run_plan(
         Each cell's result, and whether it was computed now.
     """
     for planned in plan.cells:
-        cell = planned.cell
-        digest = cell.identity().digest()
+        cell, digest = planned.cell, planned.digest
         if planned.done or force:  # a run killed between a cell and its clean-up leaves chunks
             store.drop_chunks(cell.model.id, cell.attack.name, digest)
         if planned.done and not force:

@@ -1,18 +1,10 @@
 """Tables, leaderboard and figures, made from the store and from nothing else."""
 
+from robench.reporting.frames import frame, others_frame
 from robench.reporting.leaderboard import FIGURES, Format, is_stale, render, write
 from robench.reporting.plots import write_figures
-from robench.reporting.tables import (
-    Entry,
-    Estimate,
-    OtherRun,
-    Report,
-    Row,
-    Table,
-    build_report,
-    frame,
-    others_frame,
-)
+from robench.reporting.report import Entry, Estimate, OtherRun, Report, Row, Table
+from robench.reporting.tables import build_report
 
 __all__ = [
     "FIGURES",

@@ -15,18 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from robench.errors import UsageError
+from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name
-from robench.reporting.tables import (
-    Entry,
-    Estimate,
-    Report,
-    Row,
-    Table,
-    frame,
-    others_frame,
-    row_verdict,
-    verdict_text,
-)
+from robench.reporting.report import Entry, Estimate, Report, Row, Table, row_verdict, verdict_text
 from robench.results import PROTOCOL
 
 Format = Literal["md", "html", "csv", "json"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from robench.errors import UsageError
 from robench.numbers import Epsilon
-from robench.reporting.tables import Report, Row, Table
+from robench.reporting.report import Report, Row, Table
 from robench.results import CurvePoint
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _STYLES: dict[str, tuple[Any, str]] = {
 }
 _OTHER_STYLE: tuple[Any, str] = ((0, (6, 2, 1, 2)), "D")
 _GREY = "0.55"
-_LIMIT = "0.3"
+_LIMIT: dict[str, Any] = {"color": "0.35", "linewidth": 0.9, "linestyle": (0, (2, 2))}
 _INVALID_LABEL = "invalid:\nno evidence of robustness"
 
 
@@ -65,7 +65,7 @@ def draw_curves(table: Table) -> Figure:
     """Robust accuracy against ε with Wilson bands: one panel per attack, one for the worst.
 
     The colour is the architecture, the line's style the mode; a curve whose verdict is invalid is
-    grey and has no band.
+    grey and has no band. Above a panel stands which rows lack a cell there or are not valid.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -80,24 +80,25 @@ def draw_curves(table: Table) -> Figure:
     limit = Epsilon.parse(table.limit).value
 
     for ax, panel in zip(axes, panels, strict=False):
-        shaky: list[str] = []
+        notes: list[str] = []
         for row, colour in zip(table.rows, colours, strict=True):
             entry = row.entries.get(panel)
             if panel == "worst":
                 _draw_line(ax, row, row.worst_curve, scale, colour, band=True)
+                if row.missing:
+                    notes.append(f"{_short(row)}: no {', '.join(row.missing)}")
             elif entry is not None:
                 invalid = entry.verdict == "invalid"
                 _draw_line(ax, row, entry.curve, scale, _GREY if invalid else colour, not invalid)
                 if entry.verdict not in ("valid", "invalid"):
-                    shaky.append(f"{_short(row)} {entry.verdict}")
-        ax.axvline(limit * scale, color=_LIMIT, linewidth=1.0, zorder=1)
+                    notes.append(f"{_short(row)}: {entry.verdict}")
+            elif panel in row.missing:
+                notes.append(f"{_short(row)}: missing")
+        ax.axvline(limit * scale, **_LIMIT, zorder=1)
         title = "worst of all attacks" if panel == "worst" else panel
         ax.set_title(title, loc="left", fontweight="bold")
-        if shaky:
-            ax.annotate(
-                "\n".join(shaky), (0.98, 0.96), xycoords="axes fraction", ha="right", va="top",
-                fontsize="x-small", color="0.35",
-            )  # fmt: skip
+        if notes:
+            ax.set_title("\n".join(notes), loc="right", fontsize="x-small", color="0.3")
     for ax in axes[len(panels) :]:
         ax.remove()
     axes[0].set_ylim(-0.02, 1.02)
@@ -130,7 +131,8 @@ def draw_areas(table: Table) -> Figure:
         for j, column in enumerate(columns):
             entry = row.entries.get(column)
             if column == "worst":
-                values[i, j], labels[i, j] = row.worst_auc.value, f"{row.worst_auc.value:.3f}"
+                values[i, j] = row.worst_auc.value
+                labels[i, j] = f"{'≤ ' if row.missing else ''}{row.worst_auc.value:.3f}"
             elif entry is None:
                 labels[i, j] = "n/a" if column in row.not_applicable else "—"
             elif entry.auc is None:
@@ -153,8 +155,8 @@ def draw_areas(table: Table) -> Figure:
         ax.text(j + 0.5, i + 0.5, labels[i, j], ha="center", va="center", fontsize="small")
     for i, j in hatched:
         ax.add_patch(
-            Rectangle((j + 0.03, i + 0.04), 0.94, 0.92, facecolor="0.95", edgecolor="0.75",
-                      hatch="////", linewidth=0)
+            Rectangle((j, i), 1, 1, facecolor="0.95", edgecolor="0.75", hatch="////",
+                      linewidth=0, zorder=0.5)  # below the white lines between the cells
         )  # fmt: skip
         ax.text(
             j + 0.5, i + 0.5, "×", ha="center", va="center", fontsize="x-large", color="0.2",
@@ -163,8 +165,14 @@ def draw_areas(table: Table) -> Figure:
     ax.axvline(len(table.attacks), color="white", linewidth=7)
     ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     ax.tick_params(axis="y", length=0, rotation=0)
-    note = f"AUC up to ε = {table.limit}"
-    ax.set_xlabel(f"{note};  × invalid, withheld" if hatched else note)
+    notes = [f"AUC up to ε = {table.limit}"]
+    if hatched:
+        notes.append("× invalid, withheld")
+    if any(row.missing for row in table.rows):
+        notes.append("— missing, so worst is an upper bound")
+    if any(label.endswith("?") for label in labels.ravel()):
+        notes.append("? suspect or unchecked")
+    ax.set_xlabel(";  ".join(notes))
     return figure
 
 
@@ -180,9 +188,12 @@ def _save(draw: Any, table: Table, path: Path) -> Path:
         temporary = path.with_suffix(".png.tmp")
         with BytesIO() as drawn:
             figure.savefig(drawn, format="png", dpi=DPI)
-            # a palette makes the file a third of its size; no metadata, so that the bytes depend
-            # on the picture alone
-            picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            # a palette makes the file a third of its size, and this kind keeps the bands smooth;
+            # no metadata, so that the bytes depend on the picture alone
+            whole = Image.open(drawn).convert("RGB")
+            picture = whole.quantize(
+                256, method=Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE
+            )
             picture.info.clear()
             picture.save(temporary, format="PNG", optimize=True, dpi=(DPI, DPI))
     temporary.replace(path)
@@ -197,7 +208,9 @@ def _draw_line(
     if band:
         low = [point.interval.low for point in curve]
         high = [point.interval.high for point in curve]
-        ax.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+        ax.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+        for edge in (low, high):
+            ax.plot(x, edge, color=colour, alpha=0.25, linewidth=0.5)
     ax.plot(
         x, [point.accuracy for point in curve], color=colour, linestyle=style, marker=marker,
         markersize=3 if band else 2.5, linewidth=1.4 if band else 1.0, zorder=3 if band else 2,
@@ -217,7 +230,7 @@ def _legend(figure: Figure, table: Table, colours: Sequence[Any]) -> None:
     entries = [entry for row in table.rows for entry in row.entries.values()]
     if any(entry.verdict == "invalid" for entry in entries):
         handles.append(Line2D([], [], color=_GREY, linewidth=1.0, label=_INVALID_LABEL))
-    handles.append(Line2D([], [], color=_LIMIT, linewidth=1.0, label="limit of the AUC"))
+    handles.append(Line2D([], [], **_LIMIT, label="limit of the AUC"))
     figure.legend(
         handles=handles, loc="outside right upper", frameon=False, handlelength=3.2,
         title=table.dataset.title, alignment="left", title_fontproperties={"weight": "bold"},

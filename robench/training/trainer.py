@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from robench.architectures import VGG, build
 from robench.datasets import Images, find_dataset
@@ -26,7 +25,7 @@ from robench.training.loop import (
     train_epoch,
 )
 from robench.training.recipe import Recipe
-from robench.zoo.card import CARD, WEIGHTS, AboutTable, ModelCard, file_sha256, save_checkpoint
+from robench.zoo.card import CARD, WEIGHTS, AboutTable, ModelCard, read_weights, save_checkpoint
 from robench.zoo.contents import model_folders
 
 LOG = "training.csv"
@@ -212,10 +211,8 @@ def load_initial(net: VGG, model_id: str, folder: Path) -> None:
         )
     path = known[model_id] / WEIGHTS
     card = ModelCard.read(known[model_id] / CARD)
-    if not path.is_file() or file_sha256(path) != card.weights.sha256:
-        raise ContentError(f"{path}: missing, or its SHA-256 is not the card's")
-    own = net.state_dict()
-    state = {key: value for key, value in load_file(path).items() if key in own}
+    own, stored = net.state_dict(), read_weights(path, card.weights.sha256)
+    state = {key: value for key, value in stored.items() if key in own}
     absent = [key for key in own if key not in state and not key.endswith(".threshold")]
     misfit = [key for key, value in state.items() if value.shape != own[key].shape]
     if absent or misfit:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from robench.architectures import ModelConfig
 from robench.errors import ContentError
@@ -118,6 +120,24 @@ def save_checkpoint(
     return card
 
 
+def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Read a weight file whose digest is the card's.
+
+    Raises:
+        ContentError: the file is missing or damaged, or its digest is another.
+    """
+    if not path.is_file():
+        raise ContentError(f"{path}: there is no such weight file")
+    found = file_sha256(path)
+    if found != sha256:
+        raise ContentError(
+            f"{path}: SHA-256 is {found[:12]}…, the card says {sha256[:12]}…: "
+            "the file is damaged or belongs to another card"
+        )
+    with _unloadable(path):
+        return load_file(path)
+
+
 def load_weights(module: nn.Module, path: Path, sha256: str, *, drop: str | None = None) -> None:
     """Load a weight file into a network, strictly.
 
@@ -131,18 +151,16 @@ def load_weights(module: nn.Module, path: Path, sha256: str, *, drop: str | None
         ContentError: the file is missing or damaged, its digest is another, or its tensors are
             not exactly those of the network.
     """
-    if not path.is_file():
-        raise ContentError(f"{path}: there is no such weight file")
-    found = file_sha256(path)
-    if found != sha256:
-        raise ContentError(
-            f"{path}: SHA-256 is {found[:12]}…, the card says {sha256[:12]}…: "
-            "the file is damaged or belongs to another card"
-        )
-    try:
-        state = load_file(path)
-        if drop is not None:
-            state = {key: value for key, value in state.items() if not key.endswith(drop)}
+    state = read_weights(path, sha256)
+    if drop is not None:
+        state = {key: value for key, value in state.items() if not key.endswith(drop)}
+    with _unloadable(path):
         module.load_state_dict(state, strict=True)
+
+
+@contextmanager
+def _unloadable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # safetensors and torch raise bare exceptions for bad files
         raise ContentError(f"{path}: cannot be loaded: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,134 @@
+"""Which cells of a store may stand in one table, and what keeps the others out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robench.datasets import Dataset
+from robench.reporting.report import NORM, OtherRun, protocol_grid
+from robench.results import NEVER, PROTOCOL, CellResult, Damaged, Identity, Outcome, ResultStore
+
+SWEEP = "ascending"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A cell that matches the protocol, with its break positions ``(N,)`` in data order."""
+
+    cell: CellResult
+    outcome: Outcome
+    breaks: NDArray[np.int64]
+
+    @property
+    def identity(self) -> Identity:
+        """What the cell's hash covers."""
+        return self.outcome.identity
+
+    @cached_property
+    def attack_key(self) -> str:
+        """Equal for cells whose attack has the same settings."""
+        i = self.identity
+        return _canonical([i.implementation, i.attack_version, i.parameters, i.search_dtype])
+
+    @cached_property
+    def model_key(self) -> str:
+        """Equal for cells whose model has the same weights and card."""
+        i = self.identity
+        return _canonical([i.fingerprint, i.model_config_, i.architecture_version])
+
+
+def differences(cell: CellResult, dataset: Dataset) -> list[str]:
+    """What keeps a cell out of the data set's table; empty where nothing does."""
+    outcome = cell.outcome
+    if cell.status != "done" or outcome is None:
+        return [f"{cell.status}: {cell.error}" if cell.error else cell.status]
+    identity, protocol = outcome.identity, dataset.protocol
+    # by value: the same ε can be written as a number or as a fraction
+    values = [epsilon.value for epsilon in protocol_grid(dataset)]
+    own = identity.model_config_.get("timesteps")
+    found = [
+        (not outcome.registered, "model is not registered"),
+        ("[" in identity.attack, "attack has parameters of its own"),
+        (identity.samples != protocol.slice, f"{identity.samples} of {protocol.slice} images"),
+        (identity.norm != NORM, f"norm {identity.norm}"),
+        (
+            [point.epsilon.value for point in outcome.curve] != values,
+            f"ε {', '.join(point.epsilon.text for point in outcome.curve)}",
+        ),
+        (identity.seed not in protocol.seeds, f"seed {identity.seed}"),
+        (identity.timesteps != own, f"T {identity.timesteps}, the card says {own}"),
+        (identity.sweep != SWEEP, f"sweep {identity.sweep}"),
+        (identity.search_dtype != "float32", f"search in {identity.search_dtype}"),
+        (identity.protocol != PROTOCOL, f"robench protocol {identity.protocol}"),
+    ]
+    return [text for applies, text in found if applies]
+
+
+def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Candidate | Damaged:
+    """A done cell with its rows, or what is wrong with its files."""
+    path = store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
+    n, points = outcome.identity.samples, len(outcome.identity.grid)
+    try:
+        rows = store.rows(cell).sort_values("index")
+        index = rows["index"].to_numpy(np.int64)
+        breaks = rows["break_position"].to_numpy(np.int64)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
+    if not np.array_equal(index, np.arange(n)):
+        return Damaged(path, f"the rows are not those of the first {n} images")
+    if breaks.min() < NEVER or breaks.max() >= points:
+        return Damaged(path, "a break position lies outside the grid")
+    if len(outcome.curve) != points:
+        return Damaged(path.with_suffix(".json"), "the curve and the grid differ in length")
+    return Candidate(cell, outcome, breaks)
+
+
+def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[OtherRun]]:
+    """Keep one comparable cell for each model, attack and seed; the newest decides."""
+    chosen: dict[tuple[str, str, int], Candidate] = {}
+    rest: list[OtherRun] = []
+    data = ""
+    attacks: dict[str, str] = {}
+    models: dict[str, str] = {}
+    newest_first = sorted(candidates, key=lambda c: (c.cell.run.created, c.cell.hash), reverse=True)
+    for candidate in newest_first:
+        identity = candidate.identity
+        data = data or identity.data_sha256
+        key = (identity.model, identity.attack, identity.seed)
+        if identity.data_sha256 != data:
+            rest.append(other_run(candidate.cell, ["other data than the newest run"]))
+            continue
+        # a cell that one rule refuses does not decide for another
+        same_weights = models.get(identity.model, candidate.model_key) == candidate.model_key
+        same_settings = attacks.get(identity.attack, candidate.attack_key) == candidate.attack_key
+        if not (same_weights and same_settings):
+            reasons = [
+                *(["other weights or card than the model's newest run"] * (not same_weights)),
+                *(["other settings than the attack's newest run"] * (not same_settings)),
+            ]
+            rest.append(other_run(candidate.cell, reasons))
+        elif key in chosen:
+            rest.append(other_run(candidate.cell, ["an older run of the same cell"]))
+        else:
+            models[identity.model] = candidate.model_key
+            attacks[identity.attack] = candidate.attack_key
+            chosen[key] = candidate
+    return list(chosen.values()), rest
+
+
+def other_run(cell: CellResult, differs: Sequence[str]) -> OtherRun:
+    """A cell as one that no table shows."""
+    verdict = cell.outcome.verdict if cell.outcome else ""
+    return OtherRun(
+        cell.model, cell.attack, cell.dataset, cell.hash, cell.status, verdict, tuple(differs)
+    )
+
+
+def _canonical(data: object) -> str:
+    return json.dumps(data, sort_keys=True)

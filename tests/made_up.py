@@ -1,0 +1,142 @@
+"""A store of made-up cells, for the tests of what is made from a store."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from robench.datasets import DIGITS
+from robench.evaluation.metrics import area, bootstrap, curve, sample_areas
+from robench.numbers import Epsilon, parse_grid
+from robench.results import (
+    NEVER,
+    PROTOCOL,
+    SCHEMA,
+    CellResult,
+    Identity,
+    Outcome,
+    ResultStore,
+    RunRecord,
+)
+
+GRID = parse_grid(DIGITS.protocol.grids["linf"])
+N = DIGITS.protocol.slice
+LIMIT = DIGITS.protocol.auc_limits["linf"][0]
+
+
+def fall(scale: float, seed: int = 0) -> np.ndarray:
+    """Break positions of a model whose samples hold up to about ``scale`` percent of the grid."""
+    rng = np.random.default_rng(seed)
+    radius = np.where(
+        rng.random(N) < 0.03, -1.0, rng.weibull(1.7, N) * scale / 100 * GRID[-1].value
+    )
+    values = np.array([epsilon.value for epsilon in GRID])
+    positions = np.searchsorted(values, radius)
+    positions[radius < 0] = 0
+    positions[positions == 0] = np.where(radius[positions == 0] < 0, 0, 1)
+    return np.where(positions >= len(GRID), NEVER, positions)
+
+
+class Builder:
+    """A store of made-up cells."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = ResultStore(root)
+
+    def add(
+        self,
+        model: str,
+        attack: str,
+        breaks: np.ndarray,
+        *,
+        mode: str = "stbp",
+        verdict: str = "valid",
+        reasons: tuple[str, ...] = (),
+        created: str = "2026-01-01T00:00:00+00:00",
+        control: bool = False,
+        registered: bool = True,
+        grid: tuple[Epsilon, ...] = GRID,
+        **identity: Any,
+    ) -> CellResult:
+        own = None if mode == "ann" else 10
+        architecture = "flex-vgg16" if "flex" in model else "vgg16"
+        facts: dict[str, Any] = {
+            "schema_version": SCHEMA,
+            "protocol": PROTOCOL,
+            "model": model,
+            "fingerprint": hashlib.sha256(model.encode()).hexdigest(),
+            "model_config": {"architecture": architecture, "mode": mode, "timesteps": own},
+            "architecture_version": "1",
+            "timesteps": own,
+            "dataset": "digits",
+            "data_sha256": "d" * 64,
+            "samples": len(breaks),
+            "attack": attack,
+            "implementation": attack.partition("[")[0],
+            "attack_version": "1",
+            "parameters": {"steps": 20, "loss": "cross-entropy"} if attack != "fgsm" else {},
+            "norm": "linf",
+            "grid": tuple(repr(epsilon.value) for epsilon in grid),
+            "seed": 0,
+            "sweep": "ascending",
+            "search_dtype": "float32",
+        }
+        who = Identity(**(facts | identity))
+        points = curve(breaks, grid)
+        values = [epsilon.value for epsilon in grid]
+        accuracies = np.array([point.accuracy for point in points])
+        limits = {
+            text: Epsilon.parse(text).value
+            for text in DIGITS.protocol.auc_limits["linf"]
+            if Epsilon.parse(text).value in values
+        }
+        outcome = Outcome(
+            identity=who,
+            hash=who.digest(),
+            mode=mode,
+            control=control,
+            registered=registered,
+            clean_accuracy=points[0].accuracy,
+            curve=points,
+            auc={text: area(accuracies, values, limit) for text, limit in limits.items()},
+            auc_interval={
+                text: bootstrap(sample_areas(breaks, values, limit))
+                for text, limit in limits.items()
+            },
+            forwards=20,
+            backwards=20,
+            reverified=1.0,
+            checks=(),
+            verdict=verdict,
+            reasons=reasons,
+        )
+        cell = CellResult(
+            status="done",
+            model=model,
+            attack=attack,
+            dataset="digits",
+            hash=outcome.hash,
+            outcome=outcome,
+            run=_run(created),
+        )
+        n = np.arange(len(breaks))
+        self.store.write(cell, pd.DataFrame({"index": n, "break_position": breaks}))
+        return cell
+
+    def add_without_outcome(self, model: str, attack: str, status: str, error: str) -> None:
+        cell = CellResult(
+            status=status, model=model, attack=attack, dataset="digits",
+            hash=hashlib.sha256(f"{model}{attack}".encode()).hexdigest(),
+            error=error, run=_run("2026-01-01T00:00:00+00:00"),
+        )  # fmt: skip
+        self.store.write(cell)
+
+
+def _run(created: str) -> RunRecord:
+    return RunRecord(
+        created=created, seconds=1, host="h", device="cpu", threads=2, peak_memory_mb=1, versions={}
+    )
