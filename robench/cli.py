@@ -55,6 +55,10 @@ def run(
     no_carry: Annotated[
         bool, typer.Option("--no-carry", help="Run every ε on every sample (raw curve).")
     ] = False,
+    reference: Annotated[
+        bool,
+        typer.Option("--reference", help="Plain PyTorch and the ascending search, to check."),
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     force: Annotated[
         bool, typer.Option("--force", help="Compute again what is there already.")
@@ -85,7 +89,8 @@ def run(
         limit=limit,
         timesteps=timesteps,
         seed=seed,
-        carry=not no_carry,
+        sweep="raw" if no_carry else "ascending" if reference else "fast",
+        reference=reference,
         batch_size=batch_size,
     )
     patterns = [part.strip() for part in models.split(",") if part.strip()]

@@ -82,7 +82,7 @@ class Builder:
             "norm": "linf",
             "grid": tuple(repr(epsilon.value) for epsilon in grid),
             "seed": 0,
-            "sweep": "ascending",
+            "sweep": "fast",
             "search_dtype": "float32",
         }
         who = Identity(**(facts | identity))

@@ -24,10 +24,10 @@ def held(rows, point: int) -> int:
     return int(((position == -1) | (position > point)).sum())
 
 
-@pytest.mark.parametrize("carry", [True, False])
+@pytest.mark.parametrize("order", ["fast", "ascending", "raw"])
 @pytest.mark.parametrize("attack", [FGSM(), PGD(), SPGD(), PGD(steps=5, restarts=2)])
-def test_robust_accuracy_is_the_closed_form_of_a_linear_model(linear, attack, carry) -> None:
-    rows = sweep(linear.model, attack, linear.x, linear.y, carry=carry).run()
+def test_robust_accuracy_is_the_closed_form_of_a_linear_model(linear, attack, order) -> None:
+    rows = sweep(linear.model, attack, linear.x, linear.y, sweep=order).run()
     expected = [linear.robust(epsilon.value) for epsilon in GRID]
     assert [held(rows, k) for k in range(len(GRID))] == expected
     assert 0 < expected[3] < expected[0]  # the grid really falls
@@ -56,9 +56,14 @@ def test_noise_is_weaker_than_fgsm_and_depends_on_the_sample_alone(linear) -> No
     assert (weak["break_position"] == other["break_position"]).all()
 
 
-def test_the_result_does_not_depend_on_batches_or_on_carrying(linear) -> None:
+def test_the_result_does_not_depend_on_batches_or_on_the_search(linear) -> None:
     reference = sweep(linear.model, PGD(), linear.x, linear.y).run()["break_position"]
-    for options in ({"batch_size": 1}, {"batch_size": 13}, {"carry": False}):
+    for options in (
+        {"batch_size": 1},
+        {"batch_size": 13},
+        {"sweep": "raw"},
+        {"sweep": "ascending"},
+    ):
         other = sweep(linear.model, PGD(), linear.x, linear.y, **options).run()
         assert (other["break_position"] == reference).all()
 
@@ -75,7 +80,7 @@ def test_each_pass_is_counted_once_for_each_row(linear) -> None:
     assert (pgd["backwards"] == 21).all()
     spgd = sweep(linear.model, SPGD(pgd_steps=6, steps=4), x, y, one).run()
     assert (spgd["backwards"] == 10).all()
-    raw = sweep(linear.model, FGSM(), x, y, parse_grid(["1e-5", "2e-5"]), carry=False).run()
+    raw = sweep(linear.model, FGSM(), x, y, parse_grid(["1e-5", "2e-5"]), sweep="raw").run()
     assert (raw["backwards"] == 2).all()
 
 

@@ -113,9 +113,34 @@ class Attack(BaseModel, ABC):
         """Names of the parts that can break a sample, indexed by the phase."""
         return (self.name,)
 
+    @property
+    def stages(self) -> tuple[Attack, ...]:
+        """The attacks that search one after the other, each below what those before it found.
+
+        The worst case per sample over them: an attack of several stages is never weaker than one
+        of its stages alone.
+        """
+        return (self,)
+
+
+class StagedAttack(Attack):
+    """An attack that is nothing but its stages."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[Attack, ...]:
+        """The stages, from cheap to strong; none of them is staged itself."""
+
 
 class IterativeAttack(Attack):
-    """An attack that the engine steps, so that a broken sample is dropped at once."""
+    """An attack that the engine steps, so that a broken sample is dropped at once.
+
+    Attributes:
+        warm: whether the engine may replace the candidate that ``init`` chose by the best that it
+            knows: a witness of a larger ε, brought into the smaller ball.
+    """
+
+    warm: ClassVar[bool] = False
 
     @abstractmethod
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:

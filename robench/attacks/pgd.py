@@ -18,7 +18,8 @@ class PGD(IterativeAttack):
     """Projected gradient descent in the L∞ ball.
 
     A break at any iterate counts. A row whose gradient is exactly zero would never move again
-    and ends its run there.
+    and ends its run there. Where the search goes on from a witness of a larger ε, the first run
+    starts from that instead of a random point.
 
     Attributes:
         steps: steps of one run.
@@ -27,7 +28,9 @@ class PGD(IterativeAttack):
     """
 
     name: ClassVar[str] = "pgd"
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
+    warm: ClassVar[bool] = True
 
     steps: int = Field(20, ge=1)
     restarts: int = Field(1, ge=1)

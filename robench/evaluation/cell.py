@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -21,6 +21,7 @@ from robench.attacks import Need
 from robench.datasets import Dataset, Images
 from robench.errors import UsageError
 from robench.evaluation import checks, metrics
+from robench.evaluation.search import SweepName
 from robench.evaluation.sweep import Chunk, ChunkSweep
 from robench.numbers import Epsilon
 from robench.results import (
@@ -34,6 +35,7 @@ from robench.results import (
     ResultStore,
     RunRecord,
 )
+from robench.spiking.kernels import reference
 from robench.zoo import Model, NamedAttack
 
 CHUNK = 250
@@ -48,13 +50,15 @@ class Settings:
     Attributes:
         grid: ascending, from 0.
         seed: of the random numbers.
-        carry: whether a sample that breaks is spared the larger ε.
+        sweep: in which order the ε are visited, see :mod:`robench.evaluation.search`.
+        reference: compute everything in plain PyTorch.
         batch_size: rows of one call; it decides the speed, not the result.
     """
 
     grid: tuple[Epsilon, ...]
     seed: int = 0
-    carry: bool = True
+    sweep: SweepName = "fast"
+    reference: bool = False
     batch_size: int = DEFAULT_BATCH
 
 
@@ -89,7 +93,7 @@ class Cell:
             norm=attack.attack.norm,
             grid=tuple(repr(epsilon.value) for epsilon in settings.grid),
             seed=settings.seed,
-            sweep="ascending" if settings.carry else "raw",
+            sweep=f"{settings.sweep}, plain" if settings.reference else settings.sweep,
             search_dtype="float32",
         )
 
@@ -128,7 +132,7 @@ def evaluate_cell(
     for number, first in enumerate(range(0, len(cell.images), CHUNK)):
         rows = store.chunk(cell.model.id, cell.attack.name, digest, number)
         if rows is None:
-            with _flushed_denormals():
+            with _flushed_denormals(), reference() if cell.settings.reference else nullcontext():
                 rows = _sweep(cell, first).run(_after(first, progress))
             store.write_chunk(cell.model.id, cell.attack.name, digest, number, rows)
         chunks.append(rows)
@@ -169,7 +173,7 @@ def _sweep(cell: Cell, first: int) -> ChunkSweep:
         settings.grid,
         seed=settings.seed,
         batch_size=settings.batch_size,
-        carry=settings.carry,
+        sweep=settings.sweep,
     )
 
 
@@ -199,7 +203,7 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
             limits[text] = metrics.sample_areas(position, values, limit)
     found = _checks(cell, rows)
     raw = None
-    if not cell.settings.carry:
+    if cell.settings.sweep == "raw":
         raw = tuple(1 - float(rows[f"raw_{k}"].mean()) for k in range(len(grid)))
         clean_wrong = float(rows["raw_0"].mean())
         raw = (raw[0], *(accuracy - clean_wrong for accuracy in raw[1:]))

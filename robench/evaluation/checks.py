@@ -71,14 +71,13 @@ def _largest_difference(module: torch.nn.Module, x: Tensor) -> float:
 def usable_gradient(rows: pd.DataFrame) -> Check | None:
     """A zero or non-finite gradient on more than 1 % of the attacked samples is invalid.
 
-    A sample counts when at least half of the gradients that the attack took on it were zero
-    everywhere or not finite. None where the attack took no gradient.
+    A sample counts when in no stage of the attack more than half of the gradients that it took on
+    the sample were usable. None where the attack took no gradient.
     """
     asked = rows["backwards"] > 0
     if not asked.any():
         return None
-    dead = rows["dead"][asked] * 2 >= rows["backwards"][asked]
-    share = float(dead.mean())
+    share = float(rows["dead"][asked].mean())
     reason = "gradient-unavailable" if share == 1 else "zero-gradient"
     return _judge("gradient", share, DEAD_SAMPLES, reason)
 
@@ -91,15 +90,16 @@ def zero_epsilon(model: Model, attack: Attack, chunk: Chunk, seed: int) -> Check
     view = ModelView(model, part.y, rows, Ledger.empty(len(rows)))
     clean = view.logits(part.x).argmax(1)
     eps = torch.zeros(len(rows), dtype=part.x.dtype)
-    stepped = iterative(attack)
-    state = stepped.init(view, part.x, part.y, eps, noise)
-    state.candidate = project(state.candidate, part.x, eps)
-    state = state.rows((state.phase == state.phase[0]).nonzero().squeeze(1))
-    candidate, _ = stepped.step(view, part.x, part.y, eps, state, noise)
-    candidate = project(candidate, part.x, eps)
-    moved = (candidate != part.x).flatten(1).any(1)
-    changed = view.logits(candidate).argmax(1) != clean
-    return _judge("zero-epsilon", float((moved | changed).double().mean()), 0.0, "epsilon-zero")
+    wrong = torch.zeros(len(rows), dtype=torch.bool)
+    for stage in iterative(attack):
+        state = stage.init(view, part.x, part.y, eps, noise)
+        state.candidate = project(state.candidate, part.x, eps)
+        state = state.rows((state.phase == state.phase[0]).nonzero().squeeze(1))
+        candidate, _ = stage.step(view, part.x, part.y, eps, state, noise)
+        candidate = project(candidate, part.x, eps)
+        wrong |= (candidate != part.x).flatten(1).any(1)
+        wrong |= view.logits(candidate).argmax(1) != clean
+    return _judge("zero-epsilon", float(wrong.double().mean()), 0.0, "epsilon-zero")
 
 
 def card_accuracy(model: Model, rows: pd.DataFrame) -> Check | None:

@@ -11,6 +11,7 @@ from functools import cache, partial
 from robench.datasets import Images, find_dataset
 from robench.errors import ContentError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
+from robench.evaluation.search import SweepName
 from robench.numbers import parse_grid
 from robench.results import CellResult, Damaged, ResultStore
 from robench.zoo import Model, ModelEntry, NamedAttack
@@ -25,7 +26,7 @@ class Request:
         limit: how many images, or None for the protocol's slice.
         timesteps: T, or None for each card's own.
         seed: of the random numbers.
-        carry: see :class:`~robench.evaluation.cell.Settings`.
+        sweep: see :class:`~robench.evaluation.cell.Settings`, like ``reference``.
         batch_size: rows of one call, or None to choose it.
     """
 
@@ -33,7 +34,8 @@ class Request:
     limit: str | None = None
     timesteps: int | None = None
     seed: int = 0
-    carry: bool = True
+    sweep: SweepName = "fast"
+    reference: bool = False
     batch_size: int | None = None
 
 
@@ -130,7 +132,8 @@ def _cell(
     settings = Settings(
         grid=parse_grid(request.eps if request.eps is not None else dataset.protocol.grids[norm]),
         seed=request.seed,
-        carry=request.carry,
+        sweep=request.sweep,
+        reference=request.reference,
         **({"batch_size": request.batch_size} if request.batch_size else {}),
     )
     return Cell(model, attack, dataset, images(dataset.name), settings)

@@ -68,6 +68,9 @@ class Search:
     def _descends(self, stage: int) -> bool:
         return self.sweep == "fast" and self.stages[stage].warm
 
+    def _climbs(self, stage: int) -> bool:
+        return self.sweep != "raw" and not self._descends(stage)
+
     def _enter(self, slot: int, stage: int) -> None:
         """Begin a stage below what is known to be broken, where there is anything below."""
         high = int(self.high[slot])
@@ -76,7 +79,7 @@ class Search:
             return
         self.stage[slot] = stage
         if self.sweep != "raw":
-            self.point[slot] = high - 1 if self._descends(stage) else 1
+            self.point[slot] = 1 if self._climbs(stage) else high - 1
         self.warm[slot] = self._descends(stage) and stage > 0
         self.task[slot] = BEGIN
 
@@ -102,10 +105,7 @@ class Search:
         if self.task[slot] == SHRINK:
             self.low[slot] = point
             self._shrink(slot)
-        elif self.sweep == "ascending" and point + 1 < int(self.high[slot]):
-            self.point[slot] = point + 1
-            self.task[slot] = BEGIN
-        elif self.sweep == "fast" and not self.stages[stage].warm and point + 1 < self.high[slot]:
+        elif self._climbs(stage) and point + 1 < int(self.high[slot]):
             self.point[slot] = point + 1
             self.task[slot] = BEGIN
         else:

@@ -1,8 +1,8 @@
 """The sweep: the smallest ε of a grid at which an attack breaks each sample.
 
 Rows advance on their own: one that breaks, or that has spent its steps, leaves the batch at once
-and another takes its place, whatever its ε. A batch holds rows of one phase, so that an attack
-can substitute one surrogate for all of them.
+and another takes its place, whatever its ε. A batch holds rows of one stage and phase, so that an
+attack can substitute one surrogate for all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from robench.attacks import Attack, DirectAttack, IterativeAttack, Noise, State,
 from robench.attacks.base import begin
 from robench.errors import EvaluationError
 from robench.evaluation.noise import SampleNoise
+from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
 from robench.evaluation.view import Ledger, ModelView
 from robench.numbers import Epsilon
 from robench.results import CLEAN_WRONG, NEVER
@@ -32,6 +33,11 @@ class OneStep(IterativeAttack):
 
     attack: DirectAttack
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Those of the attack."""
+        return self.attack.members
+
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
         """The clean image."""
         return begin(x, 1)
@@ -44,12 +50,16 @@ class OneStep(IterativeAttack):
         return self.attack.run(view, x, y, eps, noise), state
 
 
-def iterative(attack: Attack) -> IterativeAttack:
-    """The attack in the form that the engine steps."""
-    if isinstance(attack, IterativeAttack):
-        return attack
-    assert isinstance(attack, DirectAttack)
-    return OneStep.model_construct(attack=attack)
+def iterative(attack: Attack) -> tuple[IterativeAttack, ...]:
+    """The stages of an attack in the form that the engine steps."""
+    steps: list[IterativeAttack] = []
+    for stage in attack.stages:
+        if isinstance(stage, DirectAttack):
+            steps.append(OneStep.model_construct(attack=stage))
+        else:
+            assert isinstance(stage, IterativeAttack)
+            steps.append(stage)
+    return tuple(steps)
 
 
 def project(candidate: Tensor, x: Tensor, eps: Tensor) -> Tensor:
@@ -77,11 +87,14 @@ class Chunk:
 
 
 class ChunkSweep:
-    """An attack on one chunk over an ascending grid.
+    """An attack on one chunk over a grid.
 
-    A slot is a sample at one ε. With ``carry`` each sample has one slot that climbs the grid until
-    it breaks (what is broken at an ε is broken at every larger one); without, every sample has a
-    slot at every ε.
+    Attributes:
+        position: of the smallest ε that breaks each sample, ``(N,)``; ``NEVER`` or
+            ``CLEAN_WRONG`` where there is none.
+        witness: what broke it there, ``(N, C, H, W)``.
+        member: which part of the attack did.
+        ledger: how often the model was asked.
     """
 
     def __init__(
@@ -93,173 +106,192 @@ class ChunkSweep:
         *,
         seed: int,
         batch_size: int,
-        carry: bool = True,
+        sweep: SweepName = "fast",
     ) -> None:
         """Prepare a sweep; ``grid`` begins with 0, which is the clean image."""
-        self.model, self.attack, self.chunk = model, iterative(attack), chunk
-        self.members = attack.members
-        self.seed, self.batch_size, self.carry = seed, batch_size, carry
+        self.model, self.chunk, self.sweep = model, chunk, sweep
+        self.stages = iterative(attack)
+        self.seed, self.batch_size = seed, batch_size
         self.budgets = torch.tensor([epsilon.value for epsilon in grid], dtype=chunk.x.dtype)
         n = len(chunk.x)
-        self.ledger = Ledger.empty(n)
+        self.ledger = Ledger.empty(n, len(self.stages))
         self.position = torch.full((n,), NEVER)
         self.broken = torch.zeros(n, len(grid), dtype=torch.bool)
         self.witness = chunk.x.clone()
         self.member = [""] * n
 
     def run(self, progress: Callable[[int], None] = lambda finished: None) -> pd.DataFrame:
-        """Sweep; returns the rows of the store with the ledger's ``dead`` beside them.
+        """Sweep; returns the rows of the store with ``dead`` beside them.
 
         Args:
             progress: called with the number of samples that are finished.
         """
         prediction = self._clean()
-        self._start(prediction == self.chunk.y)
-        while self.live.any():
-            fresh = self.live & self.fresh
-            if fresh.any():
-                self._init(self._take(fresh))
-            else:
-                # the largest group first: rows that wait gather, and small batches stay rare
-                finished = self.live & (self.state.steps_left <= 0)
-                running = self._largest_phase(self.live & ~finished)
-                if finished.sum() >= running.sum():
-                    self._finish(self._take(finished))
-                else:
-                    self._step(self._take(running))
-            progress(len(self.chunk.x) - len(set(self.sample[self.live].tolist())))
+        right = (prediction == self.chunk.y).nonzero().squeeze(1)
+        search = self.search = Search(right, len(self.budgets), self.stages, self.sweep)
+        n = len(search.sample)
+        self.best = self.chunk.x[search.sample]  # where a warm run starts
+        self.candidate = self.best.clone()
+        self.states: list[State | None] = [None] * len(self.stages)
+        self.steps_left = torch.zeros(n, dtype=torch.int64)
+        self.phase = torch.zeros(n, dtype=torch.int64)
+        self.seen = torch.zeros(n, dtype=torch.bool)
+        self.produced_by = torch.zeros(n, dtype=torch.int64)
+        while search.live.any():
+            self._work()
+            progress(len(self.chunk.x) - len(set(search.sample[search.live].tolist())))
         return self._table(prediction, self._reverify())
+
+    def _work(self) -> None:
+        """One call of the attack, for the rows of the largest group.
+
+        Rows that wait gather, so that small batches stay rare.
+        """
+        task = self.search.task
+        fresh = task == BEGIN
+        if fresh.any():
+            self._begin(self._take(fresh & self._commonest(self.search.stage, fresh)))
+            return
+        running = (task == RUN) & (self.steps_left > 0)
+        group = self._commonest(self.search.stage * 1000 + self.phase, running)
+        waiting = (task == SHRINK) | ((task == RUN) & (self.steps_left <= 0))
+        if waiting.sum() >= (running & group).sum():
+            self._show(self._take(waiting))
+        else:
+            self._step(self._take(running & group))
+
+    @staticmethod
+    def _commonest(key: Tensor, slots: Tensor) -> Tensor:
+        """Which slots have the key that is commonest among ``slots``."""
+        return key == key[slots].mode().values if slots.any() else slots
+
+    def _take(self, slots: Tensor) -> Tensor:
+        """The first slots of a mask that fit into a batch, as indices."""
+        return slots.nonzero().squeeze(1)[: self.batch_size]
 
     def _clean(self) -> Tensor:
         predictions = []
         for rows in torch.split(torch.arange(len(self.chunk.x)), self.batch_size):
-            view = self._view(rows)
-            predictions.append(view.logits(self.chunk.x[rows]).argmax(1))
+            predictions.append(self._view(rows, 0).logits(self.chunk.x[rows]).argmax(1))
         prediction = torch.cat(predictions)
         wrong = prediction != self.chunk.y
         self.position[wrong] = CLEAN_WRONG
         self.broken[wrong, 0] = True
         return prediction
 
-    def _start(self, right: Tensor) -> None:
-        samples = right.nonzero().squeeze(1)
-        points = torch.arange(1, len(self.budgets))
-        if not self.carry:
-            self.sample = samples.repeat_interleave(len(points))
-            self.point = points.repeat(len(samples))
-        else:
-            self.sample, self.point = samples, torch.ones_like(samples)
-        n = len(self.sample) if len(self.budgets) > 1 else 0
-        self.sample, self.point = self.sample[:n], self.point[:n]
-        self.live = torch.ones(n, dtype=torch.bool)
-        self.fresh = torch.ones(n, dtype=torch.bool)
-        self.seen = torch.zeros(n, dtype=torch.bool)
-        self.produced_by = torch.zeros(n, dtype=torch.int64)
-        self.state: State = begin(self.chunk.x[:0], 0)
-
-    def _view(self, samples: Tensor) -> ModelView:
-        return ModelView(self.model, self.chunk.y[samples], samples, self.ledger)
+    def _view(self, samples: Tensor, stage: int) -> ModelView:
+        return ModelView(self.model, self.chunk.y[samples], samples, self.ledger, stage)
 
     def noise(self, samples: Tensor) -> SampleNoise:
         """The random numbers of some samples of the chunk."""
         indices = [self.chunk.indices[int(i)] for i in samples]
         return SampleNoise(self.seed, self.model.dataset, indices, self.chunk.x.shape[1:])
 
-    def _largest_phase(self, slots: Tensor) -> Tensor:
-        """Those of the slots that share the phase which most of them are in."""
-        if not slots.any():
-            return slots
-        phases = self.state.phase
-        return slots & (phases == phases[slots].bincount().argmax())
+    def _rows(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        samples = self.search.sample[slots]
+        x, y = self.chunk.x[samples], self.chunk.y[samples]
+        return samples, x, y, self.budgets[self.search.point[slots]]
 
-    def _take(self, slots: Tensor) -> Tensor:
-        """The first slots of a mask that fit into a batch, as indices."""
-        return slots.nonzero().squeeze(1)[: self.batch_size]
-
-    def _init(self, slots: Tensor) -> None:
+    def _begin(self, slots: Tensor) -> None:
+        """Put rows of one stage at the start of a run."""
         samples, x, y, eps = self._rows(slots)
-        view = self._view(samples)
-        part = self.attack.init(view, x, y, eps, self.noise(samples))
-        part.candidate = project(part.candidate, x, eps)
-        if len(self.state.candidate) == 0:
-            empty = torch.zeros(len(self.sample), dtype=torch.int64)
-            self.state = part.rows(empty)  # a place for every slot; each is filled by its own init
-        self.state.assign(slots, part)
-        self.fresh[slots] = False
+        stage = int(self.search.stage[slots[0]])
+        view = self._view(samples, stage)
+        part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
+        warm = spread(self.search.warm[slots], x)
+        part.candidate = project(torch.where(warm, self.best[slots], part.candidate), x, eps)
+        self.seen[slots] = (part.candidate == x).flatten(1).all(1)  # known to be right
+        self.search.task[slots] = RUN
+        self._store(slots, stage, part)
         self.produced_by[slots] = part.phase
-        # the clean image is known to be right; a random start is not known to be anything
-        self.seen[slots] = (part.candidate == x).flatten(1).all(1)
         self._settle(slots, view)
 
     def _step(self, slots: Tensor) -> None:
         samples, x, y, eps = self._rows(slots)
-        view = self._view(samples)
-        before, phase = self.state.candidate[slots], self.state.phase[slots]
-        candidate, part = self.attack.step(
-            view, x, y, eps, self.state.rows(slots), self.noise(samples)
-        )
-        self._settle(slots, view, verify=True)
+        stage = int(self.search.stage[slots[0]])
+        view = self._view(samples, stage)
+        state = self.states[stage]
+        assert state is not None
+        before, phase = self.candidate[slots], self.phase[slots]
+        part = state.rows(slots)
+        candidate, part = self.stages[stage].step(view, x, y, eps, part, self.noise(samples))
+        self._verify(slots, view)
+        self._settle(slots, view)
         part.candidate = project(candidate, x, eps)
-        self.state.assign(slots, part)
-        unchanged = (part.candidate == before).flatten(1).all(1)
-        self.seen[slots] = unchanged  # what has not moved has been seen
+        self._store(slots, stage, part)
+        self.seen[slots] = (part.candidate == before).flatten(1).all(1)  # has not moved
         self.produced_by[slots] = phase
 
-    def _finish(self, slots: Tensor) -> None:
-        """Verify the last candidate of rows that have spent their steps; let the rest climb."""
-        samples = self.sample[slots]
-        self._settle(slots, self._view(samples), verify=True)
-        left = slots[self.live[slots]]
-        if not self.carry:
-            self.live[left] = False
-            return
-        self.point[left] += 1
-        self.fresh[left] = True
-        self.live[left[self.point[left] >= len(self.budgets)]] = False
+    def _store(self, slots: Tensor, stage: int, part: State) -> None:
+        """Keep the state of some rows; only those whose slot still runs will read it."""
+        state = self.states[stage]
+        if state is None:  # a place for every slot; each is filled by its own init
+            empty = torch.zeros(len(self.search.sample), dtype=torch.int64)
+            state = self.states[stage] = part.rows(empty)
+        state.assign(slots, part)
+        self.candidate[slots] = part.candidate
+        self.steps_left[slots] = part.steps_left
+        self.phase[slots] = part.phase
 
-    def _settle(self, slots: Tensor, view: ModelView, *, verify: bool = False) -> None:
-        """Take the breaks out of what the model was shown.
+    def _show(self, slots: Tensor) -> None:
+        """Verify shrunk witnesses and the last candidates of rows that have spent their steps."""
+        samples, x, _, eps = self._rows(slots)
+        shrink = self.search.task[slots] == SHRINK
+        smaller = project(self.best[slots], x, eps)
+        self.candidate[slots] = torch.where(spread(shrink, x), smaller, self.candidate[slots])
+        self.seen[slots] &= ~shrink
+        view = self._view(samples, int(self.search.stage[slots[0]]))
+        self._verify(slots, view)
+        broken = self._settle(slots, view)
+        for row in (~broken).nonzero().squeeze(1).tolist():
+            slot = int(slots[row])
+            if not shrink[row] and int(self.search.high[slot]) == len(self.budgets):
+                self.best[slot] = self.candidate[slot]  # the next stage goes on from here
+            self.search.held(slot)
 
-        With ``verify`` a candidate that it was not shown is shown to it now.
-        """
-        _, x, _, eps = self._rows(slots)
-        candidate = self.state.candidate[slots]
+    def _verify(self, slots: Tensor, view: ModelView) -> None:
+        """Show the model the candidates that it was not shown by the attack itself."""
+        candidate = self.candidate[slots]
         for image, _ in view.seen:
             self.seen[slots] |= (image == candidate).flatten(1).all(1)
-        if verify and not self.seen[slots].all():
-            rows = (~self.seen[slots]).nonzero().squeeze(1)
-            late = self._view(self.sample[slots[rows]])
+        rows = (~self.seen[slots]).nonzero().squeeze(1)
+        if len(rows):
+            late = self._view(view.samples[rows], view.stage)
             late.logits(candidate[rows])
-            image, wrong = late.seen[0]
-            everywhere = torch.zeros(len(slots), dtype=torch.bool)
-            everywhere[rows] = wrong
-            view.seen.append((candidate, everywhere))
+            wrong = torch.zeros(len(slots), dtype=torch.bool)
+            wrong[rows] = late.seen[0][1]
+            view.seen.append((candidate, wrong))
             self.seen[slots] = True
-        for image, wrong in view.seen:
-            distance = (image - x).abs().flatten(1).amax(1)
-            inside = (distance <= eps + BALL_TOLERANCE) & _in_box(image)
-            hits = (wrong & inside & self.live[slots]).nonzero().squeeze(1)
-            for row in hits.tolist():
-                self._break(int(slots[row]), image[row])
 
-    def _break(self, slot: int, image: Tensor) -> None:
-        sample, point = int(self.sample[slot]), int(self.point[slot])
-        self.live[slot] = False
-        self.broken[sample, point] = True
+    def _settle(self, slots: Tensor, view: ModelView) -> Tensor:
+        """Take the breaks out of what the model was shown; returns which rows broke, ``(n,)``."""
+        _, x, _, eps = self._rows(slots)
+        nearest = torch.full_like(eps, torch.inf)
+        image = x.clone()
+        for shown, wrong in view.seen:
+            distance = (shown - x).abs().flatten(1).amax(1)
+            hit = wrong & _in_box(shown) & (distance <= eps + BALL_TOLERANCE) & (distance < nearest)
+            nearest = torch.where(hit, distance, nearest)
+            image = torch.where(spread(hit, x), shown, image)
+        broken = nearest.isfinite()
+        for row in broken.nonzero().squeeze(1).tolist():
+            self._break(int(slots[row]), image[row], nearest[row])
+        return broken
+
+    def _break(self, slot: int, image: Tensor, distance: Tensor) -> None:
+        sample, stage = int(self.search.sample[slot]), int(self.search.stage[slot])
+        position = int(self.search.point[slot])
+        if self.sweep == "fast":  # it may lie inside a smaller ball than the one it was sought in
+            inside = int(torch.searchsorted(self.budgets, distance - BALL_TOLERANCE))
+            position = min(position, max(inside, 1))
+        self.broken[sample, position] = True
         best = int(self.position[sample])
-        if best == NEVER or point < best:
-            self.position[sample] = point
+        if best == NEVER or position < best:
+            self.position[sample] = position
             self.witness[sample] = image
-            self.member[sample] = self.members[int(self.produced_by[slot])]
-
-    def _rows(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        samples = self.sample[slots]
-        return (
-            samples,
-            self.chunk.x[samples],
-            self.chunk.y[samples],
-            self.budgets[self.point[slots]],
-        )
+            self.member[sample] = self.stages[stage].members[int(self.produced_by[slot])]
+        self.best[slot] = image
+        self.search.broken(slot, position)
 
     def _reverify(self) -> Tensor:
         """Whether each witness breaks again, shown in another batch."""
@@ -289,12 +321,12 @@ class ChunkSweep:
             "l2": np.where(attacked, delta.norm(dim=1).numpy(), np.nan),
             "member": pd.array([name or None for name in self.member], dtype="string"),
             "forwards": self.ledger.forwards.numpy(),
-            "backwards": self.ledger.backwards.numpy(),
+            "backwards": self.ledger.backwards.sum(1).numpy(),
             "reverified": again.numpy() | ~attacked,
-            "dead": self.ledger.dead.numpy(),
+            "dead": self.ledger.blind().numpy(),
         }
         raw = {f"raw_{k}": column.numpy() for k, column in enumerate(self.broken.unbind(1))}
-        return pd.DataFrame(columns | ({} if self.carry else raw))
+        return pd.DataFrame(columns | (raw if self.sweep == "raw" else {}))
 
 
 def _in_box(image: Tensor) -> Tensor:

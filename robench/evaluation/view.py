@@ -18,11 +18,11 @@ from robench.zoo import Model
 
 @dataclass
 class Ledger:
-    """Counts for each sample of a chunk, every tensor ``(N,)``.
+    """Counts for each sample of a chunk.
 
     Attributes:
-        forwards: passes through the model without a gradient.
-        backwards: gradient passes, each a forward and a backward.
+        forwards: passes through the model without a gradient, ``(N,)``.
+        backwards: gradient passes, each a forward and a backward, by stage, ``(N, stages)``.
         dead: those among them whose gradient was zero everywhere or not finite.
     """
 
@@ -31,9 +31,18 @@ class Ledger:
     dead: Tensor
 
     @classmethod
-    def empty(cls, n: int) -> Ledger:
+    def empty(cls, n: int, stages: int = 1) -> Ledger:
         """All counts zero."""
-        return cls(*(torch.zeros(n, dtype=torch.int64) for _ in range(3)))
+        forwards = torch.zeros(n, dtype=torch.int64)
+        return cls(forwards, *(torch.zeros(n, stages, dtype=torch.int64) for _ in range(2)))
+
+    def blind(self) -> Tensor:
+        """Samples on which gradients were taken and no stage had a usable one, ``(N,)``.
+
+        A stage had none where at least half of its gradients were dead.
+        """
+        usable = (self.backwards > 0) & (self.dead * 2 < self.backwards)
+        return (self.backwards > 0).any(1) & ~usable.any(1)
 
 
 @dataclass
@@ -41,6 +50,7 @@ class ModelView:
     """A model bound to the rows of one call; see :class:`robench.attacks.View`.
 
     Attributes:
+        stage: of the attack, for the ledger.
         seen: inputs that the deployed model was called on, with which of them it misclassified.
     """
 
@@ -48,6 +58,7 @@ class ModelView:
     labels: Tensor
     samples: Tensor
     ledger: Ledger
+    stage: int = 0
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @property
@@ -92,12 +103,12 @@ class ModelView:
             if logits.requires_grad:
                 value = _loss(logits, y, loss).sum()
                 (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
-        count(self.ledger.backwards, self.samples, 1)
+        count(self.ledger.backwards[:, self.stage], self.samples, 1)
         if gradient is None:
             gradient = torch.zeros_like(x)
         finite = gradient.isfinite().flatten(1).all(1)
         dead = ~finite | (gradient == 0).flatten(1).all(1)
-        count(self.ledger.dead, self.samples, dead)
+        count(self.ledger.dead[:, self.stage], self.samples, dead)
         if timesteps is None:  # the substitutes change the backward pass alone
             self._remember(x.detach(), logits.detach())
         return gradient.detach().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

@@ -14,7 +14,7 @@ from robench.datasets import Dataset
 from robench.reporting.report import NORM, OtherRun, protocol_grid
 from robench.results import NEVER, PROTOCOL, CellResult, Damaged, Identity, Outcome, ResultStore
 
-SWEEP = "ascending"
+SWEEP = "fast"
 
 
 @dataclass(frozen=True)
