@@ -11,7 +11,8 @@ from robench.architectures import build
 from robench.datasets import DIGITS
 from robench.errors import ContentError
 from robench.training import Recipe, train
-from robench.training.loop import Samples, learning_rate, reestimate_norms, shift
+from robench.training.augment import shift
+from robench.training.loop import Samples, learning_rate, reestimate_norms
 from robench.training.recipe import TrainingTable
 from robench.zoo import load_folder
 
@@ -207,12 +208,12 @@ def test_shift_moves_images_by_up_to_two_pixels() -> None:
 
 def test_reestimated_norms_fit_the_data_and_no_weight_moves() -> None:
     net = build(Recipe.read(ROOT / "models" / "digits" / "vgg16-hybrid" / "recipe.toml").model)
-    data = Samples(DIGITS.load("train").first(64).tensor(), torch.arange(64))
+    data = Samples.of(DIGITS.load("train").first(64))
     before = {name: value.clone() for name, value in net.named_parameters()}
     reestimate_norms(net, data, 3, 64, torch.Generator().manual_seed(0))
     first = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
     conv = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
-    seen = conv((data.x - net.mean) / net.std)
+    seen = conv((data.x(slice(None)) - net.mean) / net.std)
     assert first.running_mean is not None
     torch.testing.assert_close(first.running_mean, seen.mean((0, 2, 3)))
     assert first.momentum == 0.1
