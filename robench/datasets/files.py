@@ -225,7 +225,7 @@ def _read_parquet(layout: Layout, paths: tuple[Path, ...]) -> Images:
         try:
             table = pq.read_table(path)
             column = next(name for name in ("img", "image") if name in table.column_names)
-            encoded = table.column(column).combine_chunks().field("bytes").to_pylist()
+            encoded = [row["bytes"] for row in table.column(column).to_pylist()]
             labels += [int(label) for label in table.column("label").to_pylist()]
         except (ArrowException, OSError, KeyError, StopIteration, TypeError, ValueError) as error:
             raise ContentError(
