@@ -27,6 +27,7 @@ Format = Literal["md", "html", "csv", "json"]
 ModelsDir = Annotated[
     Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
 ]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Look for data sets here first.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -68,11 +69,12 @@ def run(
         bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
     ] = False,
     models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """Attack models over a sweep of ε and store the results; the same command continues."""
     from robench.console import Progress, plan_lines, trouble_lines
-    from robench.datasets import find_dataset
+    from robench.datasets import find_dataset, look_first_in
     from robench.evaluation import Request, make_plan, run_plan
     from robench.results import ResultStore
     from robench.zoo import find_attack, select_models, split_names
@@ -81,6 +83,8 @@ def run(
         raise UsageError(f"--batch-size {batch_size}: at least 1 row is needed")
     if dataset is not None:
         find_dataset(dataset)
+    if data_dir is not None:
+        look_first_in(data_dir)
     named = [find_attack(name) for name in dict.fromkeys(split_names(attacks))]
     if not named:
         raise UsageError("no attack was named; see: robench list attacks")
@@ -193,26 +197,66 @@ def train(
     output: Annotated[
         Path | None, typer.Option(help="Folder of folders for the weights; beside the recipe.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what is unfinished; keep what is finished.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Drop an unfinished training and begin anew.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write TensorBoard's events into this folder too.")
+    ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Train models from their recipes."""
+    from robench.datasets import look_first_in
     from robench.errors import nearest
-    from robench.training import Recipe
+    from robench.training import Display, Recipe
     from robench.training import train as run_training
     from robench.zoo import recipe_files
 
+    if resume and restart:
+        raise UsageError("--resume and --restart exclude each other")
+    if data_dir is not None:
+        look_first_in(data_dir)
     known = recipe_files()
     paths = []
     for name in recipes:
         path = known.get(name, Path(name))
         if not path.is_file():
             raise UsageError(f"there is no recipe {name!r}{nearest(name, known)}")
-        paths.append(path)
+        paths.append(path.absolute())
     for path in paths:
-        folder = (
-            path.parent if output is None else output / path.parent.parent.name / path.parent.name
-        )
-        card = run_training(Recipe.read(path), folder, lambda line: print(line, flush=True))
-        print(f"{folder}: clean accuracy {card.about.clean_accuracy:.1%}")
+        name = f"{path.parent.parent.name}/{path.parent.name}"
+        recipe = Recipe.read(path)
+        with Display(name, recipe.training.epochs) as display:
+            card = run_training(
+                recipe,
+                path.parent if output is None else output / name,
+                display.row,
+                start="resume" if resume else "restart" if restart else "new",
+                advance=display.advance,
+                events=None if tensorboard is None else tensorboard / name,
+            )
+        print(f"{name}  trained, clean accuracy {card.about.clean_accuracy:.1%}")
+
+
+data = typer.Typer(help="Data sets on this machine.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@data.command("download")
+def data_download(
+    names: Annotated[list[str], typer.Argument(help="Data sets, e.g. cifar10.")],
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder for them; the cache by default.")
+    ] = None,
+) -> None:
+    """Fetch data sets from their publishers."""
+    from robench.datasets import download, find_dataset
+
+    for dataset in [find_dataset(name) for name in names]:
+        print(f"{dataset.name} is in {download(dataset, data_dir)}")
 
 
 @app.command()

@@ -5,6 +5,7 @@
     RobenchError
     ├── UsageError        2   a name, a flag or a number that the user gave
     ├── ContentError      2   a card, a weight file or a data file that is not what it should be
+    │   └── MissingDataError  2   images that are nowhere at hand
     ├── PluginError       2   a plug-in that cannot be loaded
     └── EvaluationError   1   something that went wrong while a cell was computed
 """
@@ -31,6 +32,13 @@ class ContentError(RobenchError):
     """A card, a weight file or a data file that is missing, damaged or not what it should be."""
 
     exit_code = 2
+
+
+class MissingDataError(ContentError):
+    """Images that are nowhere at hand; the text says where they were looked for.
+
+    A run over all models skips those that need them; it does not fail.
+    """
 
 
 class PluginError(RobenchError):

@@ -172,3 +172,23 @@ def test_a_table_that_makes_no_network_is_refused(change):
 def test_a_table_reads_back_as_written():
     config = configuration()
     assert ModelConfig.model_validate(config.model_dump()) == config
+
+
+@for_every_network
+def test_smaller_images_lie_in_the_middle_of_black(architecture, mode):
+    model = network(architecture, mode)
+    small = images(size=6)
+    framed = torch.zeros(len(small), 3, 8, 8, dtype=small.dtype)
+    framed[:, :, 1:7, 1:7] = small
+    torch.testing.assert_close(model(small), model(framed), rtol=0, atol=0)
+    odd = model.normalise(small[:, :, :5, :3])
+    assert odd.shape == framed.shape
+    black = -model.mean / model.std
+    torch.testing.assert_close(odd[:, :, 1:6, 2:5], (small[:, :, :5, :3] - 0.5) / 0.25)
+    assert (odd[:, :, 0] == black[:, 0]).all()
+
+
+def test_images_of_one_channel():
+    table = configuration("vgg16", "ann").model_dump() | {"mean": [0.1], "std": [0.3]}
+    model = build(ModelConfig.model_validate(table | {"width": 0.02})).eval()
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 3)

@@ -11,7 +11,7 @@ from robench.architectures import build
 from robench.datasets import DIGITS
 from robench.errors import ContentError
 from robench.training import Recipe, train
-from robench.training.loop import Samples, learning_rate, reestimate_norms, shift
+from robench.training.loop import Samples, learning_rate, reestimate_norms
 from robench.training.recipe import TrainingTable
 from robench.zoo import load_folder
 
@@ -155,6 +155,8 @@ def test_missing_or_misfit_start_is_an_error(tmp_path: Path) -> None:
     ("old", "new", "key"),
     [
         ("epochs = 2", 'epochs = "two"', "training.epochs"),
+        ("epochs = 2", 'epochs = 2\nautocast = "float16"', "training.autocast"),
+        ("epochs = 2", 'epochs = 2\nschedule = "step"', "training.schedule"),
         ("epochs = 2", "", "training.epochs"),
         ("epochs = 2", "epochs = 0", "training"),
         ("warmup_epochs", "warm_up", "training.warm_up"),
@@ -187,6 +189,24 @@ def test_recipes_of_the_zoo_are_readable(path: Path) -> None:
     assert made.about.control == path.parent.name.startswith("control-")
 
 
+def test_one_cycle_is_that_of_torch() -> None:
+    table = TrainingTable(epochs=10, learning_rate=0.4, warmup_epochs=3, schedule="one-cycle")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.4, total_steps=101, pct_start=0.31, cycle_momentum=False
+    )  # its steps count from 0 and its peak is at 0.31 · 101 − 1, about step 30
+    found, expected = [], []
+    for step in range(101):
+        found.append(learning_rate(table, step / 10))
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        if step < 100:
+            theirs.step()
+    assert found == pytest.approx(expected, abs=0.004)
+    assert max(found) == 0.4
+    assert [found[0], found[100]] == pytest.approx([expected[0], expected[100]])
+
+
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     table = TrainingTable(epochs=10, learning_rate=1.0, warmup_epochs=2)
     assert [learning_rate(table, done) for done in (0, 1, 2, 6, 10)] == pytest.approx(
@@ -194,25 +214,14 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     )
 
 
-def test_shift_moves_images_by_up_to_two_pixels() -> None:
-    x = torch.zeros(64, 2, 9, 9)
-    x[:, :, 4, 4] = 1
-    moved = shift(x, torch.Generator().manual_seed(0))
-    assert moved.shape == x.shape
-    assert (moved.sum((2, 3)) == 1).all()
-    assert torch.equal(moved[:, 0], moved[:, 1])
-    where = moved[:, 0].flatten(1).argmax(1)
-    assert set((where // 9).tolist()) == set((where % 9).tolist()) == {2, 3, 4, 5, 6}
-
-
 def test_reestimated_norms_fit_the_data_and_no_weight_moves() -> None:
     net = build(Recipe.read(ROOT / "models" / "digits" / "vgg16-hybrid" / "recipe.toml").model)
-    data = Samples(DIGITS.load("train").first(64).tensor(), torch.arange(64))
+    data = Samples.of(DIGITS.load("train").first(64))
     before = {name: value.clone() for name, value in net.named_parameters()}
     reestimate_norms(net, data, 3, 64, torch.Generator().manual_seed(0))
     first = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
     conv = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
-    seen = conv((data.x - net.mean) / net.std)
+    seen = conv((data.x(slice(None)) - net.mean) / net.std)
     assert first.running_mean is not None
     torch.testing.assert_close(first.running_mean, seen.mean((0, 2, 3)))
     assert first.momentum == 0.1

@@ -72,6 +72,7 @@ class Pool(nn.Module):
 class VGG(nn.Module):
     """VGG16 from images ``(N, C, 32, 32)`` in [0, 1] to logits ``(N, K)``.
 
+    Smaller images are put into the middle of a black one: the poolings need 32 pixels a side.
     Normalisation, encoding, time and state live inside. With ``flex-vgg16`` every 3×3 convolution
     is a :class:`~robench.architectures.flex.PlasticFlexLayer`.
 
@@ -95,6 +96,7 @@ class VGG(nn.Module):
         super().__init__()
         self.config = config
         self.timesteps = 1 if config.timesteps is None or twin else config.timesteps
+        self.side = 2 ** list(plan).count(POOL)
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
         layers: list[nn.Module] = []
@@ -116,9 +118,17 @@ class VGG(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
+    def normalise(self, x: Tensor) -> Tensor:
+        """Images in [0, 1] as the first layer receives them, at least 32 pixels a side."""
+        height, width = (max(self.side - size, 0) for size in x.shape[-2:])
+        if height or width:
+            edges = (width // 2, width - width // 2, height // 2, height - height // 2)
+            x = F.pad(x, edges)  # black
+        return (x - self.mean) / self.std
+
     def read_out(self, x: Tensor) -> Tensor:
         """Activity of the last layer, ``(T, N, D)``, before the head."""
-        x = (x - self.mean) / self.std
+        x = self.normalise(x)
         activity: Tensor = self.features(direct(x, self.timesteps))
         return activity.flatten(2)
 

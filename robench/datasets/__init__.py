@@ -5,11 +5,14 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 from robench.datasets.base import Dataset, Images, Protocol, Split
+from robench.datasets.cifar10 import CIFAR10
 from robench.datasets.digits import DIGITS
+from robench.datasets.files import download, look_first_in
+from robench.datasets.mnist import MNIST
 from robench.errors import PluginError, UsageError, nearest
 
 GROUP = "robench.datasets"
-_BUILT_IN = {dataset.name: dataset for dataset in (DIGITS,)}
+_BUILT_IN = {dataset.name: dataset for dataset in (CIFAR10, DIGITS, MNIST)}
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -54,11 +57,15 @@ def _load(point: EntryPoint) -> Dataset:
 
 
 __all__ = [
+    "CIFAR10",
     "DIGITS",
+    "MNIST",
     "Dataset",
     "Images",
     "Protocol",
     "Split",
     "dataset_names",
+    "download",
     "find_dataset",
+    "look_first_in",
 ]

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -40,12 +41,14 @@ class Images:
     """Images with their classes, in a fixed order.
 
     Attributes:
-        images: uint8, ``(N, C, H, W)``.
+        images: uint8, ``(N, C, H, W)``; may lie in a file that is mapped into memory.
         labels: int64, ``(N,)``.
+        encoding: how the files hold a whole split, e.g. ``JPEG``; empty for what robench makes.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    encoding: str = ""
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -87,7 +90,10 @@ class Dataset:
         classes: how many classes K.
         shape: ``(C, H, W)`` of an image.
         protocol: the conditions of the benchmark on it.
-        load: gives the images of a split; heavy imports and files wait until then.
+        load: gives the images of a split; heavy imports and files wait until then. It raises
+            :class:`~robench.errors.MissingDataError` where they are not at hand.
+        download: fetches the data set into the folder that it is given; None where there is
+            nothing to fetch.
     """
 
     name: str
@@ -96,3 +102,4 @@ class Dataset:
     shape: tuple[int, int, int]
     protocol: Protocol
     load: Callable[[Split], Images]
+    download: Callable[[Path], None] | None = None

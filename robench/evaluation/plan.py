@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from robench.datasets import Images, find_dataset
-from robench.errors import ContentError, RobenchError, UsageError
+from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
 from robench.evaluation.search import SweepName
 from robench.numbers import parse_grid
@@ -102,7 +102,8 @@ def make_plan(
         except RobenchError as error:
             if entry.named or isinstance(error, UsageError):
                 raise
-            skipped.append(Skipped(entry.id, str(error), broken=True))
+            broken = not isinstance(error, MissingDataError)
+            skipped.append(Skipped(entry.id, str(error), broken=broken))
     return Plan(tuple(planned), tuple(skipped))
 
 

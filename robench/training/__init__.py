@@ -1,15 +1,18 @@
 """Training checkpoints from recipes."""
 
+from robench.training.display import Display
+from robench.training.log import Row
 from robench.training.recipe import RECIPE, Phase, PurposeTable, Recipe, TrainingTable
-from robench.training.trainer import Progress, Row, train
+from robench.training.trainer import Start, train
 
 __all__ = [
     "RECIPE",
+    "Display",
     "Phase",
-    "Progress",
     "PurposeTable",
     "Recipe",
     "Row",
+    "Start",
     "TrainingTable",
     "train",
 ]

@@ -36,7 +36,7 @@ def calibrate(
     """
     net.eval()
     twin.eval()
-    x = (data.x[:IMAGES] - net.mean) / net.std
+    x = net.normalise(data.x(slice(IMAGES)))
     spikes = [direct(part, net.timesteps) for part in torch.split(x, CHUNK)]
     rates = [direct(part, 1) for part in torch.split(x, CHUNK)]
     for i, (layer, model) in enumerate(zip(net.features, twin.features, strict=True)):

@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from robench.architectures import VGG, ClipFloorShift
+from robench.datasets import Images
 from robench.spiking import spiking_layers
+from robench.training.augment import AUGMENTATIONS
 from robench.training.recipe import TrainingTable
 
-SHIFT = 2  # pixels
 LEAST_THRESHOLD = 0.01
+START = 1 / 25  # of the highest learning rate: where one cycle starts
+END = START / 1e4  # and where it ends; torch's own numbers
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A split as tensors.
+    """A split as tensors; the images become numbers in [0, 1] a batch at a time.
 
     Attributes:
-        x: float32 in [0, 1], ``(N, C, H, W)``.
+        pixels: uint8, ``(N, C, H, W)``.
         y: int64, ``(N,)``.
     """
 
-    x: Tensor
+    pixels: Tensor
     y: Tensor
+
+    @classmethod
+    def of(cls, images: Images) -> Self:
+        """The images of a split, without a copy."""
+        return cls(torch.from_numpy(images.images), images.targets())
+
+    def x(self, chosen: Tensor | slice) -> Tensor:
+        """Some images as float32 in [0, 1], ``(n, C, H, W)``."""
+        return self.pixels[chosen].to(torch.float32).div_(255)
 
 
 @dataclass(frozen=True)
@@ -55,23 +68,23 @@ def make_optimizer(net: nn.Module, table: TrainingTable) -> SGD:
     return SGD(groups, lr=table.learning_rate, momentum=momentum, nesterov=momentum > 0)
 
 
+def layout(net: nn.Module) -> torch.memory_format:
+    """How the convolutions of a network have their weights, and so want their images, in memory."""
+    first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+    last = first.weight.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def learning_rate(table: TrainingTable, done: float) -> float:
     """The learning rate after ``done`` epochs, a fraction among them."""
-    warmup = table.warmup_epochs
-    if done < warmup:
-        return table.learning_rate * done / warmup
-    share = (done - warmup) / max(table.epochs - warmup, 1)
-    return table.learning_rate * (1 + math.cos(math.pi * min(share, 1))) / 2
-
-
-def shift(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Move each image ``(N, C, H, W)`` by up to two pixels; edges are repeated."""
-    n, _, height, width = x.shape
-    padded = pad(x, (SHIFT,) * 4, mode="replicate")
-    by = torch.randint(0, 2 * SHIFT + 1, (2, n, 1), generator=generator)
-    rows = (torch.arange(height) + by[0])[:, :, None]
-    columns = (torch.arange(width) + by[1])[:, None, :]
-    return padded[torch.arange(n)[:, None, None], :, rows, columns].permute(0, 3, 1, 2)
+    warmup, highest = table.warmup_epochs, table.learning_rate
+    rising = done < warmup
+    share = done / warmup if rising else (done - warmup) / max(table.epochs - warmup, 1)
+    fallen = (1 + math.cos(math.pi * min(share, 1))) / 2  # from 1 to 0 on half a cosine
+    if table.schedule == "one-cycle":
+        low = START if rising else END
+        return highest * (low + (1 - low) * (1 - fallen if rising else fallen))
+    return highest * (share if rising else fallen)
 
 
 def training_loss(net: VGG, x: Tensor, y: Tensor, table: TrainingTable) -> tuple[Tensor, Tensor]:
@@ -94,19 +107,33 @@ def train_epoch(
     table: TrainingTable,
     epoch: int,
     generator: torch.Generator,
+    advance: Callable[[float], None] = lambda epochs: None,
 ) -> Score:
-    """One pass over the data in random order; ``epoch`` counts from 0 over all phases."""
+    """One pass over the data in random order.
+
+    Args:
+        net: the network.
+        data: the training images.
+        optimizer: its learning rate is set before each step.
+        table: the recipe.
+        epoch: counts from 0 over all phases.
+        generator: of the order and of the augmentation.
+        advance: called after each step with the epochs that are done, a fraction among them.
+    """
     net.train()
     order = torch.randperm(len(data.y), generator=generator)
     batches = [b for b in torch.split(order, table.batch_size) if len(b) > 1]  # for the norms
     loss_sum, hits, seen = 0.0, 0, 0
     for i, batch in enumerate(batches):
+        done = epoch + (i + 1) / len(batches)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(table, epoch + (i + 1) / len(batches))
-        x, y = data.x[batch], data.y[batch]
-        if "shift" in table.augment:
-            x = shift(x, generator)
-        loss, logits = training_loss(net, x, y, table)
+            group["lr"] = learning_rate(table, done)
+        x, y = data.x(batch), data.y[batch]
+        for name in table.augment:
+            x = AUGMENTATIONS[name](x, generator)
+        x = x.contiguous(memory_format=layout(net))
+        with torch.autocast("cpu", torch.bfloat16, enabled=table.autocast == "bfloat16"):
+            loss, logits = training_loss(net, x, y, table)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -114,6 +141,7 @@ def train_epoch(
         loss_sum += float(loss.detach()) * len(y)
         hits += int((logits.argmax(1) == y).sum())
         seen += len(y)
+        advance(done)
     return Score(loss_sum / seen, hits / seen)
 
 
@@ -148,10 +176,10 @@ def evaluate(net: nn.Module, data: Samples, batch_size: int = 128) -> Score:
     net.eval()
     loss, hits = 0.0, 0
     with spike_counter(net) as counts:
-        for x, y in zip(
-            torch.split(data.x, batch_size), torch.split(data.y, batch_size), strict=True
-        ):
-            logits = net(x)
+        for start in range(0, len(data.y), batch_size):
+            part = slice(start, start + batch_size)
+            y = data.y[part]
+            logits = net(data.x(part).contiguous(memory_format=layout(net)))
             loss += float(cross_entropy(logits, y, reduction="sum"))
             hits += int((logits.argmax(1) == y).sum())
     rate = counts[0] / counts[1] if counts[1] else None
@@ -179,7 +207,7 @@ def reestimate_norms(
     with averaging_norms(net):
         for _ in range(batches):
             chosen = torch.randperm(len(data.y), generator=generator)[:batch_size]
-            net(data.x[chosen])
+            net(data.x(chosen))
 
 
 @contextmanager

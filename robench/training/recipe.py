@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from robench.architectures import ModelConfig
+from robench.training.augment import Augmentation
 from robench.zoo.card import read_table
 
 RECIPE = "recipe.toml"
@@ -30,17 +31,23 @@ class TrainingTable(_Table):
     Attributes:
         epochs: passes over the training images; 0 takes the initial weights as they are.
         batch_size: images in a step.
-        learning_rate: the highest, reached after the warm-up and brought to 0 on half a cosine.
+        learning_rate: the highest, reached after the warm-up.
+        schedule: ``cosine`` rises to it in a straight line and falls to 0 on half a cosine;
+            ``one-cycle`` starts at a 25th, rises on half a cosine and falls to almost nothing
+            on another.
         momentum: Nesterov's.
         weight_decay: on the weights of convolutions and of the head alone.
-        warmup_epochs: over which the learning rate rises in a straight line.
+        warmup_epochs: over which the learning rate rises.
         label_smoothing: the share of the target spread over all classes.
         loss: cross-entropy of the mean logits over time, or its mean over the time steps (TET:
             Deng et al., ICLR 2022).
         seed: of the initial weights, the order of the images and the augmentation.
         init: id of the model whose weights are the start, or empty.
         timesteps_schedule: the phases, in order; without it all epochs are at the card's T.
-        augment: what is done to a training image: ``shift`` moves it by up to two pixels.
+        augment: what is done to a training image, in this order: see
+            :mod:`robench.training.augment`.
+        autocast: ``bfloat16`` runs forward passes of the training in it; good where the
+            processor has instructions for it and many times slower where it has none.
         reestimate_norm: training batches over which the batch norms of the finished network
             average their statistics anew; 0 keeps those of training.
         calibration_steps: for each layer of a hybrid network, behind its conversion; 0 leaves the
@@ -54,13 +61,15 @@ class TrainingTable(_Table):
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["cosine", "one-cycle"] = "cosine"
     warmup_epochs: int = Field(2, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     loss: Literal["ce", "tet"] = "ce"
     seed: int = Field(0, ge=0)
     init: str = ""
     timesteps_schedule: list[Phase] = []
-    augment: list[Literal["shift"]] = []
+    augment: list[Augmentation] = []
+    autocast: Literal["none", "bfloat16"] = "none"
     reestimate_norm: int = Field(0, ge=0)
     calibration_steps: int = Field(0, ge=0)
     calibration_rate: float = Field(0.003, gt=0)

@@ -1,0 +1,76 @@
+"""CIFAR-10: 60,000 photographs of ten kinds of things, 3×32×32 (Krizhevsky, 2009)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from robench.compat import torchvision
+from robench.datasets import files
+from robench.datasets.base import Dataset, Protocol, Split
+
+
+def read_folder(folder: Path, split: Split) -> files.Arrays:
+    """Pixels and labels from torchvision's folder ``cifar-10-batches-py``.
+
+    The batches are pickles, the one exception to the rule that nothing is unpickled: torchvision
+    compares the MD5 of every batch with that of the published file first, and opens none where
+    one differs.
+
+    Args:
+        folder: where ``cifar-10-batches-py`` lies.
+        split: train or test.
+
+    Raises:
+        RuntimeError: a batch is missing or is not the published one.
+    """
+    data = torchvision.load().datasets.CIFAR10(str(folder), train=split == "train")
+    return np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)), np.asarray(data.targets, np.int64)
+
+
+def fetch(folder: Path) -> None:
+    """Download the published archive into ``folder`` and unpack it, with torchvision."""
+    torchvision.load().datasets.CIFAR10(str(folder), download=True)
+
+
+LAYOUT = files.Layout(
+    name="cifar10",
+    shape=(3, 32, 32),
+    classes=10,
+    torchvision={
+        "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
+        "test": ("cifar-10-batches-py/test_batch",),
+    },
+    read=read_folder,
+)
+CIFAR10 = Dataset(
+    name="cifar10",
+    title="CIFAR-10",
+    classes=LAYOUT.classes,
+    shape=LAYOUT.shape,
+    protocol=Protocol(
+        grids={
+            "linf": (
+                "0",
+                "0.25/255",
+                "0.5/255",
+                "1/255",
+                "1.5/255",
+                "2/255",
+                "3/255",
+                "4/255",
+                "6/255",
+                "8/255",
+                "12/255",
+                "16/255",
+            )
+        },
+        headline={"linf": "8/255"},
+        auc_limits={"linf": ("8/255", "16/255")},
+        slice=1000,
+    ),
+    load=partial(files.load, LAYOUT),
+    download=fetch,
+)

@@ -1,0 +1,63 @@
+"""MNIST: 70,000 handwritten digits, 1×28×28 (LeCun, Bottou, Bengio and Haffner, 1998)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from robench.compat import torchvision
+from robench.datasets import files
+from robench.datasets.base import Dataset, Protocol, Split
+
+_PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
+
+
+def read_folder(folder: Path, split: Split) -> files.Arrays:
+    """Pixels and labels from torchvision's folder ``MNIST/raw``, four files in the idx format.
+
+    Args:
+        folder: where ``MNIST`` lies.
+        split: train or test.
+
+    Raises:
+        ValueError: a file is not in the idx format.
+        OSError: a file cannot be read.
+    """
+    torchvision.prepare()
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    prefix = folder / "MNIST" / "raw" / _PREFIX[split]
+    images = read_image_file(f"{prefix}-images-idx3-ubyte").numpy()
+    labels = read_label_file(f"{prefix}-labels-idx1-ubyte").numpy()
+    return images[:, None], labels
+
+
+def fetch(folder: Path) -> None:
+    """Download the published files into ``folder`` and unpack them, with torchvision."""
+    torchvision.load().datasets.MNIST(str(folder), download=True)
+
+
+LAYOUT = files.Layout(
+    name="mnist",
+    shape=(1, 28, 28),
+    classes=10,
+    torchvision={
+        split: (f"MNIST/raw/{prefix}-images-idx3-ubyte", f"MNIST/raw/{prefix}-labels-idx1-ubyte")
+        for split, prefix in _PREFIX.items()
+    },
+    read=read_folder,
+)
+MNIST = Dataset(
+    name="mnist",
+    title="MNIST",
+    classes=LAYOUT.classes,
+    shape=LAYOUT.shape,
+    protocol=Protocol(
+        grids={"linf": tuple(f"{i / 100:g}" for i in range(31))},
+        headline={"linf": "0.1"},
+        auc_limits={"linf": ("0.1", "0.3")},
+        slice=1000,
+    ),
+    load=partial(files.load, LAYOUT),
+    download=fetch,
+)

@@ -1,0 +1,71 @@
+"""What a training shows: a bar with the time left on a terminal, elsewhere a line for each row."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from robench.training.log import Row
+
+
+class Display:
+    """Shows one training while it is entered.
+
+    Attributes:
+        name: of what is trained.
+        epochs: how many there will be.
+    """
+
+    def __init__(self, name: str, epochs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.name = name
+        self.epochs = epochs
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.completed:.1f} of {task.total:.0f}, left:"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+            speed_estimate_period=600,  # an epoch of a spiking network takes minutes
+        )
+        self.task = self.bar.add_task(name, total=max(epochs, 1))
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def advance(self, epochs: float) -> None:
+        """Move the bar to so many epochs, a fraction among them."""
+        self.bar.update(self.task, completed=epochs)
+
+    def row(self, row: Row) -> None:
+        """Print a row of the log."""
+        if not self.console.is_terminal:
+            print(f"{self.name}  {line(row, self.epochs)}", flush=True)
+        self.bar.update(self.task, description=f"{self.name} {row.test_accuracy:.1%}")
+
+
+def line(row: Row, epochs: int) -> str:
+    """A row of the log as a reader wants it."""
+    parts = [f"epoch {row.epoch}/{epochs}", row.phase]
+    if row.train_loss is not None and row.train_accuracy is not None:
+        parts.append(f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.1%}")
+    parts.append(f"test loss {row.test_loss:.4f} accuracy {row.test_accuracy:.1%}")
+    if row.learning_rate is not None:
+        parts.append(f"learning rate {row.learning_rate:.4f}")
+    if row.firing_rate is not None:
+        parts.append(f"firing rate {row.firing_rate:.3f}")
+    return "  ".join([*parts, f"{row.seconds:.1f} s"])
