@@ -43,6 +43,7 @@ class PlasticFlexLayer(PathModule):
         source = torch.arange(out_channels) % in_channels
         self.register_buffer("source", source, persistent=False)
         self._folded: Folded | None = None
+        self.sparse = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Mixed responses ``(T, N, C, H, W)`` to an input ``(T, N, C_in, H, W)``."""
@@ -73,6 +74,7 @@ class PlasticFlexLayer(PathModule):
             eta=self.eta,
             plasticity=self.config.plasticity,
             through_plasticity=self.gradient_path.through_plasticity,
+            sparse=self.sparse,
         )
 
     def mask(self, z: Tensor) -> Tensor:

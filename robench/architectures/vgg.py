@@ -11,7 +11,15 @@ from torch.nn import functional as F
 from robench.architectures.activation import make_activation
 from robench.architectures.config import ModelConfig
 from robench.architectures.flex import PlasticFlexLayer
-from robench.architectures.frozen import Folded, Window, conv, fold, is_frozen, max_pool
+from robench.architectures.frozen import (
+    Folded,
+    Window,
+    conv,
+    fold,
+    is_frozen,
+    max_pool,
+    prefers_sparse,
+)
 from robench.spiking import direct, over_time
 
 POOL = 0
@@ -46,13 +54,14 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(out_channels)
         self._folded: Folded | None = None
+        self.sparse = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised responses ``(T, N, C, H, W)``."""
         if not is_frozen(self):
             return over_time(lambda y: self.norm(self.conv(y)), x)
         self._folded = folded = fold(self.conv, self.norm, self._folded)
-        return over_time(lambda y: conv(y, folded), x)
+        return over_time(lambda y: conv(y, folded, sparse=self.sparse), x)
 
 
 class Pool(nn.Module):
@@ -136,6 +145,18 @@ class VGG(nn.Module):
         """Logits ``(N, K)``: the head applied to the mean activity over time."""
         logits: Tensor = self.head(self.read_out(x).mean(0))
         return logits
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor) -> None:
+        """Choose for each layer how a frozen network computes it, by typical images.
+
+        The function stays the same up to rounding.
+        """
+        x = direct(self.normalise(x), self.timesteps)
+        for layer in self.features:
+            if isinstance(layer, ConvNorm | PlasticFlexLayer):
+                layer.sparse = prefers_sparse(layer.conv, x)
+            x = layer(x)
 
     def sequence_logits(self, x: Tensor) -> Tensor:
         """Logits of each time step, ``(T, N, K)``; their mean is :meth:`forward`."""

@@ -100,7 +100,7 @@ class _LIF(torch.autograd.Function):
         x = _stepwise_dense(x)
         v, s = (_like(x, dtype=x.dtype) for _ in range(2))
         if kernels.usable(x):
-            start = p.initial * p.threshold
+            start = p.beta * p.initial * p.threshold
             kernels.call(
                 "lif_forward", x.dtype, x, x.stride(0) if len(x) > 1 else 0, v, s, len(x),
                 x[0].numel(), p.beta, p.threshold, start, amplitude, p.reset == "zero",

@@ -6,10 +6,13 @@
 
 #ifndef real
 
+#include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BLOCK 2048
+#define TILE 256
 enum { ATAN, TRIANGLE, FAST_SIGMOID, RECTANGLE, STRAIGHT_THROUGH, GIVEN };
 
 #define ABS(x) ((x) < 0 ? -(x) : (x))
@@ -32,9 +35,9 @@ enum { ATAN, TRIANGLE, FAST_SIGMOID, RECTANGLE, STRAIGHT_THROUGH, GIVEN };
 #else
 
 /* LIF neurons over all steps: the membrane v and the spikes s, each (steps, size).
-   x advances by x_stride in each step: 0 for a constant current. */
+   x advances by x_stride in each step: 0 for a constant current. `first` is β·v(0). */
 void F(lif_forward)(const real *restrict x, int64_t x_stride, real *restrict v, real *restrict s,
-                    int64_t steps, int64_t size, real beta, real threshold, real initial,
+                    int64_t steps, int64_t size, real beta, real threshold, real first,
                     real amplitude, int64_t to_zero, int64_t threads)
 {
     int64_t blocks = (size + BLOCK - 1) / BLOCK;
@@ -48,7 +51,7 @@ void F(lif_forward)(const real *restrict x, int64_t x_stride, real *restrict v, 
             const real *restrict before = vt - size;
             if (t == 0)
                 for (int64_t i = 0; i < n; i++)
-                    vt[i] = xt[i] + beta * initial;
+                    vt[i] = xt[i] + first;
             else if (to_zero)
                 for (int64_t i = 0; i < n; i++)
                     vt[i] = before[i] > threshold ? xt[i] : FMA(beta, before[i], xt[i]);
@@ -124,72 +127,81 @@ void F(lif_backward)(const real *restrict gs, const real *restrict v, const real
 }
 
 /* Max pooling of `images` × height × width × channels; size × size windows, `stride`, `pad`.
-   which: the position inside the window of the first maximum, as max_pool2d chooses it. */
+   which: the position inside the window of the first maximum, as max_pool2d chooses it.
+   With stride 1 the columns of a line that see the same offset are one long loop. */
 void F(max_pool_forward)(const real *restrict x, real *restrict y, uint8_t *restrict which,
                          int64_t images, int64_t height, int64_t width, int64_t channels,
                          int64_t size, int64_t stride, int64_t pad, int64_t threads)
 {
     int64_t rows = (height + 2 * pad - size) / stride + 1;
-    int64_t columns = (width + 2 * pad - size) / stride + 1;
+    int64_t columns = (width + 2 * pad - size) / stride + 1, line_size = columns * channels;
 #pragma omp parallel for num_threads((int)threads) schedule(static)
     for (int64_t line = 0; line < images * rows; line++) {
         int64_t image = line / rows, top = line % rows * stride - pad;
-        for (int64_t column = 0; column < columns; column++) {
-            int64_t left = column * stride - pad;
-            real *restrict best = y + (line * columns + column) * channels;
-            uint8_t *restrict arg = which + (line * columns + column) * channels;
-            int first = 1;
-            for (int64_t i = 0; i < size; i++)
-                for (int64_t j = 0; j < size; j++) {
-                    int64_t r = top + i, q = left + j;
-                    if (r < 0 || r >= height || q < 0 || q >= width)
-                        continue;
-                    const real *restrict in = x + ((image * height + r) * width + q) * channels;
-                    uint8_t here = (uint8_t)(i * size + j);
-                    if (first)
-                        for (int64_t c = 0; c < channels; c++) {
-                            best[c] = in[c];
-                            arg[c] = here;
-                        }
-                    else
-                        for (int64_t c = 0; c < channels; c++) {
-                            int more = in[c] > best[c];
-                            best[c] = more ? in[c] : best[c];
-                            arg[c] = more ? here : arg[c];
-                        }
-                    first = 0;
-                }
+        real *restrict best = y + line * line_size;
+        uint8_t *restrict arg = which + line * line_size;
+        for (int64_t k = 0; k < line_size; k++) {
+            best[k] = -INFINITY;
+            arg[k] = 0;
         }
+        for (int64_t i = MAX(-top, 0); i < size && top + i < height; i++)
+            for (int64_t j = 0; j < size; j++) {
+                uint8_t here = (uint8_t)(i * size + j);
+                const real *restrict in = x + (image * height + top + i) * width * channels;
+                int64_t from = 0, to = columns; /* the columns that see this offset */
+                while (from * stride + j - pad < 0)
+                    from++;
+                while ((to - 1) * stride + j - pad >= width)
+                    to--;
+                int64_t together = stride == 1 ? MAX(to - from, 0) : 1;
+                for (int64_t q = from; q < to; q += together) {
+                    const real *restrict seen = in + (q * stride + j - pad) * channels;
+                    real *restrict b = best + q * channels;
+                    uint8_t *restrict w = arg + q * channels;
+                    for (int64_t k = 0; k < together * channels; k++) {
+                        int more = seen[k] > b[k];
+                        b[k] = more ? seen[k] : b[k];
+                        w[k] = more ? here : w[k];
+                    }
+                }
+            }
     }
 }
 
 /* The way back, added to gx: each input gathers from the windows that chose it. */
 void F(max_pool_backward)(const real *restrict gy, const uint8_t *restrict which,
                           real *restrict gx, int64_t images, int64_t height, int64_t width,
-                          int64_t channels, int64_t size, int64_t stride, int64_t pad, int64_t threads)
+                          int64_t channels, int64_t size, int64_t stride, int64_t pad,
+                          int64_t threads)
 {
     int64_t rows = (height + 2 * pad - size) / stride + 1;
-    int64_t columns = (width + 2 * pad - size) / stride + 1;
+    int64_t columns = (width + 2 * pad - size) / stride + 1, line_size = columns * channels;
 #pragma omp parallel for num_threads((int)threads) schedule(static)
     for (int64_t line = 0; line < images * height; line++) {
         int64_t image = line / height, r = line % height;
-        for (int64_t q = 0; q < width; q++) {
-            real *restrict out = gx + (line * width + q) * channels;
-            for (int64_t i = 0; i < size; i++)
-                for (int64_t j = 0; j < size; j++) {
-                    int64_t down = r + pad - i, right = q + pad - j;
-                    if (down < 0 || right < 0 || down % stride || right % stride)
-                        continue;
-                    down /= stride, right /= stride;
-                    if (down >= rows || right >= columns)
-                        continue;
-                    int64_t at = ((image * rows + down) * columns + right) * channels;
-                    const real *restrict g = gy + at;
-                    const uint8_t *restrict arg = which + at;
-                    uint8_t here = (uint8_t)(i * size + j);
-                    for (int64_t c = 0; c < channels; c++)
-                        out[c] += arg[c] == here ? g[c] : 0;
+        real *restrict out = gx + line * width * channels;
+        for (int64_t i = 0; i < size; i++) {
+            int64_t down = r + pad - i;
+            if (down < 0 || down % stride || down / stride >= rows)
+                continue;
+            const real *restrict g = gy + (image * rows + down / stride) * line_size;
+            const uint8_t *restrict arg = which + (image * rows + down / stride) * line_size;
+            for (int64_t j = 0; j < size; j++) {
+                uint8_t here = (uint8_t)(i * size + j);
+                int64_t from = 0, to = columns;
+                while (from * stride + j - pad < 0)
+                    from++;
+                while ((to - 1) * stride + j - pad >= width)
+                    to--;
+                int64_t together = stride == 1 ? MAX(to - from, 0) : 1;
+                for (int64_t q = from; q < to; q += together) {
+                    real *restrict o = out + (q * stride + j - pad) * channels;
+                    const real *restrict v = g + q * channels;
+                    const uint8_t *restrict w = arg + q * channels;
+                    for (int64_t k = 0; k < together * channels; k++)
+                        o[k] += w[k] == here ? v[k] : 0;
                 }
+            }
         }
     }
 }
@@ -200,45 +212,73 @@ static inline real F(hard)(real z)
     return MIN(MAX(z / 6 + (real)0.5, 0), 1);
 }
 
+/* `row` (wide) again and again until `tile` (size) is full. */
+static inline void F(repeat)(const real *restrict row, real *restrict tile, int64_t wide,
+                             int64_t size)
+{
+    for (int64_t k = 0; k < size; k += wide)
+        memcpy(tile + k, row, wide * sizeof(real));
+}
+
+/* Pooled pixels (pixels, narrow) with their channels repeated to (pixels, wide). */
+static inline const real *F(widen)(const real *restrict pooled, real *restrict tile,
+                                   int64_t pixels, int64_t wide, int64_t narrow)
+{
+    if (wide == narrow)
+        return pooled;
+    for (int64_t p = 0; p < pixels; p++)
+        for (int64_t c = 0; c < wide; c += narrow)
+            memcpy(tile + p * wide + c, pooled + p * narrow, MIN(narrow, wide - c) * sizeof(real));
+    return tile;
+}
+
 /* u = m·C + (1 − m)·P, m = hard(a·P + b + η(t)), η(t+1) = clip(η(t) + λ(mean|C| − mean|P|), ±limit).
    C, u: (steps, n, pixels, wide); P: (steps, n, pixels, narrow), channel c taking c mod narrow;
    η: (steps, n, wide), written here, its first step is `start` (wide).
-   Where `constant` is set C and P have one step, seen in each. */
+   Where `constant` is set C and P have one step, seen in each. A tile holds some pixels with all
+   their channels, so that the loops are long where the channels are few. */
 void F(flex_forward)(const real *restrict C, const real *restrict P, const real *restrict a,
                      const real *restrict b, const real *restrict start, real *restrict eta,
                      real *restrict u, int64_t steps, int64_t n, int64_t pixels, int64_t wide,
                      int64_t narrow, real rate, real limit, int64_t constant, int64_t threads)
 {
+    int64_t some = MAX(TILE / wide, 1), size = some * wide;
 #pragma omp parallel for num_threads((int)threads) schedule(static)
-    for (int64_t image = 0; image < n; image++)
+    for (int64_t image = 0; image < n; image++) {
+        real gain[size], offset[size], drift[size], tile[size];
+        F(repeat)(a, gain, wide, size);
         for (int64_t t = 0; t < steps; t++) {
             int64_t in = constant ? image : t * n + image, out = t * n + image;
             real *restrict now = eta + out * wide;
             if (t == 0)
                 memcpy(now, start, wide * sizeof(real));
-            real drift[wide];
+            for (int64_t c = 0; c < wide; c++)
+                offset[c] = b[c] + now[c];
+            for (int64_t k = wide; k < size; k += wide)
+                memcpy(offset + k, offset, wide * sizeof(real));
             memset(drift, 0, sizeof drift);
-            for (int64_t p = 0; p < pixels; p++) {
-                const real *restrict selective = C + (in * pixels + p) * wide;
-                const real *restrict pooled = P + (in * pixels + p) * narrow;
+            for (int64_t p = 0; p < pixels; p += some) {
+                int64_t here = MIN(some, pixels - p), elements = here * wide;
+                const real *restrict s = C + (in * pixels + p) * wide;
+                const real *restrict i = F(widen)(P + (in * pixels + p) * narrow, tile, here, wide,
+                                                  narrow);
                 real *restrict mixed = u + (out * pixels + p) * wide;
-                for (int64_t first = 0; first < wide; first += narrow) {
-                    int64_t last = MIN(narrow, wide - first);
-                    for (int64_t j = 0; j < last; j++) {
-                        int64_t c = first + j;
-                        real s = selective[c], i = pooled[j];
-                        real m = F(hard)(a[c] * i + b[c] + now[c]);
-                        mixed[c] = i + m * (s - i);
-                        drift[c] += ABS(s) - ABS(i);
-                    }
+                for (int64_t k = 0; k < elements; k++) {
+                    real m = F(hard)(gain[k] * i[k] + offset[k]);
+                    mixed[k] = i[k] + m * (s[k] - i[k]);
+                    drift[k] += ABS(s[k]) - ABS(i[k]);
                 }
             }
             if (t + 1 < steps)
                 for (int64_t c = 0; c < wide; c++) {
-                    real moved = now[c] + rate * (drift[c] / pixels);
+                    real sum = 0;
+                    for (int64_t k = c; k < size; k += wide)
+                        sum += drift[k];
+                    real moved = now[c] + rate * (sum / pixels);
                     now[n * wide + c] = MIN(MAX(moved, -limit), limit);
                 }
         }
+    }
 }
 
 /* The way back: gC and gP from gu. With `constant` both have one step and receive the sums. */
@@ -248,45 +288,168 @@ void F(flex_backward)(const real *restrict gu, const real *restrict C, const rea
                       int64_t pixels, int64_t wide, int64_t narrow, real rate, real limit,
                       int64_t through_eta, int64_t constant, int64_t threads)
 {
+    int64_t some = MAX(TILE / wide, 1), size = some * wide;
 #pragma omp parallel for num_threads((int)threads) schedule(static)
     for (int64_t image = 0; image < n; image++) {
-        real later[wide], sum[wide]; /* ∂/∂η(t+1), and λ/pixels of what passes its clip */
-        memset(later, 0, sizeof later);
+        real gain[size], offset[size], sum[size], later[size], tile[size], to_tile[size];
+        F(repeat)(a, gain, wide, size);
+        memset(later, 0, sizeof later); /* its first row is ∂/∂η(t+1) between two steps */
         for (int64_t t = steps - 1; t >= 0; t--) {
             int64_t in = constant ? image : t * n + image, out = t * n + image;
             const real *restrict now = eta + out * wide;
-            real *restrict g_s = gC + in * pixels * wide, *restrict g_i = gP + in * pixels * narrow;
-            if (!constant || t == steps - 1) {
-                memset(g_s, 0, pixels * wide * sizeof(real));
-                memset(g_i, 0, pixels * narrow * sizeof(real));
-            }
+            int fresh = !constant || t == steps - 1;
             for (int64_t c = 0; c < wide; c++) {
                 /* at the limit the clip passes no gradient: η(t+1) stands on it */
                 real next = t + 1 < steps ? now[n * wide + c] : 0;
-                real passed = ABS(next) < limit ? later[c] : 0;
-                sum[c] = through_eta ? passed * rate / pixels : 0;
-                later[c] = passed;
+                later[c] = ABS(next) < limit ? later[c] : 0;
+                sum[c] = through_eta ? later[c] * rate / pixels : 0;
+                offset[c] = b[c] + now[c];
             }
-            for (int64_t p = 0; p < pixels; p++) {
-                const real *restrict selective = C + (in * pixels + p) * wide;
-                const real *restrict pooled = P + (in * pixels + p) * narrow;
+            for (int64_t k = wide; k < size; k += wide) {
+                memcpy(offset + k, offset, wide * sizeof(real));
+                memcpy(sum + k, sum, wide * sizeof(real));
+            }
+            for (int64_t p = 0; p < pixels; p += some) {
+                int64_t here = MIN(some, pixels - p), elements = here * wide;
+                const real *restrict s = C + (in * pixels + p) * wide;
+                const real *restrict i = F(widen)(P + (in * pixels + p) * narrow, tile, here, wide,
+                                                  narrow);
                 const real *restrict g = gu + (out * pixels + p) * wide;
-                real *restrict to_s = g_s + p * wide, *restrict to_i = g_i + p * narrow;
-                for (int64_t first = 0; first < wide; first += narrow) {
-                    int64_t last = MIN(narrow, wide - first);
-                    for (int64_t j = 0; j < last; j++) {
-                        int64_t c = first + j;
-                        real s = selective[c], i = pooled[j];
-                        real z = a[c] * i + b[c] + now[c], m = F(hard)(z);
-                        real gz = z > -3 && z < 3 ? g[c] * (s - i) / 6 : 0;
-                        real sign_s = (s > 0) - (s < 0), sign_i = (i > 0) - (i < 0);
-                        to_s[c] += g[c] * m + sum[c] * sign_s;
-                        to_i[j] += g[c] * (1 - m) + gz * a[c] - sum[c] * sign_i;
-                        later[c] += gz;
+                real *restrict to_s = gC + (in * pixels + p) * wide;
+                real *restrict to_i = gP + (in * pixels + p) * narrow;
+                if (fresh) {
+                    memset(to_s, 0, elements * sizeof(real));
+                    memset(to_i, 0, here * narrow * sizeof(real));
+                }
+                for (int64_t k = 0; k < elements; k++) {
+                    real z = gain[k] * i[k] + offset[k], m = F(hard)(z);
+                    real gz = ABS(z) < 3 ? g[k] * (s[k] - i[k]) / 6 : 0;
+                    real sign_s = s[k] > 0 ? sum[k] : s[k] < 0 ? -sum[k] : 0;
+                    real sign_i = i[k] > 0 ? sum[k] : i[k] < 0 ? -sum[k] : 0;
+                    to_s[k] += g[k] * m + sign_s;
+                    to_tile[k] = g[k] * (1 - m) + gz * gain[k] - sign_i;
+                    later[k] += gz;
+                }
+                for (int64_t q = 0; q < here; q++)
+                    for (int64_t c = 0; c < wide; c += narrow)
+                        for (int64_t j = 0; j < MIN(narrow, wide - c); j++)
+                            to_i[q * narrow + j] += to_tile[q * wide + c + j];
+            }
+            for (int64_t c = 0; c < wide; c++)
+                for (int64_t k = c + wide; k < size; k += wide) {
+                    later[c] += later[k];
+                    later[k] = 0;
+                }
+        }
+    }
+}
+
+/* 3×3 convolution, padding 1, of sparse images: it goes from one non-zero input to the next.
+
+   x: (images, height, width, in), y: (images, height, width, out). weight: (3, 3, in, padded) with
+   `padded` the next multiple of a vector above `out`; bias: (padded). The non-zero inputs of a line
+   are listed by column · in + channel, so those of three neighbouring columns follow each other and
+   each gives its row of weights by a constant shift. */
+
+typedef real F(vector) __attribute__((vector_size(32), aligned(sizeof(real)), may_alias));
+enum { F(LANES) = 32 / sizeof(real) };
+
+static inline __attribute__((always_inline)) void
+F(gather)(const int32_t *restrict code, const real *restrict value, int64_t from, int64_t to,
+          const real *restrict rows, int64_t padded, F(vector) *restrict sum, int vectors)
+{
+    F(vector) even[vectors], odd[vectors];
+    for (int v = 0; v < vectors; v++) {
+        even[v] = sum[v];
+        odd[v] = (F(vector)){0};
+    }
+    int64_t e = from;
+    for (; e + 1 < to; e += 2) {
+        const F(vector) *one = (const F(vector) *)(rows + code[e] * padded);
+        const F(vector) *two = (const F(vector) *)(rows + code[e + 1] * padded);
+        for (int v = 0; v < vectors; v++) {
+            even[v] += value[e] * one[v];
+            odd[v] += value[e + 1] * two[v];
+        }
+    }
+    if (e < to) {
+        const F(vector) *one = (const F(vector) *)(rows + code[e] * padded);
+        for (int v = 0; v < vectors; v++)
+            even[v] += value[e] * one[v];
+    }
+    for (int v = 0; v < vectors; v++)
+        sum[v] = even[v] + odd[v];
+}
+
+static inline __attribute__((always_inline)) void
+F(line)(const int32_t *restrict code, const real *restrict value, const int64_t *restrict start,
+        int64_t row, int64_t height, int64_t width, int64_t in, int64_t out, int64_t padded,
+        const real *restrict weight, const real *restrict bias, real *restrict y, int64_t count,
+        int vectors)
+{
+    for (int64_t q = 0; q < width; q++) {
+        F(vector) sum[vectors];
+        memcpy(sum, bias, sizeof sum);
+        int64_t left = MAX(q - 1, 0), right = MIN(q + 2, width);
+        for (int64_t i = MAX(0, 1 - row); i < 3 && row + i - 1 < height; i++) {
+            const int64_t *at = start + (row + i - 1) * (width + 1);
+            const real *rows = weight + (i * 3 - q + 1) * in * padded;
+            F(gather)(code, value, at[left], at[right], rows, padded, sum, vectors);
+        }
+        memcpy(y + q * out, sum, count * sizeof(real));
+    }
+}
+
+void F(sparse_conv)(const real *restrict x, const real *restrict weight, const real *restrict bias,
+                    real *restrict y, int64_t images, int64_t height, int64_t width, int64_t in,
+                    int64_t out, int64_t padded, int64_t threads)
+{
+    enum { WIDEST = 8 };
+#pragma omp parallel num_threads((int)threads)
+    {
+        int32_t *code = malloc(height * width * in * sizeof(int32_t));
+        real *value = malloc(height * width * in * sizeof(real));
+        int64_t *start = malloc(height * (width + 1) * sizeof(int64_t));
+#pragma omp for schedule(static)
+        for (int64_t image = 0; image < images; image++) {
+            int64_t events = 0;
+            for (int64_t row = 0; row < height; row++)
+                for (int64_t q = 0; q <= width; q++) {
+                    start[row * (width + 1) + q] = events;
+                    if (q == width)
+                        break;
+                    const real *restrict seen = x + ((image * height + row) * width + q) * in;
+                    for (int64_t c = 0; c < in; c++) { /* written always, kept where non-zero */
+                        code[events] = (int32_t)(q * in + c);
+                        value[events] = seen[c];
+                        events += seen[c] != 0;
                     }
+                }
+            for (int64_t first = 0; first < padded; first += WIDEST * F(LANES)) {
+                int64_t vectors = MIN((padded - first) / F(LANES), WIDEST);
+                int64_t count = MIN(out - first, vectors * F(LANES));
+                for (int64_t row = 0; row < height; row++) {
+                    real *to = y + (image * height + row) * width * out + first;
+                    const real *w = weight + first, *b = bias + first;
+#define LINE(n)                                                                                    \
+    case n:                                                                                        \
+        F(line)(code, value, start, row, height, width, in, out, padded, w, b, to, count, n);            \
+        break
+                    switch (vectors) {
+                        LINE(1);
+                        LINE(2);
+                        LINE(3);
+                        LINE(4);
+                        LINE(5);
+                        LINE(6);
+                        LINE(7);
+                        LINE(8);
+                    }
+#undef LINE
                 }
             }
         }
+        free(code), free(value), free(start);
     }
 }
 
