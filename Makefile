@@ -1,8 +1,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: install benchmark test check clean
+.PHONY: install benchmark bench test check clean
 
 install: $(STAMP)
 
@@ -17,6 +18,14 @@ benchmark: install
 	$(BIN)/robench run --models all --attacks fgsm,pgd,spgd --output out/results
 	$(BIN)/robench leaderboard --results out/results --output out/leaderboard.md
 	$(BIN)/python benchmarks/compare.py results out/results
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --editable '.[dev,bench]' --constraint constraints.txt
+	touch $@
+
+# speed, side by side with peers; writes benchmarks/README.md; OPTIONS="sweep --quick" for less
+bench: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks $(OPTIONS)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2

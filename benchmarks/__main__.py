@@ -1,0 +1,111 @@
+"""Measure, print and write: ``python -m benchmarks [gradient|sweep|overhead|growth …]``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe, today
+from benchmarks.options import Options
+from benchmarks.report import PARTS, render
+from benchmarks.timing import prepare
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Run the parts that were asked for; what another run measured here stays in the page."""
+    arguments = _arguments()
+    folder: Path = arguments.output
+    if arguments.render:
+        return _write(folder, json.loads((folder / "results.json").read_text("utf-8")))
+    options = _options(arguments)
+    prepare(options.threads)
+    results = _earlier(folder, options)
+    for part in arguments.parts or PARTS:
+        start = time.monotonic()
+        print(f"{part} …", file=sys.stderr, flush=True)
+        for measured in importlib.import_module(f"benchmarks.{part}").measure(options):
+            results[part] = measured | {
+                "date": today(),
+                "seconds": time.monotonic() - start,
+                "options": asdict(options),
+            }
+            _write(folder, results)  # a run that is cut off keeps what it has
+            print(f"  {time.monotonic() - start:6.0f} s", file=sys.stderr, flush=True)
+    print((folder / "README.md").read_text("utf-8"))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works")
+    parser.add_argument("--render", action="store_true", help="write README.md again, no more")
+    parser.add_argument("--output", type=Path, default=None, help="folder of README and results")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--repetitions", type=int)
+    parser.add_argument("--model", action="append", help="step through this checkpoint too")
+    parser.add_argument("--stbp", help="spiking checkpoint of sweep, overhead and growth")
+    parser.add_argument("--ann", help="checkpoint without spikes")
+    parser.add_argument("--images", type=int, help="of a sweep")
+    parser.add_argument("--sweep-repetitions", type=int)
+    parser.add_argument("--peers", help="attack libraries to sweep with, e.g. Foolbox,ART")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if arguments.output is None:
+        arguments.output = Path("out/benchmarks") if arguments.quick else HERE
+    return arguments
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    options = Options(threads=arguments.threads)
+    if arguments.quick:
+        options = options.quickly()
+    changes: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in ("repetitions", "stbp", "ann", "images", "sweep_repetitions")
+        if getattr(arguments, name) is not None
+    }
+    if arguments.model:
+        changes["models"] = tuple(arguments.model)
+    if arguments.peers is not None:
+        changes["peers"] = tuple(filter(None, arguments.peers.split(",")))
+    return replace(options, **changes)
+
+
+def _earlier(folder: Path, options: Options) -> dict[str, Any]:
+    """What was measured before on this machine with these versions; other numbers are dropped."""
+    fresh: dict[str, Any] = {
+        "machine": describe(options.threads),
+        "quick": options.quick,
+    }
+    path = folder / "results.json"
+    if not path.is_file():
+        return fresh
+    earlier = json.loads(path.read_text("utf-8"))
+    if any(earlier.get(key) != fresh[key] for key in ("machine", "quick")):
+        print("earlier results are of another machine or version: dropped", file=sys.stderr)
+        return fresh
+    return earlier | fresh
+
+
+def _write(folder: Path, results: dict[str, Any]) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    (folder / "results.json").write_text(text + "\n", "utf-8")
+    (folder / "README.md").write_text(render(results), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

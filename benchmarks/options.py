@@ -1,0 +1,72 @@
+"""What a run of the benchmarks measures with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+GRID = (
+    "0",
+    "0.25/255",
+    "0.5/255",
+    "1/255",
+    "1.5/255",
+    "2/255",
+    "3/255",
+    "4/255",
+    "6/255",
+    "8/255",
+    "12/255",
+    "16/255",
+)
+"""The L∞ grid of CIFAR-10."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The sizes of everything.
+
+    Attributes:
+        threads: of every competitor.
+        repetitions: of a gradient step, a cell and a bare call.
+        width: of the random networks, as a fraction of VGG16's.
+        timesteps: T of the random networks.
+        batch: images of one gradient step and rows of one call in every sweep.
+        models: checkpoints whose weights are stepped too, beside the random ones.
+        stbp: the spiking checkpoint of sweep, overhead and growth.
+        ann: the one without spikes, of sweep and overhead.
+        images: of a sweep.
+        steps: of every attack.
+        grid: ε, from 0.
+        sweep_repetitions: of a whole sweep.
+        peers: the attack libraries to sweep with.
+        quick: whether this is a run that only shows that everything works.
+    """
+
+    threads: int
+    repetitions: int = 11
+    width: float = 0.25
+    timesteps: int = 10
+    batch: int = 64
+    models: tuple[str, ...] = ()
+    stbp: str = "cifar10/vgg16-stbp"
+    ann: str = "cifar10/vgg16-ann"
+    images: int = 256
+    steps: int = 20
+    grid: tuple[str, ...] = GRID
+    sweep_repetitions: int = 1
+    peers: tuple[str, ...] = ("Foolbox", "advertorch", "ART")
+    quick: bool = False
+
+    def quickly(self) -> Options:
+        """The same, so small that it says nothing about speed."""
+        return replace(
+            self,
+            repetitions=2,
+            width=1 / 16,
+            timesteps=3,
+            batch=8,
+            images=16,
+            steps=3,
+            grid=("0", "2/255", "8/255"),
+            quick=True,
+        )

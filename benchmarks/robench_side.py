@@ -1,0 +1,132 @@
+"""Everything of robench that the benchmarks touch beyond its public names, in one place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robench import Model
+from robench.architectures import FlexConfig, ModelConfig, NeuronConfig, build
+from robench.evaluation.view import Ledger, ModelView
+
+Gradient = Callable[[Model, Tensor, Tensor], Tensor]
+
+
+def robench_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    """``∂ cross-entropy/∂x`` as an attack of robench gets it, with the view's own book-keeping."""
+    n = len(x)
+    view = ModelView(model, y, torch.arange(n), Ledger.empty(n))
+    return view.gradient(x, y)
+
+
+SEARCH_GRADIENT: Gradient | None = None
+"""The same in bfloat16, where robench offers it for the search; None as long as it does not."""
+
+
+def network_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """``∂ cross-entropy/∂x`` of any network, as a user of PyTorch takes it."""
+    x = x.detach().requires_grad_()
+    loss = F.cross_entropy(network(x), y, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, x)
+    return gradient
+
+
+class Pass(NamedTuple):
+    """A call of the model: with a gradient or without, over how many steps, for how many images."""
+
+    kind: str
+    timesteps: int
+    batch: int
+
+
+@contextmanager
+def recorded_passes(model: Model) -> Iterator[Counter[Pass]]:
+    """Count the calls of the deployed network inside; those of its twin are not seen."""
+    counted: Counter[Pass] = Counter()
+
+    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        x = arguments[0]
+        gradient = torch.is_grad_enabled() and x.requires_grad
+        timesteps = int(getattr(module, "timesteps", 1))
+        counted[Pass("gradient" if gradient else "forward", timesteps, len(x))] += 1
+
+    handle = model.module.register_forward_pre_hook(note)
+    try:
+        yield counted
+    finally:
+        handle.remove()
+
+
+def bare_pass(model: Model, kind: str, x: Tensor, y: Tensor) -> None:
+    """One call of the model without anything around it."""
+    if kind == "gradient":
+        x = x.detach().requires_grad_()
+        torch.autograd.grad(F.cross_entropy(model.logits(x), y, reduction="sum"), x)
+    else:
+        with torch.no_grad():
+            model.logits(x)
+
+
+@contextmanager
+def timesteps_of(model: Model, timesteps: int) -> Iterator[None]:
+    """Run the network over another number of steps for a while."""
+    module = model.module
+    if not hasattr(module, "timesteps"):
+        yield
+        return
+    old = module.timesteps
+    module.timesteps = timesteps  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        module.timesteps = old
+
+
+def random_config(architecture: str, reset: str, *, width: float, timesteps: int) -> ModelConfig:
+    """The card of an STBP network with β = ½, threshold 1 and atan(2)."""
+    return ModelConfig.model_validate(
+        {
+            "architecture": architecture,
+            "mode": "stbp",
+            "dataset": "digits",
+            "classes": 10,
+            "width": width,
+            "timesteps": timesteps,
+            "neuron": NeuronConfig(reset=reset),  # type: ignore[arg-type]
+            "flex": FlexConfig(plasticity=0.1 if architecture == "flex-vgg16" else 0.0),
+        }
+    )
+
+
+def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model:
+    """Random weights, with batch norm settled on the images so that every layer fires."""
+    torch.manual_seed(seed)
+    module = build(config)
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the average over all passes
+        norm.reset_running_stats()
+    module.train()
+    with torch.no_grad():
+        for batch in images.split(32):
+            module(batch)
+    return Model(
+        module,
+        f"{config.dataset}/random-{config.architecture}",
+        config.classes,
+        card=config.model_dump(mode="json"),
+        mode=config.mode,
+        timesteps=config.timesteps,
+    )
+
+
+def config_of(model: Model) -> ModelConfig:
+    """The ``[model]`` table that a checkpoint of the zoo was built from."""
+    card = {key: value for key, value in model.card.items() if key in ModelConfig.model_fields}
+    return ModelConfig.model_validate(card)

@@ -1,0 +1,138 @@
+"""The whole grid of ε: robench's cells against the attack libraries, each in a fresh process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from benchmarks import robench_side
+from benchmarks.checkpoints import at_hand, load_images, load_model
+from benchmarks.options import Options
+from benchmarks.peers import snntorch as snntorch_peer
+from benchmarks.peers.attacks import SWEEPS, Budget
+from benchmarks.peers.plan import NotComparable
+from benchmarks.targets import OURS, THEIRS
+from benchmarks.timing import isolated, median
+from robench import Cell, CellResult, Model, ResultStore, Settings, evaluate_cell, find_attack
+from robench.numbers import parse_grid
+
+ROBENCH = ("pgd", "spgd")
+CARD_STEPS = 20
+
+
+def cell_of(model: Model, attack: str, options: Options, images: int | None = None) -> Cell:
+    """A cell on the first test images, in batches of the same size as everybody's."""
+    dataset, part = load_images(model.id, images or options.images)
+    settings = Settings(grid=parse_grid(options.grid), batch_size=options.batch)
+    return Cell(model, find_attack(attack), dataset, part, settings)
+
+
+def request(attack: str, steps: int) -> str:
+    """The attack with its number of steps, its card's own where that is what it says."""
+    if steps == CARD_STEPS:
+        return attack
+    more = f"pgd_steps={steps}," if attack == "spgd" else ""
+    return f"{attack}[{more}steps={steps}]"
+
+
+def evaluate(cell: Cell) -> tuple[float, CellResult]:
+    """Seconds and result of a cell in a store of its own, so that nothing is reused."""
+    with TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        result = evaluate_cell(cell, ResultStore(Path(folder)))
+        return time.perf_counter() - start, result
+
+
+def robench_sweep(model_id: str, attack: str, options: Options) -> dict[str, Any]:
+    """A sweep from a cold start, and once more with everything compiled; in a fresh process."""
+    model = load_model(model_id)
+    cell = cell_of(model, request(attack, options.steps), options)
+    cold, result = evaluate(cell)
+    warm, _ = evaluate(cell)
+    torch.set_flush_denormal(True)  # a cell leaves it off
+    outcome = result.outcome
+    if outcome is None:
+        raise RuntimeError(f"{model_id} under {attack}: {result.error}")
+    return {
+        "seconds": cold,
+        "compile_seconds": max(0.0, cold - warm),
+        "gradients": outcome.backwards,
+        "forwards": outcome.forwards,
+        "accuracy": [point.accuracy for point in outcome.curve],
+    }
+
+
+def peer_sweep(model_id: str, peer: str, column: str, options: Options) -> dict[str, Any]:
+    """A library's sweep over the grid, in a fresh process."""
+    model = load_model(model_id)
+    network = model.module
+    if column == THEIRS:
+        network = snntorch_peer.network(robench_side.config_of(model), model.module)
+    _, images = load_images(model_id, options.images)
+    x, y = images.tensor(), images.targets()
+    budgets = [epsilon.value for epsilon in parse_grid(options.grid)[1:]]
+    sweep = SWEEPS[peer]
+    sweep(network, x[:1], y[:1], budgets[:1], 1, 1)  # imports the library before the clock starts
+    torch.manual_seed(0)
+    budget = Budget()
+    budget.watch(network)
+    start = time.perf_counter()
+    with torch.no_grad():
+        clean = torch.cat([network(part).argmax(1) for part in x.split(options.batch)]) == y
+    curve = sweep(network, x, y, budgets, options.steps, options.batch)
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "compile_seconds": 0.0,
+        "gradients": budget.gradients / len(x),
+        "forwards": budget.forwards / len(x),
+        "accuracy": [float(clean.float().mean()), *curve],
+    }
+
+
+def measure(options: Options) -> Iterator[dict[str, Any]]:
+    """The tables so far, after each competitor's sweep."""
+    tables: list[dict[str, Any]] = []
+    for role, asked in (("STBP", options.stbp), ("ANN", options.ann)):
+        model_id = at_hand(asked)
+        rows: list[dict[str, Any]] = []
+        tables.append(
+            {
+                "role": role,
+                "model": model_id,
+                "asked": asked,
+                "images": min(options.images, len(load_images(model_id, options.images)[1])),
+                "steps": options.steps,
+                "grid": list(options.grid),
+                "rows": rows,
+            }
+        )
+        for competitor, column in (
+            *((attack, "") for attack in ROBENCH),
+            *((peer, column) for column in (THEIRS, OURS) for peer in options.peers),
+        ):
+            rows.append(
+                {"competitor": competitor, "column": column}
+                | _repeated(model_id, competitor, column, options)
+            )
+            yield {"tables": tables}
+
+
+def _repeated(model_id: str, competitor: str, column: str, options: Options) -> dict[str, Any]:
+    runs = []
+    for _ in range(options.sweep_repetitions):
+        try:
+            if not column:
+                run = isolated(options.threads, robench_sweep, model_id, competitor, options)
+            else:
+                run = isolated(options.threads, peer_sweep, model_id, competitor, column, options)
+        except (NotComparable, ImportError) as reason:
+            return {"skipped": str(reason)}
+        runs.append(run)
+    middle = {key: median([run[key] for run in runs]) for key in ("seconds", "compile_seconds")}
+    return runs[0] | middle

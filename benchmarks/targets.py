@@ -1,0 +1,169 @@
+"""What robench set out to reach, what was measured, and where it falls short what the limit is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Results = dict[str, Any]
+TITLES = {"vgg16": "VGG16", "flex-vgg16": "FLEX"}
+STEP, SEARCH_STEP, OVERHEAD, MEMORY = 2.0, 3.5, 1.15, 0.25
+SWEEP = {"STBP": 20.0, "ANN": 8.0}
+SEARCH = "robench, bfloat16 search"
+THEIRS, OURS = "their network", "robench's module"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target with its measurement; ``met`` is None where there is none to judge."""
+
+    what: str
+    target: str
+    measured: str
+    met: bool | None
+    limit: str = ""
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Every target, in the order in which they were set."""
+    return [
+        *_steps(results),
+        *_searches(results),
+        *_sweeps(results),
+        *_overhead(results),
+        *_memory(results),
+    ]
+
+
+def headline_rows(results: Results) -> Iterator[dict[str, Any]]:
+    """The rows of the gradient step that targets speak of: random weights, reset to zero."""
+    for row in results.get("gradient", {}).get("rows", []):
+        if row["reset"] == "zero" and not row["model"]:
+            yield row
+
+
+def void(row: dict[str, Any], peer: str) -> str:
+    """Why a row says nothing against a peer, or nothing."""
+    if peer in row["skipped"]:
+        return str(row["skipped"][peer])
+    return str(row["sameness"][peer]["void"])
+
+
+def bound(row: dict[str, Any], dtype: str = "float32") -> tuple[str, float]:
+    """The fastest way through the convolutions alone and its milliseconds."""
+    ways = {name: ms for name, ms in row["convolutions_ms"].items() if name.startswith(dtype)}
+    name = min(ways, key=lambda way: ways[way])
+    return name, ways[name]
+
+
+def _steps(results: Results) -> Iterator[Verdict]:
+    for row in headline_rows(results):
+        texts, met = [], True
+        for peer in ("snnTorch", "SpikingJelly"):
+            reason = void(row, peer)
+            if reason:
+                texts.append(f"{peer}: void, {reason}")
+                met = False
+                continue
+            ratio = row["ms"][peer] / row["ms"]["robench"]
+            met = met and ratio >= STEP
+            texts.append(f"{ratio:.2f}× {peer}")
+        way, ms = bound(row)
+        ours = row["ms"]["robench"]
+        limit = (
+            f"the convolutions alone ({way}) take {ms:.0f} ms of robench's {ours:.0f} ms; dense "
+            f"convolution allows {row['ms']['snnTorch'] / ms:.1f}× snnTorch at the very most"
+        )
+        title = f"gradient step, float32, {TITLES[row['architecture']]}"
+        yield Verdict(title, f"≥ {STEP:g}× each", ", ".join(texts), met, "" if met else limit)
+
+
+def _searches(results: Results) -> Iterator[Verdict]:
+    for row in headline_rows(results):
+        title = f"gradient step, bfloat16 search, {TITLES[row['architecture']]}"
+        target = f"≥ {SEARCH_STEP:g}× snnTorch"
+        way, ms = bound(row, "bfloat16")
+        limit = f"the convolutions alone ({way}) take {ms:.0f} ms"
+        if ms > bound(row)[1]:
+            limit += f", {bound(row)[1]:.0f} ms in float32: this CPU only emulates bfloat16"
+        if SEARCH not in row["ms"]:
+            yield Verdict(title, target, "not offered", None, limit)
+            continue
+        ratio = row["ms"]["snnTorch"] / row["ms"][SEARCH]
+        met = ratio >= SEARCH_STEP
+        yield Verdict(title, target, f"{ratio:.2f}×", met, "" if met else limit)
+
+
+def foolbox_row(table: dict[str, Any]) -> dict[str, Any] | None:
+    """Foolbox on the network that its users have: what the targets are about."""
+    for row in table["rows"]:
+        if (row["competitor"], row["column"]) == ("Foolbox", THEIRS) and "skipped" not in row:
+            found: dict[str, Any] = row
+            return found
+    return None
+
+
+def excess(ours: list[float], theirs: list[float]) -> float:
+    """By how much a curve lies above another where it does so most, ε = 0 left out."""
+    return max(a - b for a, b in zip(ours[1:], theirs[1:], strict=True))
+
+
+def _sweeps(results: Results) -> Iterator[Verdict]:
+    for table in results.get("sweep", {}).get("tables", []):
+        target = SWEEP[table["role"]]
+        peer = foolbox_row(table)
+        if peer is None:
+            continue
+        for row in (row for row in table["rows"] if not row["column"]):
+            ratio = peer["seconds"] / row["seconds"]
+            above = excess(row["accuracy"], peer["accuracy"])
+            met = ratio >= target and above <= 0
+            fewer = peer["gradients"] / max(row["gradients"], 1e-9)
+            limit = (
+                f"{row['gradients']:.0f} gradient passes a sample against {peer['gradients']:.0f}; "
+                f"for each pass {ratio / fewer:.1f} times as fast, everything included"
+            )
+            yield Verdict(
+                f"sweep, {table['role']} ({table['model']}), {row['competitor']}",
+                f"≥ {target:g}× Foolbox, not above it at any ε",
+                f"{ratio:.1f}×, at most {100 * above:+.1f} points",
+                met,
+                "" if met else limit,
+            )
+
+
+def _overhead(results: Results) -> Iterator[Verdict]:
+    rows = results.get("overhead", {}).get("rows", [])
+    if rows:
+        worst = max(rows, key=lambda row: row["overhead"])
+        met = worst["overhead"] <= OVERHEAD
+        where = f"{worst['model']} under {worst['attack']}"
+        extra = worst["seconds"] - worst["bare_seconds"]
+        limit = f"{extra:.2f} s beside the passes, over {worst['passes']} calls"
+        yield Verdict(
+            "overhead",
+            f"≤ {OVERHEAD:g}",
+            f"{worst['overhead']:.2f} at most ({where})",
+            met,
+            "" if met else limit,
+        )
+
+
+def _memory(results: Results) -> Iterator[Verdict]:
+    for row in headline_rows(results):
+        ours, theirs = row["memory_mb"]["robench"], row["memory_mb"].get("snnTorch")
+        if theirs is None:
+            continue
+        met = ours / theirs <= MEMORY
+        limit = (
+            f"one float32 number for each neuron and step of the batch is already "
+            f"{row['membranes_mb'] / theirs:.2f} of snnTorch's"
+        )
+        yield Verdict(
+            f"peak memory of a gradient step, {TITLES[row['architecture']]}",
+            f"≤ {MEMORY:g} of snnTorch's",
+            f"{ours / theirs:.2f}",
+            met,
+            "" if met else limit,
+        )

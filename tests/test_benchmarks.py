@@ -1,0 +1,234 @@
+"""The speed benchmarks: that the peers compute robench's function, and what the page says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import gradient, timing
+from benchmarks.convolutions import shapes
+from benchmarks.gradient import CASES, Case
+from benchmarks.growth import exponent
+from benchmarks.options import Options
+from benchmarks.peers.attacks import SWEEPS, Budget
+from benchmarks.peers.plan import NotComparable
+from benchmarks.report import render
+from benchmarks.robench_side import random_config, recorded_passes
+from benchmarks.targets import verdicts
+from robench.architectures import build
+
+TINY = Options(threads=1).quickly()
+PAGE = Path(gradient.__file__).with_name("README.md")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.architecture}-{case.reset}")
+def test_snntorch_computes_the_same_function(case: Case) -> None:
+    proof = gradient.sameness(case, "snnTorch", TINY)
+    assert proof["void"] == ""
+    assert max(proof["logits"], proof["gradient"]) < gradient.TOLERANCE
+    assert proof["agreement"] >= gradient.AGREEMENT
+
+
+@pytest.mark.parametrize("architecture", ["vgg16", "flex-vgg16"])
+def test_spikingjelly_computes_the_same_function_with_reset_to_zero(architecture: str) -> None:
+    pytest.importorskip("spikingjelly", reason="spikingjelly is part of the extra `bench`")
+    assert gradient.sameness(Case(architecture, "zero"), "SpikingJelly", TINY)["void"] == ""
+
+
+def test_spikingjelly_is_not_timed_where_it_computes_something_else() -> None:
+    pytest.importorskip("spikingjelly", reason="spikingjelly is part of the extra `bench`")
+    with pytest.raises(NotComparable, match="subtracts at once"):
+        gradient.sameness(Case("vgg16", "subtract"), "SpikingJelly", TINY)
+
+
+def test_another_function_voids_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = gradient.peer_network
+
+    def wrong(name: str, built: gradient.Built, *, exact: bool = False) -> nn.Module:
+        network = right(name, built, exact=exact)
+        with torch.no_grad():
+            network.get_submodule("head").bias[0] += 1e-6
+        return network
+
+    monkeypatch.setattr(gradient, "peer_network", wrong)
+    proof = gradient.sameness(CASES[0], "snnTorch", TINY)
+    assert proof["void"].startswith("not the same function in float64")
+
+
+def test_the_lower_bound_has_the_shapes_of_the_network() -> None:
+    config = random_config("vgg16", "zero", width=1 / 16, timesteps=2)
+    convolutions = [m for m in build(config).modules() if isinstance(m, nn.Conv2d)]
+    found = [(inputs, outputs) for inputs, outputs, _ in shapes(config)]
+    assert found == [(conv.in_channels, conv.out_channels) for conv in convolutions]
+    assert [side for *_, side in shapes(config)] == [32] * 2 + [16] * 2 + [8] * 3 + [4] * 3 + [
+        2
+    ] * 3
+
+
+class Flat(nn.Module):
+    """A linear network; of an nn.Sequential ART calls the parts and nobody sees the whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(12, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.flatten(1))
+
+
+@pytest.mark.parametrize("peer", sorted(SWEEPS))
+def test_the_libraries_take_twenty_steps_at_every_epsilon(peer: str) -> None:
+    if peer == "ART":
+        pytest.importorskip("art", reason="ART is part of the extra `bench`")
+    torch.manual_seed(0)
+    network = Flat().eval().requires_grad_(False)
+    x = torch.rand(10, 3, 2, 2)
+    budget = Budget()
+    budget.watch(network)
+    curve = SWEEPS[peer](network, x, network(x).argmax(1), [1e-6, 0.9], 20, 4)
+    assert curve == [1.0, 0.0]
+    assert budget.gradients == 2 * 20 * len(x)
+
+
+def test_the_passes_of_a_network_are_counted_by_kind() -> None:
+    model = gradient.build(CASES[0], TINY).model
+    x, y = torch.rand(3, 3, 32, 32), torch.zeros(3, dtype=torch.int64)
+    with recorded_passes(model) as passes:
+        gradient.robench_gradient(model, x, y)
+        with torch.no_grad():
+            model.logits(x)
+    assert sorted(passes) == [("forward", 3, 3), ("gradient", 3, 3)]
+
+
+def test_competitors_alternate() -> None:
+    calls: list[str] = []
+    steps = {name: lambda name=name: calls.append(name) for name in "abc"}
+    times = timing.interleaved(steps, 2, warm_up=1)
+    assert "".join(calls) == "abc" * 3
+    assert {name: len(values) for name, values in times.items()} == dict.fromkeys("abc", 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak cannot be reset")
+def test_the_peak_is_that_of_the_step() -> None:
+    step = lambda: torch.ones(2**24).sum()  # noqa: E731 - 64 MiB that are gone afterwards
+    assert timing.peak_growth(step) == pytest.approx(64, abs=16)
+
+
+def test_the_exponent_of_a_power_law() -> None:
+    assert exponent([1, 2, 4], [3.0, 6.0, 12.0]) == pytest.approx(1)
+
+
+def results(*, speed: float = 1.0) -> dict[str, Any]:
+    """Made-up results of every part, in which robench is ``speed`` times as fast as it was."""
+    options = {"width": 0.25, "timesteps": 10, "batch": 64, "repetitions": 11, "steps": 20}
+    part = {"date": "2026-01-01", "options": options | {"sweep_repetitions": 1}}
+    times = {"robench": 300.0 / speed, "snnTorch": 650.0, "SpikingJelly": 900.0}
+    row = {
+        "architecture": "vgg16",
+        "reset": "zero",
+        "model": "",
+        "timesteps": 10,
+        "convolutions_ms": {"float32, NHWC, 16 images": 245.0, "bfloat16, NHWC, 16 images": 132.0},
+        "membranes_mb": 169.0,
+        "firing_rates": [0.2, 0.1],
+        "sameness": {
+            peer: {"logits": 1e-16, "gradient": 1e-16, "agreement": 1.0, "void": ""}
+            for peer in ("snnTorch", "SpikingJelly")
+        },
+        "skipped": {},
+        "ms": times,
+        "all_ms": {name: [ms, ms] for name, ms in times.items()},
+        "memory_mb": {"robench": 600.0 / speed, "snnTorch": 1000.0, "SpikingJelly": 1100.0},
+    }
+    late = row | {"reset": "subtract", "skipped": {"SpikingJelly": "subtracts at once"}}
+    base = {"compile_seconds": 1.0, "gradients": 70.0, "forwards": 12.0}
+    tables = [
+        {
+            "role": role,
+            "model": f"digits/vgg16-{role.lower()}",
+            "asked": f"cifar10/vgg16-{role.lower()}",
+            "images": 256,
+            "grid": ["0", "8/255"],
+            "rows": [
+                base
+                | {"competitor": "pgd", "column": "", "seconds": 30.0 / speed}
+                | {"accuracy": [0.9, 0.25]},
+                base
+                | {"competitor": "Foolbox", "column": "their network", "seconds": 570.0}
+                | {"gradients": 220.0, "accuracy": [0.9, 0.25]},
+                {"competitor": "ART", "column": "their network", "skipped": "not installed"},
+            ],
+        }
+        for role in ("STBP", "ANN")
+    ]
+    cell = {"model": "digits/vgg16-ann", "attack": "pgd", "images": 256, "passes": 300}
+    cell |= {"seconds": 3.0, "bare_seconds": 2.8 * speed, "overhead": 3.0 / 2.8 / speed}
+    grown = {"what": "images", "model": "digits/vgg16-stbp", "exponent": 1.0}
+    return {
+        "machine": {"CPU": "a CPU"},
+        "quick": False,
+        "gradient": part | {"rows": [row, late], "trained_rates": {"digits/vgg16-stbp": [0.1]}},
+        "sweep": part | {"tables": tables},
+        "overhead": part | {"rows": [cell | {"rows_of_a_pass": 50.0}]},
+        "growth": part | {"rows": [grown | {"sizes": [1, 2], "seconds": [1.0, 2.0]}]},
+    }
+
+
+def test_the_page_shows_every_part() -> None:
+    page = render(results())
+    for heading in ("reached", "gradient step", "A sweep", "Overhead", "Growth"):
+        assert f"{heading}\n" in page
+    assert "| VGG16, reset to zero | snnTorch | 650 | 650 to 650 | 2.17 | 1000 | 1.67 |" in page
+    assert "void: subtracts at once" in page
+    assert "ART on their network | void: not installed" in page
+    assert "in place of cifar10/vgg16-ann" in page
+    assert "{{" not in page
+    assert "\n\n\n" not in page.strip()
+
+
+def test_a_missed_target_tells_the_limit() -> None:
+    found = {verdict.what: verdict for verdict in verdicts(results())}
+    memory = found["peak memory of a gradient step, VGG16"]
+    assert memory.met is False
+    assert "0.17 of snnTorch's" in memory.limit
+    step = found["gradient step, float32, VGG16"]
+    assert (step.met, step.limit) == (True, "")
+    assert found["gradient step, bfloat16 search, VGG16"].met is None
+    stbp = found["sweep, STBP (digits/vgg16-stbp), pgd"]
+    assert (stbp.met, stbp.measured) == (False, "19.0×, at most +0.0 points")
+    assert "70 gradient passes a sample against 220" in stbp.limit
+    assert found["sweep, ANN (digits/vgg16-ann), pgd"].met
+    assert found["overhead"].met
+
+
+def test_a_sweep_that_is_fast_and_weak_misses_its_target() -> None:
+    weak = results(speed=10)
+    weak["sweep"]["tables"][0]["rows"][0]["accuracy"] = [0.9, 0.26]
+    (stbp,) = (v for v in verdicts(weak) if v.what.startswith("sweep, STBP"))
+    assert (stbp.met, stbp.measured) == (False, "190.0×, at most +1.0 points")
+
+
+@pytest.mark.parametrize("part", ["gradient", "sweep", "overhead", "growth"])
+def test_a_part_stands_alone(part: str) -> None:
+    some = {key: value for key, value in results().items() if key in ("machine", "quick", part)}
+    assert "a CPU" in render(some)
+
+
+def test_a_void_row_meets_nothing() -> None:
+    broken = results(speed=10)
+    broken["gradient"]["rows"][0]["sameness"]["snnTorch"]["void"] = "not the same function"
+    found = {verdict.what: verdict for verdict in verdicts(broken)}
+    assert found["gradient step, float32, VGG16"].met is False
+    assert "void: not the same function" in render(broken)
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="not measured yet: make bench")
+def test_the_page_belongs_to_the_numbers() -> None:
+    stored = json.loads(PAGE.with_name("results.json").read_text("utf-8"))
+    assert PAGE.read_text("utf-8") == render(stored)
