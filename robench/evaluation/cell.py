@@ -8,8 +8,8 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -23,6 +23,7 @@ from robench.errors import UsageError
 from robench.evaluation import checks, metrics
 from robench.evaluation.search import SweepName
 from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
 from robench.results import (
     PROTOCOL,
@@ -40,6 +41,8 @@ from robench.zoo import Model, NamedAttack
 
 CHUNK = 250
 DEFAULT_BATCH = 64
+PREPARED = 16
+"""Images by which a model chooses how it computes its layers."""
 _LIBRARIES = ("robench", "torch", "numpy", "pandas", "scikit-learn")
 
 
@@ -129,29 +132,21 @@ def evaluate_cell(
         store.write(result)
         return result
     chunks = []
-    for number, first in enumerate(range(0, len(cell.images), CHUNK)):
-        rows = store.chunk(cell.model.id, cell.attack.name, digest, number)
-        if rows is None:
-            with _flushed_denormals(), reference() if cell.settings.reference else nullcontext():
-                rows = _sweep(cell, first).run(_after(first, progress))
-            store.write_chunk(cell.model.id, cell.attack.name, digest, number, rows)
-        chunks.append(rows)
-        progress(first + len(rows))
+    plain = reference() if cell.settings.reference else nullcontext()
+    with plain, Workers(shared=cell.model.shareable) as workers:
+        cell.model.prepare(_chunk(cell, 0).x[:PREPARED])
+        for number, first in enumerate(range(0, len(cell.images), CHUNK)):
+            rows = store.chunk(cell.model.id, cell.attack.name, digest, number)
+            if rows is None:
+                rows = _sweep(cell, first, workers).run(_after(first, progress))
+                store.write_chunk(cell.model.id, cell.attack.name, digest, number, rows)
+            chunks.append(rows)
+            progress(first + len(rows))
     rows = pd.concat(chunks, ignore_index=True)
     outcome = _outcome(cell, identity, digest, rows)
     result = record(cell, digest, "done", started, outcome=outcome)
     store.write(result, rows[list(ROWS)])
     return result
-
-
-@contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    """A surrogate's tail is denormal, and slow, long before it is 0; other code keeps its own."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:
@@ -164,7 +159,7 @@ def _chunk(cell: Cell, first: int) -> Chunk:
     return Chunk(part.tensor(), part.targets(), range(first, last))
 
 
-def _sweep(cell: Cell, first: int) -> ChunkSweep:
+def _sweep(cell: Cell, first: int, workers: Workers) -> ChunkSweep:
     settings = cell.settings
     return ChunkSweep(
         cell.model,
@@ -174,6 +169,7 @@ def _sweep(cell: Cell, first: int) -> ChunkSweep:
         seed=settings.seed,
         batch_size=settings.batch_size,
         sweep=settings.sweep,
+        workers=workers,
     )
 
 

@@ -21,6 +21,7 @@ from robench.errors import EvaluationError
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
 from robench.evaluation.view import Ledger, ModelView
+from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
 from robench.results import CLEAN_WRONG, NEVER
 from robench.zoo import Model
@@ -107,8 +108,10 @@ class ChunkSweep:
         seed: int,
         batch_size: int,
         sweep: SweepName = "fast",
+        workers: Workers | None = None,
     ) -> None:
         """Prepare a sweep; ``grid`` begins with 0, which is the clean image."""
+        self.workers = workers or Workers(shared=False)
         self.model, self.chunk, self.sweep = model, chunk, sweep
         self.stages = iterative(attack)
         self.seed, self.batch_size = seed, batch_size
@@ -180,7 +183,9 @@ class ChunkSweep:
         return prediction
 
     def _view(self, samples: Tensor, stage: int) -> ModelView:
-        return ModelView(self.model, self.chunk.y[samples], samples, self.ledger, stage)
+        return ModelView(
+            self.model, self.chunk.y[samples], samples, self.ledger, stage, self.workers
+        )
 
     def noise(self, samples: Tensor) -> SampleNoise:
         """The random numbers of some samples of the chunk."""
@@ -298,9 +303,8 @@ class ChunkSweep:
         again = torch.zeros(len(self.chunk.x), dtype=torch.bool)
         attacked = (self.position > CLEAN_WRONG).nonzero().squeeze(1)
         for rows in torch.split(attacked, self.batch_size // 2 + 1):
-            with torch.no_grad():
-                logits = self.model.logits(self.witness[rows])
-            again[rows] = logits.argmax(1) != self.chunk.y[rows]
+            view = ModelView(self.model, self.chunk.y[rows], rows, Ledger.empty(len(again)))
+            again[rows] = view.logits(self.witness[rows]).argmax(1) != self.chunk.y[rows]
         return again
 
     def _table(self, prediction: Tensor, again: Tensor) -> pd.DataFrame:

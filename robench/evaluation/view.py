@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from robench.attacks import Loss
 from robench.errors import EvaluationError
+from robench.evaluation.workers import Workers
 from robench.spiking import GradientPath, Surrogate
 from robench.zoo import Model
 
@@ -51,6 +52,7 @@ class ModelView:
 
     Attributes:
         stage: of the attack, for the ledger.
+        workers: share the rows of each call.
         seen: inputs that the deployed model was called on, with which of them it misclassified.
     """
 
@@ -59,6 +61,7 @@ class ModelView:
     samples: Tensor
     ledger: Ledger
     stage: int = 0
+    workers: Workers = field(default_factory=lambda: Workers(shared=False))
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @property
@@ -73,8 +76,12 @@ class ModelView:
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(N, K)`` of the deployed model."""
-        with torch.no_grad():
-            logits = self._checked(self.model.logits(x))
+
+        def part(rows: slice) -> Tensor:
+            with torch.no_grad():
+                return self.model.logits(x[rows])
+
+        logits = self._checked(torch.cat(self.workers.map(part, len(x))))
         count(self.ledger.forwards, self.samples, 1)
         self._remember(x, logits)
         return logits
@@ -90,28 +97,27 @@ class ModelView:
         timesteps: int | None = None,
     ) -> Tensor:
         """``∂loss/∂x`` of each row; zero where no gradient reaches the input."""
-        x = x.detach().requires_grad_()
         spikes = self.model.spikes
         swap = (
             nullcontext()
             if spikes is None or (surrogate is None and path is None)
             else spikes.override(surrogate=surrogate, path=path)
         )
+
+        def part(rows: slice) -> tuple[Tensor, Tensor]:
+            return _gradient(self.model, x[rows], y[rows], loss)
+
         with swap, self._timesteps(timesteps):
-            logits = self._checked(self.model.logits(x))
-            gradient = None
-            if logits.requires_grad:
-                value = _loss(logits, y, loss).sum()
-                (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
+            parts = self.workers.map(part, len(x))
+        logits = self._checked(torch.cat([logits for logits, _ in parts]))
+        gradient = torch.cat([gradient for _, gradient in parts])
         count(self.ledger.backwards[:, self.stage], self.samples, 1)
-        if gradient is None:
-            gradient = torch.zeros_like(x)
         finite = gradient.isfinite().flatten(1).all(1)
         dead = ~finite | (gradient == 0).flatten(1).all(1)
         count(self.ledger.dead[:, self.stage], self.samples, dead)
         if timesteps is None:  # the substitutes change the backward pass alone
-            self._remember(x.detach(), logits.detach())
-        return gradient.detach().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            self._remember(x.detach(), logits)
+        return gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def _remember(self, x: Tensor, logits: Tensor) -> None:
         self.seen.append((x, logits.argmax(1) != self.labels))
@@ -134,6 +140,18 @@ class ModelView:
             yield
         finally:
             module.timesteps = old
+
+
+def _gradient(model: Model, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    """Logits and the gradient of the loss of each row."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model.logits(x)
+        gradient = None
+        if logits.requires_grad:
+            value = _loss(logits, y, loss).sum()
+            (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
+    return logits.detach(), torch.zeros_like(x) if gradient is None else gradient
 
 
 def count(counter: Tensor, samples: Tensor, what: Tensor | int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = 1
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised when the harness changes what it computes."""
 
 Status = Literal["done", "failed", "not-applicable"]

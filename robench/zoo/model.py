@@ -57,6 +57,8 @@ class Model:
         make_twin: builds the same weights with the activation of training.
         control: exists to be caught; ``all`` leaves it out.
         registered: False for a folder or a function that was named on the command line.
+        shareable: whether threads may call the module at the same time, as they may where it keeps
+            no state between calls.
         origin: distribution and version of a plug-in, empty for the zoo's own.
     """
 
@@ -72,6 +74,7 @@ class Model:
     make_twin: Callable[[], nn.Module] | None = None
     control: bool = False
     registered: bool = True
+    shareable: bool = False
     origin: str = ""
     clean_accuracy: float | None = None
 
@@ -90,6 +93,16 @@ class Model:
     def twin(self) -> nn.Module | None:
         """The model's own weights with the activation of training, or None."""
         return None if self.make_twin is None else self.make_twin()
+
+    def prepare(self, x: Tensor) -> None:
+        """Let a network that can do so choose how it computes, by some images ``(N, C, H, W)``.
+
+        It calls the module's ``prepare`` where it has one; the function stays the same up to
+        rounding.
+        """
+        prepare = getattr(self.module, "prepare", None)
+        if callable(prepare):
+            prepare(x)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(N, K)`` of images in [0, 1]."""

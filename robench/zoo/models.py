@@ -75,6 +75,7 @@ def load_folder(folder: Path, model_id: str | None = None, *, registered: bool =
         make_twin=None if card.model.mode == "ann" else make_twin,
         control=card.about.control,
         registered=registered,
+        shareable=card.model.flex.threshold == "trained",
         clean_accuracy=card.about.clean_accuracy,
     )
 

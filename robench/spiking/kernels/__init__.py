@@ -15,7 +15,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -36,22 +35,23 @@ _FLAGS = (
 )
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 _REAL = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
-_plain: ContextVar[bool] = ContextVar("plain", default=False)
+_plain = False  # not of one context: the threads of a sweep follow it too
 
 
 @contextmanager
 def reference() -> Iterator[None]:
     """Inside, everything is computed by plain PyTorch code: no kernel, no folded layer."""
-    token = _plain.set(True)
+    global _plain
+    before, _plain = _plain, True
     try:
         yield
     finally:
-        _plain.reset(token)
+        _plain = before
 
 
 def is_reference() -> bool:
     """Whether the plain code was asked for."""
-    return _plain.get()
+    return _plain
 
 
 def usable(*tensors: Tensor) -> bool:

@@ -1,0 +1,62 @@
+"""Threads that share the rows of one call of a model.
+
+On a CPU each thread computes some rows of the batch through the whole network. That is faster
+than sharing out every single operation, whose threads wait for each other at each end, and it
+stays so where other programs use the processor too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
+
+import torch
+
+T = TypeVar("T")
+LARGEST, SMALLEST = 32, 8
+"""Rows of a part: more do not fit the caches, fewer are not worth a thread."""
+
+
+class Workers:
+    """As many threads as torch may use, or none where the model keeps state between calls.
+
+    A context manager. Inside, torch's own operations use one thread each where there are workers,
+    and denormal numbers are flushed: a surrogate's tail is denormal, and slow, long before it is 0.
+    """
+
+    def __init__(self, *, shared: bool) -> None:
+        """Prepare; ``shared`` says whether threads may call the model at the same time."""
+        self.threads = torch.get_num_threads() if shared else 1
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        torch.set_flush_denormal(True)
+        if self.threads > 1:
+            self._pool = ThreadPoolExecutor(self.threads, initializer=_prepare)
+            torch.set_num_threads(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_flush_denormal(False)
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+            torch.set_num_threads(self.threads)
+
+    def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
+        """What ``function`` returns for each part of a call of so many rows, in order.
+
+        The parts depend on the number of rows and of threads alone.
+        """
+        if self._pool is None:
+            return [function(slice(0, rows))]
+        even = -(-rows // self.threads)
+        size = min(max(even, SMALLEST), LARGEST)
+        parts = [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
+        return list(self._pool.map(function, parts))
+
+
+def _prepare() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
