@@ -142,6 +142,11 @@ class IterativeAttack(Attack):
 
     warm: ClassVar[bool] = False
 
+    def warm_start(self, state: State, candidate: Tensor, rows: Tensor) -> State:
+        """The state after ``init`` with some rows, a mask ``(N,)``, put at another candidate."""
+        moved = torch.where(spread(rows, candidate), candidate, state.candidate)
+        return replace(state, candidate=moved)
+
     @abstractmethod
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
         """Where the rows begin.

@@ -31,9 +31,10 @@ from robench.spiking import Surrogate
 
 @dataclass
 class MomentumState(State):
-    """A state with the accumulated gradient, ``(N, C, H, W)``."""
+    """A state with the accumulated gradient, ``(N, C, H, W)``, and the first step, ``(N,)``."""
 
     momentum: Tensor
+    first_step: Tensor
 
 
 class SurrogateRun(IterativeAttack):
@@ -44,6 +45,7 @@ class SurrogateRun(IterativeAttack):
         surrogates: visited in turn, one for each step.
         momentum: weight of the accumulated gradient, each normalised to mean magnitude 1.
         first_step: the step in units of ε at the beginning.
+        warm_step: the same where the run starts from a witness, which a large step would leave.
         last_step: and at the end; linear in between.
     """
 
@@ -55,6 +57,7 @@ class SurrogateRun(IterativeAttack):
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
     momentum: float = Field(0.75, ge=0, lt=1)
     first_step: float = Field(1.0, gt=0)
+    warm_step: float = Field(0.25, gt=0)
     last_step: float = Field(0.05, gt=0)
 
     @field_validator("surrogates")
@@ -77,7 +80,15 @@ class SurrogateRun(IterativeAttack):
             torch.full((n,), self.steps, dtype=torch.int64, device=x.device),
             torch.zeros(n, dtype=torch.int64, device=x.device),
             torch.zeros_like(x),
+            torch.full_like(eps, self.first_step),
         )
+
+    def warm_start(self, state: State, candidate: Tensor, rows: Tensor) -> State:
+        """Begin at the candidate, with the smaller step."""
+        state = super().warm_start(state, candidate, rows)
+        assert isinstance(state, MomentumState)
+        state.first_step = torch.where(rows, self.warm_step, state.first_step)
+        return state
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
@@ -92,7 +103,7 @@ class SurrogateRun(IterativeAttack):
         scale = gradient.abs().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
         state.momentum = self.momentum * state.momentum + gradient / spread(scale, x)
         size = torch.lerp(
-            torch.full_like(eps, self.first_step),
+            state.first_step,
             torch.full_like(eps, self.last_step),
             done.to(eps.dtype) / max(1, self.steps - 1),
         )

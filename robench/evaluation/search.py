@@ -80,7 +80,7 @@ class Search:
         self.stage[slot] = stage
         if self.sweep != "raw":
             self.point[slot] = 1 if self._climbs(stage) else high - 1
-        self.warm[slot] = self._descends(stage) and stage > 0
+        self.warm[slot] = self._descends(stage) and high < self.points
         self.task[slot] = BEGIN
 
     def broken(self, slot: int, position: int) -> None:

@@ -203,8 +203,8 @@ class ChunkSweep:
         stage = int(self.search.stage[slots[0]])
         view = self._view(samples, stage)
         part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
-        warm = spread(self.search.warm[slots], x)
-        part.candidate = project(torch.where(warm, self.best[slots], part.candidate), x, eps)
+        part = self.stages[stage].warm_start(part, self.best[slots], self.search.warm[slots])
+        part.candidate = project(part.candidate, x, eps)
         self.seen[slots] = (part.candidate == x).flatten(1).all(1)  # known to be right
         self.search.task[slots] = RUN
         self._store(slots, stage, part)
