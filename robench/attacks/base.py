@@ -17,6 +17,7 @@ from torch import Tensor
 from robench.spiking import GradientPath, Surrogate
 
 Need = Literal["gradient", "spikes", "twin", "sources"]
+Start = Literal["own", "cold", "warm"]
 Loss = Literal["cross-entropy", "margin"]
 
 
@@ -136,16 +137,13 @@ class IterativeAttack(Attack):
     """An attack that the engine steps, so that a broken sample is dropped at once.
 
     Attributes:
-        warm: whether the engine may replace the candidate that ``init`` chose by the best that it
-            knows: a witness of a larger ε, brought into the smaller ball.
+        start: how the engine may search for the smallest ε. ``own``: from the smallest upwards,
+            each run from where ``init`` puts it. ``cold``: from above, down to the first ε that
+            holds. ``warm``: the same, and a run below a known break starts from that witness,
+            brought into the smaller ball.
     """
 
-    warm: ClassVar[bool] = False
-
-    def warm_start(self, state: State, candidate: Tensor, rows: Tensor) -> State:
-        """The state after ``init`` with some rows, a mask ``(N,)``, put at another candidate."""
-        moved = torch.where(spread(rows, candidate), candidate, state.candidate)
-        return replace(state, candidate=moved)
+    start: ClassVar[Start] = "own"
 
     @abstractmethod
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:

@@ -11,7 +11,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import IterativeAttack, Loss, Need, Noise, State, View, spread, vanished
+from robench.attacks.base import (
+    IterativeAttack,
+    Loss,
+    Need,
+    Noise,
+    Start,
+    State,
+    View,
+    spread,
+    vanished,
+)
 
 
 class PGD(IterativeAttack):
@@ -30,7 +40,7 @@ class PGD(IterativeAttack):
     name: ClassVar[str] = "pgd"
     version: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
-    warm: ClassVar[bool] = True
+    start: ClassVar[Start] = "warm"
 
     steps: int = Field(20, ge=1)
     restarts: int = Field(1, ge=1)
@@ -41,13 +51,13 @@ class PGD(IterativeAttack):
         """Every row at its first random start."""
         n = len(x)
         return State(
-            self.start(x, eps, noise, 0),
+            self.start_point(x, eps, noise, 0),
             torch.full((n,), self.steps * self.restarts, dtype=torch.int64, device=x.device),
             torch.zeros(n, dtype=torch.int64, device=x.device),
         )
 
     @staticmethod
-    def start(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
+    def start_point(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
         """A point uniform in the ball, not yet in the box."""
         return x + spread(eps, x) * (2 * noise("start", draw) - 1)
 
@@ -60,7 +70,7 @@ class PGD(IterativeAttack):
         fresh = (left % self.steps == 0) & (run > 0)
         if fresh.any():
             e = spread(eps, x)
-            begin = (self.start(x, eps, noise, run)).clamp(0, 1)
+            begin = (self.start_point(x, eps, noise, run)).clamp(0, 1)
             begin = torch.minimum(torch.maximum(begin, x - e), x + e)
             current = torch.where(spread(fresh, x), begin, current)
         gradient = view.gradient(current, y, self.loss)

@@ -1,9 +1,9 @@
 """SPGD, spike-aware PGD: back-propagation over all time steps through attacker-chosen surrogates.
 
 One surrogate gradient hides what another finds, so SPGD takes the worst case per sample: first
-``pgd``'s own run, then one run with momentum and a large, falling step that goes round a set of
-surrogates. On a network without spikes there is nothing to substitute and the second run follows
-the model's own gradient.
+``pgd``'s own run, then a run with momentum and a large, falling step that goes round a set of
+surrogates, then the same from the best that is known, with a smaller step. On a network without
+spikes there is nothing to substitute and these runs follow the model's own gradient.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from robench.attacks.base import (
     Need,
     Noise,
     StagedAttack,
+    Start,
     State,
     View,
     spread,
@@ -31,10 +32,9 @@ from robench.spiking import Surrogate
 
 @dataclass
 class MomentumState(State):
-    """A state with the accumulated gradient, ``(N, C, H, W)``, and the first step, ``(N,)``."""
+    """A state with the accumulated gradient, ``(N, C, H, W)``."""
 
     momentum: Tensor
-    first_step: Tensor
 
 
 class SurrogateRun(IterativeAttack):
@@ -45,19 +45,18 @@ class SurrogateRun(IterativeAttack):
         surrogates: visited in turn, one for each step.
         momentum: weight of the accumulated gradient, each normalised to mean magnitude 1.
         first_step: the step in units of ε at the beginning.
-        warm_step: the same where the run starts from a witness, which a large step would leave.
         last_step: and at the end; linear in between.
     """
 
     name: ClassVar[str] = "surrogates"
     needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
-    warm: ClassVar[bool] = True
+    start: ClassVar[Start] = "cold"  # the first step would leave a witness at once
+    draw: ClassVar[int] = 1
 
     steps: int = Field(20, ge=1)
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
     momentum: float = Field(0.75, ge=0, lt=1)
     first_step: float = Field(1.0, gt=0)
-    warm_step: float = Field(0.25, gt=0)
     last_step: float = Field(0.05, gt=0)
 
     @field_validator("surrogates")
@@ -76,19 +75,11 @@ class SurrogateRun(IterativeAttack):
         """A random point of the ball, another than ``pgd``'s."""
         n = len(x)
         return MomentumState(
-            PGD.start(x, eps, noise, 1),
+            PGD.start_point(x, eps, noise, self.draw),
             torch.full((n,), self.steps, dtype=torch.int64, device=x.device),
             torch.zeros(n, dtype=torch.int64, device=x.device),
             torch.zeros_like(x),
-            torch.full_like(eps, self.first_step),
         )
-
-    def warm_start(self, state: State, candidate: Tensor, rows: Tensor) -> State:
-        """Begin at the candidate, with the smaller step."""
-        state = super().warm_start(state, candidate, rows)
-        assert isinstance(state, MomentumState)
-        state.first_step = torch.where(rows, self.warm_step, state.first_step)
-        return state
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
@@ -103,7 +94,7 @@ class SurrogateRun(IterativeAttack):
         scale = gradient.abs().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
         state.momentum = self.momentum * state.momentum + gradient / spread(scale, x)
         size = torch.lerp(
-            state.first_step,
+            torch.full_like(eps, self.first_step),
             torch.full_like(eps, self.last_step),
             done.to(eps.dtype) / max(1, self.steps - 1),
         )
@@ -113,20 +104,30 @@ class SurrogateRun(IterativeAttack):
         return candidate, state
 
 
+class WarmSurrogateRun(SurrogateRun):
+    """The same from the best point that is known."""
+
+    start: ClassVar[Start] = "warm"
+    draw: ClassVar[int] = 2
+
+
 class SPGD(StagedAttack, SurrogateRun):
     """Spike-aware PGD in the L∞ ball, never weaker than ``pgd`` at its default settings.
 
     Attributes:
         pgd_steps: steps of ``pgd``'s own run (its starts, its step size).
+        warm_step: the first step of the last run, in units of ε.
     """
 
     name: ClassVar[str] = "spgd"
     version: ClassVar[int] = 2
 
     pgd_steps: int = Field(20, ge=1)
+    warm_step: float = Field(0.5, gt=0)
 
     @property
     def stages(self) -> tuple[Attack, ...]:
-        """``pgd``, then the run through the surrogates."""
+        """``pgd``, then the two runs through the surrogates."""
         own = {name: getattr(self, name) for name in SurrogateRun.model_fields}
-        return (PGD(steps=self.pgd_steps), SurrogateRun(**own))
+        again = own | {"first_step": self.warm_step}
+        return PGD(steps=self.pgd_steps), SurrogateRun(**own), WarmSurrogateRun(**again)

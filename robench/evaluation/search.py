@@ -36,7 +36,6 @@ class Search:
         task: ``BEGIN``, ``SHRINK``, ``RUN`` or ``DONE``.
         high: the smallest position that is known to be broken; the grid's length for none.
         low: the largest position at which the witness, shrunk, is known to hold; 0 for none.
-        warm: whether the next run starts from the sample's best point instead of its own start.
     """
 
     def __init__(
@@ -61,12 +60,11 @@ class Search:
         self.task = torch.full_like(self.sample, DONE)
         self.high = torch.full_like(self.sample, points)
         self.low = torch.zeros_like(self.sample)
-        self.warm = torch.zeros(len(self.sample), dtype=torch.bool)
         for slot in range(len(self.sample)):
             self._enter(slot, 0)
 
     def _descends(self, stage: int) -> bool:
-        return self.sweep == "fast" and self.stages[stage].warm
+        return self.sweep == "fast" and self.stages[stage].start != "own"
 
     def _climbs(self, stage: int) -> bool:
         return self.sweep != "raw" and not self._descends(stage)
@@ -80,7 +78,6 @@ class Search:
         self.stage[slot] = stage
         if self.sweep != "raw":
             self.point[slot] = 1 if self._climbs(stage) else high - 1
-        self.warm[slot] = self._descends(stage) and high < self.points
         self.task[slot] = BEGIN
 
     def broken(self, slot: int, position: int) -> None:
@@ -124,8 +121,13 @@ class Search:
         """Attack the next smaller ε from the witness."""
         self.point[slot] = int(self.high[slot]) - 1
         self.low[slot] = 0
-        self.warm[slot] = True
         self.task[slot] = BEGIN
+
+    def warm(self, slots: Tensor) -> Tensor:
+        """Which of these slots begin from the sample's witness, ``(n,)``."""
+        can = torch.tensor([stage.start == "warm" for stage in self.stages])
+        known = self.high[slots] < self.points
+        return known & can[self.stage[slots]] & (self.sweep == "fast")
 
     @property
     def live(self) -> Tensor:

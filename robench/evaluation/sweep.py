@@ -133,7 +133,7 @@ class ChunkSweep:
         right = (prediction == self.chunk.y).nonzero().squeeze(1)
         search = self.search = Search(right, len(self.budgets), self.stages, self.sweep)
         n = len(search.sample)
-        self.best = self.chunk.x[search.sample]  # where a warm run starts
+        self.best = self.chunk.x[search.sample]  # the latest witness: where a warm run starts
         self.candidate = self.best.clone()
         self.states: list[State | None] = [None] * len(self.stages)
         self.steps_left = torch.zeros(n, dtype=torch.int64)
@@ -203,8 +203,8 @@ class ChunkSweep:
         stage = int(self.search.stage[slots[0]])
         view = self._view(samples, stage)
         part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
-        part = self.stages[stage].warm_start(part, self.best[slots], self.search.warm[slots])
-        part.candidate = project(part.candidate, x, eps)
+        warm = spread(self.search.warm(slots), x)
+        part.candidate = project(torch.where(warm, self.best[slots], part.candidate), x, eps)
         self.seen[slots] = (part.candidate == x).flatten(1).all(1)  # known to be right
         self.search.task[slots] = RUN
         self._store(slots, stage, part)
@@ -250,8 +250,6 @@ class ChunkSweep:
         broken = self._settle(slots, view)
         for row in (~broken).nonzero().squeeze(1).tolist():
             slot = int(slots[row])
-            if not shrink[row] and int(self.search.high[slot]) == len(self.budgets):
-                self.best[slot] = self.candidate[slot]  # the next stage goes on from here
             self.search.held(slot)
 
     def _verify(self, slots: Tensor, view: ModelView) -> None:
