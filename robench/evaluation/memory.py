@@ -39,6 +39,7 @@ def choose_rows(model: Model, x: Tensor) -> int:
         EvaluationError: there is not enough memory for a single row.
     """
     device = model.device
+    x = x[:MEASURED_ROWS].to(device)
     needed = _on_cuda(model, x) if device.type == "cuda" else BACKWARD * output_bytes(model, x[:1])
     fitting = int(SHARE * free_bytes(device)) // max(1, needed)
     return max(1, min(fitting, MOST_ROWS.get(device.type, MOST_ROWS["cpu"])))
@@ -78,11 +79,11 @@ def _memory_of(tensor: Tensor) -> int:
 
 
 def _on_cuda(model: Model, x: Tensor) -> int:
-    """Bytes of one row of a gradient pass, measured."""
+    """Bytes of one row of a gradient pass on images ``(N, C, H, W)``, measured."""
     device = model.device
 
     def measure(rows: int) -> int:
-        part = x[:rows].to(device).requires_grad_()
+        part = x[:rows].detach().requires_grad_()
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         with torch.enable_grad():
@@ -91,7 +92,7 @@ def _on_cuda(model: Model, x: Tensor) -> int:
                 torch.autograd.grad(logits.sum(), part, allow_unused=True)
         return (torch.cuda.max_memory_allocated(device) - before) // rows
 
-    return with_fewer(measure, min(MEASURED_ROWS, len(x)))
+    return with_fewer(measure, len(x))
 
 
 def free_bytes(device: torch.device) -> int:
@@ -116,7 +117,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def with_fewer(function: Callable[[int], T], rows: int) -> T:
-    """What ``function`` returns for so many rows, or where memory runs out for half of them, …
+    """What ``function`` returns for so many rows, or for half of them where memory runs out.
+
+    And for half of those where it still does, down to one.
 
     Raises:
         EvaluationError: memory runs out at one row. Any other error passes through.
