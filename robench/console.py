@@ -26,7 +26,7 @@ def trouble_lines(plan: Plan) -> Iterator[str]:
                 f"damaged result, computed again: {planned.stored.path}: {planned.stored.reason}"
             )
     if unwitnessed := sum(planned.unwitnessed for planned in plan.cells):
-        yield f"computed again for their witnesses, which were not kept: {unwitnessed} done cells"
+        yield f"done without witnesses, computed again to keep them: {unwitnessed} cells"
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:

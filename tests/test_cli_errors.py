@@ -48,7 +48,9 @@ def refused(done: Finished, *texts: object) -> None:
         (("--limit", "abc"), ("abc",)),
         (("--limit", "nan"), ("nan",)),
         (("--batch-size", "0"), ("--batch-size 0",)),
-        (("--batch-size", "many"), ("--batch-size", "integer")),
+        (("--batch-size", "many"), ("--batch-size", "integer", "auto")),
+        (("--device", "gpu"), ("--device 'gpu'", "cuda")),
+        (("--device", "cuda:99"), ("--device cuda:99", "finds", "here")),
         (("--models", "digits/vgg16-hybrid", "--timesteps", "0"), ("--timesteps 0",)),
         (("--epsilon", "1"), ("--epsilon",)),
     ],
@@ -80,6 +82,20 @@ def test_output_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     output = tmp_path / "file" / "results"
     refused(cli("run", "--models", "digits/vgg16-ann", *TINY, "--output", output), output)
+
+
+def test_an_interrupted_training_says_how_it_goes_on(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("robench.training.train", interrupted)
+    done = cli("train", "digits/vgg16-ann", "--output", tmp_path)
+    assert done.code == 130
+    (line,) = done.err.splitlines()
+    assert "--resume" in line
+    assert "cells" not in line
 
 
 @pytest.fixture
