@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import types
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import robench
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "pandas")
+WHEEL_BYTES = 5_000_000
 
 
 def test_help_imports_neither_torch_nor_pandas() -> None:
@@ -61,6 +63,46 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scripts
 
 
+def test_a_wheel_carries_every_card_and_the_weights_of_digits_alone(installed: Path) -> None:
+    (wheel,) = installed.parents[1].glob("robench-*.whl")
+    assert wheel.stat().st_size < WHEEL_BYTES
+    names = zipfile.ZipFile(wheel).namelist()
+    contents = {
+        name.removeprefix("robench/_contents/")
+        for name in names
+        if name.startswith("robench/_contents/")
+    }
+    cards = [path for folder in ("attacks", "models") for path in (ROOT / folder).rglob("*.toml")]
+    assert {path.relative_to(ROOT).as_posix() for path in cards} <= contents
+    weights = {name for name in contents if name.endswith(".safetensors")}
+    digits = (ROOT / "models" / "digits").glob("*/weights.safetensors")
+    assert weights == {path.relative_to(ROOT).as_posix() for path in digits}
+    parts = {part for name in names for part in name.split("/")}
+    assert not parts & {".training", "tests", "benchmarks"}
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"robench"}  # no results/
+
+
+def test_a_wheel_skips_what_it_does_not_carry_and_says_how_to_get_it(
+    installed: Path, tmp_path: Path
+) -> None:
+    command = (str(installed / Path(sys.executable).name), "-m", "robench", "run", "--dry-run")
+    selection = ("--models", "all", "--dataset", "cifar10", "--attacks", "fgsm")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = _call(*command, *selection, at=tmp_path, **cache)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "cifar10/vgg16-ann" in line]
+    assert line.startswith("skipped cifar10/vgg16-ann: weights are absent")
+    assert "robench train cifar10/vgg16-ann" in line
+    # what the line names finds its recipe: the images are what is missing here
+    train = (*command[:3], "train", "cifar10/vgg16-ann", "--data-dir", str(tmp_path))
+    done = _call(*train, at=tmp_path, **cache, ROBENCH_DATA=str(tmp_path))
+    assert done.returncode == 2
+    assert "robench data download cifar10" in done.stderr
+    # and so does the other way
+    found = _call(*command, *selection, "--models-dir", str(ROOT / "models"), at=tmp_path, **cache)
+    assert "weights are absent" not in found.stderr
+
+
 def test_a_wheel_runs_the_main_job_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     python, command = installed / Path(sys.executable).name, installed / "robench"
     package = Path(_run(str(python), "-c", "import robench; print(robench.__file__)", at=tmp_path))
@@ -85,11 +127,18 @@ def test_a_wheel_runs_the_main_job_outside_the_checkout(installed: Path, tmp_pat
 
 
 def _run(*command: str, at: Path | None = None) -> str:
-    """The output of a command that has to succeed, without this process's Python settings."""
-    dropped = ("PYTHONPATH", "ROBENCH_MODELS", "PIP_REQUIRE_VIRTUALENV")
-    environment = {key: value for key, value in os.environ.items() if key not in dropped}
-    done = subprocess.run(
-        command, cwd=at, env=environment, capture_output=True, text=True, check=False
-    )
+    """The output of a command that has to succeed."""
+    done = _call(*command, at=at)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()
+
+
+def _call(
+    *command: str, at: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """A command without this process's Python settings."""
+    dropped = ("PYTHONPATH", "ROBENCH_MODELS", "PIP_REQUIRE_VIRTUALENV")
+    environment = {key: value for key, value in os.environ.items() if key not in dropped}
+    return subprocess.run(
+        command, cwd=at, env=environment | variables, capture_output=True, text=True, check=False
+    )

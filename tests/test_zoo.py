@@ -9,7 +9,16 @@ from safetensors.torch import load_file, save_file
 from robench.datasets import DIGITS
 from robench.errors import ContentError, UsageError
 from robench.evaluation.checks import CARD_ACCURACY
-from robench.zoo import find_attack, load_folder, model_folders, select_models, split_names
+from robench.zoo import (
+    contents,
+    find_attack,
+    load_folder,
+    model_folders,
+    recipe_files,
+    select_models,
+    split_names,
+    training_folder,
+)
 
 SIX = {f"digits/{net}-{mode}" for net in ("vgg16", "flex") for mode in ("ann", "hybrid", "stbp")}
 CONTROLS = {"digits/control-zero-gradient", "digits/control-random-mask"}
@@ -92,3 +101,33 @@ def test_attack_parameters() -> None:
         "pgd[steps=100,restarts=5]",
         "spgd",
     ]
+
+
+def test_a_checkpoint_trained_beside_an_installation_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, source = "digits/vgg16-ann", model_folders()["digits/vgg16-ann"]
+    package, cache = tmp_path / "site-packages" / "robench", tmp_path / "cache"
+    carried = package / "_contents" / "models" / name
+    monkeypatch.setattr(contents, "_PACKAGE", package)
+    monkeypatch.setattr(contents, "user_cache_path", lambda _: cache)
+    assert training_folder(source / "recipe.toml") == source
+
+    shutil.copytree(source, carried, ignore=shutil.ignore_patterns("weights.*"))
+    assert model_folders() == {name: carried}
+    (entry,) = select_models(["all"])
+    assert f"robench train {name}" in entry.missing
+
+    trained = training_folder(recipe_files()[name])
+    assert trained == cache / "models" / name
+    shutil.copytree(source, trained)
+    assert model_folders() == {name: trained}
+    (entry,) = select_models(["all"])
+    assert not entry.missing
+
+    shutil.copy(source / "weights.safetensors", carried)
+    assert model_folders() == {name: carried}
+    # a folder that the user names wins as it is
+    chosen = tmp_path / "chosen" / name
+    shutil.copytree(source, chosen, ignore=shutil.ignore_patterns("weights.*"))
+    assert model_folders(tmp_path / "chosen") == {name: chosen}
