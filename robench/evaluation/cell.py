@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -132,8 +132,9 @@ def evaluate_cell(
         store.write(result)
         return result
     chunks = []
-    plain = reference() if cell.settings.reference else nullcontext()
-    with plain, Workers(shared=cell.model.shareable) as workers:
+    workers = Workers(shared=cell.model.shareable)
+    computing: AbstractContextManager[object] = reference() if cell.settings.reference else workers
+    with computing:
         cell.model.prepare(_chunk(cell, 0).x[:PREPARED])
         for number, first in enumerate(range(0, len(cell.images), CHUNK)):
             rows = store.chunk(cell.model.id, cell.attack.name, digest, number)

@@ -29,8 +29,10 @@ class Workers:
         """Prepare; ``shared`` says whether threads may call the model at the same time."""
         self.threads = torch.get_num_threads() if shared else 1
         self._pool: ThreadPoolExecutor | None = None
+        self._before = (self.threads, False)
 
     def __enter__(self) -> Self:
+        self._before = torch.get_num_threads(), _flushes()
         torch.set_flush_denormal(True)
         if self.threads > 1:
             self._pool = ThreadPoolExecutor(self.threads, initializer=_prepare)
@@ -38,11 +40,12 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        torch.set_flush_denormal(False)
+        threads, flushes = self._before
+        torch.set_flush_denormal(flushes)
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-            torch.set_num_threads(self.threads)
+            torch.set_num_threads(threads)
 
     def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
         """What ``function`` returns for each part of a call of so many rows, in order.
@@ -55,6 +58,12 @@ class Workers:
         size = min(max(even, SMALLEST), LARGEST)
         parts = [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
         return list(self._pool.map(function, parts))
+
+
+def _flushes() -> bool:
+    """Whether denormal numbers are flushed; torch has no function that tells."""
+    smallest = torch.tensor(torch.finfo(torch.float64).tiny, dtype=torch.float64)
+    return float(smallest / 2) == 0
 
 
 def _prepare() -> None:
