@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from robench import Model
 from robench.architectures import FlexConfig, ModelConfig, NeuronConfig, build
 from robench.evaluation.cell import PREPARED
+from robench.evaluation.memory import cached_rows
 from robench.evaluation.view import Ledger, ModelView
 from robench.evaluation.workers import Workers
 
@@ -26,7 +27,7 @@ def robench_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
     A cell starts its threads once; here they are started anew for each call.
     """
     n = len(x)
-    with Workers(shared=model.shareable) as workers:
+    with Workers(shared=model.shareable, largest=cached_rows(model, x)) as workers:
         view = ModelView(model, y, torch.arange(n), Ledger.empty(n), workers=workers)
         return view.gradient(x, y)
 

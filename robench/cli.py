@@ -22,6 +22,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 INTERRUPTED = 130
+_KEPT = {
+    "run": ("finished cells are kept",),
+    "train": ("finished epochs are kept, and the same command with --resume goes on",),
+}
+"""What an interrupted command leaves behind."""
 Format = Literal["md", "html", "csv", "json"]
 
 ModelsDir = Annotated[
@@ -50,15 +55,21 @@ def run(
         int | None, typer.Option(help="Time steps T instead of each card's own.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the attacks' random numbers.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes CUDA where it is.")
+    ] = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(help="Rows of one call; it decides the speed alone.")
-    ] = None,
+        str, typer.Option(help="Rows of one call, or auto; it decides the speed alone.")
+    ] = "auto",
     no_carry: Annotated[
         bool, typer.Option("--no-carry", help="Run every ε on every sample (raw curve).")
     ] = False,
     reference: Annotated[
         bool,
         typer.Option("--reference", help="Plain PyTorch and the ascending search, to check."),
+    ] = False,
+    witnesses: Annotated[
+        bool, typer.Option("--witnesses", help="Keep the adversarial images beside the results.")
     ] = False,
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     force: Annotated[
@@ -79,8 +90,6 @@ def run(
     from robench.results import ResultStore
     from robench.zoo import find_attack, select_models, split_names
 
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size}: at least 1 row is needed")
     if dataset is not None:
         find_dataset(dataset)
     if data_dir is not None:
@@ -95,7 +104,9 @@ def run(
         seed=seed,
         sweep="raw" if no_carry else "ascending" if reference else "fast",
         reference=reference,
-        batch_size=batch_size,
+        batch_size=None if batch_size == "auto" else _rows(batch_size),
+        device=device,
+        witnesses=witnesses,
     )
     patterns = [part.strip() for part in models.split(",") if part.strip()]
     entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
@@ -131,6 +142,17 @@ def run(
         )
     if failed or broken:
         raise typer.Exit(1)
+
+
+def _rows(text: str) -> int:
+    """The number of rows that ``--batch-size`` asks for."""
+    try:
+        rows = int(text)
+    except ValueError:
+        raise UsageError(f"--batch-size {text!r} is neither auto nor an integer") from None
+    if rows < 1:
+        raise UsageError(f"--batch-size {rows}: at least 1 row is needed")
+    return rows
 
 
 @app.command()
@@ -213,7 +235,7 @@ def train(
     from robench.errors import nearest
     from robench.training import Display, Recipe
     from robench.training import train as run_training
-    from robench.zoo import recipe_files
+    from robench.zoo import recipe_files, training_folder
 
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other")
@@ -232,7 +254,7 @@ def train(
         with Display(name, recipe.training.epochs) as display:
             card = run_training(
                 recipe,
-                path.parent if output is None else output / name,
+                training_folder(path) if output is None else output / name,
                 display.row,
                 start="resume" if resume else "restart" if restart else "new",
                 advance=display.advance,
@@ -289,5 +311,6 @@ def main() -> None:
         print(f"robench: {text()}", file=sys.stderr)
         code = UsageError.exit_code
     if code == INTERRUPTED:  # typer itself turns an interrupt into this code
-        print("robench: interrupted; finished cells are kept", file=sys.stderr)
+        command = next(iter(sys.argv[1:]), "")
+        print("; ".join(["robench: interrupted", *_KEPT.get(command, ())]), file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)

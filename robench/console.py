@@ -14,7 +14,10 @@ from robench.results import CellResult, Damaged
 
 
 def trouble_lines(plan: Plan) -> Iterator[str]:
-    """A line for each model that is left out and each stored result that is damaged."""
+    """A line for each model that is left out and each stored result that is damaged.
+
+    And one for the done cells that lack the witnesses that were asked for.
+    """
     for skipped in plan.skipped:
         yield f"skipped {skipped.model}: {skipped.reason}"
     for planned in plan.cells:
@@ -22,6 +25,8 @@ def trouble_lines(plan: Plan) -> Iterator[str]:
             yield (
                 f"damaged result, computed again: {planned.stored.path}: {planned.stored.reason}"
             )
+    if unwitnessed := sum(planned.unwitnessed for planned in plan.cells):
+        yield f"done without witnesses, computed again to keep them: {unwitnessed} cells"
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:

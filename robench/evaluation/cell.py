@@ -8,7 +8,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,11 +21,14 @@ from robench.attacks import Need
 from robench.datasets import Dataset, Images
 from robench.errors import UsageError
 from robench.evaluation import checks, metrics
+from robench.evaluation.device import placed
+from robench.evaluation.memory import cached_rows, choose_rows, with_fewer
 from robench.evaluation.search import SweepName
 from robench.evaluation.sweep import Chunk, ChunkSweep
 from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
 from robench.results import (
+    CLEAN_WRONG,
     PROTOCOL,
     ROWS,
     SCHEMA,
@@ -35,12 +38,12 @@ from robench.results import (
     Outcome,
     ResultStore,
     RunRecord,
+    Witnesses,
 )
 from robench.spiking.kernels import reference
 from robench.zoo import Model, NamedAttack
 
 CHUNK = 250
-DEFAULT_BATCH = 64
 PREPARED = 16
 """Images by which a model chooses how it computes its layers."""
 _LIBRARIES = ("robench", "torch", "numpy", "pandas", "scikit-learn")
@@ -55,14 +58,18 @@ class Settings:
         seed: of the random numbers.
         sweep: in which order the ε are visited, see :mod:`robench.evaluation.search`.
         reference: compute everything in plain PyTorch.
-        batch_size: rows of one call; it decides the speed, not the result.
+        batch_size: rows of one call, None to choose it; it decides the speed, not the result.
+        device: where the models compute, as torch writes it.
+        witnesses: keep the adversarial images beside the result.
     """
 
     grid: tuple[Epsilon, ...]
     seed: int = 0
     sweep: SweepName = "fast"
     reference: bool = False
-    batch_size: int = DEFAULT_BATCH
+    batch_size: int | None = None
+    device: str = "cpu"
+    witnesses: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,23 +138,52 @@ def evaluate_cell(
         result = record(cell, digest, "not-applicable", started, error=error)
         store.write(result)
         return result
-    chunks = []
-    workers = Workers(shared=cell.model.shareable)
-    computing: AbstractContextManager[object] = reference() if cell.settings.reference else workers
-    with computing:
-        cell.model.prepare(_chunk(cell, 0).x[:PREPARED])
-        for number, first in enumerate(range(0, len(cell.images), CHUNK)):
-            rows = store.chunk(cell.model.id, cell.attack.name, digest, number)
-            if rows is None:
-                rows = _sweep(cell, first, workers).run(_after(first, progress))
-                store.write_chunk(cell.model.id, cell.attack.name, digest, number, rows)
-            chunks.append(rows)
-            progress(first + len(rows))
-    rows = pd.concat(chunks, ignore_index=True)
-    outcome = _outcome(cell, identity, digest, rows)
-    result = record(cell, digest, "done", started, outcome=outcome)
-    store.write(result, rows[list(ROWS)])
+    with placed(cell.model, cell.settings.device):
+        x = _chunk(cell, 0).x
+        shared = cell.model.shareable and cell.model.device.type == "cpu"
+        workers = Workers(shared=shared, largest=cached_rows(cell.model, x))
+        plain = cell.settings.reference
+        computing: AbstractContextManager[object] = reference() if plain else workers
+        with computing:
+            with_fewer(lambda rows: cell.model.prepare(x[:rows]), PREPARED)
+            batch = cell.settings.batch_size or choose_rows(cell.model, x)
+            parts = list(_chunks(cell, store, digest, workers, batch, progress))
+            batch = min(batch, workers.most * workers.threads)
+        rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
+        outcome = _outcome(cell, identity, digest, rows)
+    result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
+    kept = [witnesses for _, witnesses in parts if witnesses is not None]
+    store.write(result, rows[list(ROWS)], Witnesses.join(kept) if kept else None)
     return result
+
+
+def _chunks(
+    cell: Cell,
+    store: ResultStore,
+    digest: str,
+    workers: Workers,
+    batch: int,
+    progress: Callable[[int], None],
+) -> Iterator[tuple[pd.DataFrame, Witnesses | None]]:
+    """The rows of each chunk with its witnesses, where those are asked for."""
+    for number, first in enumerate(range(0, len(cell.images), CHUNK)):
+        place = cell.model.id, cell.attack.name, digest, number
+        rows, witnesses = store.chunk(*place), None
+        if cell.settings.witnesses:
+            witnesses = store.chunk_witnesses(*place)
+        if rows is None or (cell.settings.witnesses and witnesses is None):
+            sweep = _sweep(cell, first, workers, batch)
+            rows = sweep.run(_after(first, progress))
+            witnesses = _witnesses(sweep) if cell.settings.witnesses else None
+            store.write_chunk(*place, rows, witnesses)
+        yield rows, witnesses
+        progress(first + len(rows))
+
+
+def _witnesses(sweep: ChunkSweep) -> Witnesses:
+    broken = (sweep.position > CLEAN_WRONG).numpy()
+    index = np.asarray(sweep.chunk.indices, dtype=np.int64)
+    return Witnesses(index[broken], sweep.witness.numpy()[broken])
 
 
 def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:
@@ -160,7 +196,7 @@ def _chunk(cell: Cell, first: int) -> Chunk:
     return Chunk(part.tensor(), part.targets(), range(first, last))
 
 
-def _sweep(cell: Cell, first: int, workers: Workers) -> ChunkSweep:
+def _sweep(cell: Cell, first: int, workers: Workers, batch: int) -> ChunkSweep:
     settings = cell.settings
     return ChunkSweep(
         cell.model,
@@ -168,7 +204,7 @@ def _sweep(cell: Cell, first: int, workers: Workers) -> ChunkSweep:
         _chunk(cell, first),
         settings.grid,
         seed=settings.seed,
-        batch_size=settings.batch_size,
+        batch_size=batch,
         sweep=settings.sweep,
         workers=workers,
     )
@@ -233,6 +269,7 @@ def record(
     *,
     outcome: Outcome | None = None,
     error: str | None = None,
+    batch_size: int | None = None,
 ) -> CellResult:
     """The record of a cell with what the run was like."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -249,8 +286,9 @@ def record(
                 created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 seconds=time.monotonic() - started,
                 host=socket.gethostname(),
-                device="cpu",
+                device=cell.settings.device,
                 threads=torch.get_num_threads(),
+                batch_size=batch_size,
                 peak_memory_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),
                 versions={
                     "python": platform.python_version(),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robench.attacks import Attack
+from robench.evaluation.memory import is_out_of_memory, with_fewer
 from robench.evaluation.sweep import Chunk, ChunkSweep, iterative, project
 from robench.evaluation.view import Ledger, ModelView
 from robench.results import CLEAN_WRONG, Check, Verdict
@@ -51,11 +52,17 @@ def deterministic(model: Model, x: Tensor) -> Check:
     Measured in float64 on a copy of the model, since a rounding difference in float32 can flip a
     spike at the threshold; in float32 where the model cannot run in float64.
     """
-    x = x[:SAMPLES]
+    return with_fewer(lambda rows: _deterministic(model, x[:rows]), min(SAMPLES, len(x)))
+
+
+def _deterministic(model: Model, x: Tensor) -> Check:
+    x = x.to(model.device)
     try:
         module = copy.deepcopy(model.module).double()
         value, threshold = _largest_difference(module, x.double()), LOGIT_TOLERANCE
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
         value, threshold = _largest_difference(model.module, x), SINGLE_TOLERANCE
     return _judge("deterministic", value, threshold, "not-deterministic")
 

@@ -11,6 +11,7 @@ from functools import cache, partial
 from robench.datasets import Images, find_dataset
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
+from robench.evaluation.device import find_device
 from robench.evaluation.search import SweepName
 from robench.numbers import parse_grid
 from robench.results import CellResult, Damaged, ResultStore
@@ -28,6 +29,8 @@ class Request:
         seed: of the random numbers.
         sweep: see :class:`~robench.evaluation.cell.Settings`, like ``reference``.
         batch_size: rows of one call, or None to choose it.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        witnesses: keep the adversarial images.
     """
 
     eps: tuple[str, ...] | None = None
@@ -37,6 +40,8 @@ class Request:
     sweep: SweepName = "fast"
     reference: bool = False
     batch_size: int | None = None
+    device: str = "auto"
+    witnesses: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,16 +55,23 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell, its hash, and what the store already has of it."""
+    """A cell, its hash, and what the store already has of it.
+
+    Attributes:
+        unwitnessed: whether it is done and lacks nothing but the witnesses that were asked for.
+    """
 
     cell: Cell
     digest: str
     stored: CellResult | Damaged | None
+    unwitnessed: bool = False
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return isinstance(self.stored, CellResult) and self.stored.status != "failed"
+        if not isinstance(self.stored, CellResult) or self.unwitnessed:
+            return False
+        return self.stored.status != "failed"
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,9 @@ def make_plan(
 
     Raises:
         RobenchError: a model that the user named cannot run. One that a glob found is skipped.
+        UsageError: the device is not here.
     """
+    request = replace(request, device=find_device(request.device))
 
     @cache  # the models of a data set share its images, and with them the images' digest
     def images(name: str) -> Images:
@@ -97,14 +111,25 @@ def make_plan(
             _require_dataset(model)
             for attack in attacks:
                 cell = _cell(model, attack, request, images)
-                digest = cell.identity().digest()
-                planned.append(Planned(cell, digest, store.find(model.id, attack.name, digest)))
+                planned.append(_planned(cell, store))
         except RobenchError as error:
             if entry.named or isinstance(error, UsageError):
                 raise
             broken = not isinstance(error, MissingDataError)
             skipped.append(Skipped(entry.id, str(error), broken=broken))
     return Plan(tuple(planned), tuple(skipped))
+
+
+def _planned(cell: Cell, store: ResultStore) -> Planned:
+    digest = cell.identity().digest()
+    stored = store.find(cell.model.id, cell.attack.name, digest)
+    unwitnessed = (
+        cell.settings.witnesses
+        and isinstance(stored, CellResult)
+        and stored.status == "done"
+        and not store.has_witnesses(stored)
+    )
+    return Planned(cell, digest, stored, unwitnessed)
 
 
 def _require_dataset(model: Model) -> None:
@@ -135,7 +160,9 @@ def _cell(
         seed=request.seed,
         sweep=request.sweep,
         reference=request.reference,
-        **({"batch_size": request.batch_size} if request.batch_size else {}),
+        batch_size=request.batch_size,
+        device=request.device,
+        witnesses=request.witnesses,
     )
     return Cell(model, attack, dataset, images(dataset.name), settings)
 

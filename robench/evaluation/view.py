@@ -50,6 +50,9 @@ class Ledger:
 class ModelView:
     """A model bound to the rows of one call; see :class:`robench.attacks.View`.
 
+    It carries the images to the device of the model, and logits and gradients back to where the
+    images came from.
+
     Attributes:
         stage: of the attack, for the ledger.
         workers: share the rows of each call.
@@ -79,7 +82,7 @@ class ModelView:
 
         def part(rows: slice) -> Tensor:
             with torch.no_grad():
-                return self.model.logits(x[rows])
+                return self.model.logits(x[rows].to(self.model.device)).to(x.device)
 
         logits = self._checked(torch.cat(self.workers.map(part, len(x))))
         count(self.ledger.forwards, self.samples, 1)
@@ -143,15 +146,17 @@ class ModelView:
 
 
 def _gradient(model: Model, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """Logits and the gradient of the loss of each row."""
-    x = x.detach().requires_grad_()
+    """Logits and the gradient of the loss of each row, where ``x`` is."""
+    home, device = x.device, model.device
+    x = x.detach().to(device).requires_grad_()
     with torch.enable_grad():
         logits = model.logits(x)
         gradient = None
         if logits.requires_grad:
-            value = _loss(logits, y, loss).sum()
+            value = _loss(logits, y.to(device), loss).sum()
             (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
-    return logits.detach(), torch.zeros_like(x) if gradient is None else gradient
+    gradient = torch.zeros_like(x) if gradient is None else gradient
+    return logits.detach().to(home), gradient.to(home)
 
 
 def count(counter: Tensor, samples: Tensor, what: Tensor | int) -> None:

@@ -7,15 +7,19 @@ stays so where other programs use the processor too.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Self, TypeVar
 
 import torch
 
+from robench.evaluation.memory import require_smaller
+
 T = TypeVar("T")
 LARGEST, SMALLEST = 32, 8
-"""Rows of a part: more do not fit the caches, fewer are not worth a thread."""
+"""Rows of a part: more do not fit the caches of most models, fewer are not worth a thread."""
 
 
 class Workers:
@@ -23,11 +27,22 @@ class Workers:
 
     A context manager. Inside, torch's own operations use one thread each where there are workers,
     and denormal numbers are flushed: a surrogate's tail is denormal, and slow, long before it is 0.
+
+    Attributes:
+        threads: how many parts are computed at the same time.
+        most: rows that a part may have; it falls where memory runs out, and stays so.
     """
 
-    def __init__(self, *, shared: bool) -> None:
-        """Prepare; ``shared`` says whether threads may call the model at the same time."""
+    def __init__(self, *, shared: bool, largest: int = LARGEST) -> None:
+        """Prepare.
+
+        Args:
+            shared: whether threads may call the model at the same time.
+            largest: rows that a thread computes at a time.
+        """
+        self.largest = largest
         self.threads = torch.get_num_threads() if shared else 1
+        self.most = sys.maxsize
         self._pool: ThreadPoolExecutor | None = None
         self._before = (self.threads, False)
 
@@ -50,14 +65,33 @@ class Workers:
     def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
         """What ``function`` returns for each part of a call of so many rows, in order.
 
-        The parts depend on the number of rows and of threads alone.
+        The parts depend on the number of rows and on the settings alone, until memory runs out: a
+        part for which it does is computed in two halves.
+
+        Raises:
+            EvaluationError: memory runs out at one row.
         """
         if self._pool is None:
-            return [function(slice(0, rows))]
+            return self._halved(function, slice(0, rows))
         even = -(-rows // self.threads)
-        size = min(max(even, SMALLEST), LARGEST)
+        size = min(max(even, SMALLEST), self.largest)
         parts = [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
-        return list(self._pool.map(function, parts))
+        found = list(self._pool.map(partial(self._halved, function), parts))
+        return [result for part in found for result in part]
+
+    def _halved(self, function: Callable[[slice], T], rows: slice) -> list[T]:
+        """What ``function`` returns for some rows, in as many parts as memory asks for."""
+        count = rows.stop - rows.start
+        if count <= self.most:
+            try:
+                return [function(rows)]
+            except Exception as error:
+                require_smaller(error, count)
+            # past the handler: the error no longer holds what the failed call had allocated
+            self.most = min(self.most, count // 2)
+        middle = rows.start + count // 2
+        halves = slice(rows.start, middle), slice(middle, rows.stop)
+        return [result for half in halves for result in self._halved(function, half)]
 
 
 def _flushes() -> bool:

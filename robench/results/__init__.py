@@ -16,7 +16,7 @@ from robench.results.schema import (
     Status,
     Verdict,
 )
-from robench.results.store import ROWS, Damaged, ResultStore
+from robench.results.store import ROWS, Damaged, ResultStore, Witnesses
 
 __all__ = [
     "CLEAN_WRONG",
@@ -36,4 +36,5 @@ __all__ = [
     "RunRecord",
     "Status",
     "Verdict",
+    "Witnesses",
 ]

@@ -119,6 +119,9 @@ class RunRecord(_Record):
     host: str
     device: str
     threads: int
+    batch_size: int | None = Field(
+        None, description="rows of one call, at the end; none where no image was attacked"
+    )
     peak_memory_mb: float
     versions: dict[str, str]
 

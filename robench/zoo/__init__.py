@@ -2,7 +2,7 @@
 
 from robench.zoo.attacks import AttackCard, NamedAttack, attack_names, find_attack, split_names
 from robench.zoo.card import AboutTable, ModelCard, WeightsTable, load_weights, save_checkpoint
-from robench.zoo.contents import attack_files, model_folders, recipe_files
+from robench.zoo.contents import attack_files, model_folders, recipe_files, training_folder
 from robench.zoo.model import Model, NativeSpikes, SpikeAdapter
 from robench.zoo.models import ModelEntry, load_folder, model_entries, select_models
 from robench.zoo.plugins import GROUPS, Plugin, plugins, the_plugin
@@ -32,4 +32,5 @@ __all__ = [
     "select_models",
     "split_names",
     "the_plugin",
+    "training_folder",
 ]

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from robench.zoo.card import CARD, WEIGHTS
+
 _PACKAGE = Path(__file__).resolve().parents[1]
+_CARRIED = "_contents"
 
 
 def _roots() -> list[Path]:
     """The checkout beside the package, what the wheel carries, the user's cache: in this order."""
-    roots = [_PACKAGE / "_contents", user_cache_path("robench")]
+    roots = [_PACKAGE / _CARRIED, user_cache_path("robench")]
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "models").is_dir():
         roots.insert(0, checkout)
@@ -21,6 +24,8 @@ def _roots() -> list[Path]:
 
 def model_folders(models_dir: Path | None = None) -> dict[str, Path]:
     """The folder of every checkpoint by its id; the first place that has an id wins.
+
+    A card that the wheel carries without its weights gives way to a checkpoint in the cache.
 
     Args:
         models_dir: searched first; without it the folder that ``ROBENCH_MODELS`` names.
@@ -31,9 +36,28 @@ def model_folders(models_dir: Path | None = None) -> dict[str, Path]:
         places.insert(0, chosen)
     found: dict[str, Path] = {}
     for place in places:
-        for card in sorted(place.glob("*/*/model.toml")):
-            found.setdefault(f"{card.parent.parent.name}/{card.parent.name}", card.parent)
+        for card in sorted(place.glob(f"*/*/{CARD}")):
+            name = f"{card.parent.parent.name}/{card.parent.name}"
+            known = found.get(name)
+            if known is None or (_is_carried(known) and not (known / WEIGHTS).is_file()):
+                found[name] = card.parent
     return found
+
+
+def _is_carried(path: Path) -> bool:
+    return _PACKAGE / _CARRIED in path.parents
+
+
+def training_folder(recipe: Path) -> Path:
+    """Where a trained checkpoint goes: beside its recipe, but into the cache from an installation.
+
+    Args:
+        recipe: ``…/<dataset>/<name>/recipe.toml``.
+    """
+    folder = recipe.parent
+    if not _is_carried(recipe):
+        return folder
+    return user_cache_path("robench") / "models" / folder.parent.name / folder.name
 
 
 def recipe_files(models_dir: Path | None = None) -> dict[str, Path]:

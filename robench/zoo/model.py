@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from robench.spiking import GradientPath, Surrogate, override, spiking_layers
@@ -90,6 +92,12 @@ class Model:
         """The data set that the id begins with."""
         return self.id.partition("/")[0]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the module lives: the CPU where it has neither parameters nor buffers."""
+        state = next(chain(self.module.parameters(), self.module.buffers()), None)
+        return torch.device("cpu") if state is None else state.device
+
     def twin(self) -> nn.Module | None:
         """The model's own weights with the activation of training, or None."""
         return None if self.make_twin is None else self.make_twin()
@@ -102,10 +110,10 @@ class Model:
         """
         prepare = getattr(self.module, "prepare", None)
         if callable(prepare):
-            prepare(x)
+            prepare(x.to(self.device))
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of images in [0, 1]."""
+        """Logits ``(N, K)`` of images in [0, 1] that lie on the model's device."""
         out: Tensor = self.module(x)
         return out
 

@@ -123,7 +123,10 @@ def _folder_entry(model_id: str, folder: Path) -> ModelEntry:
     with suppress(ContentError):  # a bad card is reported when the model is loaded
         control = ModelCard.read(folder / CARD).about.control
     if not (folder / WEIGHTS).is_file():
-        missing = f"weights are absent; get them with: robench train {model_id}"
+        missing = (
+            f"weights are absent; get them with: robench train {model_id}, "
+            "or name the models folder of a checkout with --models-dir"
+        )
     return ModelEntry(model_id, "zoo", control, missing, lambda: load_folder(folder, model_id))
 
 
