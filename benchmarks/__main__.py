@@ -1,4 +1,4 @@
-"""Measure, print and write: ``python -m benchmarks [gradient|sweep|overhead|growth …]``."""
+"""Measure, print and write: ``python -m benchmarks [gradient|sweep|search|overhead|growth …]``."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ann", help="checkpoint without spikes")
     parser.add_argument("--images", type=int, help="of a sweep")
     parser.add_argument("--sweep-repetitions", type=int)
+    parser.add_argument("--search", help="ID:ATTACK,… whose searches are compared")
     parser.add_argument("--peers", help="attack libraries to sweep with, e.g. Foolbox,ART")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
@@ -78,6 +79,8 @@ def _options(arguments: argparse.Namespace) -> Options:
     }
     if arguments.model:
         changes["models"] = tuple(arguments.model)
+    if arguments.search is not None:
+        changes["search"] = tuple(filter(None, arguments.search.split(",")))
     if arguments.peers is not None:
         changes["peers"] = tuple(filter(None, arguments.peers.split(",")))
     return replace(options, **changes)

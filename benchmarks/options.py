@@ -39,6 +39,8 @@ class Options:
         grid: ε, from 0.
         sweep_repetitions: of a whole sweep.
         peers: the attack libraries to sweep with.
+        search: models with the attack whose searches are compared, ``ID:ATTACK``.
+        search_images: training images of that comparison.
         quick: whether this is a run that only shows that everything works.
     """
 
@@ -55,6 +57,19 @@ class Options:
     grid: tuple[str, ...] = GRID
     sweep_repetitions: int = 1
     peers: tuple[str, ...] = ("Foolbox", "advertorch", "ART")
+    search: tuple[str, ...] = tuple(
+        f"digits/{model}:{attack}"
+        for attack in ("pgd", "spgd")
+        for model in (
+            "vgg16-ann",
+            "vgg16-hybrid",
+            "vgg16-stbp",
+            "flex-ann",
+            "flex-hybrid",
+            "flex-stbp",
+        )
+    )
+    search_images: int = 1000
     quick: bool = False
 
     def quickly(self) -> Options:
@@ -68,5 +83,7 @@ class Options:
             images=16,
             steps=3,
             grid=("0", "2/255", "8/255"),
+            search=("digits/vgg16-ann:pgd",),
+            search_images=16,
             quick=True,
         )

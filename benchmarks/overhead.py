@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from benchmarks.robench_side import Pass, bare_pass, recorded_passes, timesteps_
 from benchmarks.sweep import ROBENCH, cell_of, evaluate, request
 from benchmarks.timing import isolated, median, seconds
 from robench import Cell
+from robench.evaluation.workers import Workers
 
 BARE_REPETITIONS = 5
 
@@ -29,7 +31,6 @@ def overhead(model_id: str, attack: str, options: Options) -> dict[str, Any]:
     cells, bare = [], []
     for _ in range(max(2, options.repetitions // 3)):
         cells.append(evaluate(cell)[0])
-        torch.set_flush_denormal(True)  # a cell leaves it off
         bare.append(_bare_seconds(cell, passes))
     return {
         "model": model_id,
@@ -46,16 +47,14 @@ def overhead(model_id: str, attack: str, options: Options) -> dict[str, Any]:
 def _bare_seconds(cell: Cell, passes: Counter[Pass]) -> float:
     x, y = cell.images.tensor(), cell.images.targets()
     total = 0.0
-    for kind, number in passes.items():
-        rows = torch.arange(kind.batch) % len(x)
-        part, labels = x[rows], y[rows]
-        with timesteps_of(cell.model, kind.timesteps):
-            bare_pass(cell.model, kind.kind, part, labels)
-            times = [
-                seconds(lambda: bare_pass(cell.model, kind.kind, part, labels))  # noqa: B023 - called at once
-                for _ in range(min(number, BARE_REPETITIONS))
-            ]
-        total += number * median(times)
+    with Workers(shared=cell.model.shareable) as workers:
+        for kind, number in passes.items():
+            rows = torch.arange(kind.batch) % len(x)
+            bare = partial(bare_pass, cell.model, kind.kind, x[rows], y[rows], workers)
+            with timesteps_of(cell.model, kind.timesteps):
+                bare()
+                times = [seconds(bare) for _ in range(min(number, BARE_REPETITIONS))]
+            total += number * median(times)
     return total
 
 

@@ -20,7 +20,7 @@ from benchmarks.targets import (
     void,
 )
 
-PARTS = ("gradient", "sweep", "overhead", "growth")
+PARTS = ("gradient", "sweep", "search", "overhead", "growth")
 TEMPLATE = Path(__file__).with_name("README.md.j2")
 
 
@@ -44,6 +44,7 @@ def render(results: Results) -> str:
         sameness=_sameness(results) if parts["gradient"] else "",
         convolutions=_convolutions(results) if parts["gradient"] else "",
         sweeps=[_sweep(part) for part in results["sweep"]["tables"]] if parts["sweep"] else [],
+        search=_search(results) if parts["search"] else "",
         overhead=_overhead(results) if parts["overhead"] else "",
         growth=_growth(results) if parts["growth"] else "",
     )
@@ -184,6 +185,36 @@ def _sweep(part: dict[str, Any]) -> dict[str, str]:
         "times": table(header, lines),
         "curves": table(("ε · 255", *epsilons), curves),
     }
+
+
+def _search(results: Results) -> str:
+    lines = []
+    for row in results["search"]["rows"]:
+        worst = max(range(len(row["above"])), key=lambda k: row["above"][k])
+        passes = row["gradients"]
+        lines.append(
+            (
+                row["model"],
+                f"`{row['attack']}`",
+                str(row["images"]),
+                f"{passes['fast']:.1f}",
+                f"{passes['ascending']:.1f}",
+                f"{100 * row['above'][worst]:+.1f}",
+                f"{100 * row['low'][worst]:+.1f} to {100 * row['high'][worst]:+.1f}",
+                f"{100 * min(row['above']):+.1f}",
+            )
+        )
+    header = (
+        "model",
+        "attack",
+        "images",
+        "gradients, fast",
+        "ascending",
+        "highest above, points",
+        "95 %",
+        "lowest",
+    )
+    return table(header, lines, left=2)
 
 
 def _overhead(results: Results) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,23 @@ from torch.nn import functional as F
 
 from robench import Model
 from robench.architectures import FlexConfig, ModelConfig, NeuronConfig, build
+from robench.evaluation.cell import PREPARED
+from robench.evaluation.memory import cached_rows
 from robench.evaluation.view import Ledger, ModelView
+from robench.evaluation.workers import Workers
 
 Gradient = Callable[[Model, Tensor, Tensor], Tensor]
 
 
 def robench_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """``∂ cross-entropy/∂x`` as an attack of robench gets it, with the view's own book-keeping."""
+    """``∂ cross-entropy/∂x`` as an attack of robench gets it, with the view's own book-keeping.
+
+    A cell starts its threads once; here they are started anew for each call.
+    """
     n = len(x)
-    view = ModelView(model, y, torch.arange(n), Ledger.empty(n))
-    return view.gradient(x, y)
+    with Workers(shared=model.shareable, largest=cached_rows(model, x)) as workers:
+        view = ModelView(model, y, torch.arange(n), Ledger.empty(n), workers=workers)
+        return view.gradient(x, y)
 
 
 SEARCH_GRADIENT: Gradient | None = None
@@ -47,30 +54,37 @@ class Pass(NamedTuple):
 
 @contextmanager
 def recorded_passes(model: Model) -> Iterator[Counter[Pass]]:
-    """Count the calls of the deployed network inside; those of its twin are not seen."""
+    """Count the calls of the deployed network inside, as the attack makes them."""
     counted: Counter[Pass] = Counter()
+    own_logits, own_gradient = ModelView.logits, ModelView.gradient
 
-    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        x = arguments[0]
-        gradient = torch.is_grad_enabled() and x.requires_grad
-        timesteps = int(getattr(module, "timesteps", 1))
-        counted[Pass("gradient" if gradient else "forward", timesteps, len(x))] += 1
+    def logits(view: ModelView, x: Tensor) -> Tensor:
+        counted[Pass("forward", view.model.timesteps or 1, len(x))] += 1
+        return own_logits(view, x)
 
-    handle = model.module.register_forward_pre_hook(note)
+    def gradient(view: ModelView, x: Tensor, *rest: Any, **options: Any) -> Tensor:
+        timesteps = options.get("timesteps") or view.model.timesteps or 1
+        counted[Pass("gradient", timesteps, len(x))] += 1
+        return own_gradient(view, x, *rest, **options)
+
+    ModelView.logits, ModelView.gradient = logits, gradient  # type: ignore[method-assign]
     try:
         yield counted
     finally:
-        handle.remove()
+        ModelView.logits, ModelView.gradient = own_logits, own_gradient  # type: ignore[method-assign]
 
 
-def bare_pass(model: Model, kind: str, x: Tensor, y: Tensor) -> None:
-    """One call of the model without anything around it."""
-    if kind == "gradient":
-        x = x.detach().requires_grad_()
-        torch.autograd.grad(F.cross_entropy(model.logits(x), y, reduction="sum"), x)
-    else:
-        with torch.no_grad():
-            model.logits(x)
+def bare_pass(model: Model, kind: str, x: Tensor, y: Tensor, workers: Workers) -> None:
+    """One call of the model by the same threads, without anything around it."""
+
+    def part(rows: slice) -> None:
+        if kind == "gradient":
+            network_gradient(model.module, x[rows], y[rows])
+        else:
+            with torch.no_grad():
+                model.logits(x[rows])
+
+    workers.map(part, len(x))
 
 
 @contextmanager
@@ -116,14 +130,17 @@ def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model
     with torch.no_grad():
         for batch in images.split(32):
             module(batch)
-    return Model(
+    model = Model(
         module,
         f"{config.dataset}/random-{config.architecture}",
         config.classes,
         card=config.model_dump(mode="json"),
         mode=config.mode,
         timesteps=config.timesteps,
+        shareable=True,
     )
+    model.prepare(images[:PREPARED])
+    return model
 
 
 def config_of(model: Model) -> ModelConfig:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from robench.spiking import kernels
@@ -42,7 +43,8 @@ class Folded:
         back: the weight of the convolution that takes the gradient back to the input.
         rows: the weight as a sparse convolution reads it, ``(3, 3, C_in, padded)``.
         row_bias: ``(padded,)``.
-        key: what it was made from.
+        sources: what it was made from, kept so that nothing else comes to lie at its address.
+        key: in which state that was.
     """
 
     weight: Tensor
@@ -50,6 +52,7 @@ class Folded:
     back: Tensor
     rows: Tensor
     row_bias: Tensor
+    sources: tuple[Tensor, ...]
     key: tuple[object, ...]
 
 
@@ -59,7 +62,8 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, known: Folded | None = None) -> 
     Args:
         conv: 3×3, padding 1, without a bias.
         norm: with its statistics of training.
-        known: taken again where neither layer has changed since.
+        known: taken again where neither layer has changed since. A change that torch does not
+            count, as in ``weight.data.mul_(2)``, is not seen.
     """
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
@@ -79,6 +83,7 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, known: Folded | None = None) -> 
             weight.flip(-1, -2).transpose(0, 1).contiguous(memory_format=torch.channels_last),
             F.pad(weight.permute(2, 3, 1, 0), (0, padding)).contiguous(),
             F.pad(bias, (0, padding)),
+            tuple(x.detach() for x in sources),
             key,
         )
 
@@ -101,7 +106,7 @@ def prefers_sparse(conv: nn.Conv2d, x: Tensor) -> bool:
 
 def _convolved(x: Tensor, folded: Folded, *, sparse: bool) -> Tensor:
     """The folded convolution of a channels-last ``(N, C_in, H, W)``."""
-    if not (sparse and kernels.usable(x)):
+    if not (sparse and kernels.usable(x, folded.weight)):
         return F.conv2d(x, folded.weight, folded.bias, padding=1)
     n, channels, height, width = x.shape
     out, padded = len(folded.bias), len(folded.row_bias)
@@ -178,6 +183,7 @@ class _MaxPool(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None]:
         if grads[0] is None:
             return None, None
@@ -191,7 +197,8 @@ class _MaxPool(torch.autograd.Function):
 
 def max_pool(x: Tensor, window: Window) -> Tensor:
     """Max pooling of ``(N, C, H, W)`` that keeps one byte for each output for its way back."""
-    if not kernels.usable(x):
+    fits = min(window.outputs(length) for length in x.shape[-2:]) > 0
+    if not (fits and kernels.usable(x)):
         return F.max_pool2d(x, window.size, window.stride, window.padding)
     out: Tensor = _MaxPool.apply(x, window)  # type: ignore[no-untyped-call]
     return out
@@ -245,6 +252,7 @@ class _Flex(torch.autograd.Function):
         return u.view(timesteps, n, height, width, wide).permute(0, 1, 4, 2, 3)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         if grads[0] is None:
             return None, None, None

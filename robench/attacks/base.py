@@ -17,7 +17,7 @@ from torch import Tensor
 from robench.spiking import GradientPath, Surrogate
 
 Need = Literal["gradient", "spikes", "twin", "sources"]
-Start = Literal["own", "cold", "warm"]
+Start = Literal["own", "cold", "warm", "witness"]
 Loss = Literal["cross-entropy", "margin"]
 
 
@@ -140,7 +140,8 @@ class IterativeAttack(Attack):
         start: how the engine may search for the smallest ε. ``own``: from the smallest upwards,
             each run from where ``init`` puts it. ``cold``: from above, down to the first ε that
             holds. ``warm``: the same, and a run below a known break starts from that witness,
-            brought into the smaller ball.
+            brought into the smaller ball. ``witness``: as ``warm``, and left out where there is
+            no witness to start from.
     """
 
     start: ClassVar[Start] = "own"

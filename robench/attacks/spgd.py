@@ -2,8 +2,9 @@
 
 One surrogate gradient hides what another finds, so SPGD takes the worst case per sample: first
 ``pgd``'s own run, then a run with momentum and a large, falling step that goes round a set of
-surrogates, then the same from the best that is known, with a smaller step. On a network without
-spikes there is nothing to substitute and these runs follow the model's own gradient.
+surrogates, then the same from what broke the sample at a larger ε, with a smaller step. On a
+network without spikes there is nothing to substitute and these runs follow the model's own
+gradient.
 """
 
 from __future__ import annotations
@@ -104,10 +105,10 @@ class SurrogateRun(IterativeAttack):
         return candidate, state
 
 
-class WarmSurrogateRun(SurrogateRun):
-    """The same from the best point that is known."""
+class Refinement(SurrogateRun):
+    """The same from a witness of a larger ε."""
 
-    start: ClassVar[Start] = "warm"
+    start: ClassVar[Start] = "witness"
     draw: ClassVar[int] = 2
 
 
@@ -130,4 +131,4 @@ class SPGD(StagedAttack, SurrogateRun):
         """``pgd``, then the two runs through the surrogates."""
         own = {name: getattr(self, name) for name in SurrogateRun.model_fields}
         again = own | {"first_step": self.warm_step}
-        return PGD(steps=self.pgd_steps), SurrogateRun(**own), WarmSurrogateRun(**again)
+        return PGD(steps=self.pgd_steps), SurrogateRun(**own), Refinement(**again)

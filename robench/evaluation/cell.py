@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -22,10 +22,10 @@ from robench.datasets import Dataset, Images
 from robench.errors import UsageError
 from robench.evaluation import checks, metrics
 from robench.evaluation.device import placed
-from robench.evaluation.memory import choose_rows, with_fewer
+from robench.evaluation.memory import cached_rows, choose_rows, with_fewer
 from robench.evaluation.search import SweepName
 from robench.evaluation.sweep import Chunk, ChunkSweep
-from robench.evaluation.workers import Workers
+from robench.evaluation.workers import LARGEST, Workers
 from robench.numbers import Epsilon
 from robench.results import (
     CLEAN_WRONG,
@@ -138,15 +138,18 @@ def evaluate_cell(
         result = record(cell, digest, "not-applicable", started, error=error)
         store.write(result)
         return result
-    plain = reference() if cell.settings.reference else nullcontext()
     with placed(cell.model, cell.settings.device):
+        x = _chunk(cell, 0).x
         shared = cell.model.shareable and cell.model.device.type == "cpu"
-        with plain, Workers(shared=shared) as workers:
-            x = _chunk(cell, 0).x
+        largest = cached_rows(cell.model, x) if shared else LARGEST
+        workers = Workers(shared=shared, largest=largest)
+        plain = cell.settings.reference
+        computing: AbstractContextManager[object] = reference() if plain else workers
+        with computing:
             with_fewer(lambda rows: cell.model.prepare(x[:rows]), PREPARED)
             batch = cell.settings.batch_size or choose_rows(cell.model, x)
             parts = list(_chunks(cell, store, digest, workers, batch, progress))
-            batch = min(batch, workers.most * workers.threads)
+            batch = min(batch, workers.at_once)
         rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
         outcome = _outcome(cell, identity, digest, rows)
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)

@@ -69,9 +69,15 @@ class Search:
     def _climbs(self, stage: int) -> bool:
         return self.sweep != "raw" and not self._descends(stage)
 
+    def _lacks_witness(self, slot: int, stage: int) -> bool:
+        known = self.sweep == "fast" and int(self.high[slot]) < self.points
+        return self.stages[stage].start == "witness" and not known
+
     def _enter(self, slot: int, stage: int) -> None:
         """Begin a stage below what is known to be broken, where there is anything below."""
         high = int(self.high[slot])
+        while stage < len(self.stages) and self._lacks_witness(slot, stage):
+            stage += 1
         if stage == len(self.stages) or high == 1:
             self.task[slot] = DONE
             return
@@ -125,7 +131,7 @@ class Search:
 
     def warm(self, slots: Tensor) -> Tensor:
         """Which of these slots begin from the sample's witness, ``(n,)``."""
-        can = torch.tensor([stage.start == "warm" for stage in self.stages])
+        can = torch.tensor([stage.start in ("warm", "witness") for stage in self.stages])
         known = self.high[slots] < self.points
         return known & can[self.stage[slots]] & (self.sweep == "fast")
 

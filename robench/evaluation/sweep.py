@@ -221,11 +221,11 @@ class ChunkSweep:
         part = state.rows(slots)
         candidate, part = self.stages[stage].step(view, x, y, eps, part, self.noise(samples))
         self._verify(slots, view)
-        self._settle(slots, view)
+        broken = self._settle(slots, view)
         part.candidate = project(candidate, x, eps)
         self._store(slots, stage, part)
         self.seen[slots] = (part.candidate == before).flatten(1).all(1)  # has not moved
-        self.produced_by[slots] = phase
+        self.produced_by[slots[~broken]] = phase[~broken]  # a witness keeps the member it is from
 
     def _store(self, slots: Tensor, stage: int, part: State) -> None:
         """Keep the state of some rows; only those whose slot still runs will read it."""

@@ -19,7 +19,7 @@ from robench.evaluation.memory import require_smaller
 
 T = TypeVar("T")
 LARGEST, SMALLEST = 32, 8
-"""Rows of a part: more do not fit the caches, fewer are not worth a thread."""
+"""Rows of a part: more do not fit the caches of most models, fewer are not worth a thread."""
 
 
 class Workers:
@@ -33,13 +33,26 @@ class Workers:
         most: rows that a part may have; it falls where memory runs out, and stays so.
     """
 
-    def __init__(self, *, shared: bool) -> None:
-        """Prepare; ``shared`` says whether threads may call the model at the same time."""
+    def __init__(self, *, shared: bool, largest: int = LARGEST) -> None:
+        """Prepare.
+
+        Args:
+            shared: whether threads may call the model at the same time.
+            largest: rows that a thread computes at a time.
+        """
+        self.largest = largest
         self.threads = torch.get_num_threads() if shared else 1
         self.most = sys.maxsize
         self._pool: ThreadPoolExecutor | None = None
+        self._before = (self.threads, False)
+
+    @property
+    def at_once(self) -> int:
+        """The most rows that are computed at the same time, after memory ran out."""
+        return self.most * (1 if self._pool is None else self.threads)
 
     def __enter__(self) -> Self:
+        self._before = torch.get_num_threads(), _flushes()
         torch.set_flush_denormal(True)
         if self.threads > 1:
             self._pool = ThreadPoolExecutor(self.threads, initializer=_prepare)
@@ -47,17 +60,18 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        torch.set_flush_denormal(False)
+        threads, flushes = self._before
+        torch.set_flush_denormal(flushes)
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-            torch.set_num_threads(self.threads)
+            torch.set_num_threads(threads)
 
     def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
         """What ``function`` returns for each part of a call of so many rows, in order.
 
-        The parts depend on the number of rows and of threads alone, until memory runs out: a part
-        for which it does is computed in two halves.
+        The parts depend on the number of rows and on the settings alone, until memory runs out: a
+        part for which it does is computed in two halves.
 
         Raises:
             EvaluationError: memory runs out at one row.
@@ -65,7 +79,7 @@ class Workers:
         if self._pool is None:
             return self._halved(function, slice(0, rows))
         even = -(-rows // self.threads)
-        size = min(max(even, SMALLEST), LARGEST)
+        size = min(max(even, SMALLEST), self.largest)
         parts = [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
         found = list(self._pool.map(partial(self._halved, function), parts))
         return [result for part in found for result in part]
@@ -83,6 +97,12 @@ class Workers:
         middle = rows.start + count // 2
         halves = slice(rows.start, middle), slice(middle, rows.stop)
         return [result for half in halves for result in self._halved(function, half)]
+
+
+def _flushes() -> bool:
+    """Whether denormal numbers are flushed; torch has no function that tells."""
+    smallest = torch.tensor(torch.finfo(torch.float64).tiny, dtype=torch.float64)
+    return float(smallest / 2) == 0
 
 
 def _prepare() -> None:

@@ -162,6 +162,7 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
         ("AUC", f"up to ε = {table.limit}, divided by it"),
         ("Seeds", ", ".join(str(seed) for seed in protocol.seeds)),
         ("T", "that of the model's card"),
+        ("Broken again in another batch", f"at least {table.reverified:.1%} of each cell's images"),
         ("robench protocol", str(PROTOCOL)),
     ]
     for attack in table.attacks:
@@ -213,6 +214,7 @@ def _table_data(table: Table) -> dict[str, Any]:
         "title": table.dataset.title,
         "samples": table.dataset.protocol.slice,
         "data_sha256": table.data_sha256,
+        "reverified": table.reverified,
         "epsilons": [epsilon.text for epsilon in table.grid],
         "headline": table.headline,
         "auc_limit": table.limit,

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from robench.spiking import kernels
 from robench.spiking.paths import PathModule
@@ -100,10 +101,11 @@ class _LIF(torch.autograd.Function):
         x = _stepwise_dense(x)
         v, s = (_like(x, dtype=x.dtype) for _ in range(2))
         if kernels.usable(x):
-            start = p.beta * p.initial * p.threshold
+            beta, threshold = float(p.beta), float(p.threshold)
             kernels.call(
                 "lif_forward", x.dtype, x, x.stride(0) if len(x) > 1 else 0, v, s, len(x),
-                x[0].numel(), p.beta, p.threshold, start, amplitude, p.reset == "zero",
+                x[0].numel(), beta, threshold, beta * p.initial * threshold, float(amplitude),
+                p.reset == "zero",
             )  # fmt: skip
         else:
             _forward(x, v, s, p)
@@ -115,6 +117,7 @@ class _LIF(torch.autograd.Function):
         return s
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         (v,) = ctx.saved_tensors
         p, surrogate, amplitude = ctx.p, ctx.surrogate, ctx.amplitude
@@ -127,9 +130,9 @@ class _LIF(torch.autograd.Function):
             kind = _KINDS.index(surrogate.name) if surrogate.name in _KINDS else len(_KINDS)
             given = surrogate.derivative(v - p.threshold) if kind == len(_KINDS) else None
             kernels.call(
-                "lif_backward", v.dtype, grad_s, v, given, grad_x, len(v), v[0].numel(), p.beta,
-                p.threshold, amplitude, p.reset == "zero", not p.detach_reset, kind,
-                float(surrogate.sharpness),
+                "lif_backward", v.dtype, grad_s, v, given, grad_x, len(v), v[0].numel(),
+                float(p.beta), float(p.threshold), float(amplitude), p.reset == "zero",
+                not p.detach_reset, kind, float(surrogate.sharpness),
             )  # fmt: skip
         else:
             _backward(grad_s if amplitude == 1 else grad_s * amplitude, v, grad_x, p, surrogate)
@@ -143,13 +146,12 @@ _KINDS = ("atan", "triangle", "fast_sigmoid", "rectangle", "straight_through")
 def _stepwise_dense(x: Tensor) -> Tensor:
     """``x`` with every step without holes or overlaps; a constant input stays one step."""
     step = x[0]
-    constant = x.stride(0) == 0
     dense = step.is_contiguous() or (
         step.dim() == 4 and step.is_contiguous(memory_format=torch.channels_last)
     )
-    if dense and (constant or len(x) == 1 or x.stride(0) == step.numel()):
+    if dense:
         return x
-    return step.contiguous().expand_as(x) if constant else x.contiguous()
+    return step.contiguous().expand_as(x) if x.stride(0) == 0 else x.contiguous()
 
 
 def _like(x: Tensor, dtype: torch.dtype) -> Tensor:

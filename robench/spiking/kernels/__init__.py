@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -55,10 +56,11 @@ def is_reference() -> bool:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels can take these tensors: on the CPU, of float32 or float64."""
+    """Whether the kernels can take these tensors: on the CPU, all of float32 or of float64."""
     return (
         not is_reference()
         and all(x.device.type == "cpu" and x.dtype in _SUFFIX for x in tensors)
+        and len({x.dtype for x in tensors}) == 1
         and library() is not None
     )
 
@@ -97,12 +99,12 @@ def library() -> ctypes.CDLL | None:
 
 def _built() -> Path:
     """The library of this source, these flags and this processor; built where it is missing."""
-    compiler = os.environ.get("CC", "cc")
+    compiler = os.environ.get("CC") or "cc"
     key = hashlib.sha256(SOURCE.read_bytes())
     key.update(repr((compiler, _FLAGS, platform.machine(), _processor())).encode())
     folder = user_cache_path("robench") / "kernels"
     path = folder / f"{key.hexdigest()[:16]}.so"
-    if path.is_file():
+    if _is_whole(path):
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -111,11 +113,28 @@ def _built() -> Path:
         # not linked against OpenMP: its names are found in the copy that torch has loaded, since
         # a second copy would bring a second pool of threads
         _run(compiler, "-shared", str(module), "-o", str(shared))
+        with shared.open("ab") as file:
+            file.write(_digest(shared.read_bytes()))  # what follows its sections is never loaded
         shared.replace(path)
     return path
 
 
-def _run(*command: str) -> None:
+def _is_whole(path: Path) -> bool:
+    """Whether a library ends with its own digest: loading a damaged one would end the process."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    size = hashlib.sha256().digest_size
+    return _digest(content[:-size]) == content[-size:]
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def _run(compiler: str, *arguments: str) -> None:
+    command = (*shlex.split(compiler), *arguments)
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 

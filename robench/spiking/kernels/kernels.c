@@ -159,7 +159,7 @@ void F(max_pool_forward)(const real *restrict x, real *restrict y, uint8_t *rest
                     real *restrict b = best + q * channels;
                     uint8_t *restrict w = arg + q * channels;
                     for (int64_t k = 0; k < together * channels; k++) {
-                        int more = seen[k] > b[k];
+                        int more = seen[k] > b[k] || seen[k] != seen[k]; /* NaN stays NaN */
                         b[k] = more ? seen[k] : b[k];
                         w[k] = more ? here : w[k];
                     }
