@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 # out/ goes first, so that every cell is computed and none is taken from an earlier run
 benchmark: install
 	rm -rf out
-	$(BIN)/robench run --models all --attacks fgsm,pgd,spgd --output out/results
+	$(BIN)/robench run --models all --dataset digits --attacks fgsm,pgd,spgd --output out/results
 	$(BIN)/robench leaderboard --results out/results --output out/leaderboard.md
 	$(BIN)/python benchmarks/compare.py results out/results
 

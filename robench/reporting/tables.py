@@ -116,7 +116,9 @@ def _table(dataset: Dataset, chosen: Sequence[Candidate], cells: Sequence[CellRe
         attacks=attacks,
         settings={attack: settings[attack] for attack in attacks},
         data_sha256=chosen[0].identity.data_sha256,
-        reverified=min(candidate.outcome.reverified for candidate in chosen),
+        reverified=min(
+            (c.outcome.reverified for c in chosen if not c.outcome.control), default=1.0
+        ),
         rows=tuple(ranked),
         controls=tuple(row for row in rows if row.control),
     )
