@@ -88,8 +88,8 @@ class Table:
         settings: for each attack the identity of one of its cells; all of them agree on
             implementation, version and parameters.
         data_sha256: of the images and labels that all cells saw.
-        reverified: the lowest share, over the cells without the controls', of adversarial images that
-            break their model again in another batch.
+        reverified: the lowest share, over the cells without the controls', of adversarial images
+            that break their model again in another batch.
         rows: best first.
         controls: models that exist to be caught.
     """
