@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from networks import CLOSE, flex_layers, for_every_network, images, network
+from networks import CLOSE, flex_layers, for_every_network, images, network, snapshot
 from torch import nn
 
 from robench.architectures import PlasticFlexLayer
@@ -154,14 +154,6 @@ def new_data(model):
         layer.norm.bias.data = layer.norm.bias.data - 0.25
 
 
-def at_the_old_address(model):
-    """Free each weight before the next one is made, which then lies where the first one lay."""
-    for layer in convolutions(model):
-        values = layer.conv.weight.numpy().copy()
-        del layer.conv.weight
-        layer.conv.weight = nn.Parameter(torch.from_numpy(values) * 2, requires_grad=False)
-
-
 def change_flex(model):
     with torch.no_grad():
         for layer in flex_layers(model):
@@ -186,9 +178,7 @@ def train_for_a_while(model):
     model.eval().requires_grad_(False)
 
 
-CHANGES = (
-    double_in_place, move_statistics, new_parameters, new_data, at_the_old_address, load_another,
-)  # fmt: skip
+CHANGES = (double_in_place, move_statistics, new_parameters, new_data, load_another)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -199,6 +189,18 @@ def test_folded_weights_follow_a_change(architecture, change):
     change(model)
     assert not torch.allclose(model(x), before)
     assert_as_plain(model, x)
+
+
+# A weight that is freed before the next one is made often gives it its address.
+def test_a_weight_where_the_last_one_lay_is_folded_anew():
+    model, x = frozen("vgg16", "ann"), images()
+    layer = convolutions(model)[0].conv
+    first = layer.weight.clone()
+    for factor in range(1, 20):
+        values = factor * first
+        del layer.weight
+        layer.weight = nn.Parameter(values.clone(), requires_grad=False)
+        assert_as_plain(model, x)
 
 
 def test_a_flexible_layer_follows_its_own_parameters():
@@ -241,6 +243,15 @@ def test_a_weight_that_is_computed_anew_each_time_is_folded_anew():
         layer.parametrizations.weight.original0.mul_(3)
     assert not torch.allclose(model(x), before)
     assert_as_plain(model, x)
+
+
+@for_every_network
+def test_in_training_a_batch_norm_keeps_the_statistics_of_its_batch(architecture, mode):
+    model, x = frozen(architecture, mode).train(), images()
+    plain = deepcopy(model)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), plainly(plain, x), **CLOSE)
+    torch.testing.assert_close(snapshot(model), snapshot(plain), **CLOSE)
 
 
 @for_every_network

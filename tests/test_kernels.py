@@ -1,6 +1,5 @@
 """The kernels against plain PyTorch: the scan over time, the poolings, the sparse convolution."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from networks import randomise
+from networks import ARCHITECTURES, CLOSE, network, randomise
 from torch import nn
 from torch.nn import functional as F
 
@@ -280,59 +279,58 @@ def test_a_second_derivative_is_refused(function):
         gradient.sum().backward()
 
 
-PROBE = """
-import json, torch
-from torch import nn
-from robench.architectures.frozen import Window, conv, fold, max_pool
-from robench.spiking import LIFParameters, Surrogate, kernels, lif
-
-torch.manual_seed(0)
-x = torch.randn(4, 2, 3, 6, 6, dtype=torch.float64, requires_grad=True)
-layers = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5))
-layers.double().eval().requires_grad_(False)
-y = max_pool(lif(x, LIFParameters(), Surrogate("atan", 2.0)).flatten(0, 1), Window(2, 2, 0))
-out = conv(y, fold(*layers), sparse=True)
-out.square().sum().backward()
-print(json.dumps([kernels.library() is not None, out.sum().item(), x.grad.flatten().tolist()]))
-"""
+BUILD = "from robench.spiking import kernels; print(kernels.library() is not None)"
 
 
-def start(cache, **environment):
-    variables = os.environ | {"XDG_CACHE_HOME": str(cache)} | environment
-    command = [sys.executable, "-c", PROBE]
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache for the compiled library; the one in use stays as it is."""
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
 
 
-def finish(process):
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    there, total, gradient = json.loads(out)
-    return there, torch.tensor([total, *gradient], dtype=torch.float64)
+def anew(library=kernels.library):
+    return library.__wrapped__()
 
 
 @with_kernels
-def test_without_a_compiler_or_with_a_broken_library_all_is_the_same(tmp_path):
-    together = [start(tmp_path / "one") for _ in range(2)]  # both build it, at the same time
-    plain = (
-        start(tmp_path / "two", CC="/nonexistent"),
-        start(tmp_path / "two", ROBENCH_KERNELS="off"),
-    )
-    (there, expected), second = (finish(process) for process in together)
-    assert there
-    assert second[0]
-    assert torch.equal(second[1], expected)
-    for process in plain:
-        there, values = finish(process)
-        assert not there
-        torch.testing.assert_close(values, expected, atol=1e-12, rtol=1e-12)
-    assert not list((tmp_path / "two").rglob("*.so"))
-    (library,) = (tmp_path / "one").rglob("*.so")
-    assert list(library.parent.iterdir()) == [library]
+def test_two_processes_build_at_once_and_a_damaged_library_is_built_again(cache):
+    command = [sys.executable, "-c", BUILD]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0] for process in both] == ["True\n"] * 2
+    (library,) = cache.rglob("*.so")
+    assert list(library.parent.iterdir()) == [library]  # nothing half-built is left
 
     whole = library.read_bytes()
-    library.write_bytes(whole[: len(whole) // 2])
-    assert not finish(start(tmp_path / "one", PATH="/nonexistent"))[0]
-    there, values = finish(start(tmp_path / "one"))
-    assert there
-    assert torch.equal(values, expected)
+    for damaged in (b"", whole[: len(whole) // 2], whole[:8192] + bytes(len(whole) - 8192)):
+        library.write_bytes(damaged)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", "/nonexistent")
+            assert anew() is None  # passed over, where loading it would end the process
+    assert anew() is not None
     assert library.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("name", "value"), [("CC", "/nonexistent"), ("ROBENCH_KERNELS", "off")])
+def test_without_kernels_a_network_is_the_same(cache, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert anew() is None
+    assert not list(cache.rglob("*.so"))
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    for architecture in ARCHITECTURES:
+        model = network(architecture).requires_grad_(False)
+        model.prepare(x)
+        expected, gradient = values_and_gradient(model, x, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "library", anew)
+            assert not kernels.usable(x)
+            values, ours = values_and_gradient(model, x, None)
+        torch.testing.assert_close(values, expected, **CLOSE)
+        torch.testing.assert_close(ours, gradient, atol=1e-6, rtol=1e-6)  # see test_frozen
+
+
+def test_the_compiler_may_have_arguments(cache, monkeypatch):
+    monkeypatch.setenv("CC", "/nonexistent/ccache cc")
+    with pytest.raises(FileNotFoundError, match="'/nonexistent/ccache'"):
+        kernels._built()

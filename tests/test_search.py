@@ -220,18 +220,43 @@ class TwoPhases(IterativeAttack):
         return candidate, state
 
 
-# A break is seen one phase after the candidate was made, and a shrunk witness is seen later still.
-def test_a_witness_keeps_the_name_of_the_member_that_made_it():
+def on_a_line(attack, x):
+    """The rows of a fast sweep on a model of one input that breaks from 0.25 on."""
     linear = torch.nn.Linear(1, 2)
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[0.0], [10.0]]))
-        linear.bias.copy_(torch.tensor([0.0, -2.5]))  # breaks from 0.25 on
-    chunk = Chunk(torch.tensor([[0.0], [0.16]]), torch.tensor([0, 0]), range(2))
-    grid = parse_grid(["0.1", "0.2", "0.3", "0.4", "0.5"])
+        linear.bias.copy_(torch.tensor([0.0, -2.5]))
+    chunk = Chunk(torch.tensor(x)[:, None], torch.zeros(len(x), dtype=torch.int64), range(len(x)))
+    grid = parse_grid(["0.1", "0.2", "0.3", "0.4", "0.5", "0.6"])
     model = Model(linear, "digits/line", 2)
-    rows = ChunkSweep(model, TwoPhases(), chunk, grid, seed=0, batch_size=4).run()
+    return ChunkSweep(model, attack, chunk, grid, seed=0, batch_size=4).run()
+
+
+# A break is seen one phase after the candidate was made, and a shrunk witness is seen later still.
+def test_a_witness_keeps_the_name_of_the_member_that_made_it():
+    rows = on_a_line(TwoPhases(), [0.0, 0.16])
     assert rows["break_position"].tolist() == [3, 1]
     assert rows["member"].tolist() == ["up", "up"]
+
+
+def test_the_witness_itself_is_shrunk():
+    rows = on_a_line(TwoPhases(), [0.0])
+    assert rows["backwards"].tolist() == [4]  # the runs at 0.6 and 0.2, and none between them
+
+
+class AtOnce(TwoPhases):
+    """Shows the same point whatever the ε."""
+
+    def step(self, view, x, y, eps, state, noise):
+        candidate, state = super().step(view, x, y, eps, state, noise)
+        return candidate.clamp(max=0.29), state
+
+
+def test_a_break_counts_at_the_smallest_ball_it_lies_in():
+    rows = on_a_line(AtOnce(), [0.0])
+    assert rows["break_position"].tolist() == [3]
+    # the clean image and the witness shrunk to 0.1 and 0.2: the larger balls are passed over
+    assert rows["forwards"].tolist() == [3]
 
 
 def test_the_fast_search_takes_far_fewer_gradients():

@@ -1,0 +1,77 @@
+"""The smallest breaking ε of each sample does not depend on how the numbers are computed.
+
+In float64 kernels, folding and sparse convolutions change nothing that a search can see. In
+float32 the last bit differs, a spike at its threshold flips, and the path of an attack with it: on
+a spiking network two ways to compute a convolution in plain PyTorch already disagree on some
+samples. There the test varies what keeps the last bit: the batch and the threads.
+"""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from robench.attacks import SPGD
+from robench.datasets import find_dataset
+from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.evaluation.workers import Workers
+from robench.numbers import parse_grid
+from robench.spiking import kernels
+from robench.zoo import select_models
+
+ANN = ("vgg16-ann", "flex-ann")
+NAMES = (*ANN, "vgg16-hybrid", "flex-hybrid", "vgg16-stbp", "flex-stbp")
+GRID = parse_grid(["4/255", "8/255", "16/255", "24/255"])
+ATTACK = SPGD(pgd_steps=4, steps=4)
+
+
+@pytest.fixture
+def search():
+    """The smallest breaking positions of a model on the first images of the digits."""
+    threads_before = torch.get_num_threads()
+    data = find_dataset("digits").load("test")
+
+    def positions(model, images, *, batch_size=64, threads=1, plain=False, dtype=torch.float32):
+        model.module.to(dtype)
+        x, y = data.tensor()[:images].to(dtype), data.targets()[:images]
+        torch.set_num_threads(threads)
+        workers = Workers(shared=threads > 1)
+        with kernels.reference() if plain else nullcontext(), workers:
+            model.prepare(x[:16])
+            chunk = Chunk(x, y, range(images))
+            options = {"seed": 0, "batch_size": batch_size, "workers": workers}
+            rows = ChunkSweep(model, ATTACK, chunk, GRID, **options).run()
+        assert rows["reverified"].all()
+        return rows["break_position"]
+
+    yield positions
+    torch.set_num_threads(threads_before)
+
+
+def load(name):
+    (entry,) = select_models([f"digits/{name}"])
+    return entry.load()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_and_folding_do_not_move_the_smallest_epsilon(name, search):
+    model = load(name)
+    ours = search(model, 12, dtype=torch.float64)
+    plain = search(model, 12, dtype=torch.float64, plain=True)
+    assert (ours == plain).mean() >= 0.99
+    assert ours.nunique() > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_and_threads_do_not_move_the_smallest_epsilon(name, search):
+    model = load(name)
+    ours = search(model, 40)
+    assert (search(model, 40, batch_size=16) == ours).mean() >= 0.99
+    assert (search(model, 40, threads=2) == ours).mean() >= 0.99
+    assert ours.nunique() > 2
+
+
+@pytest.mark.parametrize("name", ANN)
+def test_without_spikes_float32_is_enough_for_it(name, search):
+    model = load(name)
+    assert (search(model, 40) == search(model, 40, plain=True)).mean() >= 0.99
