@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -296,6 +297,9 @@ def doctor() -> None:
 
 def main() -> None:
     """Run a command; an error of robench is one line and its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal without ε gets a stand-in for it
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
     except RobenchError as error:
@@ -303,6 +307,10 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"robench: {error.strerror or error}{where}", file=sys.stderr)
+        code = UsageError.exit_code
     except Exception as error:
         # click's own errors have it: a wrong flag, a missing argument
         text = getattr(error, "format_message", None)

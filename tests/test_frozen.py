@@ -4,11 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-<<<<<<< HEAD
-from networks import CLOSE, flex_layers, for_every_network, images, network, same, snapshot
-=======
 from networks import CLOSE, flex_layers, for_every_network, images, network, snapshot
->>>>>>> enginetests
 from torch import nn
 
 from robench.architectures import PlasticFlexLayer
@@ -255,11 +251,7 @@ def test_in_training_a_batch_norm_keeps_the_statistics_of_its_batch(architecture
     plain = deepcopy(model)
     with torch.no_grad():
         torch.testing.assert_close(model(x), plainly(plain, x), **CLOSE)
-<<<<<<< HEAD
-    assert same(snapshot(model), snapshot(plain))
-=======
     torch.testing.assert_close(snapshot(model), snapshot(plain), **CLOSE)
->>>>>>> enginetests
 
 
 @for_every_network

@@ -102,7 +102,7 @@ class Attack(BaseModel, ABC):
         needs: what a model must offer; where one is unmet the cell is not applicable.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: ClassVar[str]
     version: ClassVar[int] = 1

@@ -64,9 +64,8 @@ def iterative(attack: Attack) -> tuple[IterativeAttack, ...]:
 
 
 def project(candidate: Tensor, x: Tensor, eps: Tensor) -> Tensor:
-    """Onto the L∞ ball of each row and the box [0, 1]; what is not finite goes back to ``x``."""
+    """Onto the L∞ ball of each row and the box [0, 1]."""
     e = spread(eps, x)
-    candidate = torch.where(candidate.isfinite(), candidate, x)
     candidate = torch.minimum(torch.maximum(candidate, x - e), x + e)
     # at ε = 0 the bounds are x itself; rounding in x ± ε never leaves the box for long
     return candidate.clamp(0, 1)
@@ -203,6 +202,7 @@ class ChunkSweep:
         stage = int(self.search.stage[slots[0]])
         view = self._view(samples, stage)
         part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
+        _require_finite(part.candidate)
         warm = spread(self.search.warm(slots), x)
         part.candidate = project(torch.where(warm, self.best[slots], part.candidate), x, eps)
         self.seen[slots] = (part.candidate == x).flatten(1).all(1)  # known to be right
@@ -220,6 +220,7 @@ class ChunkSweep:
         before, phase = self.candidate[slots], self.phase[slots]
         part = state.rows(slots)
         candidate, part = self.stages[stage].step(view, x, y, eps, part, self.noise(samples))
+        _require_finite(candidate)
         self._verify(slots, view)
         broken = self._settle(slots, view)
         part.candidate = project(candidate, x, eps)
@@ -329,6 +330,12 @@ class ChunkSweep:
         }
         raw = {f"raw_{k}": column.numpy() for k, column in enumerate(self.broken.unbind(1))}
         return pd.DataFrame(columns | (raw if self.sweep == "raw" else {}))
+
+
+def _require_finite(candidate: Tensor) -> None:
+    """A candidate that is NaN or infinite would count as a run that held."""
+    if not candidate.isfinite().all():
+        raise EvaluationError("the attack returned a candidate that is NaN or infinite")
 
 
 def _in_box(image: Tensor) -> Tensor:

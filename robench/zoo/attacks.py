@@ -97,6 +97,8 @@ def find_attack(request: str) -> NamedAttack:
             f"{nearest(card.implementation, IMPLEMENTATIONS)}"
         )
     kind = IMPLEMENTATIONS[card.implementation]
+    if card.norm != kind.norm:
+        raise ContentError(f"{cards[name]}: key norm: {name} works in {kind.norm}, not {card.norm}")
     try:
         kind(**card.parameters)
     except ValidationError as error:

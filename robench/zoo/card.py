@@ -83,6 +83,8 @@ def read_table(path: Path, kind: type[T]) -> T:
         return kind.model_validate(data)
     except FileNotFoundError:
         raise ContentError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ContentError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ContentError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,7 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from robench.errors import UsageError
 from robench.spiking import GradientPath, Surrogate, override, spiking_layers
+
+_ID = re.compile(r"(?!.*\.\.)[\w+.-]+/[\w+.-]+\Z")
 
 
 class SpikeAdapter(Protocol):
@@ -81,6 +86,14 @@ class Model:
     clean_accuracy: float | None = None
 
     def __post_init__(self) -> None:
+        if not _ID.match(self.id):
+            raise UsageError(
+                f"model id {self.id!r}: write it like digits/my-net, in letters, digits and . _ + -"
+            )
+        try:
+            json.dumps(self.card)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"model {self.id}: its card is no plain data: {error}") from None
         self.module.eval().requires_grad_(False)
         if not self.fingerprint:
             self.fingerprint = state_sha256(self.module)

@@ -85,8 +85,9 @@ def _call(model_id: str, make: Any, fail: Callable[[str], RobenchError]) -> Mode
         model = make()
     except RobenchError:
         raise
-    except Exception as error:  # the code of others may raise anything
-        raise fail(f"failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # the code of others may raise anything
+        text = " ".join(str(error).split())
+        raise fail(f"failed: {type(error).__name__}: {text}") from error
     if not isinstance(model, Model):
         raise fail(f"returned {type(model).__name__}, not a robench.Model")
     if model_id and model.id != model_id:
@@ -167,7 +168,12 @@ def select_models(
     chosen: dict[str, ModelEntry] = {}
     for pattern in patterns:
         for entry in _match(pattern, entries, dataset):
-            chosen.setdefault(entry.id, entry)
+            known = chosen.setdefault(entry.id, entry)
+            if known.source != entry.source:
+                raise UsageError(
+                    f"two models are called {entry.id}: {known.source} and {entry.source}; "
+                    "run them one by one"
+                )
     kept = [entry for entry in chosen.values() if dataset in (None, entry.dataset)]
     if not kept:
         raise UsageError(f"no model to run: nothing fits {', '.join(patterns) or 'an empty list'}")

@@ -39,7 +39,10 @@ class Plugin:
         """
         try:
             return self.entry.load()
-        except Exception as error:  # a plug-in may raise anything while it is imported
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a plug-in may raise anything while it is imported
             raise self.error(f"failed to import: {type(error).__name__}: {error}") from error
 
     def error(self, what: str) -> PluginError:
