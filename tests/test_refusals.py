@@ -1,0 +1,99 @@
+"""What would spoil a result in silence is refused in one line."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from robench.attacks import DirectAttack
+from robench.errors import ContentError, EvaluationError, UsageError
+from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.numbers import parse_grid
+from robench.zoo import Model, find_attack
+
+MODELS = """
+import sys
+from torch import nn
+from robench import Model
+
+def net():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+
+def one(): return Model(net(), "digits/same", 10)
+def two(): return Model(net(), "digits/same", 10)
+def away(): return Model(net(), "digits/../../away", 10)
+def deep(): return Model(net(), "digits/a/b", 10)
+def leaves(): sys.exit(0)
+def two_lines(): raise ValueError("first\\nsecond")
+def odd(): return Model(net(), "digits/odd", 10, card={"what": object()})
+"""
+
+
+@pytest.fixture
+def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "refusable.py").write_text(MODELS, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "refusable", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "word"),
+    [
+        ("refusable:away", "digits/../../away"),
+        ("refusable:deep", "digits/a/b"),
+        ("refusable:one,refusable:two", "two models are called digits/same"),
+        ("refusable:leaves", "SystemExit"),
+        ("refusable:two_lines", "first second"),
+        ("refusable:odd", "plain data"),
+        ("x" * 300, ""),
+    ],
+)
+def test_a_model_that_cannot_be_stored_is_one_line(cli, functions, tmp_path, names, word) -> None:
+    found = cli("run", "--models", names, "--limit", "2", "--output", tmp_path / "out")
+    assert found.code == 2
+    assert len(found.err.strip().splitlines()) == 1
+    assert word in found.err
+    assert not list(tmp_path.parent.glob("away"))
+
+
+@pytest.mark.parametrize("value", ["Infinity", "NaN"])
+def test_a_parameter_has_to_be_finite(value) -> None:
+    with pytest.raises(UsageError, match="relative_step"):
+        find_attack(f"pgd[relative_step={value}]")
+
+
+class Blind(DirectAttack):
+    """Returns nothing that could be verified."""
+
+    name: ClassVar[str] = "blind"
+
+    def run(self, view, x, y, eps, noise):
+        return x * torch.nan
+
+
+def test_a_candidate_that_is_not_finite_is_no_run_that_held() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    model = Model(net, "digits/small", 2)
+    x = torch.rand(4, 3, 2, 2)
+    chunk = Chunk(x, model.logits(x).argmax(1), range(4))
+    sweep = ChunkSweep(model, Blind(), chunk, parse_grid(["0.1"]), seed=0, batch_size=4)
+    with pytest.raises(EvaluationError, match="NaN or infinite"):
+        sweep.run()
+
+
+def test_the_norm_of_an_attack_card_is_that_of_its_implementation(tmp_path, monkeypatch) -> None:
+    card = tmp_path / "fgsm.toml"
+    text = 'implementation = "fgsm"\nnorm = "l2"\ndescription = ""\ncitation = ""\n'
+    card.write_text(text, "utf-8")
+    monkeypatch.setattr("robench.zoo.attacks.attack_files", lambda: {"fgsm": card})
+    with pytest.raises(ContentError, match="key norm"):
+        find_attack("fgsm")
+
+
+def test_a_folder_where_a_card_should_be_is_one_line(cli, tmp_path) -> None:
+    (tmp_path / "digits" / "broken" / "model.toml").mkdir(parents=True)
+    found = cli("list", "models", "--models-dir", tmp_path)
+    assert found.code == 0
+    assert "digits/vgg16-ann" in found.out
