@@ -113,7 +113,7 @@ class ResultStore:
             _write_witnesses(witnesses, path)
             _write_parquet(rows, path.with_suffix(".parquet"))
         text = json.dumps(cell.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
-        temporary = path.with_suffix(f".json.{os.getpid()}.tmp")
+        temporary = path.with_suffix(".json.tmp")
         temporary.write_text(text + "\n", "utf-8")
         temporary.replace(path)
         if cell.status == "done":
@@ -228,12 +228,12 @@ def _write_witnesses(witnesses: Witnesses | None, beside: Path) -> None:
     if witnesses is None:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_suffix(f".safetensors.{os.getpid()}.tmp")
+    temporary = path.with_suffix(".safetensors.tmp")
     temporary.write_bytes(save({"index": witnesses.index, "images": witnesses.images}))
     temporary.replace(path)
 
 
 def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
-    temporary = path.with_suffix(f".parquet.{os.getpid()}.tmp")
+    temporary = path.with_suffix(".parquet.tmp")
     rows.to_parquet(temporary, index=False)
     temporary.replace(path)

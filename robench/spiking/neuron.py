@@ -121,8 +121,10 @@ class _LIF(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         (v,) = ctx.saved_tensors
         p, surrogate, amplitude = ctx.p, ctx.surrogate, ctx.amplitude
-        if surrogate is None or grads[0] is None:
-            return None, None, None, None  # nothing passes, and nothing is computed behind it
+        if grads[0] is None:
+            return None, None, None, None
+        if surrogate is None:
+            return torch.zeros_like(v), None, None, None
         grad_s, grad_x = grads[0], torch.empty_like(v)
         if grad_s.stride() != v.stride():
             grad_s = torch.empty_like(v).copy_(grad_s)
