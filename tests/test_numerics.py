@@ -56,8 +56,8 @@ def load(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_kernels_and_folding_do_not_move_the_smallest_epsilon(name, search):
     model = load(name)
-    ours = search(model, 12, dtype=torch.float64)
-    plain = search(model, 12, dtype=torch.float64, plain=True)
+    ours = search(model, 10, dtype=torch.float64)
+    plain = search(model, 10, dtype=torch.float64, plain=True)
     assert (ours == plain).mean() >= 0.99
     assert ours.nunique() > 1
 
@@ -66,8 +66,8 @@ def test_kernels_and_folding_do_not_move_the_smallest_epsilon(name, search):
 def test_batch_and_threads_do_not_move_the_smallest_epsilon(name, search):
     model = load(name)
     ours = search(model, 40)
-    assert (search(model, 40, batch_size=16) == ours).mean() >= 0.99
-    assert (search(model, 40, threads=2) == ours).mean() >= 0.99
+    other = search(model, 40, batch_size=16, threads=2)
+    assert (other == ours).mean() >= 0.99
     assert ours.nunique() > 2
 
 
