@@ -9,7 +9,7 @@ import importlib as _importlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from robench.attacks import Attack, DirectAttack, IterativeAttack
+    from robench.attacks import Attack, DirectAttack, IterativeAttack, LineAttack
     from robench.evaluation import Cell, Settings, evaluate_cell
     from robench.results import CellResult, ResultStore
     from robench.zoo import Model, find_attack, load_folder, select_models
@@ -20,6 +20,7 @@ _HOMES = {
     "CellResult": "robench.results",
     "DirectAttack": "robench.attacks",
     "IterativeAttack": "robench.attacks",
+    "LineAttack": "robench.attacks",
     "Model": "robench.zoo",
     "ResultStore": "robench.results",
     "Settings": "robench.evaluation",
@@ -35,6 +36,7 @@ __all__ = [
     "CellResult",
     "DirectAttack",
     "IterativeAttack",
+    "LineAttack",
     "Model",
     "ResultStore",
     "Settings",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robench.attacks import FGSM, PGD, SPGD, Attack, RandomNoise
+from robench.attacks import FGSM, PGD, SPGD, Attack, DirectAttack, RandomNoise
 from robench.datasets import find_dataset
 from robench.evaluation.cell import Chunk
 from robench.evaluation.sweep import BALL_TOLERANCE, ChunkSweep
@@ -80,8 +80,34 @@ def test_each_pass_is_counted_once_for_each_row(linear) -> None:
     assert (pgd["backwards"] == 21).all()
     spgd = sweep(linear.model, SPGD(pgd_steps=6, steps=4), x, y, one).run()
     assert (spgd["backwards"] == 10).all()  # no witness to start a third run from
-    raw = sweep(linear.model, FGSM(), x, y, parse_grid(["1e-5", "2e-5"]), sweep="raw").run()
-    assert (raw["backwards"] == 2).all()
+    more = sweep(linear.model, FGSM(), x, y, parse_grid(["1e-5", "2e-5"])).run()
+    assert (more["forwards"] == 3).all()
+    assert (more["backwards"] == 1).all()  # one gradient for all ε
+    raw = sweep(linear.model, PGD(steps=3), x, y, parse_grid(["1e-5", "2e-5"]), sweep="raw").run()
+    assert (raw["backwards"] == 6).all()
+
+
+class EachTime(DirectAttack):
+    """FGSM with a gradient for every ε."""
+
+    name = "each-time"
+
+    def run(self, view, x, y, eps, noise):
+        return FGSM().run(view, x, y, eps, noise)
+
+
+def test_a_line_attack_is_the_same_attack_at_every_epsilon_by_itself(zoo_slice) -> None:
+    model, x, y = zoo_slice
+    line = sweep(model, FGSM(), x[:90], y[:90], batch_size=32).run()
+    direct = sweep(model, EachTime(), x[:90], y[:90], batch_size=32, sweep="raw").run()
+    points = [f"raw_{k}" for k in range(len(GRID))]
+    assert (line[points] == direct[points]).to_numpy().mean() > 0.995  # rounding of other batches
+    assert 0 < line[points].to_numpy().mean() < 1
+    smallest = line[points[1:]].to_numpy().argmax(1) + 1
+    assert (
+        line["break_position"][line["break_position"] > 0] == smallest[line["break_position"] > 0]
+    ).all()
+    assert (line["backwards"] <= 1).all()
 
 
 def test_epsilon_zero_alone_breaks_nothing(linear) -> None:

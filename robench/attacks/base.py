@@ -176,6 +176,22 @@ class DirectAttack(Attack):
         """A candidate for each row; the engine projects and verifies it; arguments as in init."""
 
 
+class LineAttack(DirectAttack):
+    """A direct attack whose candidates lie on a line from the clean image, one for each ε.
+
+    The engine asks for the direction once and shows the model every ε of the grid along it, so
+    that the accuracy at each ε alone is known beside the envelope.
+    """
+
+    @abstractmethod
+    def direction(self, view: View, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
+        """Where each row goes, in units of ε, of the shape of ``x``; arguments as in ``init``."""
+
+    def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
+        """The candidate at ε."""
+        return x + spread(eps, x) * self.direction(view, x, y, noise)
+
+
 def spread(eps: Tensor, x: Tensor) -> Tensor:
     """ε of each row, ``(N,)``, with the axes that broadcast against ``x``."""
     return eps.view(-1, *([1] * (x.dim() - 1)))

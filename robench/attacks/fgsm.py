@@ -6,15 +6,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robench.attacks.base import DirectAttack, Need, Noise, View, spread
+from robench.attacks.base import LineAttack, Need, Noise, View
 
 
-class FGSM(DirectAttack):
+class FGSM(LineAttack):
     """The fast gradient sign method, ``x + ε·sign(∇L)``, with the model's own gradient."""
 
     name: ClassVar[str] = "fgsm"
+    version: ClassVar[int] = 2  # one gradient for all ε
     needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
 
-    def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
-        """The candidate at distance ε."""
-        return x + spread(eps, x) * view.gradient(x, y).sign()
+    def direction(self, view: View, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
+        """The sign of the gradient of the cross-entropy at the clean image."""
+        return view.gradient(x, y).sign()

@@ -230,18 +230,14 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
     position = rows["break_position"].to_numpy()
     curve = metrics.curve(position, grid)
     accuracies = np.array([point.accuracy for point in curve])
-    limits = {}
-    for text in cell.dataset.protocol.auc_limits.get(identity.norm, ()):
-        limit = Epsilon.parse(text).value
-        if limit in values[1:]:
-            limits[text] = metrics.sample_areas(position, values, limit)
+    texts = cell.dataset.protocol.auc_limits.get(identity.norm, ())
+    limits = {text: limit for text in texts if (limit := Epsilon.parse(text).value) in values[1:]}
     found = _checks(cell, rows)
     raw = None
-    if cell.settings.sweep == "raw":
-        raw = tuple(1 - float(rows[f"raw_{k}"].mean()) for k in range(len(grid)))
-        clean_wrong = float(rows["raw_0"].mean())
-        raw = (raw[0], *(accuracy - clean_wrong for accuracy in raw[1:]))
-    broken = rows["break_position"] > 0
+    if "raw_0" in rows:  # broken at each ε alone, among the samples that are right at ε = 0
+        broken = [float(rows[f"raw_{k}"].mean()) for k in range(len(grid))]
+        raw = (1 - broken[0], *(1 - broken[0] - share for share in broken[1:]))
+    attacked = rows["break_position"] > 0
     return Outcome(
         identity=identity,
         hash=digest,
@@ -251,9 +247,12 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
         clean_accuracy=curve[0].accuracy,
         curve=curve,
         raw_accuracy=raw,
-        reverified=float(rows["reverified"][broken].mean()) if broken.any() else 1.0,
-        auc={text: metrics.area(accuracies, values, Epsilon.parse(text).value) for text in limits},
-        auc_interval={text: metrics.bootstrap(areas) for text, areas in limits.items()},
+        reverified=float(rows["reverified"][attacked].mean()) if attacked.any() else 1.0,
+        auc={text: metrics.area(accuracies, values, limit) for text, limit in limits.items()},
+        auc_interval={
+            text: metrics.bootstrap(metrics.sample_areas(position, values, limit))
+            for text, limit in limits.items()
+        },
         forwards=float(rows["forwards"].mean()),
         backwards=float(rows["backwards"].mean()),
         checks=tuple(found),

@@ -8,14 +8,23 @@ attack can substitute one surrogate for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from robench.attacks import Attack, DirectAttack, IterativeAttack, Noise, State, View, spread
+from robench.attacks import (
+    Attack,
+    DirectAttack,
+    IterativeAttack,
+    LineAttack,
+    Noise,
+    State,
+    View,
+    spread,
+)
 from robench.attacks.base import begin
 from robench.errors import EvaluationError
 from robench.evaluation.noise import SampleNoise
@@ -112,7 +121,7 @@ class ChunkSweep:
         """Prepare a sweep; ``grid`` begins with 0, which is the clean image."""
         self.workers = workers or Workers(shared=False)
         self.model, self.chunk, self.sweep = model, chunk, sweep
-        self.stages = iterative(attack)
+        self.attack, self.stages = attack, iterative(attack)
         self.seed, self.batch_size = seed, batch_size
         self.budgets = torch.tensor([epsilon.value for epsilon in grid], dtype=chunk.x.dtype)
         n = len(chunk.x)
@@ -130,6 +139,33 @@ class ChunkSweep:
         """
         prediction = self._clean()
         right = (prediction == self.chunk.y).nonzero().squeeze(1)
+        if isinstance(self.attack, LineAttack):
+            self._along(self.attack, right, progress)
+        else:
+            self._search(right, progress)
+        return self._table(prediction, self._reverify())
+
+    def _along(self, attack: LineAttack, right: Tensor, progress: Callable[[int], None]) -> None:
+        """Show every ε of the grid along the direction of each sample."""
+        done = len(self.chunk.x) - len(right)
+        for samples in torch.split(right, self.batch_size):
+            x, y, view = self.chunk.x[samples], self.chunk.y[samples], self._view(samples, 0)
+            direction = attack.direction(view, x, y, self.noise(samples))
+            _require_finite(direction)
+            for point in range(len(self.budgets) - 1, 0, -1):  # the smallest break comes last
+                eps = self.budgets[point].expand(len(samples))
+                shown = project(x + spread(eps, x) * direction, x, eps)
+                broken = view.logits(shown).argmax(1) != y
+                self.broken[samples, point] = broken
+                self.position[samples[broken]] = point
+                self.witness[samples[broken]] = shown[broken]
+            for sample in samples[self.position[samples] != NEVER].tolist():
+                self.member[sample] = attack.members[0]
+            done += len(samples)
+            progress(done)
+
+    def _search(self, right: Tensor, progress: Callable[[int], None]) -> None:
+        """Search the smallest ε of each sample."""
         search = self.search = Search(right, len(self.budgets), self.stages, self.sweep)
         n = len(search.sample)
         self.best = self.chunk.x[search.sample]  # the latest witness: where a warm run starts
@@ -142,7 +178,6 @@ class ChunkSweep:
         while search.live.any():
             self._work()
             progress(len(self.chunk.x) - len(set(search.sample[search.live].tolist())))
-        return self._table(prediction, self._reverify())
 
     def _work(self) -> None:
         """One call of the attack, for the rows of the largest group.
@@ -155,7 +190,8 @@ class ChunkSweep:
             self._begin(self._take(fresh & self._commonest(self.search.stage, fresh)))
             return
         running = (task == RUN) & (self.steps_left > 0)
-        group = self._commonest(self.search.stage * 1000 + self.phase, running)
+        phases = max(len(stage.members) for stage in self.stages)
+        group = self._commonest(self.search.stage * phases + self.phase, running)
         waiting = (task == SHRINK) | ((task == RUN) & (self.steps_left <= 0))
         if waiting.sum() >= (running & group).sum():
             self._show(self._take(waiting))
@@ -302,7 +338,7 @@ class ChunkSweep:
         again = torch.zeros(len(self.chunk.x), dtype=torch.bool)
         attacked = (self.position > CLEAN_WRONG).nonzero().squeeze(1)
         for rows in torch.split(attacked, self.batch_size // 2 + 1):
-            view = ModelView(self.model, self.chunk.y[rows], rows, Ledger.empty(len(again)))
+            view = replace(self._view(rows, 0), ledger=Ledger.empty(len(again)))
             again[rows] = view.logits(self.witness[rows]).argmax(1) != self.chunk.y[rows]
         return again
 
@@ -329,7 +365,8 @@ class ChunkSweep:
             "dead": self.ledger.blind().numpy(),
         }
         raw = {f"raw_{k}": column.numpy() for k, column in enumerate(self.broken.unbind(1))}
-        return pd.DataFrame(columns | (raw if self.sweep == "raw" else {}))
+        every = self.sweep == "raw" or isinstance(self.attack, LineAttack)
+        return pd.DataFrame(columns | (raw if every else {}))
 
 
 def _require_finite(candidate: Tensor) -> None:
