@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-GRID = (
-    "0",
-    "0.25/255",
-    "0.5/255",
-    "1/255",
-    "1.5/255",
-    "2/255",
-    "3/255",
-    "4/255",
-    "6/255",
-    "8/255",
-    "12/255",
-    "16/255",
-)
+from robench.datasets import find_dataset
+
+GRID = find_dataset("cifar10").protocol.grids["linf"]
 """The L∞ grid of CIFAR-10."""
 
 

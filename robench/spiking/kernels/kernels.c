@@ -19,6 +19,18 @@ enum { ATAN, TRIANGLE, FAST_SIGMOID, RECTANGLE, STRAIGHT_THROUGH, GIVEN };
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
+/* Of the windows that start at q·stride, those whose pixel at `offset` lies in [0, width): the
+   first, and the one past the last. */
+static inline int64_t first_inside(int64_t offset, int64_t stride)
+{
+    return offset < 0 ? (-offset + stride - 1) / stride : 0;
+}
+
+static inline int64_t past_inside(int64_t offset, int64_t stride, int64_t width, int64_t windows)
+{
+    return offset < width ? MIN((width - 1 - offset) / stride + 1, windows) : 0;
+}
+
 #define real float
 #define FMA __builtin_fmaf
 #define F(name) name##_f32
@@ -148,11 +160,8 @@ void F(max_pool_forward)(const real *restrict x, real *restrict y, uint8_t *rest
             for (int64_t j = 0; j < size; j++) {
                 uint8_t here = (uint8_t)(i * size + j);
                 const real *restrict in = x + (image * height + top + i) * width * channels;
-                int64_t from = 0, to = columns; /* the columns that see this offset */
-                while (from * stride + j - pad < 0)
-                    from++;
-                while ((to - 1) * stride + j - pad >= width)
-                    to--;
+                int64_t from = first_inside(j - pad, stride);
+                int64_t to = past_inside(j - pad, stride, width, columns);
                 int64_t together = stride == 1 ? MAX(to - from, 0) : 1;
                 for (int64_t q = from; q < to; q += together) {
                     const real *restrict seen = in + (q * stride + j - pad) * channels;
@@ -188,11 +197,8 @@ void F(max_pool_backward)(const real *restrict gy, const uint8_t *restrict which
             const uint8_t *restrict arg = which + (image * rows + down / stride) * line_size;
             for (int64_t j = 0; j < size; j++) {
                 uint8_t here = (uint8_t)(i * size + j);
-                int64_t from = 0, to = columns;
-                while (from * stride + j - pad < 0)
-                    from++;
-                while ((to - 1) * stride + j - pad >= width)
-                    to--;
+                int64_t from = first_inside(j - pad, stride);
+                int64_t to = past_inside(j - pad, stride, width, columns);
                 int64_t together = stride == 1 ? MAX(to - from, 0) : 1;
                 for (int64_t q = from; q < to; q += together) {
                     real *restrict o = out + (q * stride + j - pad) * channels;
