@@ -67,11 +67,13 @@ def recorded_passes(model: Model) -> Iterator[Counter[Pass]]:
         counted[Pass("gradient", timesteps, len(x))] += 1
         return own_gradient(view, x, *rest, **options)
 
-    ModelView.logits, ModelView.gradient = logits, gradient  # type: ignore[method-assign]
+    for name, counting in (("logits", logits), ("gradient", gradient)):
+        setattr(ModelView, name, counting)
     try:
         yield counted
     finally:
-        ModelView.logits, ModelView.gradient = own_logits, own_gradient  # type: ignore[method-assign]
+        for name, own in (("logits", own_logits), ("gradient", own_gradient)):
+            setattr(ModelView, name, own)
 
 
 def bare_pass(model: Model, kind: str, x: Tensor, y: Tensor, workers: Workers) -> None:

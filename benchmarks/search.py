@@ -14,7 +14,7 @@ from benchmarks.options import Options
 from benchmarks.timing import isolated
 from robench import find_attack
 from robench.datasets import find_dataset
-from robench.evaluation.cell import CHUNK, DEFAULT_BATCH, PREPARED
+from robench.evaluation.cell import CHUNK, PREPARED
 from robench.evaluation.metrics import robust_matrix
 from robench.evaluation.search import SweepName
 from robench.evaluation.sweep import Chunk, ChunkSweep
@@ -25,7 +25,7 @@ DRAWS = 2000
 
 
 def positions(
-    model_id: str, attack: str, images: int, order: SweepName
+    model_id: str, attack: str, images: int, order: SweepName, batch: int
 ) -> tuple[NDArray[np.int64], float]:
     """Break positions ``(N,)`` on training images, and gradient passes a sample."""
     model, dataset = load_model(model_id), find_dataset(model_id.partition("/")[0])
@@ -41,7 +41,7 @@ def positions(
                 Chunk(x[rows], y[rows], rows.tolist()),
                 parse_grid(dataset.protocol.grids["linf"]),
                 seed=0,
-                batch_size=DEFAULT_BATCH,
+                batch_size=batch,
                 sweep=order,
                 workers=workers,
             ).run()
@@ -50,15 +50,15 @@ def positions(
     return np.concatenate(found), passes / len(x)
 
 
-def compare(model_id: str, attack: str, images: int) -> dict[str, Any]:
+def compare(model_id: str, attack: str, images: int, batch: int) -> dict[str, Any]:
     """How far the fast curve lies above the ascending one; call it in a fresh process.
 
     Returns:
         ``above``: at each ε the difference in robust accuracy, with its paired 95 % interval.
     """
     points = len(parse_grid(find_dataset(model_id.partition("/")[0]).protocol.grids["linf"]))
-    fast, fast_passes = positions(model_id, attack, images, "fast")
-    full, full_passes = positions(model_id, attack, images, "ascending")
+    fast, fast_passes = positions(model_id, attack, images, "fast", batch)
+    full, full_passes = positions(model_id, attack, images, "ascending", batch)
     held = (robust_matrix(positions_, points).astype(float) for positions_ in (fast, full))
     fast_held, full_held = held
     difference = fast_held - full_held
@@ -82,5 +82,6 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for pair in options.search:
         model_id, _, attack = pair.partition(":")
-        rows.append(isolated(options.threads, compare, model_id, attack, options.search_images))
+        arguments = model_id, attack, options.search_images, options.batch
+        rows.append(isolated(options.threads, compare, *arguments))
         yield {"rows": rows}

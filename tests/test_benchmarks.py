@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import gradient, timing
+from benchmarks import gradient, search, timing
 from benchmarks.convolutions import shapes
 from benchmarks.gradient import CASES, Case
 from benchmarks.growth import exponent
@@ -22,6 +22,7 @@ from benchmarks.report import render
 from benchmarks.robench_side import random_config, recorded_passes
 from benchmarks.targets import verdicts
 from robench.architectures import build
+from robench.datasets import find_dataset
 from robench.evaluation.view import Ledger, ModelView
 
 TINY = Options(threads=1).quickly()
@@ -95,6 +96,15 @@ def test_the_libraries_take_twenty_steps_at_every_epsilon(peer: str) -> None:
     curve = SWEEPS[peer](network, x, network(x).argmax(1), [1e-6, 0.9], 20, 4)
     assert curve == [1.0, 0.0]
     assert budget.gradients == 2 * 20 * len(x)
+
+
+def test_searches_are_compared_on_training_images() -> None:
+    row = search.compare("digits/vgg16-ann", "pgd", 12, 8)
+    points = len(find_dataset("digits").protocol.grids["linf"])
+    assert row["images"] == 12
+    assert len(row["above"]) == points
+    assert max(row["above"]) <= max(row["high"])
+    assert 0 < row["gradients"]["fast"] < row["gradients"]["ascending"]
 
 
 def test_the_passes_of_a_network_are_counted_by_kind() -> None:
