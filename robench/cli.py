@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from robench.cli_analyze import analyze
 from robench.errors import RobenchError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(analyze, name="analyze")
 INTERRUPTED = 130
 _KEPT = {
     "run": ("finished cells are kept",),
