@@ -2,5 +2,13 @@
 
 from robench.analysis.curves import draw_training, write_training_figures
 from robench.analysis.logs import TrainingLog, find_logs
+from robench.analysis.replication import fill, replication_section
 
-__all__ = ["TrainingLog", "draw_training", "find_logs", "write_training_figures"]
+__all__ = [
+    "TrainingLog",
+    "draw_training",
+    "fill",
+    "find_logs",
+    "replication_section",
+    "write_training_figures",
+]
