@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 from conftest import Finished
 
-from robench.analysis import TrainingLog, draw_training, find_logs, write_training_figures
+from robench.analysis import (
+    TrainingLog,
+    draw_training,
+    find_logs,
+    read_log,
+    write_training_figures,
+)
 from robench.errors import ContentError, UsageError
-from robench.training import LOG, Row, read_log
-from robench.training.log import write_log
+from robench.training import Row
+from robench.training.log import LOG, write_log
 from robench.zoo import model_folders
 
 Cli = Callable[..., Finished]

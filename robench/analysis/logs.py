@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from robench.errors import ContentError, UsageError, nearest
-from robench.training import LOG, Row, read_log
+from robench.training import Row
+from robench.training.log import LOG
 from robench.zoo import ModelCard, model_folders
 from robench.zoo.card import CARD
 
@@ -100,3 +102,51 @@ def _read(name: str, folder: Path) -> TrainingLog:
     if steps and epochs and steps[0].epoch < epochs[-1].epoch:
         raise ContentError(f"{folder / LOG}: an epoch without training loss")
     return TrainingLog(name, config.architecture, config.mode, epochs, steps)
+
+
+def read_log(path: Path) -> list[Row]:
+    """Read the rows of a ``training.csv``.
+
+    Raises:
+        ContentError: the file is missing, or is no such log; the message names file and line.
+    """
+    names = [field.name for field in fields(Row)]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != names:
+                raise ContentError(f"{path}: the columns are not {', '.join(names)}")
+            rows = []
+            for values in reader:
+                try:
+                    rows.append(_row(values))
+                except ValueError as error:
+                    raise ContentError(f"{path}: line {reader.line_num}: {error}") from None
+    except OSError as error:
+        raise ContentError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ContentError(f"{path}: not valid CSV: {error}") from None
+    if not rows:
+        raise ContentError(f"{path}: there are no epochs in it")
+    return rows
+
+
+def _row(values: Mapping[str, str]) -> Row:
+    """A line as it was written; raises ValueError where it was not."""
+    if None in values or None in values.values():  # csv's way to tell of too many or too few
+        raise ValueError(f"there are not {len(fields(Row))} values")
+
+    def number(name: str) -> float | None:
+        return float(values[name]) if values[name] else None
+
+    return Row(
+        phase=values["phase"],
+        epoch=int(values["epoch"]),
+        train_loss=number("train_loss"),
+        train_accuracy=number("train_accuracy"),
+        test_loss=float(values["test_loss"]),
+        test_accuracy=float(values["test_accuracy"]),
+        learning_rate=number("learning_rate"),
+        seconds=float(values["seconds"]),
+        firing_rate=number("firing_rate"),
+    )

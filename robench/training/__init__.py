@@ -1,12 +1,11 @@
 """Training checkpoints from recipes."""
 
 from robench.training.display import Display
-from robench.training.log import LOG, Row, read_log
+from robench.training.log import Row
 from robench.training.recipe import RECIPE, Phase, PurposeTable, Recipe, TrainingTable
 from robench.training.trainer import Start, train
 
 __all__ = [
-    "LOG",
     "RECIPE",
     "Display",
     "Phase",
@@ -15,6 +14,5 @@ __all__ = [
     "Row",
     "Start",
     "TrainingTable",
-    "read_log",
     "train",
 ]
