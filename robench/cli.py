@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from robench.cli_analyze import analyze
 from robench.errors import RobenchError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(analyze, name="analyze")
 INTERRUPTED = 130
 _KEPT = {
     "run": ("finished cells are kept",),
@@ -48,6 +50,10 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
     eps: Annotated[
         str | None, typer.Option(help="Grid such as 0,1/255,2/255; the data set's own by default.")
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(help="Named grid instead of --eps: bioflexnet or bioflexnet-code."),
     ] = None,
     limit: Annotated[
         str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
@@ -87,7 +93,7 @@ def run(
     """Attack models over a sweep of ε and store the results; the same command continues."""
     from robench.console import Progress, plan_lines, trouble_lines
     from robench.datasets import find_dataset, look_first_in
-    from robench.evaluation import Request, make_plan, run_plan
+    from robench.evaluation import Request, find_grid, make_plan, run_plan
     from robench.results import ResultStore
     from robench.zoo import find_attack, select_models, split_names
 
@@ -98,8 +104,11 @@ def run(
     named = [find_attack(name) for name in dict.fromkeys(split_names(attacks))]
     if not named:
         raise UsageError("no attack was named; see: robench list attacks")
+    if eps is not None and grid is not None:
+        raise UsageError("--eps and --grid exclude each other")
     request = Request(
         eps=None if eps is None else tuple(eps.split(",")),
+        grid=None if grid is None else find_grid(grid),
         limit=limit,
         timesteps=timesteps,
         seed=seed,

@@ -180,13 +180,38 @@ def test_bad_recipe_names_file_and_key(tmp_path: Path, old: str, new: str, key: 
     assert key in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("models/*/*/recipe.toml")), ids=lambda p: p.parent.name
-)
-def test_recipes_of_the_zoo_are_readable(path: Path) -> None:
+RECIPES = sorted(ROOT.glob("models/*/*/recipe.toml"))
+
+
+def model_id(path: Path) -> str:
+    return f"{path.parent.parent.name}/{path.parent.name}"
+
+
+def test_every_image_data_set_has_recipes_of_all_six_kinds() -> None:
+    found = {model_id(path) for path in RECIPES}
+    for dataset in ("cifar10", "digits", "mnist"):
+        for mode in ("ann", "hybrid", "stbp"):
+            assert {f"{dataset}/vgg16-{mode}", f"{dataset}/flex-{mode}"} <= found
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=model_id)
+def test_recipes_of_the_zoo_are_readable_and_build(path: Path) -> None:
     made = Recipe.read(path)
     assert made.model.dataset == path.parent.parent.name
     assert made.about.control == path.parent.name.startswith("control-")
+    dataset = registry.find_dataset(made.model.dataset)
+    hybrid = made.model.mode == "hybrid"
+    net = build(made.model, twin=hybrid).eval()
+    net.timesteps = min(net.timesteps, 2)
+    assert net(torch.rand(1, *dataset.shape)).shape == (1, dataset.classes)
+    if made.training.init:
+        start = build(Recipe.read(ROOT / "models" / made.training.init / "recipe.toml").model)
+        shapes = {name: value.shape for name, value in start.state_dict().items()}
+        for name, value in net.state_dict().items():
+            if not name.endswith(".threshold"):
+                assert shapes[name] == value.shape, name
+    if hybrid:  # what was trained is what is deployed
+        build(made.model).load_state_dict(net.state_dict(), strict=True)
 
 
 def test_one_cycle_is_that_of_torch() -> None:

@@ -1,16 +1,20 @@
 """Planning, sweeping, checking: from models and attacks to results."""
 
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice
+from robench.evaluation.grids import NamedGrid, find_grid, grid_names
 from robench.evaluation.plan import Plan, Planned, Request, Skipped, make_plan, run_plan
 
 __all__ = [
     "Cell",
+    "NamedGrid",
     "Plan",
     "Planned",
     "Request",
     "Settings",
     "Skipped",
     "evaluate_cell",
+    "find_grid",
+    "grid_names",
     "make_plan",
     "read_slice",
     "run_plan",

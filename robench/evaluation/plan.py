@@ -12,6 +12,7 @@ from robench.datasets import Images, find_dataset
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
 from robench.evaluation.device import find_device
+from robench.evaluation.grids import NamedGrid
 from robench.evaluation.search import SweepName
 from robench.numbers import parse_grid
 from robench.results import CellResult, Damaged, ResultStore
@@ -23,7 +24,8 @@ class Request:
     """What a run was asked for, as the user wrote it.
 
     Attributes:
-        eps: the grid, or None for the data set's own.
+        eps: the grid, or None for that of ``grid``.
+        grid: a named one, or None for the data set's own.
         limit: how many images, or None for the protocol's slice.
         timesteps: T, or None for each card's own.
         seed: of the random numbers.
@@ -34,6 +36,7 @@ class Request:
     """
 
     eps: tuple[str, ...] | None = None
+    grid: NamedGrid | None = None
     limit: str | None = None
     timesteps: int | None = None
     seed: int = 0
@@ -153,10 +156,12 @@ def _cell(
 ) -> Cell:
     dataset = find_dataset(model.dataset)
     norm = attack.attack.norm
-    if request.eps is None and norm not in dataset.protocol.grids:
+    named = None if request.grid is None else request.grid.texts(attack.implementation, norm)
+    texts = named if request.eps is None else request.eps
+    if texts is None and norm not in dataset.protocol.grids:
         raise UsageError(f"data set {dataset.name} has no grid for {norm}; give one with --eps")
     settings = Settings(
-        grid=parse_grid(request.eps if request.eps is not None else dataset.protocol.grids[norm]),
+        grid=parse_grid(texts if texts is not None else dataset.protocol.grids[norm]),
         seed=request.seed,
         sweep=request.sweep,
         reference=request.reference,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from robench.errors import UsageError
 from robench.numbers import Epsilon
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
 DPI = 150
 _COLOURS = {"vgg": 0, "flex": 3}
 """Positions in seaborn's colour-blind palette."""
@@ -54,8 +55,8 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for table in report.tables:
             if table.rows:
-                written.append(_save(draw_curves, table, folder / curves_name(table)))
-                written.append(_save(draw_areas, table, folder / areas_name(table)))
+                written.append(save_figure(draw_curves, table, folder / curves_name(table)))
+                written.append(save_figure(draw_areas, table, folder / areas_name(table)))
     except OSError as error:
         raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
     return written
@@ -75,7 +76,7 @@ def draw_curves(table: Table) -> Figure:
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(3.1 * columns + 2.0, 2.7 * lines + 0.35), layout="constrained")
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    colours = _row_colours(table.rows)
+    colours = line_colours(table.rows)
     scale, unit = _axis(table)
     limit = Epsilon.parse(table.limit).value
 
@@ -176,7 +177,8 @@ def draw_areas(table: Table) -> Figure:
     return figure
 
 
-def _save(draw: Any, table: Table, path: Path) -> Path:
+def save_figure(draw: Callable[[T], Figure], table: T, path: Path) -> Path:
+    """Draw something in the style of all figures and write it as a small PNG, at once."""
     import seaborn as sns
     from matplotlib import rc_context
     from PIL import Image
@@ -248,7 +250,19 @@ def _axis(table: Table) -> tuple[float, str]:
     return 1.0, "ε (L∞)"
 
 
-def _row_colours(rows: Sequence[Row]) -> list[Any]:
+class Drawn(Protocol):
+    """What decides the colour of a line."""
+
+    @property
+    def family(self) -> str:
+        """The architecture, e.g. ``flex-vgg16``."""
+
+    @property
+    def mode(self) -> str:
+        """``ann``, ``hybrid`` or ``stbp``."""
+
+
+def line_colours(rows: Sequence[Drawn]) -> list[Any]:
     """The family's colour; rows of one family and mode take lighter and lighter shades of it."""
     import seaborn as sns
 
