@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from robench.architectures import ModelConfig
+from robench.atomic import replacing
 from robench.errors import ContentError
 
 T = TypeVar("T", bound=BaseModel)
@@ -95,9 +96,8 @@ def read_table(path: Path, kind: type[T]) -> T:
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
     """Write a TOML file at once: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(tomli_w.dumps(table), "utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(tomli_w.dumps(table), "utf-8")
 
 
 def file_sha256(path: Path) -> str:
@@ -112,11 +112,10 @@ def save_checkpoint(
     """Write weights and card of a trained network into its folder and return the card."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS
-    temporary = weights.with_suffix(".tmp")
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
-    save_file(state, temporary)
-    temporary.chmod(0o644)  # safetensors writes for the owner alone; a wheel is for everyone
-    temporary.replace(weights)
+    with replacing(weights) as temporary:
+        save_file(state, temporary)
+        temporary.chmod(0o644)  # safetensors writes for the owner alone; a wheel is for everyone
     card = ModelCard(model=config, weights=WeightsTable(sha256=file_sha256(weights)), about=about)
     write_table(folder / CARD, card.model_dump(exclude_none=True))
     return card
