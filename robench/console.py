@@ -85,8 +85,7 @@ def result_line(result: CellResult, computed: bool) -> str:
     name = f"{result.model:32} {result.attack:12}"
     took = f"{result.run.seconds:6.1f} s" if computed else "  kept"
     if result.outcome is None:
-        what = (result.error or "").strip().splitlines()
-        return f"{name} {result.status}: {what[-1] if what else ''}"
+        return f"{name} {result.status}: {result.reason}"
     outcome = result.outcome
     areas = "  ".join(f"AUC@{limit} {value:.3f}" for limit, value in outcome.auc.items())
     if outcome.verdict == "invalid":
