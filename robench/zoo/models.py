@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from robench.architectures import VERSION, build
 from robench.errors import ContentError, PluginError, RobenchError, UsageError, nearest
 from robench.zoo.card import CARD, WEIGHTS, ModelCard, load_weights
 from robench.zoo.contents import model_folders
+from robench.zoo.fingerprint import source_files, sources_sha256
 from robench.zoo.model import Model
 from robench.zoo.plugins import MODELS, Plugin, plugins, the_plugin
 
@@ -116,6 +118,10 @@ def _from_function(text: str) -> Model:
         sys.path.remove(str(Path.cwd()))
     model = _call("", make, lambda what: PluginError(f"{text} {what}"))
     model.registered = False
+    # what the function itself does with the modules, and helpers beside it, decide the network too
+    files = {*source_files(module_name), *source_files(getattr(make, "__module__", None) or "")}
+    code = f"{model.fingerprint}{sources_sha256(files)}"
+    model.fingerprint = hashlib.sha256(code.encode()).hexdigest()
     return model
 
 
