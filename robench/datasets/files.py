@@ -136,6 +136,11 @@ def load(layout: Layout, split: Split) -> Images:
     )
 
 
+def present(layout: Layout, split: Split) -> bool:
+    """Whether some place has the images of a split; they are not read."""
+    return any(_find(layout, split, (place / layout.name).absolute()) for place in places())
+
+
 def _find(layout: Layout, split: Split, folder: Path) -> _Source | None:
     parquet = sorted(folder.glob(f"{split}-*.parquet"))
     files = parquet or [folder / name for name in layout.torchvision[split]]

@@ -98,9 +98,7 @@ def find_attack(request: str) -> NamedAttack:
     except UsageError as error:  # from a name inside, such as a surrogate's
         raise ContentError(f"{cards[name]}: table parameters: {error}") from None
     attack = _make(request, kind, card.parameters | changes)
-    return NamedAttack(
-        full_name, attack, card.implementation, str(kind.version), card.description
-    )
+    return NamedAttack(full_name, attack, card.implementation, str(kind.version), card.description)
 
 
 def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attack:

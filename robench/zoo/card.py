@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -121,8 +122,8 @@ def save_checkpoint(
     return card
 
 
-def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Read a weight file whose digest is the card's.
+def check_weights(path: Path, sha256: str) -> None:
+    """Compare a weight file's digest with the card's and read its header, but none of its tensors.
 
     Raises:
         ContentError: the file is missing or damaged, or its digest is another.
@@ -135,6 +136,17 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
             f"{path}: SHA-256 is {found[:12]}…, the card says {sha256[:12]}…: "
             "the file is damaged or belongs to another card"
         )
+    with _unloadable(path), safe_open(path, "pt"):
+        pass
+
+
+def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Read a weight file whose digest is the card's.
+
+    Raises:
+        ContentError: the file is missing or damaged, or its digest is another.
+    """
+    check_weights(path, sha256)
     with _unloadable(path):
         return load_file(path)
 

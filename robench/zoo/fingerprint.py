@@ -71,9 +71,7 @@ def _add_tensor(add: Callable[[bytes], None], name: str, tensor: Tensor) -> None
     add(array.numpy().tobytes())
 
 
-def _add_attribute(
-    add: Callable[[bytes], None], sources: set[Path], name: str, value: Any
-) -> None:
+def _add_attribute(add: Callable[[bytes], None], sources: set[Path], name: str, value: Any) -> None:
     """Plain values, tensors, functions, and what is made of them; other objects by their class."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         add(f"{name}={value!r}".encode())
