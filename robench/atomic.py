@@ -19,6 +19,12 @@ _count = itertools.count()
 _mine: set[Path] = set()
 
 
+def temporary_path(path: Path) -> Path:
+    """A path in the folder of ``path`` that no other process and no other thread has."""
+    name = f".{path.name}.robench-{_host()}-{os.getpid()}-{next(_count)}.tmp"
+    return path.with_name(name)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path that takes the place of ``path`` when the block ends.
@@ -26,10 +32,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Where the block raises, or is interrupted, the temporary file goes and ``path`` stays as it was.
 
     Yields:
-        A path in the same folder that no other process and no other thread writes to.
+        The :func:`temporary_path`.
     """
-    name = f".{path.name}.robench-{_host()}-{os.getpid()}-{next(_count)}.tmp"
-    temporary = path.with_name(name)
+    temporary = temporary_path(path)
     _mine.add(temporary.absolute())
     try:
         yield temporary

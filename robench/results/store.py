@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
-from robench.atomic import remove_leftovers, replacing
+from robench.atomic import remove_leftovers, replacing, temporary_path
 from robench.errors import UsageError
 from robench.results.schema import CellResult
 
@@ -89,13 +89,12 @@ class ResultStore:
 
     def require_writable(self) -> None:
         """Raise a UsageError where the store cannot be written to; remove what killed runs left."""
-        probe = self.root / ".write-test"
+        probe = temporary_path(self.root / "write-test")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.root, below=True)
-            with replacing(probe) as temporary:
-                temporary.touch()
-            probe.unlink(missing_ok=True)  # another run may test at the same time
+            probe.touch()
+            probe.unlink()
         except OSError as error:
             raise UsageError(
                 f"cannot write to the output folder {self.root}: {error.strerror}"
