@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from robench.errors import ContentError, RobenchError, UsageError
+from robench.errors import RobenchError, UsageError
 
 if TYPE_CHECKING:
     from robench.results import CellResult
@@ -261,30 +261,16 @@ def train(
 ) -> None:
     """Train models from their recipes."""
     from robench.datasets import look_first_in
-    from robench.errors import nearest
-    from robench.training import Display, Recipe
+    from robench.training import Display, find_recipe
     from robench.training import train as run_training
-    from robench.zoo import recipe_files, training_folder
+    from robench.zoo import training_folder
 
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other")
     if data_dir is not None:
         look_first_in(data_dir)
-    known = recipe_files()
-    paths = []
-    for name in recipes:
-        path = known.get(name, Path(name))
-        if not path.is_file():
-            raise UsageError(f"there is no recipe {name!r}{nearest(name, known)}")
-        paths.append(path.absolute())
-    for path in paths:
+    for path, recipe in [find_recipe(name) for name in recipes]:
         name = f"{path.parent.parent.name}/{path.parent.name}"
-        recipe = Recipe.read(path)
-        if path in known.values() and recipe.model.dataset != path.parent.parent.name:
-            raise ContentError(
-                f"{path}: key model.dataset: {recipe.model.dataset!r}, but the folder stands in "
-                f"{path.parent.parent.name!r}"
-            )
         with Display(name, recipe.training.epochs) as display:
             card = run_training(
                 recipe,
