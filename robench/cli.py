@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from robench.results import CellResult
 
 app = typer.Typer(
-    help="Adversarial-robustness benchmark for spiking networks and the ANNs beside them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,13 +39,32 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Look for data 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"robench {version('robench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def robench(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Adversarial-robustness benchmark for spiking networks and the ANNs beside them."""
+
+
 @app.command()
 def run(
     models: Annotated[
         str, typer.Option(help="all, ids, globs, folders or package.module:function, with commas.")
     ] = "all",
     attacks: Annotated[
-        str, typer.Option(help="Names with commas; parameters as in pgd[steps=100,restarts=5].")
+        str,
+        typer.Option(
+            help="Names with commas; parameters as in pgd[steps=9,restarts=5], lists too."
+        ),
     ] = "fgsm,pgd,spgd",
     dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
     eps: Annotated[
@@ -91,7 +110,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Attack models over a sweep of ε and store the results; the same command continues."""
-    from robench.console import Progress, plan_lines, trouble_lines
+    from robench.console import Progress, plan_data, plan_lines, require_cells, trouble_lines
     from robench.datasets import find_dataset, look_first_in
     from robench.evaluation import Request, find_grid, make_plan, run_plan
     from robench.results import ResultStore
@@ -124,13 +143,14 @@ def run(
     if not dry_run:
         store.require_writable()
     plan = make_plan(entries, named, request, store)
+    require_cells(plan)
     for line in trouble_lines(plan):
         print(line, file=sys.stderr)
     if not json:
         done = sum(planned.done for planned in plan.cells)
         print(f"{len(plan.cells)} cells, {done} of them done already")
     if dry_run:
-        for line in plan_lines(plan):
+        for line in [jsonlib.dumps(plan_data(plan))] if json else plan_lines(plan):
             print(line)
         return
     results: list[CellResult] = []
@@ -168,7 +188,9 @@ def _rows(text: str) -> int:
 @app.command()
 def leaderboard(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("leaderboard.md"),
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write; leaderboard.FORMAT by default.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 where the file is stale.")
     ] = False,
@@ -181,6 +203,7 @@ def leaderboard(
     from robench.reporting import build_report, is_stale, render, write, write_figures
     from robench.results import ResultStore
 
+    output = output or Path(f"leaderboard.{format}")
     if not any(results.glob("*/*/*/*.json")):
         raise UsageError(f"there are no results in {results}; make them with: robench run")
     report = build_report(ResultStore(results))
@@ -190,7 +213,8 @@ def leaderboard(
     text = render(report, format, figures=_relative(figures, output), all_runs=all_runs)
     if check:
         if is_stale(output, text):
-            print(f"{output} is stale; make it again with: robench leaderboard", file=sys.stderr)
+            again = "robench leaderboard" + ("" if format == "md" else f" --format {format}")
+            print(f"{output} is stale; make it again with: {again}", file=sys.stderr)
             raise typer.Exit(1)
         print(f"{output} is up to date")
         return
@@ -210,11 +234,15 @@ def _relative(path: Path, document: Path) -> str:
 def list_(
     what: Annotated[str, typer.Argument(help="models, attacks, datasets or plugins")],
     models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """List what is registered."""
+    """List what is registered, and whether it can run."""
+    from robench.datasets import look_first_in
     from robench.inventory import inventory, table_lines
 
+    if data_dir is not None:
+        look_first_in(data_dir)
     rows = inventory(what, models_dir)
     if json:
         print(jsonlib.dumps(rows, indent=1))
@@ -242,25 +270,16 @@ def train(
 ) -> None:
     """Train models from their recipes."""
     from robench.datasets import look_first_in
-    from robench.errors import nearest
-    from robench.training import Display, Recipe
+    from robench.training import Display, find_recipe
     from robench.training import train as run_training
-    from robench.zoo import recipe_files, training_folder
+    from robench.zoo import training_folder
 
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other")
     if data_dir is not None:
         look_first_in(data_dir)
-    known = recipe_files()
-    paths = []
-    for name in recipes:
-        path = known.get(name, Path(name))
-        if not path.is_file():
-            raise UsageError(f"there is no recipe {name!r}{nearest(name, known)}")
-        paths.append(path.absolute())
-    for path in paths:
+    for path, recipe in [find_recipe(name) for name in recipes]:
         name = f"{path.parent.parent.name}/{path.parent.name}"
-        recipe = Recipe.read(path)
         with Display(name, recipe.training.epochs) as display:
             card = run_training(
                 recipe,

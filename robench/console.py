@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from typing import Self
+from dataclasses import asdict
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from robench.evaluation import Cell, Plan
+from robench.errors import UsageError
+from robench.evaluation import Cell, Plan, Planned
 from robench.results import CellResult, Damaged
 
 
@@ -29,11 +32,46 @@ def trouble_lines(plan: Plan) -> Iterator[str]:
         yield f"done without witnesses, computed again to keep them: {unwitnessed} cells"
 
 
+def require_cells(plan: Plan) -> None:
+    """Refuse a plan in which every model is skipped.
+
+    Raises:
+        UsageError: there is nothing to do; the text has the reason where the models share one.
+    """
+    if plan.cells:
+        return
+    reasons = {skipped.reason for skipped in plan.skipped}
+    if len(reasons) != 1:
+        for line in trouble_lines(plan):
+            print(line, file=sys.stderr)
+        raise UsageError("no model can run: each is skipped for the reason above")
+    raise UsageError(f"no model can run: {reasons.pop()}")
+
+
 def plan_lines(plan: Plan) -> Iterator[str]:
     """A line for each cell: what it is, and whether it is done."""
     for planned in plan.cells:
-        state = "done" if planned.done else "to do"
-        yield f"{planned.cell.model.id}  {planned.cell.attack.name}  {state}"
+        yield f"{planned.cell.model.id}  {planned.cell.attack.name}  {_state(planned)}"
+
+
+def plan_data(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """The same as plain data, with the models that are left out."""
+    cells = [
+        {
+            "model": planned.cell.model.id,
+            "attack": planned.cell.attack.name,
+            "dataset": planned.cell.dataset.name,
+            "samples": len(planned.cell.images),
+            "hash": planned.digest,
+            "state": _state(planned),
+        }
+        for planned in plan.cells
+    ]
+    return {"cells": cells, "skipped": [asdict(skipped) for skipped in plan.skipped]}
+
+
+def _state(planned: Planned) -> str:
+    return "done" if planned.done else "to do"
 
 
 class Progress:
@@ -85,8 +123,7 @@ def result_line(result: CellResult, computed: bool) -> str:
     name = f"{result.model:32} {result.attack:12}"
     took = f"{result.run.seconds:6.1f} s" if computed else "  kept"
     if result.outcome is None:
-        what = (result.error or "").strip().splitlines()
-        return f"{name} {result.status}: {what[-1] if what else ''}"
+        return f"{name} {result.status}: {result.reason}"
     outcome = result.outcome
     areas = "  ".join(f"AUC@{limit} {value:.3f}" for limit, value in outcome.auc.items())
     if outcome.verdict == "invalid":

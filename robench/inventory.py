@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from robench.datasets import dataset_names
+from robench.datasets import dataset_names, find_dataset, is_plugin
 from robench.errors import RobenchError, UsageError, nearest
-from robench.zoo import GROUPS, attack_names, find_attack, model_entries, plugins
+from robench.zoo import (
+    GROUPS,
+    NOT_LOADED,
+    attack_names,
+    find_attack,
+    model_entries,
+    plugins,
+)
 
 Rows = list[dict[str, str]]
 
@@ -36,30 +43,55 @@ def inventory(what: str, models_dir: Path | None = None) -> Rows:
 
 
 def model_rows(models_dir: Path | None) -> Rows:
-    """Every model with the place it comes from and whether it can run."""
+    """Every model with the place it comes from and what keeps it from running.
+
+    The digest of the weights is computed, but no network is built and no plug-in imported.
+    """
     return [
         {
             "model": entry.id,
             "source": entry.source,
             "kind": "control" if entry.control else "model",
-            "state": entry.missing or "ready",
+            "state": entry.missing or entry.examine() or dataset_state(entry.dataset),
         }
         for entry in model_entries(models_dir).values()
     ]
 
 
 def attack_rows() -> Rows:
-    """Every attack; a plug-in's is not imported, so it has no description."""
+    """Every attack; a plug-in's is not imported, a broken card is told with its reason."""
     rows = []
     for name, source in attack_names().items():
-        about = find_attack(name).description if source == "robench" else ""
-        rows.append({"attack": name, "source": source, "description": about})
+        state, about = "ready", ""
+        try:
+            if source == "robench":
+                about = find_attack(name).description
+            else:
+                state = NOT_LOADED
+        except RobenchError as error:
+            state = str(error)
+        rows.append({"attack": name, "source": source, "state": state, "description": about})
     return rows
 
 
 def dataset_rows() -> Rows:
-    """Every data set."""
-    return [{"dataset": name} for name in dataset_names()]
+    """Every data set and whether its test images are at hand."""
+    return [{"dataset": name, "state": dataset_state(name)} for name in dataset_names()]
+
+
+def dataset_state(name: str) -> str:
+    """``ready``, or what keeps a data set's test images from being read."""
+    if is_plugin(name):
+        return NOT_LOADED
+    try:
+        dataset = find_dataset(name)
+        if dataset.present("test"):
+            return "ready"
+    except RobenchError as error:
+        return str(error)
+    if dataset.download is None:
+        return "no data"
+    return f"no data: robench data download {name}"
 
 
 def plugin_rows() -> Rows:

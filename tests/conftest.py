@@ -10,6 +10,7 @@ import torch
 from made_up import Builder, fall
 
 from robench.cli import main
+from robench.datasets import files
 from robench.zoo import Model, ModelCard
 from robench.zoo.card import CARD, WEIGHTS, file_sha256
 
@@ -161,3 +162,12 @@ def six(builder: Builder) -> Builder:
             reasons=() if attack == "spgd" else ("gradient-zero",), control=True,
         )  # fmt: skip
     return builder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, and no other place where data lie."""
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(files, "user_cache_path", lambda name: cache)
+    monkeypatch.setenv(files.VARIABLE, "")
+    return cache

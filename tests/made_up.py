@@ -124,8 +124,7 @@ class Builder:
             run=_run(created),
         )
         n = np.arange(len(breaks))
-        self.store.write(cell, pd.DataFrame({"index": n, "break_position": breaks}))
-        return cell
+        return self.store.write(cell, pd.DataFrame({"index": n, "break_position": breaks}))
 
     def add_without_outcome(self, model: str, attack: str, status: str, error: str) -> None:
         cell = CellResult(

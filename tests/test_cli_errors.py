@@ -1,11 +1,13 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import Finished, sign
 
-from robench.zoo import model_folders
+from robench.zoo import attack_files, contents, load_folder, model_folders
 
 Cli = Callable[..., Finished]
 TINY = ("--limit", "2", "--eps", "8/255", "--attacks", "fgsm")
@@ -51,7 +53,12 @@ def refused(done: Finished, *texts: object) -> None:
         (("--batch-size", "many"), ("--batch-size", "integer", "auto")),
         (("--device", "gpu"), ("--device 'gpu'", "cuda")),
         (("--device", "cuda:99"), ("--device cuda:99", "finds", "here")),
+        (("--limit", "99999"), ("--limit 99999", "digits has 225 test images")),
+        (("--seed", "-1"), ("--seed -1",)),
+        (("--models-dir", "no/such/folder"), ("--models-dir no/such/folder", "no such folder")),
         (("--models", "digits/vgg16-hybrid", "--timesteps", "0"), ("--timesteps 0",)),
+        (("--models", "digits/vgg16-ann", "--timesteps", "0"), ("--timesteps 0",)),
+        (("--models", "digits/vgg16-ann", "--timesteps", "4"), ("--timesteps 4", "no", "steps")),
         (("--epsilon", "1"), ("--epsilon",)),
     ],
 )
@@ -147,6 +154,75 @@ def test_truncated_weights_with_a_matching_digest(
     refused(done, weights, "cannot be loaded")
 
 
+def listed(cli: Cli, what: str, name: str, *options: object) -> str:
+    done = cli("list", what, "--json", *options)
+    assert (done.code, done.err) == (0, "")
+    (row,) = (row for row in json.loads(done.out) if row[what.removesuffix("s")] == name)
+    return str(row["state"])
+
+
+def test_list_says_what_is_wrong_with_a_model(cli: Cli, checkpoint: Path) -> None:
+    name, options = "digits/vgg16-ann", ("--models-dir", checkpoint.parents[1])
+    assert listed(cli, "models", name, *options) == "ready"
+    weights, card = checkpoint / "weights.safetensors", checkpoint / "model.toml"
+    whole, text = weights.read_bytes(), card.read_text("utf-8")
+    for damage in (corrupt, truncate):
+        weights.write_bytes(damage(whole))
+        assert listed(cli, "models", name, *options).startswith(f"weights damaged: {weights}: SHA")
+    sign(checkpoint)
+    assert "weights damaged" in listed(cli, "models", name, *options)
+    assert "cannot be loaded" in listed(cli, "models", name, *options)
+    card.write_text(text.replace("classes = 10", ""), "utf-8")
+    state = listed(cli, "models", name, *options)
+    assert state.startswith("card damaged: ")
+    assert "model.classes" in state
+
+
+def test_a_card_of_another_data_set_than_its_folder_is_refused(
+    cli: Cli, tmp_path: Path, checkpoint: Path
+) -> None:
+    card, text = checkpoint / "model.toml", (checkpoint / "model.toml").read_text("utf-8")
+    card.write_text(text.replace('dataset = "digits"', 'dataset = "cifar10"'), "utf-8")
+    texts = (card, "model.dataset", "'cifar10'", "'digits'")
+    for by_folder in (False, True):
+        refused(run_copy(cli, checkpoint, tmp_path / "out", by_folder=by_folder), *texts)
+    state = listed(cli, "models", "digits/vgg16-ann", "--models-dir", checkpoint.parents[1])
+    assert state.startswith("card damaged: ")
+    assert "model.dataset" in state
+    moved = checkpoint.rename(tmp_path / "anywhere")  # no data set's folder: the card decides
+    assert load_folder(moved).id == "cifar10/anywhere"
+
+
+def test_a_recipe_of_another_data_set_than_its_folder_is_refused(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "models" / "cifar10" / "net" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    shutil.copy(model_folders()["digits/vgg16-ann"] / "recipe.toml", recipe)
+    monkeypatch.setattr(contents, "_roots", lambda: [tmp_path])
+    refused(cli("train", "cifar10/net"), recipe, "model.dataset", "'digits'", "'cifar10'")
+
+
+def test_one_broken_attack_card_hides_no_other(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = attack_files()
+    broken = {"implementation": ('"spgd"', '"spdg"'), "surrogates": ("atan(2)", "atam(2)")}
+    for name, change in broken.items():
+        cards[name] = tmp_path / f"{name}.toml"
+        cards[name].write_text(cards["spgd"].read_text("utf-8").replace(*change), "utf-8")
+    monkeypatch.setattr("robench.zoo.attacks.attack_files", lambda: cards)
+    assert listed(cli, "attacks", "fgsm") == "ready"
+    assert listed(cli, "attacks", "spgd") == "ready"
+    for name in broken:
+        state = listed(cli, "attacks", name)
+        assert str(cards[name]) in state
+        assert "did you mean" in state
+        done = cli("run", "--attacks", name, "--output", tmp_path / "results")
+        refused(done, cards[name])
+    assert "fgsm" in cli("list", "attacks").out
+
+
 def test_absent_weights(cli: Cli, tmp_path: Path, checkpoint: Path) -> None:
     (checkpoint / "weights.safetensors").unlink()
     done = run_copy(cli, checkpoint, tmp_path / "results", by_folder=False)
@@ -197,4 +273,22 @@ def test_result_cut_in_half_is_reported_and_redone(cli: Cli, tmp_path: Path, end
     for path, data in before.items():
         if path.parent.name != "fgsm" or path.suffix == ".parquet":
             assert after[path] == data
+    assert cli(*command).err == ""
+
+
+@pytest.mark.usefixtures("small_models")
+def test_other_values_behind_a_whole_footer_are_reported_and_redone(
+    cli: Cli, tmp_path: Path
+) -> None:
+    command = ("run", "--models", "smallmodels:small", "--attacks", "fgsm", "--limit", "20")
+    command += ("--eps", "8/255,32/255", "--output", str(tmp_path))
+    assert cli(*command).code == 0
+    (path,) = tmp_path.rglob("*.parquet")
+    before = pd.read_parquet(path)
+    before.assign(break_position=-1).to_parquet(path, index=False)
+    done = cli(*command)
+    assert done.code == 0
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"damaged result, computed again: {path}: ")
+    assert pd.read_parquet(path).equals(before)
     assert cli(*command).err == ""

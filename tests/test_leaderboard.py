@@ -3,10 +3,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Finished
 from made_up import LIMIT, Builder, fall
 
 from robench.errors import UsageError
@@ -58,6 +60,26 @@ def test_a_stale_file_is_noticed(six: Builder, tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["leaderboard.md"]
     six.add("digits/newcomer", "pgd", fall(80), mode="ann")
     assert is_stale(path, render(build_report(six.store)))
+
+
+def test_another_format_leaves_the_markdown_alone(
+    cli: Callable[..., Finished], six: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(six.store.root.parent)
+    assert cli("leaderboard").code == 0
+    markdown = Path("leaderboard.md").read_text("utf-8")
+    stale = cli("leaderboard", "--format", "csv", "--check")
+    assert stale.code == 1
+    assert "leaderboard.csv is stale" in stale.err
+    assert "robench leaderboard --format csv" in stale.err
+    for form in ("json", "csv", "html"):
+        done = cli("leaderboard", "--format", form)
+        assert f"wrote leaderboard.{form}" in done.out
+        assert cli("leaderboard", "--format", form, "--check").code == 0
+    assert json.loads(Path("leaderboard.json").read_text("utf-8"))["protocol"]
+    assert Path("leaderboard.md").read_text("utf-8") == markdown
+    assert cli("leaderboard", "--format", "json", "--output", "other").code == 0
+    assert Path("other").read_text("utf-8") == Path("leaderboard.json").read_text("utf-8")
 
 
 def test_an_unwritable_path_is_one_line(tmp_path: Path) -> None:

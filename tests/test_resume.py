@@ -168,6 +168,24 @@ def test_dry_run_writes_nothing(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_models")
+def test_dry_run_for_a_machine_is_json(cli: Cli, tmp_path: Path) -> None:
+    command = (*COMMAND, "--attacks", "fgsm,pgd[steps=4]", "--output", tmp_path)
+    plan = json.loads(cli(*command, "--dry-run", "--json").out)
+    assert [(cell["attack"], cell["state"]) for cell in plan["cells"]] == [
+        ("fgsm", "to do"),
+        ("pgd[steps=4]", "to do"),
+    ]
+    assert plan["skipped"] == []
+    assert cli(*COMMAND, "--attacks", "fgsm", "--output", tmp_path).code == 0
+    first, second = json.loads(cli(*command, "--dry-run", "--json").out)["cells"]
+    (path,) = tmp_path.rglob("*.json")
+    assert first == plan["cells"][0] | {"state": "done"}
+    assert first["hash"] == json.loads(path.read_text("utf-8"))["hash"]
+    assert (first["model"], first["dataset"], first["samples"]) == ("digits/small", "digits", 30)
+    assert second["state"] == "to do"
+
+
+@pytest.mark.usefixtures("small_models")
 def test_failed_cell_is_recorded_others_go_on_and_it_is_tried_again(
     cli: Cli, tmp_path: Path
 ) -> None:

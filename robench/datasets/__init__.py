@@ -20,6 +20,11 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
 
 
+def is_plugin(name: str) -> bool:
+    """Whether a plug-in brings a data set of that name; nothing is imported for it."""
+    return bool(entry_points(group=GROUP, name=name))
+
+
 def find_dataset(name: str) -> Dataset:
     """The data set of that name.
 
@@ -67,5 +72,6 @@ __all__ = [
     "dataset_names",
     "download",
     "find_dataset",
+    "is_plugin",
     "look_first_in",
 ]

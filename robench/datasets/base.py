@@ -94,6 +94,7 @@ class Dataset:
             :class:`~robench.errors.MissingDataError` where they are not at hand.
         download: fetches the data set into the folder that it is given; None where there is
             nothing to fetch.
+        present: whether the images of a split are at hand, found without reading them.
     """
 
     name: str
@@ -103,3 +104,4 @@ class Dataset:
     protocol: Protocol
     load: Callable[[Split], Images]
     download: Callable[[Path], None] | None = None
+    present: Callable[[Split], bool] = lambda split: True

@@ -72,5 +72,6 @@ CIFAR10 = Dataset(
         slice=1000,
     ),
     load=partial(files.load, LAYOUT),
+    present=partial(files.present, LAYOUT),
     download=fetch,
 )

@@ -12,19 +12,18 @@ import io
 import json
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from robench.atomic import remove_leftovers, replacing
 from robench.datasets.base import Dataset, Images, Split
 from robench.errors import ContentError, MissingDataError, UsageError
 
@@ -137,6 +136,11 @@ def load(layout: Layout, split: Split) -> Images:
     )
 
 
+def present(layout: Layout, split: Split) -> bool:
+    """Whether some place has the images of a split; they are not read."""
+    return any(_find(layout, split, (place / layout.name).absolute()) for place in places())
+
+
 def _find(layout: Layout, split: Split, folder: Path) -> _Source | None:
     parquet = sorted(folder.glob(f"{split}-*.parquet"))
     files = parquet or [folder / name for name in layout.torchvision[split]]
@@ -163,8 +167,11 @@ def _decoded(source: _Source) -> Images:
     text = json.dumps({"encoding": images.encoding, "labels": images.labels.tolist()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(facts, lambda file: file.write(text.encode()))
-        _write(pixels, lambda file: np.save(file, images.images, allow_pickle=False))
+        remove_leftovers(folder)
+        with replacing(facts) as temporary:
+            temporary.write_text(text, "utf-8")
+        with replacing(pixels) as temporary, temporary.open("wb") as file:
+            np.save(file, images.images, allow_pickle=False)
     except OSError:  # a full disk or a home that is read-only costs time, not the run
         return images
     return _mapped(source.layout, pixels, facts) or images
@@ -180,18 +187,6 @@ def _mapped(layout: Layout, pixels: Path, facts: Path) -> Images | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return images if images.images.shape[1:] == layout.shape else None
-
-
-def _write(path: Path, write: Callable[[Any], object]) -> None:
-    """Write a file at once, whoever else writes it at the same time."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _decode(source: _Source) -> Images:

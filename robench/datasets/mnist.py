@@ -59,5 +59,6 @@ MNIST = Dataset(
         slice=1000,
     ),
     load=partial(files.load, LAYOUT),
+    present=partial(files.present, LAYOUT),
     download=fetch,
 )

@@ -154,8 +154,7 @@ def evaluate_cell(
         outcome = _outcome(cell, identity, digest, rows)
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
     kept = [witnesses for _, witnesses in parts if witnesses is not None]
-    store.write(result, rows[list(ROWS)], Witnesses.join(kept) if kept else None)
-    return result
+    return store.write(result, rows[list(ROWS)], Witnesses.join(kept) if kept else None)
 
 
 def _chunks(
@@ -320,5 +319,10 @@ def read_slice(dataset: Dataset, limit: str | None) -> Images:
         raise UsageError(
             f"--limit {limit} leaves no valid number of images: "
             "give a count from 1 or a fraction up to 1.0"
+        )
+    if count > len(images):
+        raise UsageError(
+            f"--limit {limit}: {dataset.name} has {len(images)} test images; give fewer, or "
+            "choose the data set that has so many with --dataset"
         )
     return images.first(count)

@@ -33,6 +33,9 @@ class Request:
         batch_size: rows of one call, or None to choose it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         witnesses: keep the adversarial images.
+
+    Raises:
+        UsageError: the seed is negative, or T is below 1.
     """
 
     eps: tuple[str, ...] | None = None
@@ -45,6 +48,12 @@ class Request:
     batch_size: int | None = None
     device: str = "auto"
     witnesses: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: a seed is an integer from 0")
+        if self.timesteps is not None and self.timesteps < 1:
+            raise UsageError(f"--timesteps {self.timesteps}: a spiking network needs at least 1")
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ def make_plan(
 
     Raises:
         RobenchError: a model that the user named cannot run. One that a glob found is skipped.
-        UsageError: the device is not here.
+        UsageError: the device is not here, or T is given and no model has time steps.
     """
     request = replace(request, device=find_device(request.device))
 
@@ -120,6 +129,14 @@ def make_plan(
                 raise
             broken = not isinstance(error, MissingDataError)
             skipped.append(Skipped(entry.id, str(error), broken=broken))
+    if (
+        request.timesteps is not None
+        and planned
+        and not any(p.cell.model.timesteps for p in planned)
+    ):
+        raise UsageError(
+            f"--timesteps {request.timesteps}: none of these models has time steps; leave it out"
+        )
     return Plan(tuple(planned), tuple(skipped))
 
 
@@ -144,8 +161,6 @@ def _require_dataset(model: Model) -> None:
 
 def _prepare(model: Model, timesteps: int | None) -> Model:
     if timesteps is not None and model.timesteps is not None:
-        if timesteps < 1:
-            raise UsageError(f"--timesteps {timesteps}: a spiking network needs at least 1")
         model.module.timesteps = timesteps  # type: ignore[assignment]
         return replace(model, timesteps=timesteps)
     return model

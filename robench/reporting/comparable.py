@@ -47,7 +47,7 @@ def differences(cell: CellResult, dataset: Dataset) -> list[str]:
     """What keeps a cell out of the data set's table; empty where nothing does."""
     outcome = cell.outcome
     if cell.status != "done" or outcome is None:
-        return [f"{cell.status}: {cell.error}" if cell.error else cell.status]
+        return [f"{cell.status}: {cell.reason}" if cell.error else cell.status]
     identity, protocol = outcome.identity, dataset.protocol
     # by value: the same ε can be written as a number or as a fraction
     values = [epsilon.value for epsilon in protocol_grid(dataset)]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote
@@ -14,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from robench.atomic import remove_leftovers, replacing
 from robench.errors import UsageError
 from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name
@@ -60,14 +59,12 @@ def write(path: Path, text: str) -> None:
     Raises:
         UsageError: the path cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8", newline="\n")
-        temporary.replace(path)
+        remove_leftovers(path.parent)
+        with replacing(path) as temporary:
+            temporary.write_text(text, "utf-8", newline="\n")
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from robench.atomic import remove_leftovers, replacing
 from robench.errors import UsageError
 from robench.numbers import Epsilon
 from robench.reporting.report import Report, Row, Table
@@ -53,6 +54,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         for table in report.tables:
             if table.rows:
                 written.append(save_figure(draw_curves, table, folder / curves_name(table)))
@@ -187,8 +189,7 @@ def save_figure(draw: Callable[[T], Figure], table: T, path: Path) -> Path:
     style |= {"font.family": "DejaVu Sans", "grid.color": "0.92", "hatch.linewidth": 0.6}
     with rc_context(style):
         figure: Figure = draw(table)
-        temporary = path.with_suffix(".png.tmp")
-        with BytesIO() as drawn:
+        with BytesIO() as drawn, replacing(path) as temporary:
             figure.savefig(drawn, format="png", dpi=DPI)
             # a palette makes the file a third of its size, and this kind keeps the bands smooth;
             # no metadata, so that the bytes depend on the picture alone
@@ -198,7 +199,6 @@ def save_figure(draw: Callable[[T], Figure], table: T, path: Path) -> Path:
             )
             picture.info.clear()
             picture.save(temporary, format="PNG", optimize=True, dpi=(DPI, DPI))
-    temporary.replace(path)
     return path
 
 

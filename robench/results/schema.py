@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from robench.results.reason import short_reason
+
 SCHEMA = 1
 PROTOCOL = 2
 """Raised when the harness changes what it computes."""
@@ -134,6 +136,14 @@ class CellResult(_Record):
     attack: str
     dataset: str
     hash: str
+    rows_sha256: str | None = Field(
+        None, description="of the Parquet file; absent from records older than this field"
+    )
     outcome: Outcome | None = None
     error: str | None = None
     run: RunRecord
+
+    @property
+    def reason(self) -> str:
+        """Why there is no outcome, on one line; ``error`` has the whole."""
+        return short_reason(self.error or "")

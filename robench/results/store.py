@@ -5,19 +5,22 @@ On demand the adversarial images of a cell, its *witnesses*, lie beside them.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pyarrow import ArrowException
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
+from robench.atomic import remove_leftovers, replacing, temporary_path
 from robench.errors import UsageError
 from robench.results.schema import CellResult
 
@@ -37,6 +40,8 @@ ROWS = (
 
 
 WITNESSES = ".witnesses.safetensors"
+ATTEMPTS = 3
+"""To write a chunk; nobody drops the folder of one cell so often."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class ResultStore:
     """Cells under ``root/<dataset>/<model>/<attack>/<hash>.json`` with their rows beside them.
 
     The JSON is written last: a cell exists once its JSON does, and a half-written file never has
-    that name. Finished chunks of an unfinished cell wait in ``<hash>.chunks/``.
+    that name. Finished chunks of an unfinished cell wait in ``<hash>.chunks/``. Several processes
+    may write at the same time; of two that compute the same cell the later one decides.
     """
 
     def __init__(self, root: Path) -> None:
@@ -82,10 +88,11 @@ class ResultStore:
         self.root = root
 
     def require_writable(self) -> None:
-        """Raise a UsageError where the store cannot be written to."""
-        probe = self.root / f".write-test-{os.getpid()}"
+        """Raise a UsageError where the store cannot be written to; remove what killed runs left."""
+        probe = temporary_path(self.root / "write-test")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.root, below=True)
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -102,23 +109,28 @@ class ResultStore:
         cell: CellResult,
         rows: pd.DataFrame | None = None,
         witnesses: Witnesses | None = None,
-    ) -> Path:
-        """Store a cell and drop its chunks; returns the path of the JSON.
+    ) -> CellResult:
+        """Store a cell and drop its chunks; returns the cell with the digest of its rows.
 
-        Witnesses of an earlier run go: they need not be those of these rows.
+        Witnesses of an earlier run go: they need not be those of these rows. A failed cell does
+        not take the place of a done one, which another run may have stored in the meantime.
         """
         path = self.path(cell.model, cell.attack, cell.hash)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if cell.status == "failed":
+            known = self.find(cell.model, cell.attack, cell.hash)
+            if isinstance(known, CellResult) and known.status == "done":
+                return cell
         if rows is not None:
             _write_witnesses(witnesses, path)
-            _write_parquet(rows, path.with_suffix(".parquet"))
+            digest = _write_parquet(rows, path.with_suffix(".parquet"))
+            cell = cell.model_copy(update={"rows_sha256": digest})
         text = json.dumps(cell.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
-        temporary = path.with_suffix(".json.tmp")
-        temporary.write_text(text + "\n", "utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text + "\n", "utf-8")
         if cell.status == "done":
             shutil.rmtree(self._chunk_folder(path), ignore_errors=True)
-        return path
+        return cell
 
     def find(self, model: str, attack: str, digest: str) -> CellResult | Damaged | None:
         """The stored cell, None where there is none, or what is wrong with its files."""
@@ -178,11 +190,21 @@ class ResultStore:
         rows: pd.DataFrame,
         witnesses: Witnesses | None = None,
     ) -> None:
-        """Keep a finished chunk until its cell is stored."""
+        """Keep a finished chunk until its cell is stored.
+
+        Another run that stores the same cell drops the folder of its chunks at any moment.
+        """
         path = self._chunk_path(model, attack, digest, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_witnesses(witnesses, path)
-        _write_parquet(rows, path)
+        for attempt in range(ATTEMPTS):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write_witnesses(witnesses, path)
+                _write_parquet(rows, path)
+            except FileNotFoundError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
     def drop_chunks(self, model: str, attack: str, digest: str) -> None:
         """Forget the chunks of a cell."""
@@ -205,10 +227,15 @@ class ResultStore:
         except OSError as error:
             return Damaged(path, error.strerror or type(error).__name__)
         if cell.status == "done":
+            beside = path.with_suffix(".parquet")
             try:
-                rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["index"])
-            except (OSError, ValueError) as error:
-                return Damaged(path.with_suffix(".parquet"), str(error).splitlines()[0])
+                data = beside.read_bytes()
+                if cell.rows_sha256 not in (None, hashlib.sha256(data).hexdigest()):
+                    return Damaged(beside, "its SHA-256 is not the one in the JSON")
+                # all columns: without a digest, damage shows where the values do not decode
+                rows = pd.read_parquet(BytesIO(data))
+            except (OSError, ValueError, ArrowException) as error:
+                return Damaged(beside, next(iter(str(error).splitlines()), type(error).__name__))
             if cell.outcome is None or len(rows) != cell.outcome.identity.samples:
                 return Damaged(path, "the JSON and the Parquet file do not belong together")
         return cell
@@ -228,12 +255,13 @@ def _write_witnesses(witnesses: Witnesses | None, beside: Path) -> None:
     if witnesses is None:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_suffix(".safetensors.tmp")
-    temporary.write_bytes(save({"index": witnesses.index, "images": witnesses.images}))
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(save({"index": witnesses.index, "images": witnesses.images}))
 
 
-def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
-    temporary = path.with_suffix(".parquet.tmp")
-    rows.to_parquet(temporary, index=False)
-    temporary.replace(path)
+def _write_parquet(rows: pd.DataFrame, path: Path) -> str:
+    """Write the rows; returns the SHA-256 of the file."""
+    data = rows.to_parquet(index=False)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()

@@ -2,7 +2,7 @@
 
 from robench.training.display import Display
 from robench.training.log import Row
-from robench.training.recipe import RECIPE, Phase, PurposeTable, Recipe, TrainingTable
+from robench.training.recipe import RECIPE, Phase, PurposeTable, Recipe, TrainingTable, find_recipe
 from robench.training.trainer import Start, train
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "Row",
     "Start",
     "TrainingTable",
+    "find_recipe",
     "train",
 ]

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from robench.atomic import replacing
 from robench.errors import ContentError
 from robench.training.log import Row
 from robench.training.recipe import Recipe
@@ -71,10 +72,9 @@ def save(
     tensors["generator"] = generator.get_state()
     tensors["torch"] = torch.random.get_rng_state()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     packed = {name: value.detach().contiguous() for name, value in tensors.items()}
-    save_file(packed, temporary, metadata={"progress": json.dumps(asdict(done))})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(packed, temporary, metadata={"progress": json.dumps(asdict(done))})
 
 
 def read_progress(path: Path) -> Progress:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from robench.atomic import replacing
 from robench.errors import UsageError
 
 LOG = "training.csv"
@@ -43,15 +44,13 @@ class Row:
 
 def write_log(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows as CSV, at once: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         names = [field.name for field in fields(Row)]
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         for row in rows:
             values = asdict(row).items()
             writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
-    temporary.replace(path)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from robench.architectures import ModelConfig
+from robench.errors import ContentError, UsageError, nearest
 from robench.training.augment import Augmentation
+from robench.zoo import recipe_files
 from robench.zoo.card import read_table
 
 RECIPE = "recipe.toml"
@@ -131,3 +133,24 @@ class Recipe(_Table):
                 key; the message names the file and the key.
         """
         return read_table(path, cls)
+
+
+def find_recipe(name: str) -> tuple[Path, Recipe]:
+    """The recipe of a model's id, or of a ``recipe.toml``, with its absolute path.
+
+    Raises:
+        UsageError: there is none; the message offers the nearest id.
+        ContentError: the recipe is damaged, or is for another data set than the zoo's folder that
+            it stands in.
+    """
+    known = recipe_files()
+    path = known.get(name, Path(name)).absolute()
+    if not path.is_file():
+        raise UsageError(f"there is no recipe {name!r}{nearest(name, known)}")
+    recipe, place = Recipe.read(path), path.parent.parent.name
+    if path in known.values() and recipe.model.dataset != place:
+        raise ContentError(
+            f"{path}: key model.dataset: {recipe.model.dataset!r}, but the folder stands in "
+            f"{place!r}"
+        )
+    return path, recipe

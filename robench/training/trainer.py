@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from robench.architectures import VGG, build
+from robench.atomic import remove_leftovers
 from robench.datasets import find_dataset
 from robench.errors import ContentError, UsageError, nearest
 from robench.training.calibrate import calibrate
@@ -91,6 +92,7 @@ def train(
     if saved.is_file():
         done = _checked(read_progress(saved), done, saved)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder, below=True)
     with _seeded(recipe), tensorboard(events, done.epochs) as show:
         run = _Run(recipe, Samples.of(images), Samples.of(slice_), folder, done, advance)
         run.listeners += [progress, show]

@@ -1,14 +1,16 @@
 """The registry of models and attacks: cards, entry points, loading."""
 
-from robench.zoo.attacks import AttackCard, NamedAttack, attack_names, find_attack, split_names
+from robench.zoo.attacks import AttackCard, NamedAttack, attack_names, find_attack
 from robench.zoo.card import AboutTable, ModelCard, WeightsTable, load_weights, save_checkpoint
 from robench.zoo.contents import attack_files, model_folders, recipe_files, training_folder
 from robench.zoo.model import Model, NativeSpikes, SpikeAdapter
-from robench.zoo.models import ModelEntry, load_folder, model_entries, select_models
+from robench.zoo.models import NOT_LOADED, ModelEntry, load_folder, model_entries, select_models
 from robench.zoo.plugins import GROUPS, Plugin, plugins, the_plugin
+from robench.zoo.requests import split_names
 
 __all__ = [
     "GROUPS",
+    "NOT_LOADED",
     "AboutTable",
     "AttackCard",
     "Model",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +12,7 @@ from robench.errors import ContentError, UsageError, nearest
 from robench.zoo.card import read_table
 from robench.zoo.contents import attack_files
 from robench.zoo.plugins import ATTACKS, plugins, the_plugin
-
-_REQUEST = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<parameters>[^\]]*)\])?$")
+from robench.zoo.requests import label, read_request
 
 
 class AttackCard(BaseModel):
@@ -57,11 +54,6 @@ def attack_names() -> dict[str, str]:
     return dict(sorted(names.items()))
 
 
-def split_names(text: str) -> list[str]:
-    """Split ``a,b[x=1,y=2],c`` at the commas outside brackets."""
-    return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
-
-
 def find_attack(request: str) -> NamedAttack:
     """The attack that a name, with or without ``[parameter=value,…]``, asks for.
 
@@ -70,10 +62,8 @@ def find_attack(request: str) -> NamedAttack:
         ContentError: the card is damaged.
         PluginError: the plug-in cannot be loaded.
     """
-    match = _REQUEST.match(request)
-    if match is None:
-        raise UsageError(f"cannot read the attack {request!r}; write it like pgd[steps=100]")
-    name, changes = match["name"], _parameters(request, match["parameters"] or "")
+    name, changes = read_request(request)
+    full_name = label(name, changes)
     cards, found = attack_files(), plugins(ATTACKS)
     if name in found:
         if name in cards:
@@ -85,7 +75,7 @@ def find_attack(request: str) -> NamedAttack:
             raise plugin.error("is not a subclass of robench.attacks.Attack")
         attack = _make(request, kind, changes)
         version, description = f"{kind.version} ({plugin.origin})", _first_line(kind.__doc__)
-        return NamedAttack(_label(name, changes), attack, name, version, description)
+        return NamedAttack(full_name, attack, name, version, description)
     if name not in cards:
         raise UsageError(
             f"unknown attack {name!r}{nearest(name, [*cards, *found])}; see: robench list attacks"
@@ -105,23 +95,10 @@ def find_attack(request: str) -> NamedAttack:
         first = error.errors()[0]
         key = ".".join(("parameters", *map(str, first["loc"])))
         raise ContentError(f"{cards[name]}: key {key}: {first['msg']}") from None
+    except UsageError as error:  # from a name inside, such as a surrogate's
+        raise ContentError(f"{cards[name]}: table parameters: {error}") from None
     attack = _make(request, kind, card.parameters | changes)
-    return NamedAttack(
-        _label(name, changes), attack, card.implementation, str(kind.version), card.description
-    )
-
-
-def _parameters(request: str, text: str) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        key, sign, value = part.partition("=")
-        if not sign:
-            raise UsageError(f"attack {request}: write parameters as name=value, not {part!r}")
-        try:
-            changes[key.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            changes[key.strip()] = value.strip()
-    return changes
+    return NamedAttack(full_name, attack, card.implementation, str(kind.version), card.description)
 
 
 def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attack:
@@ -131,14 +108,13 @@ def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attac
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         known = ", ".join(kind.model_fields) or "none"
+        wants_list = first["type"] in ("tuple_type", "list_type")
+        hint = f", written like {key}=[a,b]" if wants_list else ""
         raise UsageError(
-            f"attack {request}: parameter {key}: {first['msg']}; parameters: {known}"
+            f"attack {request}: parameter {key}: {first['msg']}{hint}; parameters: {known}"
         ) from None
-
-
-def _label(name: str, changes: dict[str, Any]) -> str:
-    inside = ",".join(f"{key}={value}" for key, value in sorted(changes.items()))
-    return f"{name}[{inside}]" if inside else name
+    except UsageError as error:  # from a name inside, such as a surrogate's
+        raise UsageError(f"attack {request}: {error}") from None
 
 
 def _first_line(text: str | None) -> str:

@@ -11,10 +11,12 @@ from typing import Any, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from robench.architectures import ModelConfig
+from robench.atomic import replacing
 from robench.errors import ContentError
 
 T = TypeVar("T", bound=BaseModel)
@@ -95,9 +97,8 @@ def read_table(path: Path, kind: type[T]) -> T:
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
     """Write a TOML file at once: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(tomli_w.dumps(table), "utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(tomli_w.dumps(table), "utf-8")
 
 
 def file_sha256(path: Path) -> str:
@@ -112,18 +113,17 @@ def save_checkpoint(
     """Write weights and card of a trained network into its folder and return the card."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS
-    temporary = weights.with_suffix(".tmp")
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
-    save_file(state, temporary)
-    temporary.chmod(0o644)  # safetensors writes for the owner alone; a wheel is for everyone
-    temporary.replace(weights)
+    with replacing(weights) as temporary:
+        save_file(state, temporary)
+        temporary.chmod(0o644)  # safetensors writes for the owner alone; a wheel is for everyone
     card = ModelCard(model=config, weights=WeightsTable(sha256=file_sha256(weights)), about=about)
     write_table(folder / CARD, card.model_dump(exclude_none=True))
     return card
 
 
-def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Read a weight file whose digest is the card's.
+def check_weights(path: Path, sha256: str) -> None:
+    """Compare a weight file's digest with the card's and read its header, but none of its tensors.
 
     Raises:
         ContentError: the file is missing or damaged, or its digest is another.
@@ -136,6 +136,17 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
             f"{path}: SHA-256 is {found[:12]}…, the card says {sha256[:12]}…: "
             "the file is damaged or belongs to another card"
         )
+    with _unloadable(path), safe_open(path, "pt"):
+        pass
+
+
+def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Read a weight file whose digest is the card's.
+
+    Raises:
+        ContentError: the file is missing or damaged, or its digest is another.
+    """
+    check_weights(path, sha256)
     with _unloadable(path):
         return load_file(path)
 

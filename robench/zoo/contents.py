@@ -7,10 +7,12 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from robench.errors import UsageError
 from robench.zoo.card import CARD, WEIGHTS
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CARRIED = "_contents"
+VARIABLE = "ROBENCH_MODELS"
 
 
 def _roots() -> list[Path]:
@@ -29,10 +31,17 @@ def model_folders(models_dir: Path | None = None) -> dict[str, Path]:
 
     Args:
         models_dir: searched first; without it the folder that ``ROBENCH_MODELS`` names.
+
+    Raises:
+        UsageError: there is no such folder.
     """
     places = [root / "models" for root in _roots()]
-    chosen = models_dir or (Path(named) if (named := os.environ.get("ROBENCH_MODELS")) else None)
+    named = os.environ.get(VARIABLE)
+    chosen = models_dir or (Path(named) if named else None)
     if chosen is not None:
+        if not chosen.is_dir():
+            source = VARIABLE if models_dir is None else "--models-dir"
+            raise UsageError(f"{source} {chosen}: there is no such folder")
         places.insert(0, chosen)
     found: dict[str, Path] = {}
     for place in places:

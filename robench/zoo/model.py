@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from robench.errors import UsageError
 from robench.spiking import GradientPath, Surrogate, override, spiking_layers
+from robench.zoo.fingerprint import network_sha256
 
 _ID = re.compile(r"(?!.*\.\.)[\w+.-]+/[\w+.-]+\Z")
 
@@ -56,7 +56,8 @@ class Model:
         id: ``<dataset>/<name>``.
         classes: number of classes K.
         card: the card's ``[model]`` table, or any facts of a plug-in that the hash should cover.
-        fingerprint: SHA-256 of the weights; computed from the state where it is empty.
+        fingerprint: SHA-256 of the weights; where it is empty, of the state and the code that
+            defines the network, see :mod:`robench.zoo.fingerprint`.
         mode: ann, hybrid or stbp.
         timesteps: T, None without time; the module's ``timesteps`` attribute where it has one.
         stochastic: whether the forward pass draws random numbers, as declared.
@@ -96,7 +97,7 @@ class Model:
             raise UsageError(f"model {self.id}: its card is no plain data: {error}") from None
         self.module.eval().requires_grad_(False)
         if not self.fingerprint:
-            self.fingerprint = state_sha256(self.module)
+            self.fingerprint = network_sha256(self.module)
         if self.spikes is None and spiking_layers(self.module):
             self.spikes = NativeSpikes(self.module)
 
@@ -129,13 +130,3 @@ class Model:
         """Logits ``(N, K)`` of images in [0, 1] that lie on the model's device."""
         out: Tensor = self.module(x)
         return out
-
-
-def state_sha256(module: nn.Module) -> str:
-    """SHA-256 over the sorted state of a network: names, shapes, types and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,16 @@ from typing import Any
 from torch import nn
 
 from robench.architectures import VERSION, build
+from robench.datasets import dataset_names
 from robench.errors import ContentError, PluginError, RobenchError, UsageError, nearest
-from robench.zoo.card import CARD, WEIGHTS, ModelCard, load_weights
+from robench.zoo.card import CARD, WEIGHTS, ModelCard, check_weights, load_weights
 from robench.zoo.contents import model_folders
+from robench.zoo.fingerprint import source_files, sources_sha256
 from robench.zoo.model import Model
 from robench.zoo.plugins import MODELS, Plugin, plugins, the_plugin
+
+NOT_LOADED = "not loaded; see: robench list plugins"
+CLAIMED = "claimed twice; it cannot be loaded"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class ModelEntry:
         missing: what is not at hand and how to get it; empty where it can be loaded.
         load: loads it.
         named: whether the user named it, so that its absence is an error.
+        examine: what keeps it from being loaded, as far as it shows without building it; empty
+            where nothing does.
     """
 
     id: str
@@ -41,6 +49,7 @@ class ModelEntry:
     missing: str
     load: Callable[[], Model]
     named: bool = False
+    examine: Callable[[], str] = lambda: ""
 
     @property
     def dataset(self) -> str:
@@ -52,9 +61,10 @@ def load_folder(folder: Path, model_id: str | None = None, *, registered: bool =
     """Load a checkpoint from its folder.
 
     Raises:
-        ContentError: card or weights are missing, damaged or do not belong together.
+        ContentError: card or weights are missing, damaged or do not belong together, or the card
+            names another data set than the id.
     """
-    card = ModelCard.read(folder / CARD)
+    card = _read_card(folder, model_id)
     module = build(card.model)
     load_weights(module, folder / WEIGHTS, card.weights.sha256)
 
@@ -78,6 +88,30 @@ def load_folder(folder: Path, model_id: str | None = None, *, registered: bool =
         shareable=card.model.flex.threshold == "trained",
         clean_accuracy=card.about.clean_accuracy,
     )
+
+
+def _read_card(folder: Path, model_id: str | None) -> ModelCard:
+    path = folder / CARD
+    card = ModelCard.read(path)
+    place = folder.resolve().parent.name if model_id is None else model_id.partition("/")[0]
+    known = model_id is not None or place in dataset_names()  # a folder may lie anywhere else
+    if known and card.model.dataset != place:
+        raise ContentError(
+            f"{path}: key model.dataset: {card.model.dataset!r}, but the folder stands in {place!r}"
+        )
+    return card
+
+
+def _examine(folder: Path, model_id: str) -> str:
+    try:
+        card = _read_card(folder, model_id)
+    except ContentError as error:
+        return f"card damaged: {error}"
+    try:
+        check_weights(folder / WEIGHTS, card.weights.sha256)
+    except ContentError as error:
+        return f"weights damaged: {error}"
+    return ""
 
 
 def _call(model_id: str, make: Any, fail: Callable[[str], RobenchError]) -> Model:
@@ -116,6 +150,10 @@ def _from_function(text: str) -> Model:
         sys.path.remove(str(Path.cwd()))
     model = _call("", make, lambda what: PluginError(f"{text} {what}"))
     model.registered = False
+    # what the function itself does with the modules, and helpers beside it, decide the network too
+    files = {*source_files(module_name), *source_files(getattr(make, "__module__", None) or "")}
+    code = f"{model.fingerprint}{sources_sha256(files)}"
+    model.fingerprint = hashlib.sha256(code.encode()).hexdigest()
     return model
 
 
@@ -128,7 +166,10 @@ def _folder_entry(model_id: str, folder: Path) -> ModelEntry:
             f"weights are absent; get them with: robench train {model_id}, "
             "or name the models folder of a checkout with --models-dir"
         )
-    return ModelEntry(model_id, "zoo", control, missing, lambda: load_folder(folder, model_id))
+    return ModelEntry(
+        model_id, "zoo", control, missing, partial(load_folder, folder, model_id),
+        examine=partial(_examine, folder, model_id),
+    )  # fmt: skip
 
 
 def model_entries(models_dir: Path | None = None) -> dict[str, ModelEntry]:
@@ -145,9 +186,14 @@ def model_entries(models_dir: Path | None = None) -> dict[str, ModelEntry]:
             def refuse(name: str = name, source: str = source) -> Model:
                 raise PluginError(f"model {name!r} is in the zoo and is claimed by {source}")
 
-            entries[name] = ModelEntry(name, f"zoo and {source}", False, "", refuse)
+            entries[name] = ModelEntry(
+                name, f"zoo and {source}", False, "", refuse, examine=lambda: CLAIMED
+            )
             continue
-        entries[name] = ModelEntry(name, source, False, "", partial(_load_plugin, found, name))
+        entries[name] = ModelEntry(
+            name, source, False, "", partial(_load_plugin, found, name),
+            examine=(lambda: NOT_LOADED) if len(claims) == 1 else (lambda: CLAIMED),
+        )  # fmt: skip
     return dict(sorted(entries.items()))
 
 
@@ -183,7 +229,7 @@ def select_models(
 def _match(pattern: str, entries: dict[str, ModelEntry], dataset: str | None) -> list[ModelEntry]:
     if pattern in entries:
         entry = entries[pattern]
-        return [ModelEntry(entry.id, entry.source, entry.control, entry.missing, entry.load, True)]
+        return [replace(entry, named=True)]
     if pattern == "all" or any(sign in pattern for sign in "*?["):
         glob = "*" if pattern == "all" else pattern
         found = [e for e in entries.values() if fnmatchcase(e.id, glob) and not e.control]
@@ -192,10 +238,10 @@ def _match(pattern: str, entries: dict[str, ModelEntry], dataset: str | None) ->
         raise UsageError(f"no model fits {pattern!r}; see: robench list models")
     folder = Path(pattern)
     if (folder / CARD).is_file():
-        model_id = f"{ModelCard.read(folder / CARD).model.dataset}/{folder.resolve().name}"
-        known = entries.get(model_id)
-        registered = known is not None and _same_folder(model_id, folder)
-        load = lambda: load_folder(folder, model_id, registered=registered)  # noqa: E731
+        registered = _registered_id(folder)
+        card = _read_card(folder, registered)
+        model_id = registered or f"{card.model.dataset}/{folder.resolve().name}"
+        load = partial(load_folder, folder, model_id, registered=registered is not None)
         return [ModelEntry(model_id, str(folder), False, "", load, True)]
     if ":" in pattern and "/" not in pattern:
         model = _from_function(pattern)
@@ -205,6 +251,7 @@ def _match(pattern: str, entries: dict[str, ModelEntry], dataset: str | None) ->
     )
 
 
-def _same_folder(model_id: str, folder: Path) -> bool:
-    known = model_folders().get(model_id)
-    return known is not None and known.resolve() == folder.resolve()
+def _registered_id(folder: Path) -> str | None:
+    """The id of a folder of the zoo; None for any other."""
+    here = folder.resolve()
+    return next((name for name, path in model_folders().items() if path.resolve() == here), None)

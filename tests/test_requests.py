@@ -1,0 +1,52 @@
+"""Attacks with parameters, as the command line takes them."""
+
+import pytest
+
+from robench.errors import UsageError
+from robench.zoo import find_attack, split_names
+
+LIST = "spgd[steps=4,surrogates=[atan(2),triangle(1)]]"
+
+
+def test_a_list_is_a_parameter() -> None:
+    found = find_attack(LIST)
+    assert found.name == LIST
+    parameters = found.attack.model_dump(mode="json")
+    assert parameters["surrogates"] == ["atan(2)", "triangle(1)"]
+    assert parameters["steps"] == 4
+    assert find_attack(found.name) == found
+    assert find_attack('spgd[surrogates=["atan(2)", "triangle(1)"], steps=4]') == found
+
+
+def test_names_are_split_outside_all_brackets() -> None:
+    assert split_names(f"fgsm, {LIST},pgd[steps=3,restarts=2]") == [
+        "fgsm",
+        LIST,
+        "pgd[steps=3,restarts=2]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_", "texts"),
+    [
+        ("spgd[surrogates=[atan(2),triangle(1)]", ("brackets do not match", "surrogates=[")),
+        ("spgd[surrogates=[atan(2)]]]", ("brackets do not match",)),
+        ("spgd[surrogates=(atan(2)]", ("brackets do not match",)),
+        ("pgd[steps=3]x", ("brackets do not match",)),
+        ("[steps=3]", ("cannot read",)),
+        ("spgd[surrogates=atan(2)]", ("surrogates", "surrogates=[a,b]")),
+        ("spgd[surrogates=[]]", ("surrogates", "at least one")),
+        ("spgd[surrogates=[atam(2)]]", ("spgd[surrogates=[atam(2)]]", "did you mean atan")),
+        ("spgd[surrogates=[atan(2),3]]", ("surrogates.1",)),
+        ("spgd[atan(2)]", ("name=value", "name=[a,b]", "'atan(2)'")),
+        ("pgd[steps=3,steps=4]", ("steps", "twice")),
+        ("pgd[loss=a/b]", ("no /",)),
+        (f"pgd[loss={'x' * 300}]", ("200 bytes",)),
+    ],
+)
+def test_what_cannot_be_read_is_told(request_: str, texts: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_attack(request_)
+    assert len(str(caught.value).splitlines()) == 1
+    for text in texts:
+        assert text in str(caught.value)
