@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from robench.attacks.backends import LIBRARIES, Library
 from robench.datasets import dataset_names
 from robench.errors import RobenchError, UsageError, nearest
 from robench.zoo import GROUPS, attack_names, find_attack, model_entries, plugins
@@ -49,12 +50,36 @@ def model_rows(models_dir: Path | None) -> Rows:
 
 
 def attack_rows() -> Rows:
-    """Every attack; a plug-in's is not imported, so it has no description."""
+    """Every attack, other libraries' last; a plug-in's is not imported and has no description."""
     rows = []
     for name, source in attack_names().items():
-        about = find_attack(name).description if source == "robench" else ""
+        about = _description(name) if source == "robench" else ""
         rows.append({"attack": name, "source": source, "description": about})
-    return rows
+    return rows + [row for library in LIBRARIES.values() for row in _library_rows(library)]
+
+
+def _description(name: str) -> str:
+    """What the card says, or why the attack cannot be had."""
+    try:
+        return find_attack(name).description
+    except UsageError as error:  # the library that it is from is missing
+        return str(error)
+
+
+def _library_rows(library: Library) -> Rows:
+    """What a library offers, or one row that says why it offers nothing."""
+    try:
+        library.require()
+    except UsageError as error:
+        return [{"attack": f"{library.name}:*", "source": "nowhere", "description": str(error)}]
+    return [
+        {
+            "attack": f"{library.name}:{offer.name}",
+            "source": library.version,
+            "description": offer.description,
+        }
+        for offer in library.offers()
+    ]
 
 
 def dataset_rows() -> Rows:

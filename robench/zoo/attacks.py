@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from robench.attacks import IMPLEMENTATIONS, Attack
+from robench.attacks.backends import LIBRARIES
 from robench.errors import ContentError, UsageError, nearest
 from robench.zoo.card import read_table
 from robench.zoo.contents import attack_files
@@ -19,7 +20,7 @@ _REQUEST = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<parameters>[^\]]*)\])?$")
 
 
 class AttackCard(BaseModel):
-    """An attack card: a registered implementation with its parameters."""
+    """An attack card: a registered implementation, or a library's attack, with its parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +39,8 @@ class NamedAttack:
         name: the card's name, with the parameters that the user changed.
         attack: the attack with all its parameters.
         implementation: the registered implementation.
-        version: of the implementation; a plug-in's names its distribution and version too.
+        version: of the implementation; that of a plug-in or of a library's attack names the
+            distribution and its version too.
         description: one line for people.
     """
 
@@ -75,6 +77,9 @@ def find_attack(request: str) -> NamedAttack:
         raise UsageError(f"cannot read the attack {request!r}; write it like pgd[steps=100]")
     name, changes = match["name"], _parameters(request, match["parameters"] or "")
     cards, found = attack_files(), plugins(ATTACKS)
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in LIBRARIES:
+        return _of_library(prefix, rest, changes)
     if name in found:
         if name in cards:
             origins = " and ".join(plugin.origin for plugin in found[name])
@@ -91,6 +96,10 @@ def find_attack(request: str) -> NamedAttack:
             f"unknown attack {name!r}{nearest(name, [*cards, *found])}; see: robench list attacks"
         )
     card = read_table(cards[name], AttackCard)
+    prefix, colon, rest = card.implementation.partition(":")
+    if colon and prefix in LIBRARIES:
+        found_there = _of_library(prefix, rest, card.parameters | changes)
+        return replace(found_there, name=_label(name, changes), description=card.description)
     if card.implementation not in IMPLEMENTATIONS:
         raise ContentError(
             f"{cards[name]}: key implementation: {card.implementation!r} is not registered"
@@ -109,6 +118,14 @@ def find_attack(request: str) -> NamedAttack:
     return NamedAttack(
         _label(name, changes), attack, card.implementation, str(kind.version), card.description
     )
+
+
+def _of_library(prefix: str, name: str, changes: dict[str, Any]) -> NamedAttack:
+    library = LIBRARIES[prefix]
+    offer, attack = library.find(name, changes)
+    version = f"{attack.version} ({library.version})"
+    label = _label(f"{prefix}:{name}", changes)
+    return NamedAttack(label, attack, f"{prefix}:{offer.name}", version, offer.description)
 
 
 def _parameters(request: str, text: str) -> dict[str, Any]:
