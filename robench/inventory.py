@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from robench.attacks.backends import LIBRARIES, Library
 from robench.datasets import dataset_names, find_dataset, is_plugin
 from robench.errors import RobenchError, UsageError, nearest
 from robench.zoo import (
@@ -59,7 +60,10 @@ def model_rows(models_dir: Path | None) -> Rows:
 
 
 def attack_rows() -> Rows:
-    """Every attack; a plug-in's is not imported, a broken card is told with its reason."""
+    """Every attack, other libraries' last; a plug-in's is not imported.
+
+    A card that is broken, or whose library is missing, is told with its reason.
+    """
     rows = []
     for name, source in attack_names().items():
         state, about = "ready", ""
@@ -71,7 +75,25 @@ def attack_rows() -> Rows:
         except RobenchError as error:
             state = str(error)
         rows.append({"attack": name, "source": source, "state": state, "description": about})
-    return rows
+    return rows + [row for library in LIBRARIES.values() for row in _library_rows(library)]
+
+
+def _library_rows(library: Library) -> Rows:
+    """What a library offers, or one row that says why it offers nothing."""
+    try:
+        library.require()
+    except UsageError as error:
+        row = {"attack": f"{library.name}:*", "source": "nowhere", "state": str(error)}
+        return [row | {"description": ""}]
+    return [
+        {
+            "attack": f"{library.name}:{offer.name}",
+            "source": library.version,
+            "state": "cannot run" if offer.reason else "ready",
+            "description": offer.description,
+        }
+        for offer in library.offers()
+    ]
 
 
 def dataset_rows() -> Rows:

@@ -1,5 +1,6 @@
 """The attacks, one in each file, and the contract that they are written against."""
 
+from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
 from robench.attacks.base import (
     Attack,
     DirectAttack,
@@ -17,13 +18,17 @@ from robench.attacks.fgsm import FGSM
 from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD
 from robench.attacks.spgd import SPGD
+from robench.attacks.square import Square
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (FGSM, PGD, SPGD, RandomNoise)
+    attack.name: attack for attack in (FGSM, PGD, SPGD, APGDCE, APGDDLR, APGDT, Square, RandomNoise)
 }
 """The implementations that a card may name."""
 
 __all__ = [
+    "APGDCE",
+    "APGDDLR",
+    "APGDT",
     "FGSM",
     "IMPLEMENTATIONS",
     "PGD",
@@ -36,6 +41,7 @@ __all__ = [
     "Need",
     "Noise",
     "RandomNoise",
+    "Square",
     "StagedAttack",
     "State",
     "View",

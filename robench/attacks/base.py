@@ -17,7 +17,7 @@ from torch import Tensor
 from robench.spiking import GradientPath, Surrogate
 
 Need = Literal["gradient", "spikes", "twin", "sources"]
-Start = Literal["own", "cold", "warm", "witness"]
+Start = Literal["own", "cold", "warm", "witness", "once"]
 Loss = Literal["cross-entropy", "margin"]
 
 
@@ -36,6 +36,19 @@ class View(Protocol):
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(N, K)`` of the deployed model; a call that misclassifies is a break."""
+        ...
+
+    def differentiable(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits ``(M, K)`` through which autograd reaches ``x``: for a loss of the attack's own.
+
+        A backward pass through them turns the forward pass that was counted into a gradient pass,
+        each further one counts as another. The gradient is the one that the model itself gives.
+
+        Args:
+            x: images, ``(M, C, H, W)``.
+            rows: which row of the call each image belongs to, ``(M,)``. Without it they are one
+                to one, and a call that misclassifies is a break.
+        """
         ...
 
     def gradient(
@@ -98,6 +111,7 @@ class Attack(BaseModel, ABC):
     Attributes:
         name: the registered name of the implementation.
         version: raised when the attack computes something else than before.
+        least_classes: fewer classes leave the attack undefined, which is an error before the run.
         norm: the norm that its ε is measured in.
         needs: what a model must offer; where one is unmet the cell is not applicable.
     """
@@ -106,6 +120,7 @@ class Attack(BaseModel, ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    least_classes: ClassVar[int] = 2
     norm: ClassVar[str] = "linf"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
@@ -141,7 +156,8 @@ class IterativeAttack(Attack):
             each run from where ``init`` puts it. ``cold``: from above, down to the first ε that
             holds. ``warm``: the same, and a run below a known break starts from that witness,
             brought into the smaller ball. ``witness``: as ``warm``, and left out where there is
-            no witness to start from.
+            no witness to start from. ``once``: one run at the largest ε, because the run is the
+            same at every ε.
     """
 
     start: ClassVar[Start] = "own"
@@ -170,6 +186,11 @@ class IterativeAttack(Attack):
 
 class DirectAttack(Attack):
     """An attack that finds its candidate in one go: a minimum-norm attack, a foreign library's."""
+
+    @property
+    def minimal(self) -> bool:
+        """Whether a run looks for the smallest perturbation, so that one run serves every ε."""
+        return False
 
     @abstractmethod
     def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:

@@ -175,6 +175,12 @@ def _cell(
     texts = named if request.eps is None else request.eps
     if texts is None and norm not in dataset.protocol.grids:
         raise UsageError(f"data set {dataset.name} has no grid for {norm}; give one with --eps")
+    least = attack.attack.least_classes
+    if model.classes < least:
+        raise UsageError(
+            f"attack {attack.name} is undefined for fewer than {least} classes; "
+            f"model {model.id} has {model.classes}: leave one of the two out"
+        )
     settings = Settings(
         grid=parse_grid(texts if texts is not None else dataset.protocol.grids[norm]),
         seed=request.seed,

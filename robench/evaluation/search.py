@@ -124,7 +124,11 @@ class Search:
             self._below(slot)
 
     def _below(self, slot: int) -> None:
-        """Attack the next smaller ε from the witness."""
+        """Attack the next smaller ε from the witness, or go on where one run serves every ε."""
+        if self.stages[int(self.stage[slot])].start == "once":
+            self.low[slot] = 0
+            self._enter(slot, int(self.stage[slot]) + 1)
+            return
         self.point[slot] = int(self.high[slot]) - 1
         self.low[slot] = 0
         self.task[slot] = BEGIN

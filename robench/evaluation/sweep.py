@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from robench.attacks import (
     View,
     spread,
 )
-from robench.attacks.base import begin
+from robench.attacks.base import Start, begin
 from robench.errors import EvaluationError
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
@@ -60,12 +61,19 @@ class OneStep(IterativeAttack):
         return self.attack.run(view, x, y, eps, noise), state
 
 
+class OneSearch(OneStep):
+    """The same for an attack whose run is the same at every ε."""
+
+    start: ClassVar[Start] = "once"
+
+
 def iterative(attack: Attack) -> tuple[IterativeAttack, ...]:
     """The stages of an attack in the form that the engine steps."""
     steps: list[IterativeAttack] = []
     for stage in attack.stages:
         if isinstance(stage, DirectAttack):
-            steps.append(OneStep.model_construct(attack=stage))
+            form = OneSearch if stage.minimal else OneStep
+            steps.append(form.model_construct(attack=stage))
         else:
             assert isinstance(stage, IterativeAttack)
             steps.append(stage)

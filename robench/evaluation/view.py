@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from robench.attacks import Loss
@@ -15,6 +17,9 @@ from robench.errors import EvaluationError
 from robench.evaluation.workers import Workers
 from robench.spiking import GradientPath, Surrogate
 from robench.zoo import Model
+
+Traced = tuple[Tensor, Tensor]
+"""Some rows of an input, as a leaf, and their logits in its graph, where the model computes."""
 
 
 @dataclass
@@ -79,15 +84,44 @@ class ModelView:
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(N, K)`` of the deployed model."""
+        with torch.no_grad():
+            return self.differentiable(x)
 
-        def part(rows: slice) -> Tensor:
-            with torch.no_grad():
-                return self.model.logits(x[rows].to(self.model.device)).to(x.device)
+    def differentiable(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits ``(M, K)`` through which autograd reaches ``x``; see the protocol."""
+        samples = self.samples if rows is None else self.samples[rows]
+        tracked = torch.is_grad_enabled() and x.requires_grad
 
-        logits = self._checked(torch.cat(self.workers.map(part, len(x))))
-        count(self.ledger.forwards, self.samples, 1)
-        self._remember(x, logits)
-        return logits
+        def part(some: slice) -> Traced:
+            leaf = x[some].detach().to(self.model.device).requires_grad_(tracked)
+            with torch.set_grad_enabled(tracked):
+                return leaf, self.model.logits(leaf)
+
+        parts = self.workers.map(part, len(x))
+        logits = self._checked(torch.cat([out.detach().to(x.device) for _, out in parts]))
+        count(self.ledger.forwards, samples, 1)
+        if rows is None:
+            self._remember(x.detach(), logits)
+        if not tracked:
+            return logits
+        passed: Tensor = _Passage.apply(x, self, samples, parts, logits)  # type: ignore[no-untyped-call]
+        return passed
+
+    def pull_back(self, parts: list[Traced], samples: Tensor, cotangent: Tensor) -> Tensor:
+        """The gradient at the input of a traced call, for a gradient at its logits; it counts."""
+        sizes = [len(leaf) for leaf, _ in parts]
+        pairs = list(zip(parts, torch.split(cotangent, sizes), strict=True))
+
+        def part(pair: tuple[Traced, Tensor]) -> Tensor:
+            (leaf, logits), weights = pair
+            found = None
+            if logits.requires_grad:
+                (found,) = torch.autograd.grad(
+                    logits, leaf, weights.to(logits.device), retain_graph=True, allow_unused=True
+                )
+            return (torch.zeros_like(leaf) if found is None else found).to(cotangent.device)
+
+        return self._counted(torch.cat(self.workers.each(part, pairs)), samples)
 
     def gradient(
         self,
@@ -114,12 +148,16 @@ class ModelView:
             parts = self.workers.map(part, len(x))
         logits = self._checked(torch.cat([logits for logits, _ in parts]))
         gradient = torch.cat([gradient for _, gradient in parts])
-        count(self.ledger.backwards[:, self.stage], self.samples, 1)
-        finite = gradient.isfinite().flatten(1).all(1)
-        dead = ~finite | (gradient == 0).flatten(1).all(1)
-        count(self.ledger.dead[:, self.stage], self.samples, dead)
         if timesteps is None:  # the substitutes change the backward pass alone
             self._remember(x.detach(), logits)
+        return self._counted(gradient, self.samples)
+
+    def _counted(self, gradient: Tensor, samples: Tensor) -> Tensor:
+        """The gradient, noted in the ledger, with zeros where it is not finite."""
+        count(self.ledger.backwards[:, self.stage], samples, 1)
+        finite = gradient.isfinite().flatten(1).all(1)
+        dead = ~finite | (gradient == 0).flatten(1).all(1)
+        count(self.ledger.dead[:, self.stage], samples, dead)
         return gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def _remember(self, x: Tensor, logits: Tensor) -> None:
@@ -143,6 +181,27 @@ class ModelView:
             yield
         finally:
             module.timesteps = old
+
+
+class _Passage(torch.autograd.Function):
+    """A call of the model in another's graph: its backward goes through the view and is counted."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, view: ModelView, samples: Tensor, parts: list[Traced], logits: Tensor
+    ) -> Tensor:
+        """The logits, which are there already."""
+        ctx.view, ctx.samples, ctx.parts, ctx.passes = view, samples, parts, 0
+        return logits.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient at ``x``; the first pass takes the forward pass with it."""
+        if not ctx.passes:
+            count(ctx.view.ledger.forwards, ctx.samples, -1)
+        ctx.passes += 1
+        return ctx.view.pull_back(ctx.parts, ctx.samples, cotangent), None, None, None, None
 
 
 def _gradient(model: Model, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:

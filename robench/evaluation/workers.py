@@ -8,7 +8,7 @@ stays so where other programs use the processor too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Self, TypeVar
@@ -17,6 +17,7 @@ import torch
 
 from robench.evaluation.memory import require_smaller
 
+S = TypeVar("S")
 T = TypeVar("T")
 LARGEST, SMALLEST = 32, 8
 """Rows of a part: more do not fit the caches of most models, fewer are not worth a thread."""
@@ -83,6 +84,10 @@ class Workers:
         parts = [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
         found = list(self._pool.map(partial(self._halved, function), parts))
         return [result for part in found for result in part]
+
+    def each(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """What ``function`` returns for each item, in order; memory that runs out is an error."""
+        return list((map if self._pool is None else self._pool.map)(function, items))
 
     def _halved(self, function: Callable[[slice], T], rows: slice) -> list[T]:
         """What ``function`` returns for some rows, in as many parts as memory asks for."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from robench.attacks import IMPLEMENTATIONS, Attack
+from robench.attacks.backends import LIBRARIES
 from robench.errors import ContentError, UsageError, nearest
 from robench.zoo.card import read_table
 from robench.zoo.contents import attack_files
@@ -16,7 +17,7 @@ from robench.zoo.requests import label, read_request
 
 
 class AttackCard(BaseModel):
-    """An attack card: a registered implementation with its parameters."""
+    """An attack card: a registered implementation, or a library's attack, with its parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,7 +36,8 @@ class NamedAttack:
         name: the card's name, with the parameters that the user changed.
         attack: the attack with all its parameters.
         implementation: the registered implementation.
-        version: of the implementation; a plug-in's names its distribution and version too.
+        version: of the implementation; that of a plug-in or of a library's attack names the
+            distribution and its version too.
         description: one line for people.
     """
 
@@ -65,6 +67,9 @@ def find_attack(request: str) -> NamedAttack:
     name, changes = read_request(request)
     full_name = label(name, changes)
     cards, found = attack_files(), plugins(ATTACKS)
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in LIBRARIES:
+        return _of_library(prefix, rest, changes)
     if name in found:
         if name in cards:
             origins = " and ".join(plugin.origin for plugin in found[name])
@@ -81,6 +86,10 @@ def find_attack(request: str) -> NamedAttack:
             f"unknown attack {name!r}{nearest(name, [*cards, *found])}; see: robench list attacks"
         )
     card = read_table(cards[name], AttackCard)
+    prefix, colon, rest = card.implementation.partition(":")
+    if colon and prefix in LIBRARIES:
+        found_there = _of_library(prefix, rest, card.parameters | changes)
+        return replace(found_there, name=full_name, description=card.description)
     if card.implementation not in IMPLEMENTATIONS:
         raise ContentError(
             f"{cards[name]}: key implementation: {card.implementation!r} is not registered"
@@ -99,6 +108,14 @@ def find_attack(request: str) -> NamedAttack:
         raise ContentError(f"{cards[name]}: table parameters: {error}") from None
     attack = _make(request, kind, card.parameters | changes)
     return NamedAttack(full_name, attack, card.implementation, str(kind.version), card.description)
+
+
+def _of_library(prefix: str, name: str, changes: dict[str, Any]) -> NamedAttack:
+    library = LIBRARIES[prefix]
+    offer, attack = library.find(name, changes)
+    version = f"{attack.version} ({library.version})"
+    full_name = label(f"{prefix}:{name}", changes)
+    return NamedAttack(full_name, attack, f"{prefix}:{offer.name}", version, offer.description)
 
 
 def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attack:

@@ -1,0 +1,207 @@
+"""What the attacks of all libraries share: what is on offer, parameters, and one run.
+
+A library sees the model as a torch module whose calls the view counts. It searches at one ε at a
+time, in the ball and box of robench; whatever it returns, the engine projects and verifies.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from robench.attacks.backends.adapter import Adapter, seeded, seeds
+from robench.attacks.base import DirectAttack, Noise, View
+from robench.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An attack of a library.
+
+    Attributes:
+        name: of its class.
+        kind: the class.
+        aliases: other names that the library gives it.
+        reason: why it cannot run here, empty where it can.
+    """
+
+    name: str
+    kind: type[Any]
+    aliases: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        if self.reason:
+            return self.reason
+        first = (self.kind.__doc__ or "").strip().partition("\n")[0].strip()
+        also = f" (also {', '.join(self.aliases)})" if self.aliases else ""
+        return f"{first}{also}".strip()
+
+
+class LibraryAttack(DirectAttack, ABC):
+    """An attack of a library with its parameters.
+
+    Attributes:
+        attack: the library's name for it.
+        parameters: all of them, the library's defaults filled in.
+    """
+
+    name: ClassVar[str] = "library"
+    library: ClassVar[str]
+
+    attack: str
+    parameters: dict[str, Any]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The attack, with its library."""
+        return (f"{self.library}:{self.attack}",)
+
+    @property
+    def together(self) -> bool:
+        """Whether rows may share a call of the library.
+
+        That is so where each call of the model has one input for each row, whatever becomes of
+        the others. All other attacks get one sample at a time: only then do counts and random
+        numbers belong to the sample.
+        """
+        return False
+
+    @abstractmethod
+    def search(self, adapter: Adapter, x: Tensor, y: Tensor, eps: float) -> Tensor:
+        """What the library returns for rows that share an ε."""
+
+    def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
+        """The nearest example that the library tried inside the ball, or else what it returns."""
+        found = x.clone()
+        numbers = seeds(noise)
+        for value in sorted(set(eps[eps > 0].tolist())):
+            rows = (eps == value).nonzero().squeeze(1)
+            for some in rows.split(len(rows) if self.together else 1):
+                adapter = Adapter(view, some, x[some], y[some], value)
+                with seeded([numbers[int(row)] for row in some]), torch.enable_grad(), _quiet():
+                    answer = self.search(adapter, x[some].clone(), y[some], value)
+                found[some] = adapter.best(answer.detach().to(x.dtype))
+        return found
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library whose attacks can be named.
+
+    Attributes:
+        name: the prefix of its attacks.
+        distribution: what pip installs.
+        load: imports it.
+        offers: its attacks, each with the reason why it cannot run, where there is one.
+        make: the attack with its parameters.
+        defaults: the parameters of an attack that a user may set, with their defaults.
+    """
+
+    name: str
+    distribution: str
+    load: Callable[[], ModuleType]
+    offers: Callable[[], list[Offer]]
+    make: Callable[[Offer, dict[str, Any]], LibraryAttack]
+    defaults: Callable[[Offer], dict[str, Any]]
+
+    def require(self) -> None:
+        """Import the library.
+
+        Raises:
+            UsageError: it is missing or broken.
+        """
+        try:
+            self.load()
+        except ModuleNotFoundError as error:
+            if error.name != self.name:
+                raise self._broken(error) from None
+            raise UsageError(
+                f"{self.name} is not installed; get it with: pip install {self.distribution}"
+            ) from None
+        except Exception as error:  # a broken library may raise anything
+            raise self._broken(error) from None
+
+    def _broken(self, error: Exception) -> UsageError:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return UsageError(f"{self.name} cannot be imported: {text}; see: robench doctor")
+
+    @property
+    def version(self) -> str:
+        """The library with its version, for the identity of a result."""
+        return f"{self.distribution} {version(self.distribution)}"
+
+    def find(self, name: str, changes: Mapping[str, Any]) -> tuple[Offer, LibraryAttack]:
+        """An attack with all its parameters.
+
+        Args:
+            name: of the attack, without the prefix.
+            changes: the parameters that the user set.
+
+        Raises:
+            UsageError: the library is missing, has no such attack or cannot run it here, or a
+                parameter is unknown or cannot take its value.
+        """
+        self.require()
+        offers = self.offers()
+        known = {alias: offer for offer in offers for alias in (offer.name, *offer.aliases)}
+        label = f"{self.name}:{name}"
+        if name not in known:
+            raise UsageError(
+                f"unknown attack {label!r}{nearest(name, known)}; see: robench list attacks"
+            )
+        offer = known[name]
+        if offer.reason:
+            raise UsageError(f"attack {label} cannot run: {offer.reason}")
+        defaults = self.defaults(offer)
+        for key, value in changes.items():
+            _require_parameter(label, key, value, defaults)
+        try:
+            return offer, self.make(offer, {**defaults, **changes})
+        except (TypeError, ValueError, AssertionError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(f"attack {label}: {text}") from None
+
+
+def _require_parameter(label: str, key: str, value: Any, defaults: Mapping[str, Any]) -> None:
+    if key not in defaults:
+        raise UsageError(
+            f"attack {label}: there is no parameter {key}{nearest(key, defaults)}; "
+            f"parameters: {', '.join(defaults) or 'none'}"
+        )
+    default = defaults[key]
+    wanted: type | tuple[type, ...] = type(default)
+    if default is None or isinstance(default, float):
+        wanted = (int, float)
+    if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, wanted):
+        kind = "a number" if wanted == (int, float) else f"of type {type(default).__name__}"
+        raise UsageError(f"attack {label}: parameter {key} is {kind}, not {value!r}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A library warns of searches that found nothing: that, the engine finds out by itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def constructor_defaults(kind: type[Any], hidden: frozenset[str]) -> dict[str, Any]:
+    """The parameters of a constructor that are plain data, with their defaults."""
+    return {
+        key: parameter.default
+        for key, parameter in inspect.signature(kind).parameters.items()
+        if key not in hidden and isinstance(parameter.default, int | float | str | None)
+    }

@@ -1,0 +1,120 @@
+"""Foolbox's attacks (Rauber et al., JOSS 2020)."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from robench.attacks.backends.adapter import Adapter
+from robench.attacks.backends.base import Library, LibraryAttack, Offer, constructor_defaults
+
+_HIDDEN = frozenset({"distance", "init_attack", "tensorboard"})
+_DECISION = "it starts from an example that it has to find by itself first (decision-based)"
+_REASONS = {
+    "BinarizationRefinementAttack": "it refines examples for models that binarise their input",
+    "BoundaryAttack": _DECISION,
+    "DatasetAttack": "it draws from a data set that it has to be fed with",
+    "GenAttack": "it needs a target class for each sample",
+    "HopSkipJumpAttack": _DECISION,
+    "LinfinityBrendelBethgeAttack": _DECISION,
+    "PointwiseAttack": _DECISION,
+    "SpatialAttack": "it rotates and shifts, which no ε bounds",
+    "VirtualAdversarialAttack": "L2 sweeps are not offered yet",
+}
+_TOGETHER = (
+    "FastGradientAttack",
+    "BasicIterativeAttack",
+    "AdamBasicIterativeAttack",
+    "ProjectedGradientDescentAttack",
+    "AdamProjectedGradientDescentAttack",
+    "MomentumIterativeFastGradientMethod",
+    "AdditiveUniformNoiseAttack",
+)
+
+
+def _load() -> ModuleType:
+    importlib.import_module("foolbox.attacks")
+    return importlib.import_module("foolbox")
+
+
+class FoolboxAttack(LibraryAttack):
+    """An attack of Foolbox; its ε, where it takes one, is the sample's."""
+
+    library: ClassVar[str] = "foolbox"
+
+    @property
+    def together(self) -> bool:
+        """The gradient attacks of fixed length, whose steps stop for no row."""
+        return self.attack == "LInfFMNAttack" or self.attack in [f"Linf{n}" for n in _TOGETHER]
+
+    @property
+    def minimal(self) -> bool:
+        """Whether Foolbox counts it among its minimisation attacks."""
+        kind = getattr(_load().attacks, self.attack)
+        return issubclass(kind, _load().attacks.base.MinimizationAttack)
+
+    def search(self, adapter: Adapter, x: Tensor, y: Tensor, eps: float) -> Tensor:
+        """What the attack's ``run`` returns."""
+        foolbox = _load()
+        kind = getattr(foolbox.attacks, self.attack)
+        attack = kind(**_measured(kind, self.parameters))
+        model = foolbox.PyTorchModel(adapter, bounds=(0, 1), device=torch.device("cpu"))
+        options = {} if self.minimal else {"epsilon": eps}
+        answer: Tensor = attack.run(model, x, foolbox.criteria.Misclassification(y), **options)
+        return answer
+
+
+def _measured(kind: type[Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters, with L∞ for an attack that leaves the distance open."""
+    foolbox = _load()
+    flexible = issubclass(kind, foolbox.attacks.base.FlexibleDistanceMinimizationAttack)
+    return parameters | ({"distance": foolbox.distances.linf} if flexible else {})
+
+
+def _offers() -> list[Offer]:
+    foolbox = _load()
+    attacks = foolbox.attacks
+    names: dict[type[Any], list[str]] = {}
+    for name, kind in vars(attacks).items():
+        known = isinstance(kind, type) and issubclass(kind, attacks.Attack)
+        if known and kind is not attacks.Attack:
+            names.setdefault(kind, []).append(name)
+    offers = []
+    for kind, claims in names.items():
+        aliases = tuple(sorted(name for name in claims if name != kind.__name__))
+        offers.append(Offer(kind.__name__, kind, aliases, _reason(kind)))
+    return sorted(offers, key=lambda offer: offer.name)
+
+
+def _reason(kind: type[Any]) -> str:
+    foolbox = _load()
+    if kind.__name__ in _REASONS:
+        return _REASONS[kind.__name__]
+    if issubclass(kind, foolbox.attacks.base.FlexibleDistanceMinimizationAttack):
+        return ""
+    distance = getattr(kind, "distance", None)
+    if isinstance(distance, property):
+        distance = distance.fget(kind) if distance.fget else None
+    p = getattr(distance, "p", None)
+    if p == 2:
+        return "L2 sweeps are not offered yet"
+    return "" if p == float("inf") else f"it works in L{p}, for which there is no sweep"
+
+
+def _make(offer: Offer, parameters: dict[str, Any]) -> LibraryAttack:
+    offer.kind(**_measured(offer.kind, parameters))
+    return FoolboxAttack(attack=offer.name, parameters=parameters)
+
+
+FOOLBOX = Library(
+    "foolbox",
+    "foolbox",
+    _load,
+    _offers,
+    _make,
+    lambda offer: constructor_defaults(offer.kind, _HIDDEN),
+)

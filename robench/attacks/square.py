@@ -1,0 +1,93 @@
+"""Square Attack: random search with squares at the corners of the ball, without gradients.
+
+Andriushchenko, Croce, Flammarion and Hein, Square Attack: a query-efficient black-box adversarial
+attack via random search, ECCV 2020, with the constants published there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robench.attacks.base import IterativeAttack, Noise, Start, State, View, spread
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""After how many of 10,000 queries the share of pixels is halved."""
+
+
+@dataclass
+class SquareState(State):
+    """A state with the best image, ``(N, C, H, W)``, and its margin, ``(N,)``."""
+
+    best: Tensor
+    margin: Tensor
+
+
+class Square(IterativeAttack):
+    """Random squares of ±ε, kept where they lower the margin of the true class.
+
+    Attributes:
+        queries: images that are tried for each sample.
+        p_init: the share of pixels that the first squares cover.
+    """
+
+    name: ClassVar[str] = "square"
+    start: ClassVar[Start] = "cold"
+
+    queries: int = Field(5000, ge=1)
+    p_init: float = Field(0.8, gt=0, le=1)
+
+    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> SquareState:
+        """Vertical stripes of ±ε, one pixel wide."""
+        signs = (noise("square stripes")[:, :, :1] < 0.5).to(x.dtype) * 2 - 1
+        count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return SquareState(
+            (x + spread(eps, x) * signs).clamp(0, 1),
+            count + self.queries,
+            count.clone(),
+            x.clone(),
+            torch.full_like(eps, torch.inf),
+        )
+
+    def step(
+        self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
+    ) -> tuple[Tensor, State]:
+        """Look at the last image, keep the better one, and draw the next square onto it."""
+        assert isinstance(state, SquareState)
+        done = self.queries - state.steps_left
+        logits = view.logits(state.candidate)
+        true = logits.gather(1, y[:, None]).squeeze(1)
+        margin = true - logits.scatter(1, y[:, None], -torch.inf).amax(1)
+        better = margin < state.margin
+        state.margin = torch.where(better, margin, state.margin)
+        state.best = torch.where(spread(better, x), state.candidate, state.best)
+        state.steps_left = state.steps_left - 1
+        e = spread(eps, x)
+        shift = 2 * e * self._square(x, done, noise)
+        candidate = torch.minimum(torch.maximum(state.best + shift, x - e), x + e).clamp(0, 1)
+        return candidate, state
+
+    def side(self, done: Tensor, height: int, width: int) -> Tensor:
+        """Side of the next square after so many queries, ``(N,)``."""
+        passed = done * 10_000 // self.queries
+        halvings = (passed[:, None] > torch.tensor(HALVINGS, device=done.device)).sum(1)
+        share = self.p_init / 2.0**halvings
+        return (share * height * width).sqrt().round().long().clamp(1, min(height, width))
+
+    def _square(self, x: Tensor, done: Tensor, noise: Noise) -> Tensor:
+        """±1 in the square of each row, with a sign for each channel, and 0 around it."""
+        height, width = x.shape[-2:]
+        side = self.side(done, height, width)
+        place = noise("square place", done).flatten(1)
+        signs = (noise("square signs", done).flatten(2)[:, :, 0] < 0.5).to(x.dtype) * 2 - 1
+        top = (place[:, 0] * (height - side + 1)).long()
+        left = (place[:, -1] * (width - side + 1)).long()
+        rows, columns = torch.arange(height), torch.arange(width)
+        inside = ((rows >= top[:, None]) & (rows < (top + side)[:, None]))[:, :, None] & (
+            (columns >= left[:, None]) & (columns < (left + side)[:, None])
+        )[:, None, :]
+        return inside[:, None].to(x.dtype) * signs[:, :, None, None]
