@@ -35,6 +35,91 @@ def curves(
 
 
 @analyze.command()
+def budget(
+    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
+    attacks: Annotated[
+        str, typer.Option(help="Names with commas; the first is compared with the others.")
+    ] = "spgd,pgd,tour,apgd-ce",
+    eps: Annotated[
+        str, typer.Option(help="One or more ε with commas, each attacked by itself.")
+    ] = "8/255",
+    budgets: Annotated[
+        str, typer.Option(help="Gradient passes for each sample and ε.")
+    ] = "20,40,80,160,320,640",
+    limit: Annotated[str, typer.Option(help="How many images, as in run.")] = "200",
+    split: Annotated[
+        str, typer.Option(help="train, or test to look at the published images.")
+    ] = "train",
+    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the cells.")] = Path("out/budget"),
+    output: Annotated[Path | None, typer.Option(help="The figure; in --results else.")] = None,
+    models_dir: Annotated[
+        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Look for data sets here first.")
+    ] = None,
+) -> None:
+    """Draw robust accuracy against gradient passes; the same command goes on."""
+    from robench.analysis import budget_plans, budget_rows, draw_budgets, paired
+    from robench.console import Progress, require_cells, trouble_lines
+    from robench.datasets import find_dataset, look_first_in
+    from robench.evaluation import Request, run_plan
+    from robench.reporting.plots import save_figure
+    from robench.results import ResultStore
+    from robench.zoo import find_attack, select_models, split_names
+
+    if split not in ("train", "test"):
+        raise UsageError(f"--split {split!r} is neither train nor test")
+    if dataset is not None:
+        find_dataset(dataset)
+    if data_dir is not None:
+        look_first_in(data_dir)
+    named = [find_attack(name) for name in dict.fromkeys(split_names(attacks))]
+    if not named:
+        raise UsageError("no attack was named; see: robench list attacks")
+    patterns = [part.strip() for part in models.split(",") if part.strip()]
+    entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+    store = ResultStore(results)
+    store.require_writable()
+    epsilons = [part.strip() for part in eps.split(",")]
+    request = Request(limit=limit, sweep="ascending", split=split)  # type: ignore[arg-type]
+    plans = budget_plans(entries, named, _integers("--budgets", budgets), epsilons, request, store)
+    require_cells(plans[0])
+    done = []
+    for plan in plans:
+        for line in trouble_lines(plan):
+            print(line, file=sys.stderr)
+        with Progress(plan, quiet=False) as progress:
+            for result, computed in run_plan(plan, store, progress=progress.update):
+                progress.finish(result, computed)
+                done.append(result)
+    rows = budget_rows(done, store)
+    first = named[0].name
+    for row in paired(rows, first).itertuples():
+        print(
+            f"{row.model:24} {row.budget:>4} passes  {first} - {row.rival}: "
+            f"{100 * row.difference:+.1f} points [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+        )
+    path = output or results / "budget.png"
+    save_figure(draw_budgets, rows, path)
+    print(f"wrote {path}")
+    if any(result.status == "failed" for result in done):
+        raise typer.Exit(1)
+
+
+def _integers(option: str, text: str) -> list[int]:
+    """Positive integers with commas between them."""
+    try:
+        values = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: write integers with commas, like 20,40,80") from None
+    if values[0] < 1:
+        raise UsageError(f"{option} {text!r}: each must be at least 1")
+    return values
+
+
+@analyze.command()
 def replication(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     output: Annotated[Path, typer.Option(help="The document.")] = Path("docs/replication.md"),

@@ -19,9 +19,11 @@ from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
+from robench.attacks.tour import Tour
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (FGSM, PGD, SPGD, APGDCE, APGDDLR, APGDT, Square, RandomNoise)
+    attack.name: attack
+    for attack in (FGSM, PGD, SPGD, Tour, APGDCE, APGDDLR, APGDT, Square, RandomNoise)
 }
 """The implementations that a card may name."""
 
@@ -44,6 +46,7 @@ __all__ = [
     "Square",
     "StagedAttack",
     "State",
+    "Tour",
     "View",
     "spread",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -74,6 +74,10 @@ class APGD(IterativeAttack):
     def runs(self) -> int:
         """How many runs one row makes at most."""
         return self.restarts
+
+    def at_budget(self, passes: int) -> Self:
+        """One run of so many steps."""
+        return self.model_copy(update={"steps": passes, "restarts": 1})
 
     @abstractmethod
     def loss(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -231,6 +235,11 @@ class APGDT(APGD):
     def members(self) -> tuple[str, ...]:
         """The rank of the target that was aimed at."""
         return tuple(f"target {rank + 1}" for rank in range(self.n_targets))
+
+    def at_budget(self, passes: int) -> Self:
+        """One run for each target, which share the passes."""
+        steps = max(1, passes // self.n_targets)
+        return self.model_copy(update={"steps": steps, "restarts": 1})
 
     def targets(self, view: View, x: Tensor, y: Tensor) -> Tensor:
         """By rank in the clean logits; with restarts each target gets all of its runs in turn."""

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from robench.errors import UsageError
 from robench.spiking import GradientPath, Surrogate
 
 Need = Literal["gradient", "spikes", "twin", "sources"]
@@ -137,6 +138,14 @@ class Attack(BaseModel, ABC):
         of its stages alone.
         """
         return (self,)
+
+    def at_budget(self, passes: int) -> Attack:
+        """The same attack with at most so many gradient passes for each sample and ε.
+
+        Raises:
+            UsageError: the attack is not measured in gradient passes.
+        """
+        raise UsageError(f"attack {self.name} is not measured in gradient passes")
 
 
 class StagedAttack(Attack):

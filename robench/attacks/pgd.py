@@ -61,6 +61,11 @@ class PGD(IterativeAttack):
         """A point uniform in the ball, not yet in the box."""
         return x + spread(eps, x) * (2 * noise("start", draw) - 1)
 
+    def at_budget(self, passes: int) -> PGD:
+        """As many restarts as fit; a shorter run where not even one does."""
+        steps = min(self.steps, passes)
+        return self.model_copy(update={"steps": steps, "restarts": passes // steps})
+
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:

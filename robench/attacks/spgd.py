@@ -72,6 +72,11 @@ class SurrogateRun(IterativeAttack):
         """The surrogates."""
         return self.surrogates
 
+    def at_budget(self, passes: int) -> SurrogateRun:
+        """One run of so many steps."""
+        own = {name: getattr(self, name) for name in SurrogateRun.model_fields}
+        return SurrogateRun(**own | {"steps": passes})
+
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> MomentumState:
         """A random point of the ball, another than ``pgd``'s."""
         n = len(x)

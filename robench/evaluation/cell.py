@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from robench.attacks import Need
-from robench.datasets import Dataset, Images
+from robench.datasets import Dataset, Images, Split
 from robench.errors import UsageError
 from robench.evaluation import checks, metrics
 from robench.evaluation.device import placed
@@ -61,6 +61,7 @@ class Settings:
         batch_size: rows of one call, None to choose it; it decides the speed, not the result.
         device: where the models compute, as torch writes it.
         witnesses: keep the adversarial images beside the result.
+        split: where the images are from.
     """
 
     grid: tuple[Epsilon, ...]
@@ -70,6 +71,7 @@ class Settings:
     batch_size: int | None = None
     device: str = "cpu"
     witnesses: bool = False
+    split: Split = "test"
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
         checks.zero_epsilon(cell.model, cell.attack.attack, chunk, cell.settings.seed),
     ]
     own_timesteps = cell.model.card.get("timesteps") == cell.model.timesteps
-    if len(cell.images) == cell.dataset.protocol.slice and own_timesteps:
+    published = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
+    if published and own_timesteps:
         found.append(checks.card_accuracy(cell.model, rows))
     return [check for check in found if check is not None]
 
@@ -298,17 +301,18 @@ def record(
     )
 
 
-def read_slice(dataset: Dataset, limit: str | None) -> Images:
-    """The test images that a run is about.
+def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Images:
+    """The images that a run is about.
 
     Args:
         dataset: the data set.
         limit: None for the protocol's slice, a count, or with a point in it a fraction of all.
+        split: test images, or training images to tune an attack on.
 
     Raises:
         UsageError: the limit is no positive number.
     """
-    images = dataset.load("test")
+    images = dataset.load(split)
     if limit is None:
         return images.first(dataset.protocol.slice)
     try:
@@ -322,7 +326,7 @@ def read_slice(dataset: Dataset, limit: str | None) -> Images:
         )
     if count > len(images):
         raise UsageError(
-            f"--limit {limit}: {dataset.name} has {len(images)} test images; give fewer, or "
+            f"--limit {limit}: {dataset.name} has {len(images)} {split} images; give fewer, or "
             "choose the data set that has so many with --dataset"
         )
     return images.first(count)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from robench.datasets import Images, find_dataset
+from robench.datasets import Images, Split, find_dataset
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
 from robench.evaluation.device import find_device
@@ -33,6 +33,7 @@ class Request:
         batch_size: rows of one call, or None to choose it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         witnesses: keep the adversarial images.
+        split: which images; results on training images are for tuning and never published.
 
     Raises:
         UsageError: the seed is negative, or T is below 1.
@@ -48,6 +49,7 @@ class Request:
     batch_size: int | None = None
     device: str = "auto"
     witnesses: bool = False
+    split: Split = "test"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -110,7 +112,7 @@ def make_plan(
 
     @cache  # the models of a data set share its images, and with them the images' digest
     def images(name: str) -> Images:
-        return read_slice(find_dataset(name), request.limit)
+        return read_slice(find_dataset(name), request.limit, request.split)
 
     planned: list[Planned] = []
     skipped: list[Skipped] = []
@@ -189,6 +191,7 @@ def _cell(
         batch_size=request.batch_size,
         device=request.device,
         witnesses=request.witnesses,
+        split=request.split,
     )
     return Cell(model, attack, dataset, images(dataset.name), settings)
 
