@@ -96,10 +96,11 @@ def budget(
                 done.append(result)
     rows = budget_rows(done, store)
     first = named[0].name
-    for row in paired(rows, first).itertuples():
+    for found in paired(rows, first):
+        low, high = 100 * found.interval.low, 100 * found.interval.high
         print(
-            f"{row.model:24} {row.budget:>4} passes  {first} - {row.rival}: "
-            f"{100 * row.difference:+.1f} points [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+            f"{found.model:24} {found.budget:>4} passes  {first} - {found.rival}: "
+            f"{100 * found.mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
         )
     path = output or results / "budget.png"
     save_figure(draw_budgets, rows, path)

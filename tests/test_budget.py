@@ -67,10 +67,10 @@ def test_differences_are_paired_by_sample() -> None:
         for attack, samples in held_by.items()
         for epsilon in ("1/255", "2/255")
     )
-    (row,) = paired(rows, "a").itertuples()
-    assert row.rival == "b"
-    assert row.difference == pytest.approx(-0.2)
-    assert row.low < -0.2 < row.high < 0
+    (found,) = paired(rows, "a")
+    assert found.rival == "b"
+    assert found.mean == pytest.approx(-0.2)
+    assert found.interval.low < -0.2 < found.interval.high < 0
 
 
 def test_training_images_are_at_hand_to_tune_on() -> None:
@@ -84,7 +84,7 @@ def test_training_images_are_at_hand_to_tune_on() -> None:
 def test_the_figure_is_drawn_and_finished_cells_are_kept(cli: Cli, tmp_path: Path) -> None:
     command = (
         "analyze", "budget", "--models", "digits/vgg16-ann", "--attacks", "spgd,pgd",
-        "--budgets", "2,4", "--eps", "8/255,16/255", "--limit", "6", "--results", tmp_path / "cells",
+        "--limit", "6", "--budgets", "2,4", "--eps", "8/255,16/255", "--results", tmp_path / "cells",
     )  # fmt: skip
     first = cli(*command)
     assert first.code == 0, first.err

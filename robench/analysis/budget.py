@@ -9,7 +9,7 @@ otherwise, in a store of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
 from robench.evaluation.metrics import bootstrap, wilson
-from robench.results import NEVER, CellResult, ResultStore
+from robench.results import NEVER, CellResult, Interval, ResultStore
 from robench.zoo import ModelEntry, NamedAttack
 
 if TYPE_CHECKING:
@@ -109,16 +109,33 @@ def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True)
 
 
-def paired(rows: pd.DataFrame, attack: str) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Difference:
+    """How far an attack's robust accuracy lies above a rival's, averaged over ε.
+
+    Attributes:
+        model: the one that was attacked.
+        rival: the other attack.
+        budget: gradient passes of both.
+        samples: that both attacked.
+        mean: below 0 where the attack is the stronger one.
+        interval: at 95 %, paired by sample.
+    """
+
+    model: str
+    rival: str
+    budget: int
+    samples: int
+    mean: float
+    interval: Interval
+
+
+def paired(rows: pd.DataFrame, attack: str) -> list[Difference]:
     """How far an attack's robust accuracy lies above each rival's at the same budget.
 
     Args:
         rows: of :func:`budget_rows`.
         attack: the one that is judged.
-
-    Returns:
-        Columns ``model, rival, budget, samples, difference, low, high``: the difference averaged
-        over ε, below 0 where the attack is the stronger one, with its paired 95 % interval.
     """
     table = rows.pivot_table(
         index=["model", "budget", "index"], columns="attack", values="held", aggfunc="mean"
@@ -130,19 +147,13 @@ def paired(rows: pd.DataFrame, attack: str) -> pd.DataFrame:
             if not len(both):
                 continue
             values = (both[attack] - both[rival]).to_numpy(np.float64)
-            interval = bootstrap(values)
+            mean = float(values.mean())
             found.append(
-                {
-                    "model": model,
-                    "rival": rival,
-                    "budget": budget,
-                    "samples": len(values),
-                    "difference": float(values.mean()),
-                    "low": interval.low,
-                    "high": interval.high,
-                }
+                Difference(
+                    str(model), str(rival), int(str(budget)), len(values), mean, bootstrap(values)
+                )
             )
-    return pd.DataFrame(found)
+    return found
 
 
 def draw_budgets(rows: pd.DataFrame) -> Figure:
