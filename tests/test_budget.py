@@ -84,7 +84,8 @@ def test_training_images_are_at_hand_to_tune_on() -> None:
 def test_the_figure_is_drawn_and_finished_cells_are_kept(cli: Cli, tmp_path: Path) -> None:
     command = (
         "analyze", "budget", "--models", "digits/vgg16-ann", "--attacks", "spgd,pgd",
-        "--limit", "6", "--budgets", "2,4", "--eps", "8/255,16/255", "--results", tmp_path / "cells",
+        "--limit", "6", "--budgets", "2,4", "--eps", "8/255,16/255",
+        "--results", tmp_path / "cells",
     )  # fmt: skip
     first = cli(*command)
     assert first.code == 0, first.err
