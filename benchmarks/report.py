@@ -160,7 +160,7 @@ def _sweep(part: dict[str, Any]) -> dict[str, str]:
         if row["column"]:
             name = f"{row['competitor']} on {row['column']}"
         if "skipped" in row:
-            lines.append((name, f"void: {row['skipped']}", "", "", "", "", ""))
+            lines.append((name, row["skipped"], "", "", "", "", ""))
             continue
         above = ""
         if foolbox is not None:
