@@ -277,7 +277,7 @@ def test_a_missing_library_is_one_line(cli, tmp_path, monkeypatch, library) -> N
     given = ("--models", "digits/vgg16-ann", "--limit", "2", "--output", tmp_path / "results")
     refused(cli("run", "--attacks", name, *given), f"pip install {library}")
     rows = listed(cli)
-    assert "pip install" in rows[f"{library}:*"]["description"]
+    assert "pip install" in rows[f"{library}:*"]["state"]
     assert "pgd" in rows
 
 
