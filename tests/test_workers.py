@@ -162,3 +162,8 @@ def test_a_program_that_flushes_denormals_goes_on_doing_so(threads):
         assert flushes()
     assert flushes()
     torch.set_flush_denormal(False)
+
+
+def test_a_call_of_no_rows_is_one_empty_part() -> None:
+    with Workers(shared=True) as workers:
+        assert workers.map(lambda rows: (rows.start, rows.stop), 0) == [(0, 0)]

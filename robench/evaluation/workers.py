@@ -81,7 +81,8 @@ class Workers:
             return self._halved(function, slice(0, rows))
         even = -(-rows // self.threads)
         size = min(max(even, SMALLEST), self.largest)
-        parts = [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
+        firsts = range(0, max(rows, 1), size)  # a call of no rows is one empty part
+        parts = [slice(first, min(first + size, rows)) for first in firsts]
         found = list(self._pool.map(partial(self._halved, function), parts))
         return [result for part in found for result in part]
 
