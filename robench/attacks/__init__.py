@@ -17,11 +17,13 @@ from robench.attacks.base import (
 from robench.attacks.fgsm import FGSM
 from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD
+from robench.attacks.sapgd import SAPGD
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (FGSM, PGD, SPGD, APGDCE, APGDDLR, APGDT, Square, RandomNoise)
+    attack.name: attack
+    for attack in (FGSM, PGD, SPGD, SAPGD, APGDCE, APGDDLR, APGDT, Square, RandomNoise)
 }
 """The implementations that a card may name."""
 
@@ -32,6 +34,7 @@ __all__ = [
     "FGSM",
     "IMPLEMENTATIONS",
     "PGD",
+    "SAPGD",
     "SPGD",
     "Attack",
     "DirectAttack",
