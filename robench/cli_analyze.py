@@ -35,6 +35,30 @@ def curves(
 
 
 @analyze.command()
+def members(
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = Path(
+        "results/figures"
+    ),
+) -> None:
+    """Show which member of each attack broke how many samples, and at which ε."""
+    from robench.analysis import read_breaks, write_members
+    from robench.datasets import find_dataset
+    from robench.results import ResultStore
+
+    if dataset is not None:
+        find_dataset(dataset)
+    found, damaged = read_breaks(ResultStore(results), dataset=dataset)
+    for file in damaged:
+        print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
+    for one in found:
+        print(one.line)
+    for path in write_members(found, output):
+        print(f"wrote {path}")
+
+
+@analyze.command()
 def replication(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     output: Annotated[Path, typer.Option(help="The document.")] = Path("docs/replication.md"),
