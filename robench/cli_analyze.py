@@ -39,7 +39,7 @@ def budget(
     models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
     attacks: Annotated[
         str, typer.Option(help="Names with commas; the first is compared with the others.")
-    ] = "spgd,pgd,tour,apgd-ce",
+    ] = "spgd,pgd,tour,sapgd,apgd-ce",
     eps: Annotated[
         str, typer.Option(help="One or more ε with commas, each attacked by itself.")
     ] = "8/255",
@@ -118,6 +118,30 @@ def _integers(option: str, text: str) -> list[int]:
     if values[0] < 1:
         raise UsageError(f"{option} {text!r}: each must be at least 1")
     return values
+
+
+@analyze.command()
+def members(
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = Path(
+        "results/figures"
+    ),
+) -> None:
+    """Show which member of each attack broke how many samples, and at which ε."""
+    from robench.analysis import read_breaks, write_members
+    from robench.datasets import find_dataset
+    from robench.results import ResultStore
+
+    if dataset is not None:
+        find_dataset(dataset)
+    found, damaged = read_breaks(ResultStore(results), dataset=dataset)
+    for file in damaged:
+        print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
+    for one in found:
+        print(one.line)
+    for path in write_members(found, output):
+        print(f"wrote {path}")
 
 
 @analyze.command()

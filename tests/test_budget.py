@@ -10,7 +10,7 @@ from conftest import Finished
 from test_attacks import GRID, held, sweep
 
 from robench.analysis import at_budgets, paired
-from robench.attacks import APGDCE, APGDT, PGD, SPGD, Tour
+from robench.attacks import APGDCE, APGDT, PGD, SAPGD, SPGD, Tour
 from robench.datasets import DIGITS
 from robench.errors import UsageError
 from robench.evaluation.cell import read_slice
@@ -21,7 +21,7 @@ Cli = Callable[..., Finished]
 TINY = parse_grid(["0.00001"])  # too small to break anything: every pass is spent
 
 
-@pytest.mark.parametrize("attack", [PGD(), SPGD(), Tour(), APGDCE()], ids=lambda a: a.name)
+@pytest.mark.parametrize("attack", [PGD(), SPGD(), Tour(), SAPGD(), APGDCE()], ids=lambda a: a.name)
 @pytest.mark.parametrize("budget", [7, 20, 60])
 def test_an_attack_takes_as_many_passes_as_its_budget(linear, attack, budget) -> None:
     rows = sweep(linear.model, attack.at_budget(budget), linear.x, linear.y, TINY).run()

@@ -10,20 +10,32 @@ from robench.analysis.budget import (
 )
 from robench.analysis.curves import draw_training, write_training_figures
 from robench.analysis.logs import TrainingLog, find_logs, read_log
+from robench.analysis.members import (
+    Breaks,
+    draw_members,
+    members_table,
+    read_breaks,
+    write_members,
+)
 from robench.analysis.replication import fill, replication_section
 
 __all__ = [
     "BUDGETS",
+    "Breaks",
     "TrainingLog",
     "at_budgets",
     "budget_plans",
     "budget_rows",
     "draw_budgets",
+    "draw_members",
     "draw_training",
     "fill",
     "find_logs",
+    "members_table",
     "paired",
+    "read_breaks",
     "read_log",
     "replication_section",
+    "write_members",
     "write_training_figures",
 ]

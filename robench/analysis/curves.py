@@ -152,12 +152,14 @@ def _legend(figure: Figure, logs: Sequence[TrainingLog], colours: Sequence[Any])
         handles.append(Line2D([], [], color=_GREY, **_BEHIND, **_point(step), label=step))
     figure.legend(
         handles=handles, loc="outside right upper", frameon=False, handlelength=2.6,
-        title=_title(logs[0].dataset), alignment="left", title_fontproperties={"weight": "bold"},
+        title=dataset_title(logs[0].dataset), alignment="left",
+        title_fontproperties={"weight": "bold"},
     )  # fmt: skip
 
 
-def _title(dataset: str) -> str:
+def dataset_title(dataset: str) -> str:
+    """What people call a data set; its name where it is not installed."""
     try:
         return find_dataset(dataset).title
-    except RobenchError:  # a log needs no data set that is installed
+    except RobenchError:  # neither a log nor a result needs one that is installed
         return dataset

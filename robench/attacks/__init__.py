@@ -17,13 +17,25 @@ from robench.attacks.base import (
 from robench.attacks.fgsm import FGSM
 from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD
+from robench.attacks.sapgd import SAPGD
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
 from robench.attacks.tour import Tour
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
     attack.name: attack
-    for attack in (FGSM, PGD, SPGD, Tour, APGDCE, APGDDLR, APGDT, Square, RandomNoise)
+    for attack in (
+        FGSM,
+        PGD,
+        SPGD,
+        Tour,
+        SAPGD,
+        APGDCE,
+        APGDDLR,
+        APGDT,
+        Square,
+        RandomNoise,
+    )
 }
 """The implementations that a card may name."""
 
@@ -34,6 +46,7 @@ __all__ = [
     "FGSM",
     "IMPLEMENTATIONS",
     "PGD",
+    "SAPGD",
     "SPGD",
     "Attack",
     "DirectAttack",

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from robench.errors import UsageError
-from robench.spiking import GradientPath, Surrogate
+from robench.spiking import GradientPath, RowMemory, Surrogate
 
 Need = Literal["gradient", "spikes", "twin", "sources"]
 Start = Literal["own", "cold", "warm", "witness", "once"]
@@ -61,10 +61,24 @@ class View(Protocol):
         surrogate: Surrogate | None = None,
         path: GradientPath | None = None,
         timesteps: int | None = None,
+        memory: RowMemory | None = None,
     ) -> Tensor:
         """``∂loss/∂x`` of each row, of the shape of ``x``; None leaves what the model has.
 
         A gradient with substitutes finds directions; the deployed model decides what is a break.
+        A model without spikes has nothing to substitute and gives its own. Where the gradient
+        underflows or overflows it comes back rescaled, with its direction alone, and the second
+        pass that this took is counted.
+
+        Args:
+            x: images, ``(N, C, H, W)``.
+            y: true labels, ``(N,)``.
+            loss: what the gradient raises.
+            surrogate: the derivative of every spike.
+            path: which connections carry gradient.
+            timesteps: T.
+            memory: what the neurons remember of each row, for a surrogate that follows them over
+                the steps of an attack; the call moves it on. With it T stays what it was.
         """
         ...
 
@@ -86,6 +100,8 @@ class Noise(Protocol):
 class State:
     """What an iterative attack remembers of each row; every field has N as its leading axis.
 
+    Fields are tensors, or :class:`~robench.spiking.RowMemory`.
+
     Attributes:
         candidate: where the attack stands, ``(N, C, H, W)``; the engine keeps it in ball and box.
         steps_left: how many more steps the row wants, ``(N,)``.
@@ -104,6 +120,9 @@ class State:
         """Put the state of some rows back."""
         for field in fields(self):
             getattr(self, field.name)[index] = getattr(part, field.name)
+
+    def release(self, rows: Tensor) -> None:
+        """Let go of what is large of rows, a mask ``(N,)``, whose run has ended in a break."""
 
 
 class Attack(BaseModel, ABC):
@@ -131,6 +150,11 @@ class Attack(BaseModel, ABC):
         return (self.name,)
 
     @property
+    def required(self) -> frozenset[Need]:
+        """What a model must offer with these parameters: ``needs``, or more."""
+        return self.needs
+
+    @property
     def stages(self) -> tuple[Attack, ...]:
         """The attacks that search one after the other, each below what those before it found.
 
@@ -155,6 +179,11 @@ class StagedAttack(Attack):
     @abstractmethod
     def stages(self) -> tuple[Attack, ...]:
         """The stages, from cheap to strong; none of them is staged itself."""
+
+    @property
+    def required(self) -> frozenset[Need]:
+        """What any of the stages requires."""
+        return self.needs.union(*(stage.required for stage in self.stages))
 
 
 class IterativeAttack(Attack):

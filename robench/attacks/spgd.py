@@ -1,8 +1,8 @@
-"""SPGD, spike-aware PGD: back-propagation over all time steps through attacker-chosen surrogates.
+"""SPGD, spike-aware PGD: back-propagation through surrogates and paths that the attacker chooses.
 
-One surrogate gradient hides what another finds, so SPGD takes the worst case per sample: first
-``pgd``'s own run, then a run with momentum and a large, falling step that goes round a set of
-surrogates, then the same from what broke the sample at a larger ε, with a smaller step. On a
+One gradient hides what another finds, so SPGD takes the worst case per sample: first ``pgd``'s own
+run, then a run with momentum and a large, falling step that goes round a set of surrogates and
+gradient paths, then the same from what broke the sample at a larger ε, with a smaller step. On a
 network without spikes there is nothing to substitute and these runs follow the model's own
 gradient.
 """
@@ -10,10 +10,10 @@ gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor
 
 from robench.attacks.base import (
@@ -28,22 +28,30 @@ from robench.attacks.base import (
     spread,
 )
 from robench.attacks.pgd import PGD
-from robench.spiking import Surrogate
+from robench.spiking import Member, RowMemory, combine
 
 
 @dataclass
 class MomentumState(State):
-    """A state with the accumulated gradient, ``(N, C, H, W)``."""
+    """A state with the accumulated gradient, ``(N, C, H, W)``, and what the neurons remember."""
 
     momentum: Tensor
+    memory: RowMemory
+
+    def release(self, rows: Tensor) -> None:
+        """Let go of what the neurons remember."""
+        self.memory.forget(rows)
 
 
 class SurrogateRun(IterativeAttack):
-    """One run with momentum and a falling step, round a set of surrogates.
+    """One run with momentum and a falling step, round a set of surrogates and gradient paths.
 
     Attributes:
         steps: of the run.
-        surrogates: visited in turn, one for each step.
+        surrogates: visited in turn, one for each step; with a path of its own where one is
+            written behind it, as in ``triangle(1)/hart``.
+        paths: gradient paths that every surrogate without one is taken through, and those that
+            take no surrogate (``bptr``, ``rga``, ``act``). Without any, the model's own path.
         momentum: weight of the accumulated gradient, each normalised to mean magnitude 1.
         first_step: the step in units of ε at the beginning.
         last_step: and at the end; linear in between.
@@ -56,21 +64,36 @@ class SurrogateRun(IterativeAttack):
 
     steps: int = Field(20, ge=1)
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
+    paths: tuple[str, ...] = ()
     momentum: float = Field(0.75, ge=0, lt=1)
     first_step: float = Field(1.0, gt=0)
     last_step: float = Field(0.05, gt=0)
 
-    @field_validator("surrogates")
-    @classmethod
-    def _readable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or any(Surrogate.parse(name) is None for name in names):
-            raise ValueError("surrogates needs at least one, each with a derivative")
-        return names
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if not self.members:
+            raise ValueError("there is neither a surrogate nor a path that takes none")
+        for member in self.members:
+            Member.parse(member)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without paths where there are none: a result from before there were any stays one."""
+        data: dict[str, Any] = handler(self)
+        return data if self.paths else {k: v for k, v in data.items() if k != "paths"}
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The surrogates."""
-        return self.surrogates
+        """The surrogates and paths, as results name them."""
+        return combine(self.surrogates, self.paths)
+
+    @property
+    def required(self) -> frozenset[Need]:
+        """A twin, where a path leads through it."""
+        paths = [Member.parse(member).path for member in self.members]
+        through_twin = any(path is not None and path.twin for path in paths)
+        return self.needs | ({"twin"} if through_twin else frozenset())
 
     def at_budget(self, passes: int) -> SurrogateRun:
         """One run of so many steps."""
@@ -85,18 +108,17 @@ class SurrogateRun(IterativeAttack):
             torch.full((n,), self.steps, dtype=torch.int64, device=x.device),
             torch.zeros(n, dtype=torch.int64, device=x.device),
             torch.zeros_like(x),
+            RowMemory.empty(n),
         )
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """A step along the momentum, through the surrogate that is in turn."""
+        """A step along the momentum, through the member that is in turn."""
         assert isinstance(state, MomentumState)
         done = self.steps - state.steps_left
-        surrogate = None
-        if view.spiking:
-            surrogate = Surrogate.parse(self.surrogates[int(state.phase[0])])
-        gradient = view.gradient(state.candidate, y, surrogate=surrogate)
+        members = self.members
+        gradient = self._gradient(view, y, state, members[int(state.phase[0])])
         scale = gradient.abs().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
         state.momentum = self.momentum * state.momentum + gradient / spread(scale, x)
         size = torch.lerp(
@@ -106,8 +128,26 @@ class SurrogateRun(IterativeAttack):
         )
         candidate = state.candidate + spread(size * eps, x) * state.momentum.sign()
         state.steps_left = state.steps_left - 1
-        state.phase = (done + 1) % len(self.surrogates)
+        state.phase = (done + 1) % len(members)
         return candidate, state
+
+    @staticmethod
+    def _gradient(view: View, y: Tensor, state: MomentumState, name: str) -> Tensor:
+        """The gradient through a member; only a surrogate that follows the neurons is given them.
+
+        Without spikes there is nothing to choose.
+        """
+        if not view.spiking:
+            return view.gradient(state.candidate, y)
+        member = Member.parse(name)
+        follows = member.surrogate is not None and member.surrogate.name == "assg"
+        return view.gradient(
+            state.candidate,
+            y,
+            surrogate=member.surrogate,
+            path=member.path,
+            memory=state.memory if follows else None,
+        )
 
 
 class Refinement(SurrogateRun):

@@ -114,9 +114,9 @@ class Cell:
         offered: set[Need] = {"gradient"}
         if self.model.spikes is not None:
             offered.add("spikes")
-        if self.model.make_twin is not None:
+        if self.model.make_twin is not None or self.model.spikes is None:  # or it is its own
             offered.add("twin")
-        return frozenset(self.attack.attack.needs - offered)
+        return frozenset(self.attack.attack.required - offered)
 
 
 def evaluate_cell(

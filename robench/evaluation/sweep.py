@@ -267,6 +267,7 @@ class ChunkSweep:
         _require_finite(candidate)
         self._verify(slots, view)
         broken = self._settle(slots, view)
+        part.release(broken)
         part.candidate = project(candidate, x, eps)
         self._store(slots, stage, part)
         self.seen[slots] = (part.candidate == before).flatten(1).all(1)  # has not moved

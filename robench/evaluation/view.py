@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from robench.attacks import Loss
 from robench.errors import EvaluationError
+from robench.evaluation.gradient import Gradient, take
 from robench.evaluation.workers import Workers
-from robench.spiking import GradientPath, Surrogate
+from robench.spiking import GradientPath, RowMemory, Surrogate, spiking_layers
 from robench.zoo import Model
 
 Traced = tuple[Tensor, Tensor]
@@ -29,7 +29,7 @@ class Ledger:
     Attributes:
         forwards: passes through the model without a gradient, ``(N,)``.
         backwards: gradient passes, each a forward and a backward, by stage, ``(N, stages)``.
-        dead: those among them whose gradient was zero everywhere or not finite.
+        dead: those among them that left no gradient but zero, or none that is finite.
     """
 
     forwards: Tensor
@@ -132,32 +132,71 @@ class ModelView:
         surrogate: Surrogate | None = None,
         path: GradientPath | None = None,
         timesteps: int | None = None,
+        memory: RowMemory | None = None,
     ) -> Tensor:
-        """``∂loss/∂x`` of each row; zero where no gradient reaches the input."""
-        spikes = self.model.spikes
-        swap = (
-            nullcontext()
-            if spikes is None or (surrogate is None and path is None)
-            else spikes.override(surrogate=surrogate, path=path)
-        )
+        """``∂loss/∂x`` of each row; zero where no gradient reaches the input.
 
-        def part(rows: slice) -> tuple[Tensor, Tensor]:
-            return _gradient(self.model, x[rows], y[rows], loss)
+        Where it left the range of its numbers it is taken again with the loss scaled, which is
+        another pass, and only its direction counts.
+
+        Raises:
+            EvaluationError: the path asks for a twin that the model lacks, or the logits are not
+                finite.
+        """
+        module, swap = self._through(surrogate, path)
+        entries = RowMemory.empty(len(x)).entries if memory is None else memory.entries
+        rescue = self._derivable(surrogate, path)
+
+        def part(rows: slice) -> Gradient:
+            return take(
+                module, self.model.device, x[rows], y[rows], loss, entries[rows], rescue=rescue
+            )
 
         with swap, self._timesteps(timesteps):
             parts = self.workers.map(part, len(x))
-        logits = self._checked(torch.cat([logits for logits, _ in parts]))
-        gradient = torch.cat([gradient for _, gradient in parts])
-        if timesteps is None:  # the substitutes change the backward pass alone
-            self._remember(x.detach(), logits)
-        return self._counted(gradient, self.samples)
+        logits = self._checked(torch.cat([part.logits for part in parts]))
+        if timesteps is None and module is self.model.module:
+            self._remember(x.detach(), logits)  # the substitutes change the backward pass alone
+        if memory is not None:
+            after = [entry for part in parts for entry in part.memory]
+            known = zip(after, memory.entries, strict=True)  # no layer may have kept any
+            memory.entries = [old if new is None else new for new, old in known]
+        again = torch.cat([part.again for part in parts])
+        return self._counted(torch.cat([part.gradient for part in parts]), self.samples, again)
 
-    def _counted(self, gradient: Tensor, samples: Tensor) -> Tensor:
-        """The gradient, noted in the ledger, with zeros where it is not finite."""
-        count(self.ledger.backwards[:, self.stage], samples, 1)
+    def _through(
+        self, surrogate: Surrogate | None, path: GradientPath | None
+    ) -> tuple[nn.Module, AbstractContextManager[None]]:
+        """The network that a gradient is taken through, and what swaps its derivatives."""
+        spikes = self.model.spikes
+        if spikes is None or (surrogate is None and path is None):
+            return self.model.module, nullcontext()
+        if path is not None and path.twin:
+            twin = self.model.twin()
+            if twin is None:
+                raise EvaluationError(
+                    f"gradient path {path.name}: model {self.model.id} has no twin without spikes"
+                )
+            return twin.to(self.model.device), nullcontext()
+        return self.model.module, spikes.override(surrogate=surrogate, path=path)
+
+    def _derivable(self, surrogate: Surrogate | None, path: GradientPath | None) -> bool:
+        """Whether a gradient of zero may be a matter of scale: not behind spikes without one."""
+        if surrogate is not None or (path is not None and not path.takes_surrogate):
+            return True
+        return all(layer.surrogate is not None for layer in spiking_layers(self.model.module))
+
+    def _counted(self, gradient: Tensor, samples: Tensor, again: Tensor | None = None) -> Tensor:
+        """The gradient, noted in the ledger, with zeros where it is not finite.
+
+        ``again`` tells which rows took a second pass.
+        """
+        passes = torch.ones(len(gradient), dtype=torch.int64, device=gradient.device)
+        passes += 0 if again is None else again
+        count(self.ledger.backwards[:, self.stage], samples, passes)
         finite = gradient.isfinite().flatten(1).all(1)
         dead = ~finite | (gradient == 0).flatten(1).all(1)
-        count(self.ledger.dead[:, self.stage], samples, dead)
+        count(self.ledger.dead[:, self.stage], samples, dead * passes)
         return gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def _remember(self, x: Tensor, logits: Tensor) -> None:
@@ -204,29 +243,6 @@ class _Passage(torch.autograd.Function):
         return ctx.view.pull_back(ctx.parts, ctx.samples, cotangent), None, None, None, None
 
 
-def _gradient(model: Model, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """Logits and the gradient of the loss of each row, where ``x`` is."""
-    home, device = x.device, model.device
-    x = x.detach().to(device).requires_grad_()
-    with torch.enable_grad():
-        logits = model.logits(x)
-        gradient = None
-        if logits.requires_grad:
-            value = _loss(logits, y.to(device), loss).sum()
-            (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
-    gradient = torch.zeros_like(x) if gradient is None else gradient
-    return logits.detach().to(home), gradient.to(home)
-
-
 def count(counter: Tensor, samples: Tensor, what: Tensor | int) -> None:
     """Add to the counts of samples; one that appears in several rows is counted in each."""
     counter.index_add_(0, samples, torch.as_tensor(what, dtype=torch.int64).expand(len(samples)))
-
-
-def _loss(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
-    """The loss that an attack raises, ``(N,)``."""
-    if loss == "cross-entropy":
-        return F.cross_entropy(logits, y, reduction="none")
-    true = logits.gather(1, y[:, None]).squeeze(1)
-    best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return best_other - true

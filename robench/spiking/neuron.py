@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robench.spiking import kernels
-from robench.spiking.paths import PathModule
+from robench.spiking import adaptive, kernels, rules
+from robench.spiking.paths import PathModule, Rule
 from robench.spiking.surrogate import Surrogate, spike
 
 Reset = Literal["subtract", "zero"]
@@ -75,7 +75,7 @@ def lif_step(
         x: input current of this step, ``(N, …)``.
         state: membrane and spikes of the step before.
         p: the neuron.
-        surrogate: the derivative of the spike; None for zero.
+        surrogate: the derivative of the spike, an elementwise one; None for zero.
 
     Returns:
         The spikes of this step, 0 or 1 in the type of ``x``, and the new state.
@@ -96,7 +96,12 @@ class _LIF(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, p: LIFParameters, surrogate: Surrogate | None, amplitude: float
+        ctx: Any,
+        x: Tensor,
+        p: LIFParameters,
+        surrogate: Surrogate | None,
+        amplitude: float,
+        rule: Rule,
     ) -> Tensor:
         x = _stepwise_dense(x)
         v, s = (_like(x, dtype=x.dtype) for _ in range(2))
@@ -111,34 +116,49 @@ class _LIF(torch.autograd.Function):
             _forward(x, v, s, p)
             if amplitude != 1:
                 s.mul_(amplitude)
-        ctx.save_for_backward(v)
-        ctx.p, ctx.surrogate, ctx.amplitude = p, surrogate, amplitude
+        ctx.save_for_backward(v, x.mean(0) if rule == "rga" else None)
+        ctx.p, ctx.surrogate, ctx.amplitude, ctx.rule = p, surrogate, amplitude, rule
+        ctx.place = adaptive.place_of(surrogate, v)
         ctx.set_materialize_grads(False)
         return s
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
-        (v,) = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+        v, current = ctx.saved_tensors
         p, surrogate, amplitude = ctx.p, ctx.surrogate, ctx.amplitude
         if grads[0] is None:
-            return None, None, None, None
+            return None, None, None, None, None
+        if ctx.rule == "bptr":
+            through = rules.bptr(grads[0], rules.fired(v, p.threshold))
+            return through, None, None, None, None
+        if ctx.rule == "rga":
+            through = rules.rga(grads[0] * amplitude, current, p.beta, p.threshold)
+            return through, None, None, None, None
         if surrogate is None:
-            return torch.zeros_like(v), None, None, None
+            return torch.zeros_like(v), None, None, None, None
+        if ctx.rule == "hart":
+            slopes = adaptive.slopes(surrogate, v - p.threshold, ctx.place)
+            return rules.hart(grads[0] * amplitude, slopes), None, None, None, None
         grad_s, grad_x = grads[0], torch.empty_like(v)
         if grad_s.stride() != v.stride():
             grad_s = torch.empty_like(v).copy_(grad_s)
+        given = None
+        if not surrogate.elementwise:
+            given = adaptive.slopes(surrogate, v - p.threshold, ctx.place)
         if kernels.usable(v):
             kind = _KINDS.index(surrogate.name) if surrogate.name in _KINDS else len(_KINDS)
-            given = surrogate.derivative(v - p.threshold) if kind == len(_KINDS) else None
+            if given is None and kind == len(_KINDS):
+                given = surrogate.derivative(v - p.threshold)
             kernels.call(
                 "lif_backward", v.dtype, grad_s, v, given, grad_x, len(v), v[0].numel(),
                 float(p.beta), float(p.threshold), float(amplitude), p.reset == "zero",
                 not p.detach_reset, kind, float(surrogate.sharpness),
             )  # fmt: skip
         else:
-            _backward(grad_s if amplitude == 1 else grad_s * amplitude, v, grad_x, p, surrogate)
-        return grad_x, None, None, None
+            grad_s = grad_s if amplitude == 1 else grad_s * amplitude
+            _backward(grad_s, v, grad_x, p, surrogate, given)
+        return grad_x, None, None, None, None
 
 
 _KINDS = ("atan", "triangle", "fast_sigmoid", "rectangle", "straight_through")
@@ -177,41 +197,57 @@ def _forward(x: Tensor, v: Tensor, s: Tensor, p: LIFParameters) -> None:
 
 
 def _backward(
-    grad_s: Tensor, v: Tensor, grad_x: Tensor, p: LIFParameters, surrogate: Surrogate
+    grad_s: Tensor,
+    v: Tensor,
+    grad_x: Tensor,
+    p: LIFParameters,
+    surrogate: Surrogate,
+    given: Tensor | None,
 ) -> None:
-    """Fill the gradient with respect to the input current, ``(T, N, …)``."""
+    """Fill the gradient with respect to the input current, ``(T, N, …)``.
+
+    ``given`` is the derivative of the spikes where the surrogate is not elementwise.
+    """
     for t in reversed(range(len(v))):
         z = v[t] - p.threshold
+        derivative = surrogate.derivative(z) if given is None else given[t]
         through_spike = grad_s[t]
         if t + 1 < len(v):
             later = grad_x[t + 1]
             if not p.detach_reset:  # v(t+1) also depends on s(t) through the reset
                 slope = -p.threshold if p.reset == "subtract" else -p.beta * v[t]
                 through_spike = through_spike + slope * later
-            torch.mul(through_spike, surrogate.derivative(z), out=grad_x[t])
+            torch.mul(through_spike, derivative, out=grad_x[t])
             if p.reset == "zero":
                 later = later.masked_fill(z > 0, 0)
             grad_x[t].add_(later, alpha=p.beta)
         else:
-            torch.mul(through_spike, surrogate.derivative(z), out=grad_x[t])
+            torch.mul(through_spike, derivative, out=grad_x[t])
 
 
-def lif(x: Tensor, p: LIFParameters, surrogate: Surrogate | None, amplitude: float = 1.0) -> Tensor:
+def lif(
+    x: Tensor,
+    p: LIFParameters,
+    surrogate: Surrogate | None,
+    amplitude: float = 1.0,
+    rule: Rule = "temporal",
+) -> Tensor:
     """All time steps of a layer of LIF neurons.
 
-    Equal to :func:`lif_step` in a loop, forwards and backwards, in one node of the graph that
-    keeps a single tensor for its backward pass.
+    With the temporal rule equal to :func:`lif_step` in a loop, forwards and backwards, in one
+    node of the graph that keeps a single tensor for its backward pass.
 
     Args:
         x: input current ``(T, N, …)``, of any floating type and any strides.
         p: the neuron.
         surrogate: the derivative of the spike; None for zero.
         amplitude: what a spike carries on; the threshold ϑ in a converted network.
+        rule: how gradient passes back.
 
     Returns:
         Spikes ``(T, N, …)``, 0 or ``amplitude`` in the type of ``x``.
     """
-    out: Tensor = _LIF.apply(x, p, surrogate, amplitude)  # type: ignore[no-untyped-call]
+    out: Tensor = _LIF.apply(x, p, surrogate, amplitude, rule)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -254,7 +290,8 @@ class LIF(PathModule):
     def forward(self, x: Tensor) -> Tensor:
         """Spikes ``(T, N, …)`` of the input current ``(T, N, …)``."""
         neuron = self.neuron()
-        return lif(x, neuron, self.surrogate, neuron.threshold if self.graded else 1.0)
+        amplitude = neuron.threshold if self.graded else 1.0
+        return lif(x, neuron, self.surrogate, amplitude, self.gradient_path.rule)
 
     def extra_repr(self) -> str:
         """The neuron as one line."""

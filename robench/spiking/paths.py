@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
 from robench.errors import UsageError, nearest
+
+Rule = Literal["temporal", "bptr", "rga", "hart"]
+"""How a layer of neurons passes gradient back; see :mod:`robench.spiking.rules`."""
 
 
 @dataclass(frozen=True)
@@ -15,14 +19,23 @@ class GradientPath:
 
     Attributes:
         name: how the path is written in a card or a result.
+        rule: of the neurons; ``temporal`` is the recursion through all time steps.
         through_reset: whether gradient flows from v(t+1) through the reset into s(t);
             None leaves it as the neuron was trained.
         through_plasticity: whether gradient flows through the adaptation η(t) of a FLEX layer.
+        twin: whether the gradient is that of the model's twin, its own weights without spikes.
     """
 
     name: str
+    rule: Rule = "temporal"
     through_reset: bool | None = None
     through_plasticity: bool = True
+    twin: bool = False
+
+    @property
+    def takes_surrogate(self) -> bool:
+        """Whether the derivative of a spike has a part in it."""
+        return self.rule in ("temporal", "hart") and not self.twin
 
 
 STBP = GradientPath("stbp")
@@ -33,6 +46,10 @@ PATHS = {
         GradientPath("stbp-reset", through_reset=True),
         GradientPath("stbp-detached", through_reset=False),
         GradientPath("eta-detached", through_plasticity=False),
+        GradientPath("bptr", "bptr"),
+        GradientPath("rga", "rga"),
+        GradientPath("hart", "hart"),
+        GradientPath("act", twin=True),
     )
 }
 

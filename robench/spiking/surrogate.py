@@ -18,7 +18,7 @@ from torch import Tensor
 from robench.errors import UsageError, nearest
 
 
-def atan(z: Tensor, sharpness: float) -> Tensor:
+def atan(z: Tensor, sharpness: float | Tensor) -> Tensor:
     """Arc tangent, ``(α/2) / (1 + (παz/2)²)``: Fang et al., ICCV 2021; snnTorch's default."""
     return (z * (math.pi * sharpness / 2)).square_().add_(1).reciprocal_().mul_(sharpness / 2)
 
@@ -43,18 +43,26 @@ def exponential(z: Tensor, sharpness: float) -> Tensor:
     return z.abs().mul_(-sharpness).exp_()
 
 
+def damped_exponential(z: Tensor, sharpness: float) -> Tensor:
+    """The same times 0.3, EXP-D in Özdenizci and Legenstein, TMLR 2024."""
+    return exponential(z, sharpness).mul_(0.3)
+
+
 def straight_through(z: Tensor, sharpness: float = 1.0) -> Tensor:
     """Straight-through estimator, a constant: Bengio et al., 2013."""
     return torch.full_like(z, sharpness)
 
 
-_FUNCTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], float]] = {
+_FUNCTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor] | None, float]] = {
     "atan": (atan, 2.0),
     "triangle": (triangle, 1.0),
     "fast_sigmoid": (fast_sigmoid, 25.0),
     "rectangle": (rectangle, 1.0),
     "exponential": (exponential, 1.0),
+    "damped_exponential": (damped_exponential, 1.0),
     "straight_through": (straight_through, 1.0),
+    "pdsg": (None, 1.0),  # these two follow the membrane: see robench.spiking.adaptive
+    "assg": (None, 0.425),
 }
 _TEXT = re.compile(r"^\s*(?P<name>[a-z_]+)\s*(?:\(\s*(?P<value>[^()]+?)\s*\))?\s*$")
 
@@ -65,7 +73,8 @@ class Surrogate:
 
     Attributes:
         name: one of :func:`surrogate_names`.
-        sharpness: the parameter of that function, in its paper's convention; positive.
+        sharpness: the parameter of that function, in its paper's convention; positive. That of
+            ``assg`` is A/2 and lies below ½, that of ``pdsg`` is a factor on σ.
     """
 
     name: str
@@ -81,10 +90,24 @@ class Surrogate:
             raise UsageError(
                 f"surrogate {self.name}: the sharpness must be positive, got {self.sharpness}"
             )
+        if self.name == "assg" and self.sharpness >= 0.5:
+            raise UsageError(f"surrogate assg: A/2 must lie below 0.5, got {self.sharpness}")
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the derivative of a spike depends on its own ``z`` alone."""
+        return _FUNCTIONS[self.name][0] is not None
 
     def derivative(self, z: Tensor) -> Tensor:
-        """``g(z)``, elementwise, of the shape and type of ``z = v − ϑ``; ``z`` is not changed."""
-        return _FUNCTIONS[self.name][0](z, self.sharpness)
+        """``g(z)``, elementwise, of the shape and type of ``z = v − ϑ``; ``z`` is not changed.
+
+        Raises:
+            ValueError: the surrogate is not elementwise.
+        """
+        function = _FUNCTIONS[self.name][0]
+        if function is None:
+            raise ValueError(f"surrogate {self.name} needs the membranes of all time steps")
+        return function(z, self.sharpness)
 
     def __str__(self) -> str:
         return f"{self.name}({self.sharpness:g})"

@@ -85,6 +85,7 @@ class Model:
     shareable: bool = False
     origin: str = ""
     clean_accuracy: float | None = None
+    _twin: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _ID.match(self.id):
@@ -113,8 +114,10 @@ class Model:
         return torch.device("cpu") if state is None else state.device
 
     def twin(self) -> nn.Module | None:
-        """The model's own weights with the activation of training, or None."""
-        return None if self.make_twin is None else self.make_twin()
+        """The model's own weights with the activation of training, or None; built once."""
+        if self._twin is None and self.make_twin is not None:
+            self._twin = self.make_twin().eval().requires_grad_(False)
+        return self._twin
 
     def prepare(self, x: Tensor) -> None:
         """Let a network that can do so choose how it computes, by some images ``(N, C, H, W)``.

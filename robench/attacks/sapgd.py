@@ -1,0 +1,169 @@
+"""SA-PGD, Stable Adaptive PGD, through ASSG: a step for each pixel, a surrogate for each neuron.
+
+Wang et al., CVPR 2026 (arXiv 2512.22522), with the constants of the published code. The surrogate
+(:func:`robench.spiking.adaptive.assg`) follows the membrane of every neuron over the steps of the
+attack; what it remembers is part of the state of the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from robench.attacks.apgd import FIRST_WINDOW, LEAST_WINDOW, SHRINKAGE
+from robench.attacks.base import (
+    IterativeAttack,
+    Loss,
+    Need,
+    Noise,
+    Start,
+    State,
+    View,
+    spread,
+    vanished,
+)
+from robench.spiking import RowMemory, Surrogate
+
+FIRST_MOMENT, SECOND_MOMENT = 0.5, 0.8
+"""What the moving sums of the gradient and of its square keep of their last value."""
+DENOMINATOR = 1e-12
+
+
+@dataclass
+class SAPGDState(State):
+    """What a row remembers of its run.
+
+    Attributes:
+        first: the moving sum of the gradient, each brought to mean magnitude 1.
+        second: that of its square, each brought to mean 1.
+        memory: the statistics of the neurons.
+    """
+
+    first: Tensor
+    second: Tensor
+    memory: RowMemory
+
+    def release(self, rows: Tensor) -> None:
+        """Let go of the statistics of the neurons."""
+        self.memory.forget(rows)
+
+
+class SAPGD(IterativeAttack):
+    """SA-PGD through a surrogate whose sharpness adapts itself to each neuron.
+
+    A break at any iterate counts. On a network without spikes the gradient is the model's own.
+
+    Attributes:
+        steps: of one run, each a gradient pass.
+        restarts: runs, each from a random start of its own.
+        surrogate: by default ASSG with A/2 = 0.425.
+        loss: what is raised.
+    """
+
+    name: ClassVar[str] = "sapgd"
+    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
+    start: ClassVar[Start] = "cold"  # the first step, ε long, would leave a witness at once
+
+    steps: int = Field(100, ge=1)
+    restarts: int = Field(1, ge=1)
+    surrogate: str = "assg(0.425)"
+    loss: Loss = "cross-entropy"
+
+    @field_validator("surrogate")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        if Surrogate.parse(text) is None:
+            raise ValueError("the surrogate needs a derivative")
+        return text
+
+    def at_budget(self, passes: int) -> Self:
+        """One run of so many steps."""
+        return self.model_copy(update={"steps": passes, "restarts": 1})
+
+    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> SAPGDState:
+        """Every row at its first random start."""
+        count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return SAPGDState(
+            candidate=self.start_point(x, eps, noise, 0),
+            steps_left=count + self.steps * self.restarts,
+            phase=count.clone(),
+            first=torch.zeros_like(x),
+            second=torch.zeros_like(x),
+            memory=RowMemory.empty(len(x)),
+        )
+
+    @staticmethod
+    def start_point(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
+        """A random point on the surface of the ball, not yet in the box."""
+        shift = 2 * noise("start", draw) - 1
+        return x + spread(eps / shift.abs().flatten(1).amax(1), x) * shift
+
+    def step_sizes(self) -> list[float]:
+        """The longest way of a pixel in each step of a run, in units of ε.
+
+        It is halved where APGD has its checkpoints: after 22 % of the steps, then after windows
+        that are 3 % of the steps shorter each time, but no shorter than 6 %.
+        """
+        window = max(1, int(FIRST_WINDOW * self.steps))
+        sizes: list[float] = []
+        size = 1.0
+        while len(sizes) < self.steps:
+            sizes += [size] * window
+            size /= 2
+            window = max(
+                window - max(1, int(SHRINKAGE * self.steps)), max(1, int(LEAST_WINDOW * self.steps))
+            )
+        return sizes[: self.steps]
+
+    def step(
+        self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
+    ) -> tuple[Tensor, State]:
+        """One step along the ratio of both moving sums, or the start of the next run."""
+        assert isinstance(state, SAPGDState)
+        surrogate = Surrogate.parse(self.surrogate) if view.spiking else None
+        gradient = view.gradient(
+            state.candidate, y, self.loss, surrogate=surrogate, memory=state.memory
+        )
+        done = self.steps * self.restarts - state.steps_left
+        state.first = FIRST_MOMENT * state.first + _to_mean_one(gradient)
+        # divided first: the square of a small gradient underflows
+        state.second = SECOND_MOMENT * state.second + _to_mean_one(_to_mean_one(gradient) ** 2)
+        way = (state.first / (state.second.sqrt() + DENOMINATOR)).clamp(-1, 1)
+        size = torch.tensor(self.step_sizes(), dtype=eps.dtype, device=eps.device)
+        candidate = state.candidate + spread(size[done % self.steps] * eps, x) * way
+        still = vanished(state.first)  # it would never move again
+        rest = (state.steps_left - 1) % self.steps
+        state.steps_left = state.steps_left - 1 - torch.where(still, rest, 0)
+        ended = state.steps_left % self.steps == 0
+        if ended.any():
+            candidate = self._next_run(candidate, x, eps, state, noise, ended)
+        return candidate, state
+
+    def _next_run(
+        self,
+        candidate: Tensor,
+        x: Tensor,
+        eps: Tensor,
+        state: SAPGDState,
+        noise: Noise,
+        ended: Tensor,
+    ) -> Tensor:
+        """Forget what the runs that have ended gathered; those that have another begin anew."""
+        state.memory.forget(ended)
+        wide = spread(ended, x)
+        state.first = torch.where(wide, 0.0, state.first)
+        state.second = torch.where(wide, 0.0, state.second)
+        again = ended & (state.steps_left > 0)
+        run = self.restarts - state.steps_left // self.steps
+        fresh = self.start_point(x, eps, noise, run.clamp_max(self.restarts - 1))
+        return torch.where(spread(again, x), fresh, candidate)
+
+
+def _to_mean_one(values: Tensor) -> Tensor:
+    """Each row divided by its mean magnitude; zeros stay zeros."""
+    scale = values.abs().flatten(1).mean(1).clamp_min(torch.finfo(values.dtype).tiny)
+    return values / spread(scale, values)

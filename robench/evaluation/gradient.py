@@ -1,0 +1,126 @@
+"""The gradient of some rows, taken once more where it left the range of its numbers.
+
+A surrogate with a thin tail shrinks the gradient in every layer, a broad one lets it grow, so that
+in a deep network it can underflow to zero or overflow; a loss that is certain of itself has no
+gradient in float32 either. All of this is a matter of scale, and an attack goes by direction: such
+rows are computed again with the derivative of the loss at the logits brought to −1 at the true
+class and then multiplied by a power of two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robench.attacks import Loss
+from robench.spiking import Recorder
+
+RAISED, LOWERED = 2.0**60, 2.0**-100
+"""What the cotangent of a row is multiplied by where its gradient vanished, and where it was not
+finite. Powers of two, so that nothing is rounded."""
+
+
+@dataclass
+class Gradient:
+    """What some rows gave.
+
+    Attributes:
+        logits: ``(N, K)``, where the images came from, like all others.
+        gradient: of the loss of each row, of the shape of the images; rescaled where ``again``.
+        again: which rows were computed once more, ``(N,)``.
+        memory: what the neurons remember of each row.
+    """
+
+    logits: Tensor
+    gradient: Tensor
+    again: Tensor
+    memory: list[Tensor | None]
+
+
+def take(
+    module: nn.Module,
+    device: torch.device,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    memory: Sequence[Tensor | None],
+    *,
+    rescue: bool,
+) -> Gradient:
+    """Logits, and the gradient of the loss of each row; zero where none reaches the input.
+
+    Args:
+        module: the network, on ``device``.
+        device: where it lies.
+        x: images, ``(N, C, H, W)``, anywhere.
+        y: true labels, ``(N,)``.
+        loss: its name.
+        memory: what the neurons remember of each row.
+        rescue: whether rows are computed again where no finite gradient other than zero came out.
+    """
+    home = x.device
+    x, y = x.detach().to(device).requires_grad_(), y.to(device)
+    recorder = Recorder(memory)
+    with torch.enable_grad(), recorder.recording():
+        logits = module(x)
+        gradient = None
+        if logits.requires_grad:
+            value = loss_of(logits, y, loss).sum()
+            (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
+    again = torch.zeros(len(x), dtype=torch.bool, device=device)
+    if gradient is None:
+        gradient = torch.zeros_like(x)
+    elif rescue:
+        finite = gradient.isfinite().flatten(1).all(1)
+        again = ~finite | (gradient == 0).flatten(1).all(1)
+        rows = again.nonzero().squeeze(1)
+        if len(rows):
+            scale = torch.where(finite[rows], RAISED, LOWERED).to(x.dtype)
+            before = [memory[row] for row in rows.tolist()]
+            gradient[rows] = _scaled(module, x[rows], y[rows], loss, before, scale)
+    entries = recorder.entries()
+    return Gradient(logits.detach().to(home), gradient.to(home), again.to(home), entries)
+
+
+def _scaled(
+    module: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    memory: Sequence[Tensor | None],
+    scale: Tensor,
+) -> Tensor:
+    """The gradient of rows in direction, its size multiplied by ``scale``, ``(N,)``."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad(), Recorder(memory).recording():
+        logits = module(x)
+        weights = direction_of(logits.detach(), y, loss) * scale[:, None]
+        (gradient,) = torch.autograd.grad(logits, x, weights)
+    return gradient
+
+
+def direction_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
+    """``∂loss/∂logits`` of each row divided by its size at the true class, ``(N, K)``.
+
+    Of the cross-entropy this is the softmax over the other classes, however small their share in
+    the whole, so that it does not vanish where the loss does.
+    """
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    if loss == "cross-entropy":
+        share = others.softmax(1)
+    else:
+        share = F.one_hot(others.argmax(1), logits.shape[1]).to(logits.dtype)
+    return share.scatter(1, y[:, None], -1.0)
+
+
+def loss_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
+    """The loss that an attack raises, ``(N,)``."""
+    if loss == "cross-entropy":
+        return F.cross_entropy(logits, y, reduction="none")
+    true = logits.gather(1, y[:, None]).squeeze(1)
+    best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    return best_other - true

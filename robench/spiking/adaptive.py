@@ -1,0 +1,113 @@
+"""Surrogate derivatives that follow the membrane: they depend on more than one ``z = v − ϑ``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robench.spiking.memory import Recorder, recorder
+from robench.spiking.surrogate import Surrogate, atan
+
+DECAY = 0.9
+"""β₁ = β₂: what the moving averages of ASSG keep of their last value."""
+RELAXATION = 1.5
+"""How many mean deviations ASSG adds to the mean distance."""
+OFFSET = 1e-4
+MEAN_START, DEVIATION_START = 1.0, 0.0
+
+
+def pdsg(z: Tensor, scale: float = 1.0) -> Tensor:
+    """Potential-dependent surrogate, ``N(z; σ/2, σ²)``: Lun et al., CVPR 2025.
+
+    σ(t) is the standard deviation of the membrane over the steps up to t and over space, for each
+    channel. The published code takes it over the samples of the batch as well; here every sample
+    has its own, because no result may depend on who else is in a batch. As there, σ = 1 where it
+    would be 0, and so it is where there is but one value to take it from.
+
+    Args:
+        z: ``(T, N, C, …)``; axes behind C are space.
+        scale: a factor on σ; 1 is the published surrogate.
+    """
+    space = tuple(range(3, z.dim()))
+    slopes = torch.empty_like(z)
+    for t in range(len(z)):
+        so_far = z[: t + 1]
+        if (t + 1) * math.prod(z.shape[3:]) > 1:
+            sigma = so_far.std((0, *space), keepdim=True)[0]
+            sigma = torch.where(sigma == 0, 1.0, sigma)
+        else:
+            sigma = torch.ones_like(z[t])
+        sigma = sigma * scale
+        slopes[t] = torch.exp(-(((z[t] - sigma / 2) / sigma) ** 2) / 2)
+        slopes[t] /= math.sqrt(2 * math.pi) * sigma
+    return slopes
+
+
+def assg(z: Tensor, bound: float, mean: Tensor, deviation: Tensor) -> tuple[Tensor, ...]:
+    """Adaptive sharpness surrogate, an arc tangent: Wang et al., CVPR 2026 (arXiv 2512.22522).
+
+    Its sharpness follows, for each neuron and time step, how far the membrane was from the
+    threshold over the steps of the attack::
+
+        M ← 0.9·M + 0.1·|z|
+        D ← 0.9·D + 0.1·||z| − M|
+        α = a / (M + 1.5·D + 10⁻⁴)        a = 2·tan(π·A/2) / π
+
+    Args:
+        z: of any shape.
+        bound: A/2 in (0, ½), the bound on the expected degree of vanishing.
+        mean: M before this step, of the shape of ``z``; 1 at the beginning of an attack.
+        deviation: D; 0 at the beginning.
+
+    Returns:
+        The derivative, and the new M and D.
+    """
+    distance = z.abs()
+    mean = DECAY * mean + (1 - DECAY) * distance
+    deviation = DECAY * deviation + (1 - DECAY) * (distance - mean).abs()
+    sharpness = 2 * math.tan(math.pi * bound) / math.pi / (mean + RELAXATION * deviation + OFFSET)
+    return atan(z, sharpness), mean, deviation
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the statistics of a layer lie."""
+
+    recorder: Recorder
+    index: tuple[int, int]
+
+
+def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
+    """The place of the layer that is being called, None where it keeps no statistics.
+
+    Args:
+        surrogate: of the layer.
+        like: a tensor of the layer, ``(T, N, …)``.
+    """
+    here = recorder()
+    if here is None or surrogate is None or surrogate.name != "assg":
+        return None
+    return Place(here, here.place(like, 2))
+
+
+def slopes(surrogate: Surrogate, z: Tensor, place: Place | None) -> Tensor:
+    """``g`` of all steps of a layer, of the shape and the strides of ``z``, ``(T, N, …)``.
+
+    ASSG without a place is that of an attack's first step.
+    """
+    if surrogate.elementwise:
+        return surrogate.derivative(z)
+    if surrogate.name == "pdsg":
+        return pdsg(z, surrogate.sharpness)
+    start = (MEAN_START, DEVIATION_START)
+    if place is None:
+        mean, deviation = (torch.full_like(z, value) for value in start)
+    else:
+        mean, deviation = place.recorder.read(place.index, start, z)
+    found, mean, deviation = assg(z, surrogate.sharpness, mean, deviation)
+    if place is not None:
+        place.recorder.write(place.index, (mean, deviation))
+    return found if found.stride() == z.stride() else torch.empty_like(z).copy_(found)

@@ -1,0 +1,85 @@
+"""A member of an ensemble of gradients: a surrogate, a gradient path, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from robench.errors import UsageError, nearest
+from robench.spiking.paths import PATHS, GradientPath, find_path
+from robench.spiking.surrogate import Surrogate, surrogate_names
+
+OZDENIZCI_LEGENSTEIN = (
+    *(f"triangle({gamma})" for gamma in ("1", "2", "3", "0.5", "0.25")),
+    *(f"damped_exponential({gamma})" for gamma in ("0.5", "1", "2")),
+    *(f"exponential({gamma})" for gamma in ("0.5", "1", "2")),
+    *(f"rectangle({gamma})" for gamma in ("0.25", "0.5", "1", "2", "4")),
+    "straight_through(1)",
+    "bptr",
+    "act",
+)
+"""The 19 members of the ensemble of Özdenizci and Legenstein, TMLR 2024, in their order."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a gradient is taken through.
+
+    Attributes:
+        surrogate: the derivative of every spike; None where the path takes none.
+        path: None leaves what the model has.
+    """
+
+    surrogate: Surrogate | None
+    path: GradientPath | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``atan(2)``, ``triangle(1)/hart`` or, where the path takes no surrogate, ``bptr``.
+
+        Raises:
+            UsageError: the text is not of that form, or surrogate and path do not fit together.
+        """
+        first, slash, second = (part.strip() for part in text.partition("/"))
+        if not slash and first in PATHS:
+            alone = find_path(first)
+            if alone.takes_surrogate:
+                raise UsageError(
+                    f"gradient path {first} needs a surrogate; write it like triangle(1)/{first}"
+                )
+            return cls(None, alone)
+        if not slash and "(" not in first and first not in (*surrogate_names(), "none"):
+            known = (*surrogate_names(), *PATHS)
+            raise UsageError(
+                f"unknown surrogate or gradient path {first!r}{nearest(first, known)}; "
+                f"available: {', '.join(known)}"
+            )
+        surrogate = Surrogate.parse(first)
+        if surrogate is None:
+            raise UsageError(f"member {text.strip()!r}: every surrogate needs a derivative")
+        path = find_path(second) if slash else None
+        if path is not None and not path.takes_surrogate:
+            raise UsageError(f"gradient path {second} takes no surrogate; write {second} alone")
+        return cls(surrogate, path)
+
+
+def combine(surrogates: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
+    """Every surrogate with every path, as members.
+
+    A path that takes no surrogate is a member by itself; a surrogate that is written with a path
+    of its own stays as it is.
+
+    Raises:
+        UsageError: a surrogate or a path cannot be read.
+    """
+    alone = [path for path in paths if not find_path(path).takes_surrogate]
+    others = [path for path in paths if path not in alone]
+    members: list[str] = []
+    for surrogate in surrogates:
+        member = Member.parse(surrogate)
+        if others and member.surrogate is not None and member.path is None:
+            members += [f"{surrogate}/{path}" for path in others]
+        else:
+            members.append(surrogate)
+    return tuple(dict.fromkeys((*members, *alone)))

@@ -1,0 +1,328 @@
+"""The gradient paths against hand-written references on a network of two layers, T = 3."""
+
+import math
+from contextlib import nullcontext
+
+import pytest
+import torch
+from test_attacks import sweep
+from torch import nn
+from torch.nn import functional as F
+
+from robench.attacks import PGD, SPGD
+from robench.datasets import DIGITS
+from robench.errors import EvaluationError, UsageError
+from robench.evaluation.cell import Cell, Settings
+from robench.evaluation.view import Ledger, ModelView
+from robench.numbers import parse_grid
+from robench.spiking import (
+    LIF,
+    OZDENIZCI_LEGENSTEIN,
+    PATHS,
+    LIFParameters,
+    Member,
+    Surrogate,
+    combine,
+    direct,
+    kernels,
+)
+from robench.zoo import Model, find_attack
+
+T = 3
+CLOSE = {"atol": 1e-9, "rtol": 1e-9}
+ATAN = Surrogate("atan", 2.0)
+
+
+class Two(nn.Module):
+    """Two layers of neurons between matrices, with the mean activity as read-out."""
+
+    def __init__(self, parameters, surrogate=ATAN, *, graded=False):
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        for name, shape in (("first", (12, 8)), ("second", (8, 7)), ("head", (7, 4))):
+            weight = torch.randn(shape, generator=generator, dtype=torch.float64)
+            self.register_buffer(name, weight * 1.5 / math.sqrt(shape[0]) + 0.15)
+        self.neurons = nn.ModuleList(LIF(parameters, surrogate, graded=graded) for _ in range(2))
+        self.double()
+
+    def forward(self, x):
+        x = direct(x.flatten(1), T)
+        hidden = self.neurons[0](x @ self.first)
+        return self.neurons[1](hidden @ self.second).mean(0) @ self.head
+
+
+class Twin(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        net = self.net
+        return (x.flatten(1) @ net.first).relu().mm(net.second).relu() @ net.head
+
+
+def model_of(net, **more):
+    return Model(net, "digits/two", 4, timesteps=T, mode="stbp", **more)
+
+
+X = torch.rand(5, 3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+Y = torch.tensor([0, 1, 2, 3, 0])
+
+
+def view_of(model):
+    return ModelView(model, Y, torch.arange(len(X)), Ledger.empty(len(X)))
+
+
+def run_neurons(current, p):
+    v = torch.full_like(current[0], p.initial * p.threshold)
+    s = torch.zeros_like(v)
+    membranes, spikes = [], []
+    for t in range(T):
+        v = (
+            p.beta * v * (1 - s) + current[t]
+            if p.reset == "zero"
+            else (p.beta * v + current[t] - p.threshold * s)
+        )
+        s = (v > p.threshold).double()
+        membranes.append(v)
+        spikes.append(s)
+    return membranes, spikes
+
+
+def slope(z):
+    """That of atan(2), number by number."""
+    values = [1 / (1 + (math.pi * value) ** 2) for value in z.flatten().tolist()]
+    return torch.tensor(values, dtype=torch.float64).view(z.shape)
+
+
+def back_stbp(grad, v, s, current, p, amplitude, *, through_reset):
+    later = torch.zeros_like(v[0])
+    found = []
+    for t in reversed(range(T)):
+        g = slope(v[t] - p.threshold)
+        if p.reset == "subtract":
+            here = p.beta * later + amplitude * grad[t] * g
+            if through_reset:
+                here = here - p.threshold * later * g
+        else:
+            here = p.beta * (1 - s[t]) * later + amplitude * grad[t] * g
+            if through_reset:
+                here = here - p.beta * v[t] * later * g
+        found.insert(0, here)
+        later = here
+    return found
+
+
+def back_bptr(grad, v, s, current, p, amplitude):
+    rate = sum(s) / T
+    return [grad[t] * (rate > 0).double() for t in range(T)]
+
+
+def back_rga(grad, v, s, current, p, amplitude):
+    mean = sum(current[t] for t in range(T)) / T
+    tau, gamma = p.beta, 0.2
+    factors = []
+    for value in (mean / p.threshold).flatten().tolist():
+        factor = 0.0
+        if 1 - tau <= value <= 2:
+            factor = (1 - gamma + gamma * tau) / (tau + 1)
+        elif 0 <= value < 1 - tau:
+            factor = gamma
+        factors.append(factor / p.threshold)
+    factor = torch.tensor(factors, dtype=torch.float64).view(mean.shape)
+    return [amplitude * grad[t] * factor for t in range(T)]
+
+
+def back_hart(grad, v, s, current, p, amplitude):
+    pruned = [amplitude * grad[t] * slope(v[t] - p.threshold) for t in range(T)]
+    return [sum(pruned) / T] * T
+
+
+REFERENCES = {
+    "stbp-detached": lambda *a: back_stbp(*a, through_reset=False),
+    "stbp-reset": lambda *a: back_stbp(*a, through_reset=True),
+    "bptr": back_bptr,
+    "rga": back_rga,
+    "hart": back_hart,
+}
+
+
+def by_hand(net, name, p, amplitude):
+    """Gradient of the cross-entropy at X."""
+    back = REFERENCES[name]
+    first = [X.flatten(1) @ net.first] * T
+    v1, s1 = run_neurons(first, p)
+    second = [amplitude * s @ net.second for s in s1]
+    v2, s2 = run_neurons(second, p)
+    logits = amplitude * sum(s2) / T @ net.head
+    error = (logits.softmax(1) - F.one_hot(Y, 4)) @ net.head.T / T
+    grad = back([error] * T, v2, s2, second, p, amplitude)
+    grad = back([g @ net.second.T for g in grad], v1, s1, first, p, amplitude)
+    return sum(g @ net.first.T for g in grad).view(X.shape), logits
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"])
+@pytest.mark.parametrize("graded", [False, True])
+@pytest.mark.parametrize("threshold", [1.0, 0.75])
+@pytest.mark.parametrize(("beta", "reset"), [(0.5, "subtract"), (0.8, "zero"), (1.0, "zero")])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_each_path_is_its_published_rule(name, beta, reset, threshold, graded, plain):
+    p = LIFParameters(beta, threshold, reset, initial=0.25)
+    net = Two(p, graded=graded)
+    expected, logits = by_hand(net, name, p, threshold if graded else 1.0)
+    view = view_of(model_of(net))
+    with kernels.reference() if plain else nullcontext():
+        found = view.gradient(X, Y, surrogate=ATAN, path=PATHS[name])
+    torch.testing.assert_close(found, expected, **CLOSE)
+    assert expected.flatten(1).any(1).all()
+    torch.testing.assert_close(net(X), logits, **CLOSE)  # the forward pass is the same
+    assert view.ledger.backwards.squeeze(1).tolist() == [1] * len(X)
+
+
+def test_the_paths_differ_from_each_other():
+    view = view_of(model_of(Two(LIFParameters(0.5))))
+    found = [view.gradient(X, Y, surrogate=ATAN, path=PATHS[name]) for name in REFERENCES]
+    for i, one in enumerate(found):
+        assert not any(torch.allclose(one, other) for other in found[:i])
+
+
+@pytest.mark.parametrize("name", ["bptr", "rga"])
+def test_a_path_without_a_surrogate_reaches_a_network_that_has_none(name):
+    view = view_of(model_of(Two(LIFParameters(), None)))
+    assert not view.gradient(X, Y).any()
+    assert view.gradient(X, Y, path=PATHS[name]).any()
+
+
+def test_the_rate_approximation_is_the_line_of_an_if_neuron():
+    layer = LIF(LIFParameters(beta=1.0), None).double()
+    layer.gradient_path = PATHS["rga"]
+    x = torch.tensor([-0.1, 0.0, 0.6, 2.0, 2.1], dtype=torch.float64).repeat(T, 1)
+    x.requires_grad_()
+    (grad,) = torch.autograd.grad(layer(x).sum(), x)
+    assert grad.tolist() == [[0.0, 0.5, 0.5, 0.5, 0.0]] * T
+
+
+def test_act_is_the_gradient_of_the_twin():
+    net = Two(LIFParameters())
+    built = []
+
+    def make():
+        built.append(1)
+        return Twin(net)
+
+    view = view_of(model_of(net, make_twin=make))
+    leaf = X.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(F.cross_entropy(Twin(net)(leaf), Y, reduction="sum"), leaf)
+    for _ in range(2):
+        found = view.gradient(X, Y, path=PATHS["act"])
+        torch.testing.assert_close(found, expected, **CLOSE)
+    assert len(built) == 1
+    assert view.ledger.backwards.squeeze(1).tolist() == [2] * len(X)
+    assert not view.seen  # what the twin gets wrong is no break
+
+
+def test_act_of_a_network_without_spikes_is_its_own_gradient():
+    model = Model(Twin(Two(LIFParameters())), "digits/relu", 4)
+    model.spikes = None
+    view = view_of(model)
+    assert torch.equal(view.gradient(X, Y, path=PATHS["act"]), view.gradient(X, Y))
+
+
+def test_a_missing_twin_is_said():
+    view = view_of(model_of(Two(LIFParameters())))
+    with pytest.raises(EvaluationError, match="digits/two has no twin"):
+        view.gradient(X, Y, path=PATHS["act"])
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_an_attack_that_asks_for_a_twin_is_not_applicable_without_one(twin):
+    model = model_of(Two(LIFParameters()), make_twin=(lambda: nn.Identity()) if twin else None)
+    images = DIGITS.load("test").first(2)
+    for request, needs in (("spgd[paths=[stbp,act]]", True), ("spgd[paths=[bptr]]", False)):
+        cell = Cell(model, find_attack(request), DIGITS, images, Settings(parse_grid(["0.1"])))
+        assert cell.unmet() == (frozenset({"twin"}) if needs and not twin else frozenset())
+    ann = Model(nn.Identity(), "digits/ann", 10)
+    cell = Cell(
+        ann, find_attack("spgd[paths=[act]]"), DIGITS, images, Settings(parse_grid(["0.1"]))
+    )
+    assert not cell.unmet()
+
+
+def test_the_published_ensemble_has_its_19_members():
+    assert len(OZDENIZCI_LEGENSTEIN) == len(set(OZDENIZCI_LEGENSTEIN)) == 19
+    members = [Member.parse(text) for text in OZDENIZCI_LEGENSTEIN]
+    found = {}
+    for member in members:
+        name = member.surrogate.name if member.surrogate else member.path.name
+        found.setdefault(name, set()).add(member.surrogate.sharpness if member.surrogate else None)
+    assert found == {
+        "triangle": {0.25, 0.5, 1.0, 2.0, 3.0},
+        "damped_exponential": {0.5, 1.0, 2.0},
+        "exponential": {0.5, 1.0, 2.0},
+        "rectangle": {0.25, 0.5, 1.0, 2.0, 4.0},
+        "straight_through": {1.0},
+        "bptr": {None},
+        "act": {None},
+    }
+    assert SPGD(surrogates=OZDENIZCI_LEGENSTEIN).members == OZDENIZCI_LEGENSTEIN
+    net = Two(LIFParameters())
+    view = view_of(model_of(net, make_twin=lambda: Twin(net)))
+    for member in members:
+        assert view.gradient(X, Y, surrogate=member.surrogate, path=member.path).any()
+
+
+def test_surrogates_and_paths_combine():
+    assert combine(("atan(2)",), ()) == ("atan(2)",)
+    assert combine(("atan(2)", "triangle(1)"), ("stbp", "bptr", "hart")) == (
+        "atan(2)/stbp",
+        "atan(2)/hart",
+        "triangle(1)/stbp",
+        "triangle(1)/hart",
+        "bptr",
+    )
+    assert combine(("triangle(1)/hart", "atan(2)", "rga"), ("stbp", "rga")) == (
+        "triangle(1)/hart",
+        "atan(2)/stbp",
+        "rga",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hart", r"triangle\(1\)/hart"),
+        ("atan(2)/bptr", "write bptr alone"),
+        ("atan(2)/hard", "did you mean hart"),
+        ("bptrr", "did you mean bptr"),
+        ("attan(2)", "did you mean atan"),
+        ("none", "needs a derivative"),
+        ("atan(2)/", "unknown gradient path"),
+    ],
+)
+def test_a_member_that_cannot_be_read_is_said(text, said):
+    with pytest.raises(UsageError, match=said):
+        Member.parse(text)
+    if "/" not in text:  # a request names a folder; a card may have one
+        with pytest.raises(UsageError, match=f"attack spgd.*{said}"):
+            find_attack(f"spgd[surrogates=[{text}]]")
+
+
+def test_spgd_without_paths_is_what_it_was():
+    assert "paths" not in SPGD().model_dump(mode="json")
+    assert SPGD(paths=("hart",)).model_dump(mode="json")["paths"] == ["hart"]
+    assert SPGD().members == ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
+    assert isinstance(SPGD().stages[0], PGD)
+
+
+def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
+    net = Two(LIFParameters(0.5)).float()
+    model = model_of(net, make_twin=lambda: Twin(net))
+    x = torch.rand(40, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    y = model.logits(x).argmax(1)
+    attack = SPGD(surrogates=("atan(2)", "triangle(1)/hart"), paths=("rga", "act"), pgd_steps=1)
+    assert attack.members == ("atan(2)", "triangle(1)/hart", "rga", "act")
+    rows = sweep(model, attack, x, y).run()
+    broken = rows[rows["break_position"] > 0]
+    assert set(broken["member"]) <= {"pgd", *attack.members}
+    assert broken["member"].nunique() >= 3
+    assert rows["reverified"].all()
