@@ -196,7 +196,7 @@ def test_the_page_shows_every_part() -> None:
         assert f"{heading}\n" in page
     assert "| VGG16, reset to zero | snnTorch | 650 | 650 to 650 | 2.17 | 1000 | 1.67 |" in page
     assert "void: subtracts at once" in page
-    assert "ART on their network | void: not installed" in page
+    assert "ART on their network | not installed" in page
     assert "in place of cifar10/vgg16-ann" in page
     assert "{{" not in page
     assert "\n\n\n" not in page.strip()

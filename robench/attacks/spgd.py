@@ -72,7 +72,7 @@ class SurrogateRun(IterativeAttack):
     @model_validator(mode="after")
     def _readable(self) -> Self:
         if not self.members:
-            raise ValueError("there is neither a surrogate nor a path that takes none")
+            raise ValueError("surrogates needs at least one, or paths one that takes none")
         for member in self.members:
             Member.parse(member)
         return self

@@ -127,8 +127,9 @@ def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attac
         known = ", ".join(kind.model_fields) or "none"
         wants_list = first["type"] in ("tuple_type", "list_type")
         hint = f", written like {key}=[a,b]" if wants_list else ""
+        where = f"parameter {key}: " if key else ""
         raise UsageError(
-            f"attack {request}: parameter {key}: {first['msg']}{hint}; parameters: {known}"
+            f"attack {request}: {where}{first['msg']}{hint}; parameters: {known}"
         ) from None
     except UsageError as error:  # from a name inside, such as a surrogate's
         raise UsageError(f"attack {request}: {error}") from None
