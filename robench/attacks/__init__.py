@@ -17,11 +17,24 @@ from robench.attacks.base import (
 from robench.attacks.fgsm import FGSM
 from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD
+from robench.attacks.source import PGDSource, SPGDSource
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (FGSM, PGD, SPGD, APGDCE, APGDDLR, APGDT, Square, RandomNoise)
+    attack.name: attack
+    for attack in (
+        FGSM,
+        PGD,
+        SPGD,
+        APGDCE,
+        APGDDLR,
+        APGDT,
+        Square,
+        PGDSource,
+        SPGDSource,
+        RandomNoise,
+    )
 }
 """The implementations that a card may name."""
 
@@ -40,7 +53,9 @@ __all__ = [
     "Loss",
     "Need",
     "Noise",
+    "PGDSource",
     "RandomNoise",
+    "SPGDSource",
     "Square",
     "StagedAttack",
     "State",
