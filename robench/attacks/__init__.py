@@ -14,12 +14,15 @@ from robench.attacks.base import (
     View,
     spread,
 )
+from robench.attacks.ddn import DDN
+from robench.attacks.ensembles import AutoAttack, EnsembleAttack, SpikingAutoAttack
 from robench.attacks.fgsm import FGSM
 from robench.attacks.noise import RandomNoise
-from robench.attacks.pgd import PGD
+from robench.attacks.pgd import PGD, PGDL2
 from robench.attacks.source import PGDSource, SPGDSource
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
+from robench.attacks.transfer import Transfer
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
     attack.name: attack
@@ -34,6 +37,11 @@ IMPLEMENTATIONS: dict[str, type[Attack]] = {
         PGDSource,
         SPGDSource,
         RandomNoise,
+        PGDL2,
+        DDN,
+        Transfer,
+        AutoAttack,
+        SpikingAutoAttack,
     )
 }
 """The implementations that a card may name."""
@@ -42,12 +50,16 @@ __all__ = [
     "APGDCE",
     "APGDDLR",
     "APGDT",
+    "DDN",
     "FGSM",
     "IMPLEMENTATIONS",
     "PGD",
+    "PGDL2",
     "SPGD",
     "Attack",
+    "AutoAttack",
     "DirectAttack",
+    "EnsembleAttack",
     "IterativeAttack",
     "LineAttack",
     "Loss",
@@ -56,9 +68,11 @@ __all__ = [
     "PGDSource",
     "RandomNoise",
     "SPGDSource",
+    "SpikingAutoAttack",
     "Square",
     "StagedAttack",
     "State",
+    "Transfer",
     "View",
     "spread",
 ]
