@@ -190,7 +190,7 @@ def draw_transfer(matrix: Matrix) -> Figure:
         if source in matrix.targets:
             j = matrix.targets.index(source)
             ax.add_patch(
-                Rectangle((j + 0.04, i + 0.05), 0.92, 0.9, fill=False, edgecolor="0.1",
+                Rectangle((j + 0.05, i + 0.12), 0.9, 0.8, fill=False, edgecolor="0.1",
                           linewidth=1.2)
             )  # fmt: skip
     ax.axhline(1, color="white", linewidth=7)
