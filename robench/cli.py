@@ -142,7 +142,7 @@ def run(
     store = ResultStore(output)
     if not dry_run:
         store.require_writable()
-    plan = make_plan(entries, named, request, store)
+    plan = make_plan(entries, named, request, store, models_dir)
     require_cells(plan)
     for line in trouble_lines(plan):
         print(line, file=sys.stderr)

@@ -145,6 +145,65 @@ def members(
 
 
 @analyze.command()
+def transfer(
+    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
+    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    no_run: Annotated[
+        bool, typer.Option("--no-run", help="Draw what is stored; compute nothing.")
+    ] = False,
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    output: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("results/figures"),
+    models_dir: Annotated[
+        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Look for data sets here first.")
+    ] = None,
+) -> None:
+    """Draw the matrix of source against target; what is not stored is computed first."""
+    from robench.analysis import transfer_pairs, write_transfer_figure
+    from robench.console import Progress, trouble_lines
+    from robench.datasets import find_dataset, look_first_in
+    from robench.evaluation import Request, run_plan
+    from robench.results import ResultStore
+    from robench.zoo import select_models
+
+    if dataset is not None:
+        find_dataset(dataset)
+    if data_dir is not None:
+        look_first_in(data_dir)
+    patterns = [part.strip() for part in models.split(",") if part.strip()]
+    entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+    store = ResultStore(results)
+    if not no_run:
+        store.require_writable()
+    failed = 0
+    for pairs in transfer_pairs(entries, Request(limit=limit, device=device), store, models_dir):
+        for line in trouble_lines(pairs.plan):
+            print(line, file=sys.stderr)
+        found = pairs.stored()
+        if not no_run:
+            with Progress(pairs.plan, quiet=False) as progress:
+                for result, computed in run_plan(pairs.plan, store, progress=progress.update):
+                    progress.finish(result, computed)
+                    failed += result.status == "failed"
+                    found.append(result)
+        matrix = pairs.matrix(found)
+        if matrix.entries:
+            print(f"wrote {write_transfer_figure(matrix, output)}")
+        elif no_run:
+            name = pairs.dataset.name
+            raise UsageError(f"{name}: no result of transfer is stored; leave out --no-run")
+    if failed:
+        print(f"{failed} cells failed; the same command tries them again.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@analyze.command()
 def replication(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     output: Annotated[Path, typer.Option(help="The document.")] = Path("docs/replication.md"),

@@ -15,7 +15,7 @@ class Epsilon:
     """A perturbation budget with the text that it was written as.
 
     Attributes:
-        value: the budget in units of the input range [0, 1].
+        value: the budget, for inputs in [0, 1]; how large it may be depends on the norm.
         text: as written, e.g. ``8/255``.
     """
 
@@ -27,7 +27,7 @@ class Epsilon:
         """Read ``0.03``, ``8/255`` or ``0.25/255``.
 
         Raises:
-            UsageError: the text is no number, is negative or above 1.
+            UsageError: the text is no number, is negative or infinite.
         """
         text = text.strip()
         numerator, _, denominator = text.partition("/")
@@ -35,8 +35,8 @@ class Epsilon:
             value = float(Fraction(numerator) / Fraction(denominator or "1"))
         except (ValueError, ArithmeticError):  # divided by zero, or above the range of a float
             raise UsageError(f"ε {text!r} is not a number or a fraction such as 8/255") from None
-        if not 0 <= value <= 1 or not math.isfinite(value):
-            raise UsageError(f"ε {text} lies outside [0, 1]")
+        if not 0 <= value < math.inf:
+            raise UsageError(f"ε {text} is negative or infinite")
         return cls(value, text)
 
 

@@ -8,9 +8,9 @@ from test_cli_errors import refused
 from torch.nn import functional as F
 
 from robench.attacks import APGDCE, APGDDLR, APGDT, PGD, Square
+from robench.attacks.norms import project
 from robench.datasets import find_dataset
 from robench.evaluation.noise import SampleNoise
-from robench.evaluation.sweep import project
 from robench.evaluation.view import Ledger, ModelView
 from robench.numbers import Epsilon, parse_grid
 from robench.zoo import Model, find_attack, select_models

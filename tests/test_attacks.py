@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from robench.attacks import FGSM, PGD, SPGD, Attack, DirectAttack, RandomNoise
+from robench.attacks.norms import TOLERANCE
 from robench.datasets import find_dataset
 from robench.evaluation.cell import Chunk
-from robench.evaluation.sweep import BALL_TOLERANCE, ChunkSweep
+from robench.evaluation.sweep import ChunkSweep
 from robench.numbers import Epsilon, parse_grid
 from robench.zoo import select_models
 
@@ -39,7 +40,7 @@ def test_witnesses_stay_in_ball_and_box_and_break(linear, attack) -> None:
     rows = engine.run()
     broken = (rows["break_position"] > 0).to_numpy()
     assert broken.any()
-    assert (rows["linf"] <= rows["break_epsilon"] + BALL_TOLERANCE)[broken].all()
+    assert (rows["linf"] <= rows["break_epsilon"] + TOLERANCE)[broken].all()
     assert engine.witness.min() >= 0
     assert engine.witness.max() <= 1
     assert (linear.model.logits(engine.witness).argmax(1) != linear.y).numpy()[broken].all()

@@ -235,7 +235,10 @@ def test_the_identity_names_library_version_and_all_parameters() -> None:
         ("foolbox:LinfPGD[steps=many]", ("steps", "int", "many")),
         ("foolbox:LinfPGD[random_start=1]", ("random_start", "bool")),
         ("foolbox:LinfPGD[rel_stepsize=true]", ("rel_stepsize", "number")),
-        ("foolbox:L2PGD", ("L2 sweeps are not offered yet",)),
+        ("foolbox:L1PGD", ("L1", "no sweep")),
+        ("foolbox:VirtualAdversarialAttack", ("number of steps",)),
+        ("foolbox:L2BrendelBethgeAttack", ("decision-based",)),
+        ("advertorch:LBFGSAttack", ("target class",)),
         ("foolbox:GenAttack", ("target class",)),
         ("foolbox:HopSkipJumpAttack", ("decision-based",)),
         ("foolbox:DatasetAttack", ("data set",)),
@@ -261,9 +264,11 @@ def test_the_list_says_what_each_library_offers(cli) -> None:
     assert rows["foolbox:LinfDeepFoolAttack"]["source"].startswith("foolbox 3")
     assert "LinfPGD" in rows["foolbox:LinfProjectedGradientDescentAttack"]["description"]
     assert rows["foolbox:LinfDeepFoolAttack"]["state"] == "ready"
-    refused = rows["foolbox:L2DeepFoolAttack"]
+    assert rows["foolbox:L2DeepFoolAttack"]["state"] == "ready"
+    assert rows["advertorch:CarliniWagnerL2Attack"]["state"] == "ready"
+    refused = rows["foolbox:EADAttack"]
     assert refused["state"] == "cannot run"
-    assert refused["description"].startswith("L2")
+    assert "L1" in refused["description"]
     assert rows["advertorch:LinfPGDAttack"]["description"]
     assert all(row["description"] for name, row in rows.items() if ":" in name)
 

@@ -24,7 +24,16 @@ def test_the_figure_has_thirty_points_and_is_the_beginning_of_the_mnist_protocol
     assert find_grid("bioflexnet").texts("noise", "linf") == tuple(point.text for point in grid)
 
 
-@pytest.mark.parametrize(("attack", "end"), [("fgsm", 0.64), ("pgd", 23 / 255), ("spgd", 0.5)])
+@pytest.mark.parametrize(
+    ("attack", "end"),
+    [
+        ("fgsm", 0.64),
+        ("pgd", 23 / 255),
+        ("spgd", 0.5),
+        ("pgd-source", 23 / 255),
+        ("spgd-source", 0.5),
+    ],
+)
 def test_the_code_has_23_equally_spaced_points(attack: str, end: float) -> None:
     grid = parse_grid(find_grid("bioflexnet-code").texts(attack, "linf"))
     values = [point.value for point in grid]

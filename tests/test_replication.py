@@ -77,6 +77,19 @@ def test_what_is_computed_otherwise_is_left_out(builder: Builder) -> None:
     assert "No results of ours" in section
 
 
+def test_the_settings_of_the_source_have_columns_of_their_own(builder: Builder) -> None:
+    builder.add("mnist/vgg16-stbp", "pgd", at(10), grid=FIGURE)
+    builder.add("mnist/vgg16-stbp", "pgd-source", at(12), grid=FIGURE)
+    section, _ = replication_section(builder.store)
+    (head,) = [line for line in section.splitlines() if line.startswith("| There")]
+    assert "| pgd there | pgd here | pgd-source here | spgd there | spgd here |" in head
+    ours = row(section, "mnist/vgg16-stbp")[4:8]
+    assert ours[1].startswith(f"{AREA:.3f}")
+    assert ours[2].startswith(f"{AREA + 0.02 / 0.29:.3f}")
+    assert ours[3] == "0.7852"
+    assert row(section, "mnist/vgg16-ann")[6] == "—"
+
+
 def test_the_rest_of_the_document_stays(builder: Builder) -> None:
     document = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     filled = fill(document, "new\n")

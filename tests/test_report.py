@@ -64,7 +64,7 @@ def test_pgd_above_fgsm_by_more_than_a_point_is_invalid(
     ("change", "text"),
     [
         ({"seed": 7}, "seed 7"),
-        ({"norm": "l2"}, "norm l2"),
+        ({"norm": "l1"}, "norm l1, in which digits has no grid"),
         ({"timesteps": 4}, "T 4, the card says 10"),
         ({"sweep": "raw"}, "sweep raw"),
         ({"registered": False}, "not registered"),

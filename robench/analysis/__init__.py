@@ -18,6 +18,7 @@ from robench.analysis.members import (
     write_members,
 )
 from robench.analysis.replication import fill, replication_section
+from robench.analysis.transfer import draw_transfer, transfer_pairs, write_transfer_figure
 
 __all__ = [
     "BUDGETS",
@@ -29,6 +30,7 @@ __all__ = [
     "draw_budgets",
     "draw_members",
     "draw_training",
+    "draw_transfer",
     "fill",
     "find_logs",
     "members_table",
@@ -36,6 +38,8 @@ __all__ = [
     "read_breaks",
     "read_log",
     "replication_section",
+    "transfer_pairs",
     "write_members",
     "write_training_figures",
+    "write_transfer_figure",
 ]

@@ -14,13 +14,17 @@ from robench.attacks.base import (
     View,
     spread,
 )
+from robench.attacks.ddn import DDN
+from robench.attacks.ensembles import AutoAttack, EnsembleAttack, SpikingAutoAttack
 from robench.attacks.fgsm import FGSM
 from robench.attacks.noise import RandomNoise
-from robench.attacks.pgd import PGD
+from robench.attacks.pgd import PGD, PGDL2
 from robench.attacks.sapgd import SAPGD
+from robench.attacks.source import PGDSource, SPGDSource
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
 from robench.attacks.tour import Tour
+from robench.attacks.transfer import Transfer
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
     attack.name: attack
@@ -35,6 +39,13 @@ IMPLEMENTATIONS: dict[str, type[Attack]] = {
         APGDT,
         Square,
         RandomNoise,
+        PGDSource,
+        SPGDSource,
+        PGDL2,
+        DDN,
+        Transfer,
+        AutoAttack,
+        SpikingAutoAttack,
     )
 }
 """The implementations that a card may name."""
@@ -43,23 +54,31 @@ __all__ = [
     "APGDCE",
     "APGDDLR",
     "APGDT",
+    "DDN",
     "FGSM",
     "IMPLEMENTATIONS",
     "PGD",
+    "PGDL2",
     "SAPGD",
     "SPGD",
     "Attack",
+    "AutoAttack",
     "DirectAttack",
+    "EnsembleAttack",
     "IterativeAttack",
     "LineAttack",
     "Loss",
     "Need",
     "Noise",
+    "PGDSource",
     "RandomNoise",
+    "SPGDSource",
+    "SpikingAutoAttack",
     "Square",
     "StagedAttack",
     "State",
     "Tour",
+    "Transfer",
     "View",
     "spread",
 ]

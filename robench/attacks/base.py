@@ -7,6 +7,7 @@ candidate and the counting. An attack only says where to look next.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, Protocol, Self
 
@@ -33,6 +34,11 @@ class View(Protocol):
     @property
     def spiking(self) -> bool:
         """Whether surrogates and gradient paths can be substituted."""
+        ...
+
+    @property
+    def sources(self) -> Sequence[View]:
+        """Other models on which examples may be made, each bound to the same rows."""
         ...
 
     def logits(self, x: Tensor) -> Tensor:
@@ -132,7 +138,7 @@ class Attack(BaseModel, ABC):
         name: the registered name of the implementation.
         version: raised when the attack computes something else than before.
         least_classes: fewer classes leave the attack undefined, which is an error before the run.
-        norm: the norm that its ε is measured in.
+        norm: the norm that its ε is measured in, ``linf`` or ``l2``.
         needs: what a model must offer; where one is unmet the cell is not applicable.
     """
 
@@ -158,8 +164,8 @@ class Attack(BaseModel, ABC):
     def stages(self) -> tuple[Attack, ...]:
         """The attacks that search one after the other, each below what those before it found.
 
-        The worst case per sample over them: an attack of several stages is never weaker than one
-        of its stages alone.
+        The worst case per sample over them: an attack of several stages is never weaker than the
+        first of them alone, nor an ensemble than any of its parts.
         """
         return (self,)
 
@@ -170,6 +176,25 @@ class Attack(BaseModel, ABC):
             UsageError: the attack is not measured in gradient passes.
         """
         raise UsageError(f"attack {self.name} is not measured in gradient passes")
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """The attacks that it consists of, each of them searched as if it ran alone."""
+        return (self,)
+
+    @property
+    def full_version(self) -> str:
+        """The version, with those of all that it consists of."""
+        return str(self.version)
+
+    @property
+    def source_patterns(self) -> tuple[str, ...]:
+        """Which other models of the data set it makes examples on: their names, or globs."""
+        return ()
+
+    def with_sources(self, names: tuple[str, ...]) -> Self:
+        """The same attack, told the names of the view's ``sources``."""
+        return self
 
 
 class StagedAttack(Attack):

@@ -1,4 +1,4 @@
-"""PGD with a random start, through the gradient that the model itself gives.
+"""PGD with a random start, in L∞ and in L2, through the gradient that the model itself gives.
 
 Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
 """
@@ -22,6 +22,7 @@ from robench.attacks.base import (
     spread,
     vanished,
 )
+from robench.attacks.norms import project, unit
 
 
 class PGD(IterativeAttack):
@@ -74,12 +75,36 @@ class PGD(IterativeAttack):
         run = self.restarts - 1 - (left - 1) // self.steps
         fresh = (left % self.steps == 0) & (run > 0)
         if fresh.any():
-            e = spread(eps, x)
-            begin = (self.start_point(x, eps, noise, run)).clamp(0, 1)
-            begin = torch.minimum(torch.maximum(begin, x - e), x + e)
+            begin = project(self.start_point(x, eps, noise, run), x, eps, self.norm)
             current = torch.where(spread(fresh, x), begin, current)
         gradient = view.gradient(current, y, self.loss)
         step = spread(eps, x) * (self.relative_step / self.steps)
         rest_of_run = (left - 1) % self.steps
         state.steps_left = left - 1 - torch.where(vanished(gradient), rest_of_run, 0)
-        return current + step * gradient.sign(), state
+        return current + step * self.direction(gradient), state
+
+    @staticmethod
+    def direction(gradient: Tensor) -> Tensor:
+        """Where a gradient leads, at length 1 in the norm of the attack."""
+        return gradient.sign()
+
+
+class PGDL2(PGD):
+    """The same in the L2 ball: steps along the gradient itself, brought to length 1."""
+
+    name: ClassVar[str] = "pgd-l2"
+    version: ClassVar[int] = 1
+    norm: ClassVar[str] = "l2"
+
+    @staticmethod
+    def start_point(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
+        """A point uniform in the ball: a direction from normal numbers, and a radius."""
+        uniform = noise("start", draw).clamp_min(2.0**-25)  # at 0 the normal number is infinite
+        normal = torch.erfinv(2 * uniform - 1)
+        share = noise("start radius", draw).flatten(1)[:, 0] ** (1 / x[0].numel())
+        return x + spread(share * eps, x) * unit(normal)
+
+    @staticmethod
+    def direction(gradient: Tensor) -> Tensor:
+        """The gradient, brought to length 1."""
+        return unit(gradient)

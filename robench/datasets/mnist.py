@@ -53,9 +53,12 @@ MNIST = Dataset(
     classes=LAYOUT.classes,
     shape=LAYOUT.shape,
     protocol=Protocol(
-        grids={"linf": tuple(f"{i / 100:g}" for i in range(31))},
-        headline={"linf": "0.1"},
-        auc_limits={"linf": ("0.1", "0.3")},
+        grids={
+            "linf": tuple(f"{i / 100:g}" for i in range(31)),
+            "l2": tuple(f"{i / 4:g}" for i in range(13)),
+        },
+        headline={"linf": "0.1", "l2": "1.5"},
+        auc_limits={"linf": ("0.1", "0.3"), "l2": ("1.5", "3")},
         slice=1000,
     ),
     load=partial(files.load, LAYOUT),

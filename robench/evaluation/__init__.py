@@ -2,7 +2,7 @@
 
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice
 from robench.evaluation.grids import NamedGrid, find_grid, grid_names
-from robench.evaluation.plan import Plan, Planned, Request, Skipped, make_plan, run_plan
+from robench.evaluation.plan import Plan, Planned, Request, Skipped, look_up, make_plan, run_plan
 
 __all__ = [
     "Cell",
@@ -15,6 +15,7 @@ __all__ = [
     "evaluate_cell",
     "find_grid",
     "grid_names",
+    "look_up",
     "make_plan",
     "read_slice",
     "run_plan",

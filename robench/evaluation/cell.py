@@ -9,21 +9,24 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from robench.attacks import Need
+from robench.attacks import Attack, Need
 from robench.datasets import Dataset, Images, Split
 from robench.errors import UsageError
 from robench.evaluation import checks, metrics
 from robench.evaluation.device import placed
 from robench.evaluation.memory import cached_rows, choose_rows, with_fewer
 from robench.evaluation.search import SweepName
+from robench.evaluation.sources import fingerprint
 from robench.evaluation.sweep import Chunk, ChunkSweep
 from robench.evaluation.workers import LARGEST, Workers
 from robench.numbers import Epsilon
@@ -76,13 +79,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that can be evaluated."""
+    """A cell that can be evaluated; ``sources`` are the other models that the attack uses."""
 
     model: Model
     attack: NamedAttack
     dataset: Dataset
     images: Images
     settings: Settings
+    sources: tuple[Model, ...] = ()
+
+    @property
+    def bound(self) -> Attack:
+        """The attack, told the names of its sources."""
+        names = tuple(source.id.partition("/")[2] for source in self.sources)
+        return self.attack.attack.with_sources(names)
 
     def identity(self) -> Identity:
         """Everything that decides the outcome."""
@@ -107,6 +117,7 @@ class Cell:
             seed=settings.seed,
             sweep=f"{settings.sweep}, plain" if settings.reference else settings.sweep,
             search_dtype="float32",
+            sources={source.id: fingerprint(source) for source in self.sources},
         )
 
     def unmet(self) -> frozenset[Need]:
@@ -116,6 +127,8 @@ class Cell:
             offered.add("spikes")
         if self.model.make_twin is not None or self.model.spikes is None:  # or it is its own
             offered.add("twin")
+        if self.sources:
+            offered.add("sources")
         return frozenset(self.attack.attack.required - offered)
 
 
@@ -140,16 +153,20 @@ def evaluate_cell(
         result = record(cell, digest, "not-applicable", started, error=error)
         store.write(result)
         return result
-    with placed(cell.model, cell.settings.device):
+    models = (cell.model, *cell.sources)
+    with ExitStack() as places:
+        for model in models:
+            places.enter_context(placed(model, cell.settings.device))
         x = _chunk(cell, 0).x
-        shared = cell.model.shareable and cell.model.device.type == "cpu"
-        largest = cached_rows(cell.model, x) if shared else LARGEST
+        shared = all(model.shareable and model.device.type == "cpu" for model in models)
+        largest = min(cached_rows(model, x) for model in models) if shared else LARGEST
         workers = Workers(shared=shared, largest=largest)
         plain = cell.settings.reference
         computing: AbstractContextManager[object] = reference() if plain else workers
         with computing:
-            with_fewer(lambda rows: cell.model.prepare(x[:rows]), PREPARED)
-            batch = cell.settings.batch_size or choose_rows(cell.model, x)
+            for model in models:
+                with_fewer(partial(_prepare, model, x), PREPARED)
+            batch = cell.settings.batch_size or min(choose_rows(model, x) for model in models)
             parts = list(_chunks(cell, store, digest, workers, batch, progress))
             batch = min(batch, workers.at_once)
         rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
@@ -157,6 +174,10 @@ def evaluate_cell(
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
     kept = [witnesses for _, witnesses in parts if witnesses is not None]
     return store.write(result, rows[list(ROWS)], Witnesses.join(kept) if kept else None)
+
+
+def _prepare(model: Model, x: Tensor, rows: int) -> None:
+    model.prepare(x[:rows])
 
 
 def _chunks(
@@ -202,13 +223,14 @@ def _sweep(cell: Cell, first: int, workers: Workers, batch: int) -> ChunkSweep:
     settings = cell.settings
     return ChunkSweep(
         cell.model,
-        cell.attack.attack,
+        cell.bound,
         _chunk(cell, first),
         settings.grid,
         seed=settings.seed,
         batch_size=batch,
         sweep=settings.sweep,
         workers=workers,
+        sources=cell.sources,
     )
 
 
@@ -217,7 +239,7 @@ def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
     found: list[Check | None] = [
         None if cell.model.stochastic else checks.deterministic(cell.model, chunk.x),
         checks.usable_gradient(rows),
-        checks.zero_epsilon(cell.model, cell.attack.attack, chunk, cell.settings.seed),
+        checks.zero_epsilon(cell.model, cell.bound, chunk, cell.settings.seed, cell.sources),
     ]
     own_timesteps = cell.model.card.get("timesteps") == cell.model.timesteps
     published = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
@@ -257,6 +279,7 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
         },
         forwards=float(rows["forwards"].mean()),
         backwards=float(rows["backwards"].mean()),
+        source_passes=float(rows["source_passes"].mean()) if cell.sources else None,
         checks=tuple(found),
         verdict=checks.worst_verdict(found),
         reasons=tuple(check.reason for check in found if check.reason),

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from robench.attacks import Attack
+from robench.attacks.norms import project
 from robench.evaluation.memory import is_out_of_memory, with_fewer
-from robench.evaluation.sweep import Chunk, ChunkSweep, iterative, project
+from robench.evaluation.sweep import Chunk, ChunkSweep, iterative
 from robench.evaluation.view import Ledger, ModelView
 from robench.results import CLEAN_WRONG, Check, Verdict
 from robench.zoo import Model
@@ -89,21 +90,23 @@ def usable_gradient(rows: pd.DataFrame) -> Check | None:
     return _judge("gradient", share, DEAD_SAMPLES, reason)
 
 
-def zero_epsilon(model: Model, attack: Attack, chunk: Chunk, seed: int) -> Check:
+def zero_epsilon(
+    model: Model, attack: Attack, chunk: Chunk, seed: int, sources: tuple[Model, ...] = ()
+) -> Check:
     """At ε = 0 the attack returns the clean image and the clean accuracy."""
     part = Chunk(chunk.x[:SAMPLES], chunk.y[:SAMPLES], list(chunk.indices)[:SAMPLES])
     rows = torch.arange(len(part.x))
     noise = ChunkSweep(model, attack, part, (), seed=seed, batch_size=SAMPLES).noise(rows)
-    view = ModelView(model, part.y, rows, Ledger.empty(len(rows)))
+    view = ModelView(model, part.y, rows, Ledger.empty(len(rows)), others=sources)
     clean = view.logits(part.x).argmax(1)
     eps = torch.zeros(len(rows), dtype=part.x.dtype)
     wrong = torch.zeros(len(rows), dtype=torch.bool)
     for stage in iterative(attack):
         state = stage.init(view, part.x, part.y, eps, noise)
-        state.candidate = project(state.candidate, part.x, eps)
+        state.candidate = project(state.candidate, part.x, eps, attack.norm)
         state = state.rows((state.phase == state.phase[0]).nonzero().squeeze(1))
         candidate, _ = stage.step(view, part.x, part.y, eps, state, noise)
-        candidate = project(candidate, part.x, eps)
+        candidate = project(candidate, part.x, eps, attack.norm)
         wrong |= (candidate != part.x).flatten(1).any(1)
         wrong |= view.logits(candidate).argmax(1) != clean
     return _judge("zero-epsilon", float(wrong.double().mean()), 0.0, "epsilon-zero")

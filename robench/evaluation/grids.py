@@ -62,6 +62,8 @@ _GRIDS = {
                 "fgsm": _spaced("0.64", 23),
                 "pgd": _spaced("23/255", 23),
                 "spgd": _spaced("0.5", 23),
+                "pgd-source": _spaced("23/255", 23),
+                "spgd-source": _spaced("0.5", 23),
             },
         ),
     )

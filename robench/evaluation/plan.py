@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 
+from robench.attacks.norms import NORMS
 from robench.datasets import Images, Split, find_dataset
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
 from robench.evaluation.device import find_device
 from robench.evaluation.grids import NamedGrid
 from robench.evaluation.search import SweepName
+from robench.evaluation.sources import Sources
 from robench.numbers import parse_grid
 from robench.results import CellResult, Damaged, ResultStore
-from robench.zoo import Model, ModelEntry, NamedAttack
+from robench.zoo import Model, ModelEntry, NamedAttack, model_entries
+
+LARGEST: dict[str, Callable[[int], float]] = {"linf": lambda pixels: 1.0, "l2": math.sqrt}
+"""How far images of so many pixels in [0, 1] can lie apart, by norm."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,11 @@ def make_plan(
     attacks: Sequence[NamedAttack],
     request: Request,
     store: ResultStore,
+    models_dir: Path | None = None,
 ) -> Plan:
     """Load the models, build the cells and ask the store which of them are there.
+
+    The sources of a transfer attack are looked for in ``models_dir`` first.
 
     Raises:
         RobenchError: a model that the user named cannot run. One that a glob found is skipped.
@@ -114,6 +124,7 @@ def make_plan(
     def images(name: str) -> Images:
         return read_slice(find_dataset(name), request.limit, request.split)
 
+    sources = Sources(partial(model_entries, models_dir))
     planned: list[Planned] = []
     skipped: list[Skipped] = []
     for entry in entries:
@@ -124,8 +135,8 @@ def make_plan(
             model = _prepare(entry.load(), request.timesteps)
             _require_dataset(model)
             for attack in attacks:
-                cell = _cell(model, attack, request, images)
-                planned.append(_planned(cell, store))
+                cell = _cell(model, attack, request, images, sources)
+                planned.append(look_up(cell, store))
         except RobenchError as error:
             if entry.named or isinstance(error, UsageError):
                 raise
@@ -142,7 +153,8 @@ def make_plan(
     return Plan(tuple(planned), tuple(skipped))
 
 
-def _planned(cell: Cell, store: ResultStore) -> Planned:
+def look_up(cell: Cell, store: ResultStore) -> Planned:
+    """A cell with what the store has of it."""
     digest = cell.identity().digest()
     stored = store.find(cell.model.id, cell.attack.name, digest)
     unwitnessed = (
@@ -169,10 +181,18 @@ def _prepare(model: Model, timesteps: int | None) -> Model:
 
 
 def _cell(
-    model: Model, attack: NamedAttack, request: Request, images: Callable[[str], Images]
+    model: Model,
+    attack: NamedAttack,
+    request: Request,
+    images: Callable[[str], Images],
+    sources: Sources,
 ) -> Cell:
     dataset = find_dataset(model.dataset)
     norm = attack.attack.norm
+    if norm not in NORMS:
+        raise UsageError(
+            f"attack {attack.name} is measured in {norm!r}; ε is swept in {' and '.join(NORMS)}"
+        )
     named = None if request.grid is None else request.grid.texts(attack.implementation, norm)
     texts = named if request.eps is None else request.eps
     if texts is None and norm not in dataset.protocol.grids:
@@ -183,8 +203,15 @@ def _cell(
             f"attack {attack.name} is undefined for fewer than {least} classes; "
             f"model {model.id} has {model.classes}: leave one of the two out"
         )
+    grid = parse_grid(texts if texts is not None else dataset.protocol.grids[norm])
+    largest = LARGEST[norm](math.prod(dataset.shape))
+    if grid[-1].value > largest:
+        raise UsageError(
+            f"ε {grid[-1].text} lies outside [0, {largest:g}]: no two images of {dataset.name} "
+            f"are further apart in {NORMS[norm]}"
+        )
     settings = Settings(
-        grid=parse_grid(texts if texts is not None else dataset.protocol.grids[norm]),
+        grid=grid,
         seed=request.seed,
         sweep=request.sweep,
         reference=request.reference,
@@ -193,7 +220,8 @@ def _cell(
         witnesses=request.witnesses,
         split=request.split,
     )
-    return Cell(model, attack, dataset, images(dataset.name), settings)
+    found = sources.of(attack.attack, model)
+    return Cell(model, attack, dataset, images(dataset.name), settings, found)
 
 
 def run_plan(

@@ -7,8 +7,9 @@ begins at the largest ε, follows the witness down as far as it breaks in smalle
 on from there, one ε lower after each break, until a run holds. The *ascending* search confirms
 every ε below the break, the *raw* one visits every ε.
 
-An attack of several stages searches with each of them in turn, below what those before it found,
-so that it is never weaker than any of them.
+An attack of several stages searches with each of them in turn, below what those before it found.
+An ensemble begins each of its parts anew from the largest ε: what a part finds depends on where
+its search begins, and so the ensemble is on no sample weaker than one of its parts by itself.
 """
 
 from __future__ import annotations
@@ -34,12 +35,18 @@ class Search:
         stage: index of the attack's stage.
         point: position in the grid that is attacked.
         task: ``BEGIN``, ``SHRINK``, ``RUN`` or ``DONE``.
-        high: the smallest position that is known to be broken; the grid's length for none.
+        high: the smallest position that the part in turn broke; the grid's length for none.
+        lowest: the same over all parts.
         low: the largest position at which the witness, shrunk, is known to hold; 0 for none.
     """
 
     def __init__(
-        self, samples: Tensor, points: int, stages: tuple[IterativeAttack, ...], sweep: SweepName
+        self,
+        samples: Tensor,
+        points: int,
+        stages: tuple[IterativeAttack, ...],
+        sweep: SweepName,
+        parts: frozenset[int] = frozenset({0}),
     ) -> None:
         """Begin with the first stage.
 
@@ -48,8 +55,9 @@ class Search:
             points: length of the grid, whose first point is ε = 0.
             stages: of the attack.
             sweep: the order.
+            parts: the stages with which a part of an ensemble begins.
         """
-        self.points, self.stages, self.sweep = points, stages, sweep
+        self.points, self.stages, self.sweep, self.parts = points, stages, sweep, parts
         if points < 2:
             samples = samples[:0]
         grid = torch.arange(1, points)
@@ -59,6 +67,7 @@ class Search:
         self.point = grid.repeat(len(samples)) if raw else torch.zeros_like(self.sample)
         self.task = torch.full_like(self.sample, DONE)
         self.high = torch.full_like(self.sample, points)
+        self.lowest = self.high.clone()
         self.low = torch.zeros_like(self.sample)
         for slot in range(len(self.sample)):
             self._enter(slot, 0)
@@ -75,12 +84,16 @@ class Search:
 
     def _enter(self, slot: int, stage: int) -> None:
         """Begin a stage below what is known to be broken, where there is anything below."""
-        high = int(self.high[slot])
-        while stage < len(self.stages) and self._lacks_witness(slot, stage):
+        while stage < len(self.stages):
+            if stage in self.parts:  # what climbs needs no search of its own above the others'
+                self.high[slot] = self.points if self._descends(stage) else self.lowest[slot]
+            if not self._lacks_witness(slot, stage):
+                break
             stage += 1
-        if stage == len(self.stages) or high == 1:
+        if stage == len(self.stages) or int(self.lowest[slot]) == 1:
             self.task[slot] = DONE
             return
+        high = int(self.high[slot])
         self.stage[slot] = stage
         if self.sweep != "raw":
             self.point[slot] = 1 if self._climbs(stage) else high - 1
@@ -93,6 +106,7 @@ class Search:
             self.task[slot] = DONE
             return
         self.high[slot] = position
+        self.lowest[slot] = min(int(self.lowest[slot]), position)
         if not self._descends(stage):
             self._enter(slot, stage + 1)
         elif position == 1:

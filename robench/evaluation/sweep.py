@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from robench.attacks import (
     spread,
 )
 from robench.attacks.base import Start, begin
+from robench.attacks.norms import TOLERANCE, length, project, tolerance
 from robench.errors import EvaluationError
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
@@ -35,8 +37,6 @@ from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
 from robench.results import CLEAN_WRONG, NEVER
 from robench.zoo import Model
-
-BALL_TOLERANCE = 1e-6
 
 
 class OneStep(IterativeAttack):
@@ -67,6 +67,12 @@ class OneSearch(OneStep):
     start: ClassVar[Start] = "once"
 
 
+def beginnings(attack: Attack) -> frozenset[int]:
+    """The stages with which its parts begin."""
+    counts = [len(part.stages) for part in attack.parts]
+    return frozenset(accumulate(counts[:-1], initial=0))
+
+
 def iterative(attack: Attack) -> tuple[IterativeAttack, ...]:
     """The stages of an attack in the form that the engine steps."""
     steps: list[IterativeAttack] = []
@@ -78,14 +84,6 @@ def iterative(attack: Attack) -> tuple[IterativeAttack, ...]:
             assert isinstance(stage, IterativeAttack)
             steps.append(stage)
     return tuple(steps)
-
-
-def project(candidate: Tensor, x: Tensor, eps: Tensor) -> Tensor:
-    """Onto the L∞ ball of each row and the box [0, 1]."""
-    e = spread(eps, x)
-    candidate = torch.minimum(torch.maximum(candidate, x - e), x + e)
-    # at ε = 0 the bounds are x itself; rounding in x ± ε never leaves the box for long
-    return candidate.clamp(0, 1)
 
 
 @dataclass
@@ -125,15 +123,22 @@ class ChunkSweep:
         batch_size: int,
         sweep: SweepName = "fast",
         workers: Workers | None = None,
+        sources: tuple[Model, ...] = (),
     ) -> None:
-        """Prepare a sweep; ``grid`` begins with 0, which is the clean image."""
-        self.workers = workers or Workers(shared=False)
+        """Prepare a sweep; ``grid`` begins with 0, which is the clean image.
+
+        ``sources`` are other models on which the attack may make examples.
+        """
+        self.workers, self.sources = workers or Workers(shared=False), sources
         self.model, self.chunk, self.sweep = model, chunk, sweep
         self.attack, self.stages = attack, iterative(attack)
+        self.norm, self.tolerance = attack.norm, tolerance(chunk.x, attack.norm)
         self.seed, self.batch_size = seed, batch_size
         self.budgets = torch.tensor([epsilon.value for epsilon in grid], dtype=chunk.x.dtype)
         n = len(chunk.x)
         self.ledger = Ledger.empty(n, len(self.stages))
+        if sources:
+            self.ledger.elsewhere = Ledger.empty(n)
         self.position = torch.full((n,), NEVER)
         self.broken = torch.zeros(n, len(grid), dtype=torch.bool)
         self.witness = chunk.x.clone()
@@ -162,7 +167,7 @@ class ChunkSweep:
             _require_finite(direction)
             for point in range(len(self.budgets) - 1, 0, -1):  # the smallest break comes last
                 eps = self.budgets[point].expand(len(samples))
-                shown = project(x + spread(eps, x) * direction, x, eps)
+                shown = project(x + spread(eps, x) * direction, x, eps, self.norm)
                 broken = view.logits(shown).argmax(1) != y
                 self.broken[samples, point] = broken
                 self.position[samples[broken]] = point
@@ -174,7 +179,8 @@ class ChunkSweep:
 
     def _search(self, right: Tensor, progress: Callable[[int], None]) -> None:
         """Search the smallest ε of each sample."""
-        search = self.search = Search(right, len(self.budgets), self.stages, self.sweep)
+        points, parts = len(self.budgets), beginnings(self.attack)
+        search = self.search = Search(right, points, self.stages, self.sweep, parts)
         n = len(search.sample)
         self.best = self.chunk.x[search.sample]  # the latest witness: where a warm run starts
         self.candidate = self.best.clone()
@@ -226,9 +232,8 @@ class ChunkSweep:
         return prediction
 
     def _view(self, samples: Tensor, stage: int) -> ModelView:
-        return ModelView(
-            self.model, self.chunk.y[samples], samples, self.ledger, stage, self.workers
-        )
+        y, others = self.chunk.y[samples], self.sources
+        return ModelView(self.model, y, samples, self.ledger, stage, self.workers, others)
 
     def noise(self, samples: Tensor) -> SampleNoise:
         """The random numbers of some samples of the chunk."""
@@ -248,7 +253,8 @@ class ChunkSweep:
         part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
         _require_finite(part.candidate)
         warm = spread(self.search.warm(slots), x)
-        part.candidate = project(torch.where(warm, self.best[slots], part.candidate), x, eps)
+        begin = torch.where(warm, self.best[slots], part.candidate)
+        part.candidate = project(begin, x, eps, self.norm)
         self.seen[slots] = (part.candidate == x).flatten(1).all(1)  # known to be right
         self.search.task[slots] = RUN
         self._store(slots, stage, part)
@@ -268,7 +274,7 @@ class ChunkSweep:
         self._verify(slots, view)
         broken = self._settle(slots, view)
         part.release(broken)
-        part.candidate = project(candidate, x, eps)
+        part.candidate = project(candidate, x, eps, self.norm)
         self._store(slots, stage, part)
         self.seen[slots] = (part.candidate == before).flatten(1).all(1)  # has not moved
         self.produced_by[slots[~broken]] = phase[~broken]  # a witness keeps the member it is from
@@ -288,7 +294,7 @@ class ChunkSweep:
         """Verify shrunk witnesses and the last candidates of rows that have spent their steps."""
         samples, x, _, eps = self._rows(slots)
         shrink = self.search.task[slots] == SHRINK
-        smaller = project(self.best[slots], x, eps)
+        smaller = project(self.best[slots], x, eps, self.norm)
         self.candidate[slots] = torch.where(spread(shrink, x), smaller, self.candidate[slots])
         self.seen[slots] &= ~shrink
         view = self._view(samples, int(self.search.stage[slots[0]]))
@@ -318,8 +324,8 @@ class ChunkSweep:
         nearest = torch.full_like(eps, torch.inf)
         image = x.clone()
         for shown, wrong in view.seen:
-            distance = (shown - x).abs().flatten(1).amax(1)
-            hit = wrong & _in_box(shown) & (distance <= eps + BALL_TOLERANCE) & (distance < nearest)
+            distance = length(shown - x, self.norm)
+            hit = wrong & _in_box(shown) & (distance <= eps + self.tolerance) & (distance < nearest)
             nearest = torch.where(hit, distance, nearest)
             image = torch.where(spread(hit, x), shown, image)
         broken = nearest.isfinite()
@@ -331,7 +337,7 @@ class ChunkSweep:
         sample, stage = int(self.search.sample[slot]), int(self.search.stage[slot])
         position = int(self.search.point[slot])
         if self.sweep == "fast":  # it may lie inside a smaller ball than the one it was sought in
-            inside = int(torch.searchsorted(self.budgets, distance - BALL_TOLERANCE))
+            inside = int(torch.searchsorted(self.budgets, distance - self.tolerance))
             position = min(position, max(inside, 1))
         self.broken[sample, position] = True
         best = int(self.position[sample])
@@ -355,9 +361,10 @@ class ChunkSweep:
         position = self.position.numpy()
         attacked = position > CLEAN_WRONG
         delta = (self.witness - self.chunk.x).double().flatten(1)
-        linf = delta.abs().amax(1).numpy()
+        lengths = {"linf": delta.abs().amax(1).numpy(), "l2": delta.norm(dim=1).numpy()}
         budgets = self.budgets.double().numpy()
-        if (linf[attacked] > budgets[position[attacked]] + BALL_TOLERANCE).any():
+        bounds = budgets[position[attacked]] + self.tolerance
+        if (lengths[self.norm][attacked] > bounds).any():
             raise EvaluationError("a witness lies outside its ε-ball: a bug in the engine")
         columns = {
             "index": np.asarray(self.chunk.indices, dtype=np.int64),
@@ -365,14 +372,15 @@ class ChunkSweep:
             "clean_prediction": prediction.numpy(),
             "break_position": position,
             "break_epsilon": np.where(position == NEVER, np.nan, budgets[position]),
-            "linf": np.where(attacked, linf, np.nan),
-            "l2": np.where(attacked, delta.norm(dim=1).numpy(), np.nan),
+            **{name: np.where(attacked, value, np.nan) for name, value in lengths.items()},
             "member": pd.array([name or None for name in self.member], dtype="string"),
             "forwards": self.ledger.forwards.numpy(),
             "backwards": self.ledger.backwards.sum(1).numpy(),
             "reverified": again.numpy() | ~attacked,
             "dead": self.ledger.blind().numpy(),
         }
+        if self.ledger.elsewhere is not None:
+            columns["source_passes"] = self.ledger.elsewhere.backwards.sum(1).numpy()
         raw = {f"raw_{k}": column.numpy() for k, column in enumerate(self.broken.unbind(1))}
         every = self.sweep == "raw" or isinstance(self.attack, LineAttack)
         return pd.DataFrame(columns | (raw if every else {}))
@@ -386,4 +394,4 @@ def _require_finite(candidate: Tensor) -> None:
 
 def _in_box(image: Tensor) -> Tensor:
     low, high = image.flatten(1).amin(1), image.flatten(1).amax(1)
-    return (low >= -BALL_TOLERANCE) & (high <= 1 + BALL_TOLERANCE)
+    return (low >= -TOLERANCE) & (high <= 1 + TOLERANCE)

@@ -30,17 +30,19 @@ class Ledger:
         forwards: passes through the model without a gradient, ``(N,)``.
         backwards: gradient passes, each a forward and a backward, by stage, ``(N, stages)``.
         dead: those among them that left no gradient but zero, or none that is finite.
+        elsewhere: gradient passes through the source models, all of them together.
     """
 
     forwards: Tensor
     backwards: Tensor
     dead: Tensor
+    elsewhere: Ledger | None = None
 
     @classmethod
     def empty(cls, n: int, stages: int = 1) -> Ledger:
         """All counts zero."""
-        forwards = torch.zeros(n, dtype=torch.int64)
-        return cls(forwards, *(torch.zeros(n, stages, dtype=torch.int64) for _ in range(2)))
+        backwards, dead = (torch.zeros(n, stages, dtype=torch.int64) for _ in range(2))
+        return cls(torch.zeros(n, dtype=torch.int64), backwards, dead)
 
     def blind(self) -> Tensor:
         """Samples on which gradients were taken and no stage had a usable one, ``(N,)``.
@@ -61,6 +63,7 @@ class ModelView:
     Attributes:
         stage: of the attack, for the ledger.
         workers: share the rows of each call.
+        others: models on which examples may be made.
         seen: inputs that the deployed model was called on, with which of them it misclassified.
     """
 
@@ -70,6 +73,7 @@ class ModelView:
     ledger: Ledger
     stage: int = 0
     workers: Workers = field(default_factory=lambda: Workers(shared=False))
+    others: tuple[Model, ...] = ()
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @property
@@ -81,6 +85,15 @@ class ModelView:
     def spiking(self) -> bool:
         """Whether surrogates and gradient paths can be substituted."""
         return self.model.spikes is not None
+
+    @property
+    def sources(self) -> list[ModelView]:
+        """A view of each other model; it counts in a ledger of its own."""
+        ledger = self.ledger.elsewhere or Ledger.empty(len(self.ledger.forwards))
+        return [
+            ModelView(model, self.labels, self.samples, ledger, workers=self.workers)
+            for model in self.others
+        ]
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(N, K)`` of the deployed model."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets import Dataset
-from robench.reporting.report import NORM, OtherRun, protocol_grid
+from robench.reporting.report import OtherRun, protocol_grid
 from robench.results import NEVER, PROTOCOL, CellResult, Damaged, Identity, Outcome, ResultStore
 
 SWEEP = "fast"
@@ -49,14 +49,15 @@ def differences(cell: CellResult, dataset: Dataset) -> list[str]:
     if cell.status != "done" or outcome is None:
         return [f"{cell.status}: {cell.reason}" if cell.error else cell.status]
     identity, protocol = outcome.identity, dataset.protocol
+    if identity.norm not in protocol.grids:
+        return [f"norm {identity.norm}, in which {dataset.name} has no grid"]
     # by value: the same ε can be written as a number or as a fraction
-    values = [epsilon.value for epsilon in protocol_grid(dataset)]
+    values = [epsilon.value for epsilon in protocol_grid(dataset, identity.norm)]
     own = identity.model_config_.get("timesteps")
     found = [
         (not outcome.registered, "model is not registered"),
         ("[" in identity.attack, "attack has parameters of its own"),
         (identity.samples != protocol.slice, f"{identity.samples} of {protocol.slice} images"),
-        (identity.norm != NORM, f"norm {identity.norm}"),
         (
             [point.epsilon.value for point in outcome.curve] != values,
             f"ε {', '.join(point.epsilon.text for point in outcome.curve)}",
@@ -90,7 +91,7 @@ def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Ca
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[OtherRun]]:
-    """Keep one comparable cell for each model, attack and seed; the newest decides."""
+    """Keep one comparable cell of one norm for each model, attack and seed; the newest decides."""
     chosen: dict[tuple[str, str, int], Candidate] = {}
     rest: list[OtherRun] = []
     data = ""

@@ -26,6 +26,7 @@ def others_frame(report: Report) -> pd.DataFrame:
 def _record(table: Table, row: Row) -> dict[str, object]:
     record: dict[str, object] = {
         "dataset": table.dataset.name,
+        "norm": table.norm,
         "rank": row.rank,
         "model": row.model,
         "mode": row.mode,

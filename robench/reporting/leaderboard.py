@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from robench.atomic import remove_leftovers, replacing
+from robench.attacks.norms import NORMS
 from robench.errors import UsageError
 from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name
@@ -153,7 +154,7 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
     protocol = table.dataset.protocol
     lines = [
         ("Data", f"the first {protocol.slice} test images, SHA-256 {table.data_sha256[:16]}"),
-        ("Norm", "L∞, images in [0, 1]"),
+        ("Norm", f"{NORMS[table.norm]}, images in [0, 1]"),
         ("ε", ", ".join(epsilon.text for epsilon in table.grid)),
         ("Headline ε", table.headline),
         ("AUC", f"up to ε = {table.limit}, divided by it"),
@@ -208,7 +209,8 @@ def _json(report: Report, all_runs: bool) -> str:
 def _table_data(table: Table) -> dict[str, Any]:
     return {
         "name": table.dataset.name,
-        "title": table.dataset.title,
+        "title": table.title,
+        "norm": table.norm,
         "samples": table.dataset.protocol.slice,
         "data_sha256": table.data_sha256,
         "reverified": table.reverified,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from robench.atomic import remove_leftovers, replacing
+from robench.attacks.norms import NORMS
 from robench.errors import UsageError
 from robench.numbers import Epsilon
 from robench.reporting.report import Report, Row, Table
@@ -35,12 +36,12 @@ _INVALID_LABEL = "invalid:\nno evidence of robustness"
 
 def curves_name(table: Table) -> str:
     """File name of the figure of the curves."""
-    return f"{table.dataset.name}-curves.png"
+    return f"{table.name}-curves.png"
 
 
 def areas_name(table: Table) -> str:
     """File name of the heat map of the areas."""
-    return f"{table.dataset.name}-auc.png"
+    return f"{table.name}-auc.png"
 
 
 def write_figures(report: Report, folder: Path) -> list[Path]:
@@ -235,7 +236,7 @@ def _legend(figure: Figure, table: Table, colours: Sequence[Any]) -> None:
     handles.append(Line2D([], [], **_LIMIT, label="limit of the AUC"))
     figure.legend(
         handles=handles, loc="outside right upper", frameon=False, handlelength=3.2,
-        title=table.dataset.title, alignment="left", title_fontproperties={"weight": "bold"},
+        title=table.title, alignment="left", title_fontproperties={"weight": "bold"},
     )  # fmt: skip
 
 
@@ -246,8 +247,8 @@ def _short(row: Row) -> str:
 def _axis(table: Table) -> tuple[float, str]:
     """Factor from ε to what the axis shows, and the axis's name."""
     if any(epsilon.text.endswith("/255") for epsilon in table.grid):
-        return 255.0, "ε (L∞, in 1/255)"
-    return 1.0, "ε (L∞)"
+        return 255.0, f"ε ({NORMS[table.norm]}, in 1/255)"
+    return 1.0, f"ε ({NORMS[table.norm]})"
 
 
 class Drawn(Protocol):

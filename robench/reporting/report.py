@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from robench.attacks.norms import NORMS
 from robench.datasets import Dataset
 from robench.numbers import Epsilon, parse_grid
 from robench.results import CurvePoint, Damaged, Identity, Verdict
 
 NORM = "linf"
+"""The norm of a data set's first table; each other norm has a table of its own behind it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The comparable results on a data set.
+    """The comparable results on a data set in one norm.
 
     Attributes:
         attacks: the columns.
@@ -92,6 +94,7 @@ class Table:
             that break their model again in another batch.
         rows: best first.
         controls: models that exist to be caught.
+        norm: that all of its attacks are measured in.
     """
 
     dataset: Dataset
@@ -101,21 +104,33 @@ class Table:
     reverified: float
     rows: tuple[Row, ...]
     controls: tuple[Row, ...]
+    norm: str = NORM
+
+    @property
+    def title(self) -> str:
+        """The data set's, with the norm where it is not the first."""
+        title = self.dataset.title
+        return title if self.norm == NORM else f"{title}, {NORMS[self.norm]}"
+
+    @property
+    def name(self) -> str:
+        """The same for file names."""
+        return self.dataset.name if self.norm == NORM else f"{self.dataset.name}-{self.norm}"
 
     @property
     def grid(self) -> tuple[Epsilon, ...]:
         """The ε of the protocol, 0 first."""
-        return protocol_grid(self.dataset)
+        return protocol_grid(self.dataset, self.norm)
 
     @property
     def headline(self) -> str:
         """The ε at which accuracies are quoted."""
-        return self.dataset.protocol.headline[NORM]
+        return self.dataset.protocol.headline[self.norm]
 
     @property
     def limit(self) -> str:
         """The ε up to which the area is taken."""
-        return self.dataset.protocol.auc_limits[NORM][0]
+        return self.dataset.protocol.auc_limits[self.norm][0]
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,7 @@ class Report:
     """All that a store has to say.
 
     Attributes:
-        tables: one for each data set, the embedded digits last.
+        tables: one for each data set and norm, the embedded digits last.
         others: cells outside the tables.
         damaged: files that cannot be read.
     """
@@ -146,9 +161,9 @@ class Report:
     damaged: tuple[Damaged, ...]
 
 
-def protocol_grid(dataset: Dataset) -> tuple[Epsilon, ...]:
+def protocol_grid(dataset: Dataset, norm: str) -> tuple[Epsilon, ...]:
     """The ε of a data set's protocol, 0 first."""
-    return parse_grid(dataset.protocol.grids[NORM])
+    return parse_grid(dataset.protocol.grids[norm])
 
 
 def verdict_text(verdict: str, reasons: Sequence[str]) -> str:

@@ -38,10 +38,10 @@ _ORDER = ("fgsm", "pgd", "spgd")
 def build_report(store: ResultStore) -> Report:
     """Sort the cells of a store into tables and other runs.
 
-    A table holds done cells of registered models, at their card's own T, under the data set's
-    protocol and the attacks' own parameters. Within a table all cells saw the same data, all
-    cells of an attack have the same settings and all cells of a model the same weights; where
-    runs differ the newest decides.
+    A table is about one data set and one norm. It holds done cells of registered models, at
+    their card's own T, under the data set's protocol and the attacks' own parameters. Within a
+    table all cells saw the same data, all cells of an attack have the same settings and all cells
+    of a model the same weights; where runs differ the newest decides.
     """
     cells, bad = store.cells()
     damaged = list(bad)
@@ -62,10 +62,11 @@ def build_report(store: ResultStore) -> Report:
                 continue
             found = read_candidate(store, cell, cell.outcome)
             (damaged if isinstance(found, Damaged) else candidates).append(found)  # type: ignore[arg-type]
-        chosen, rest = choose(candidates)
-        others += rest
-        if chosen:
-            tables.append(_table(dataset, chosen, here))
+        norms = {candidate.identity.norm for candidate in candidates}
+        for norm in sorted(norms, key=lambda n: (n != NORM, n)):
+            chosen, rest = choose([c for c in candidates if c.identity.norm == norm])
+            others += rest
+            tables.append(_table(dataset, norm, chosen, here))
     others.sort(key=lambda run: (run.dataset, run.model, run.attack, run.hash))
     return Report(tuple(tables), tuple(others), tuple(damaged))
 
@@ -91,7 +92,9 @@ def worst_positions(breaks: Iterable[NDArray[np.int64]], points: int) -> NDArray
     return result
 
 
-def _table(dataset: Dataset, chosen: Sequence[Candidate], cells: Sequence[CellResult]) -> Table:
+def _table(
+    dataset: Dataset, norm: str, chosen: Sequence[Candidate], cells: Sequence[CellResult]
+) -> Table:
     settings = {c.identity.attack: c.identity for c in chosen}
     attacks = tuple(sorted(settings, key=_attack_order))
     not_applicable = {(c.model, c.attack) for c in cells if c.status == "not-applicable"}
@@ -121,6 +124,7 @@ def _table(dataset: Dataset, chosen: Sequence[Candidate], cells: Sequence[CellRe
         ),
         rows=tuple(ranked),
         controls=tuple(row for row in rows if row.control),
+        norm=norm,
     )
 
 
@@ -137,11 +141,12 @@ def _row(
     not_applicable: set[str],
 ) -> Row:
     first = next(iter(group.values()))
-    identity, grid = first.identity, protocol_grid(dataset)
+    identity = first.identity
+    grid = protocol_grid(dataset, identity.norm)
     values = [epsilon.value for epsilon in grid]
-    limit_text = dataset.protocol.auc_limits[NORM][0]
+    limit_text = dataset.protocol.auc_limits[identity.norm][0]
     limit = Epsilon.parse(limit_text).value
-    headline = Epsilon.parse(dataset.protocol.headline[NORM]).value
+    headline = Epsilon.parse(dataset.protocol.headline[identity.norm]).value
 
     breaks = worst_positions([c.breaks for c in group.values()], len(grid))
     worst_curve = curve(breaks, grid)

@@ -82,10 +82,15 @@ class Identity(_Record):
     seed: int
     sweep: str
     search_dtype: str
+    sources: dict[str, str] = Field(
+        {}, description="fingerprints of the other models that examples were made on, by id"
+    )
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
+        """SHA-256 of the canonical JSON; ``sources`` is a part of it where there are any."""
         data = self.model_dump(mode="json", by_alias=True)
+        if not self.sources:
+            del data["sources"]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -108,6 +113,9 @@ class Outcome(_Record):
     auc_interval: dict[str, Interval]
     forwards: float = Field(description="per sample")
     backwards: float = Field(description="per sample")
+    source_passes: float | None = Field(
+        None, description="gradient passes per sample on the models that examples were made on"
+    )
     checks: tuple[Check, ...]
     verdict: Verdict
     reasons: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -89,6 +90,7 @@ def find_attack(request: str) -> NamedAttack:
     prefix, colon, rest = card.implementation.partition(":")
     if colon and prefix in LIBRARIES:
         found_there = _of_library(prefix, rest, card.parameters | changes)
+        _require_norm(cards[name], card, found_there.attack)
         return replace(found_there, name=full_name, description=card.description)
     if card.implementation not in IMPLEMENTATIONS:
         raise ContentError(
@@ -96,8 +98,7 @@ def find_attack(request: str) -> NamedAttack:
             f"{nearest(card.implementation, IMPLEMENTATIONS)}"
         )
     kind = IMPLEMENTATIONS[card.implementation]
-    if card.norm != kind.norm:
-        raise ContentError(f"{cards[name]}: key norm: {name} works in {kind.norm}, not {card.norm}")
+    _require_norm(cards[name], card, kind)
     try:
         kind(**card.parameters)
     except ValidationError as error:
@@ -107,7 +108,13 @@ def find_attack(request: str) -> NamedAttack:
     except UsageError as error:  # from a name inside, such as a surrogate's
         raise ContentError(f"{cards[name]}: table parameters: {error}") from None
     attack = _make(request, kind, card.parameters | changes)
-    return NamedAttack(full_name, attack, card.implementation, str(kind.version), card.description)
+    version = attack.full_version
+    return NamedAttack(full_name, attack, card.implementation, version, card.description)
+
+
+def _require_norm(path: Path, card: AttackCard, attack: Attack | type[Attack]) -> None:
+    if card.norm != attack.norm:
+        raise ContentError(f"{path}: key norm: {path.stem} works in {attack.norm}, not {card.norm}")
 
 
 def _of_library(prefix: str, name: str, changes: dict[str, Any]) -> NamedAttack:

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from robench.attacks.base import Noise, View
+from robench.attacks.norms import TOLERANCE, length, tolerance
 from robench.errors import EvaluationError
-
-TOLERANCE = 1e-6
-"""By how much an example may leave ball and box by rounding."""
 
 
 class Adapter(nn.Module):
@@ -26,7 +24,9 @@ class Adapter(nn.Module):
     library may go past an example and return another.
     """
 
-    def __init__(self, view: View, rows: Tensor, x: Tensor, y: Tensor, eps: float) -> None:
+    def __init__(
+        self, view: View, rows: Tensor, x: Tensor, y: Tensor, eps: float, norm: str = "linf"
+    ) -> None:
         """Bind.
 
         Args:
@@ -35,9 +35,11 @@ class Adapter(nn.Module):
             x: their clean images, ``(n, C, H, W)``.
             y: their labels, ``(n,)``.
             eps: the budget.
+            norm: in which it is measured.
         """
         super().__init__()
         self.view, self.rows, self.x, self.y, self.eps = view, rows, x, y, eps
+        self.norm, self.bound = norm, eps + tolerance(x, norm)
         self.example = x.clone()
         self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype)
         self.eval()
@@ -58,9 +60,9 @@ class Adapter(nn.Module):
 
     @torch.no_grad()
     def _keep(self, images: Tensor, predictions: Tensor) -> None:
-        distance = (images - self.x).abs().flatten(1).amax(1)
+        distance = length(images - self.x, self.norm)
         low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
-        inside = (low >= -TOLERANCE) & (high <= 1 + TOLERANCE) & (distance <= self.eps + TOLERANCE)
+        inside = (low >= -TOLERANCE) & (high <= 1 + TOLERANCE) & (distance <= self.bound)
         distance = distance.where(inside & (predictions != self.y), torch.inf)
         if len(self.rows) == 1 and len(images):
             best = distance.argmin()[None]

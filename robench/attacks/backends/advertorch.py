@@ -17,26 +17,15 @@ _HIDDEN = frozenset(
     {"predict", "loss_fn", "eps", "clip_min", "clip_max", "targeted", "ord", "norm", "num_classes"}
     | {"l1_sparsity", "verbose", "comply_with_foolbox", "comply_cleverhans"}
 )
-_L2, _L1, _L0 = (
-    "L2 sweeps are not offered yet",
-    "it works in L1, for which there is no sweep",
-    "it works in L0, for which there is no sweep",
-)
+_L1, _L0 = (f"it works in {norm}, for which there is no sweep" for norm in ("L1", "L0"))
 _REASONS = {
-    "CarliniWagnerL2Attack": _L2,
     "ChooseBestAttack": "it chooses between attacks that have to be given to it",
-    "DDNL2Attack": _L2,
     "ElasticNetL1Attack": _L1,
     "FastFeatureAttack": "it needs a second image for each sample, to whose features it leads",
-    "GradientAttack": _L2,
     "JacobianSaliencyMapAttack": "it needs a target class for each sample",
     "L1FABAttack": _L1,
     "L1PGDAttack": _L1,
-    "L2BasicIterativeAttack": _L2,
-    "L2FABAttack": _L2,
-    "L2MomentumIterativeAttack": _L2,
-    "L2PGDAttack": _L2,
-    "LBFGSAttack": _L2,
+    "LBFGSAttack": "it needs a target class for each sample",
     "LocalSearchAttack": _L0,
     "SinglePixelAttack": _L0,
     "SparseL1DescentAttack": _L1,
@@ -45,8 +34,16 @@ _REASONS = {
 _TOGETHER = frozenset(
     {"GradientSignAttack", "PGDAttack", "LinfPGDAttack", "LinfBasicIterativeAttack"}
     | {"MomentumIterativeAttack", "LinfMomentumIterativeAttack"}
+    | {"GradientAttack", "L2PGDAttack", "L2BasicIterativeAttack", "L2MomentumIterativeAttack"}
+    | {"DDNL2Attack"}
 )
-_MINIMAL = frozenset({"FABAttack", "LinfFABAttack"})
+_MINIMAL = frozenset(
+    {"FABAttack", "LinfFABAttack", "L2FABAttack", "DDNL2Attack", "CarliniWagnerL2Attack"}
+)
+_IN_L2 = frozenset(
+    {"CarliniWagnerL2Attack", "DDNL2Attack", "GradientAttack", "L2BasicIterativeAttack"}
+    | {"L2FABAttack", "L2MomentumIterativeAttack", "L2PGDAttack"}
+)
 _STEP, _RELATIVE = "eps_iter", "relative_eps_iter"
 
 
@@ -58,6 +55,16 @@ class AdvertorchAttack(LibraryAttack):
     """
 
     library: ClassVar[str] = "advertorch"
+
+    @property
+    def full_version(self) -> str:
+        """With the library's.
+
+        Raises:
+            UsageError: it is not installed, or broken.
+        """
+        ADVERTORCH.require()
+        return f"{self.version} ({ADVERTORCH.version})"
 
     @property
     def together(self) -> bool:
@@ -78,10 +85,16 @@ class AdvertorchAttack(LibraryAttack):
             if options[_STEP] is None:
                 options[_STEP] = relative * eps
         known = inspect.signature(kind).parameters
-        bounds = {"eps": eps, "clip_min": 0.0, "clip_max": 1.0}
-        options |= {key: value for key, value in bounds.items() if key in known}
+        facts = {"eps": eps, "clip_min": 0.0, "clip_max": 1.0, "num_classes": adapter.view.classes}
+        options |= {key: value for key, value in facts.items() if key in known}
         answer: Tensor = kind(adapter, **options).perturb(x, y)
         return answer
+
+
+class AdvertorchL2Attack(AdvertorchAttack):
+    """The same for an attack that is measured in L2."""
+
+    norm: ClassVar[str] = "l2"
 
 
 def _offers() -> list[Offer]:
@@ -100,9 +113,9 @@ def _offers() -> list[Offer]:
 
 def _defaults(offer: Offer) -> dict[str, Any]:
     found = constructor_defaults(offer.kind, _HIDDEN)
-    eps = inspect.signature(offer.kind).parameters["eps"].default
-    if _STEP in found and isinstance(eps, float):
-        found[_RELATIVE] = round(found[_STEP] / eps, 12)
+    eps = inspect.signature(offer.kind).parameters.get("eps")
+    if _STEP in found and eps is not None and isinstance(eps.default, float):
+        found[_RELATIVE] = round(found[_STEP] / eps.default, 12)
         found[_STEP] = None
     return found
 
@@ -110,7 +123,8 @@ def _defaults(offer: Offer) -> dict[str, Any]:
 def _make(offer: Offer, parameters: dict[str, Any]) -> LibraryAttack:
     if any(isinstance(value, float) and not math.isfinite(value) for value in parameters.values()):
         raise ValueError("a parameter is not finite")
-    return AdvertorchAttack(attack=offer.name, parameters=parameters)
+    chosen = AdvertorchL2Attack if offer.name in _IN_L2 else AdvertorchAttack
+    return chosen(attack=offer.name, parameters=parameters)
 
 
 def _load() -> ModuleType:

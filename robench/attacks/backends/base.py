@@ -90,7 +90,7 @@ class LibraryAttack(DirectAttack, ABC):
         for value in sorted(set(eps[eps > 0].tolist())):
             rows = (eps == value).nonzero().squeeze(1)
             for some in rows.split(len(rows) if self.together else 1):
-                adapter = Adapter(view, some, x[some], y[some], value)
+                adapter = Adapter(view, some, x[some], y[some], value, self.norm)
                 with seeded([numbers[int(row)] for row in some]), torch.enable_grad(), _quiet():
                     answer = self.search(adapter, x[some].clone(), y[some], value)
                 found[some] = adapter.best(answer.detach().to(x.dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -20,10 +21,11 @@ _REASONS = {
     "DatasetAttack": "it draws from a data set that it has to be fed with",
     "GenAttack": "it needs a target class for each sample",
     "HopSkipJumpAttack": _DECISION,
+    "L2BrendelBethgeAttack": _DECISION,
     "LinfinityBrendelBethgeAttack": _DECISION,
     "PointwiseAttack": _DECISION,
     "SpatialAttack": "it rotates and shifts, which no ε bounds",
-    "VirtualAdversarialAttack": "L2 sweeps are not offered yet",
+    "VirtualAdversarialAttack": "it needs its number of steps, for which Foolbox has no default",
 }
 _TOGETHER = (
     "FastGradientAttack",
@@ -34,6 +36,8 @@ _TOGETHER = (
     "MomentumIterativeFastGradientMethod",
     "AdditiveUniformNoiseAttack",
 )
+"""Without the norm that their names begin with."""
+_TOGETHER_TOO = ("LInfFMNAttack", "L2FMNAttack", "DDNAttack", "L2AdditiveGaussianNoiseAttack")
 
 
 def _load() -> ModuleType:
@@ -49,7 +53,8 @@ class FoolboxAttack(LibraryAttack):
     @property
     def together(self) -> bool:
         """The gradient attacks of fixed length, whose steps stop for no row."""
-        return self.attack == "LInfFMNAttack" or self.attack in [f"Linf{n}" for n in _TOGETHER]
+        named = [f"{norm}{name}" for norm in ("Linf", "L2") for name in _TOGETHER]
+        return self.attack in (*named, *_TOGETHER_TOO)
 
     @property
     def minimal(self) -> bool:
@@ -66,6 +71,12 @@ class FoolboxAttack(LibraryAttack):
         options = {} if self.minimal else {"epsilon": eps}
         answer: Tensor = attack.run(model, x, foolbox.criteria.Misclassification(y), **options)
         return answer
+
+
+class FoolboxL2Attack(FoolboxAttack):
+    """The same for an attack that is measured in L2."""
+
+    norm: ClassVar[str] = "l2"
 
 
 def _measured(kind: type[Any], parameters: dict[str, Any]) -> dict[str, Any]:
@@ -96,18 +107,23 @@ def _reason(kind: type[Any]) -> str:
         return _REASONS[kind.__name__]
     if issubclass(kind, foolbox.attacks.base.FlexibleDistanceMinimizationAttack):
         return ""
+    p = _exponent(kind)
+    return "" if p in (2, math.inf) else f"it works in L{p}, for which there is no sweep"
+
+
+def _exponent(kind: type[Any]) -> float | None:
+    """The p of the Lp norm that an attack is measured in, None where it is left open."""
     distance = getattr(kind, "distance", None)
     if isinstance(distance, property):
         distance = distance.fget(kind) if distance.fget else None
-    p = getattr(distance, "p", None)
-    if p == 2:
-        return "L2 sweeps are not offered yet"
-    return "" if p == float("inf") else f"it works in L{p}, for which there is no sweep"
+    found: float | None = getattr(distance, "p", None)
+    return found
 
 
 def _make(offer: Offer, parameters: dict[str, Any]) -> LibraryAttack:
     offer.kind(**_measured(offer.kind, parameters))
-    return FoolboxAttack(attack=offer.name, parameters=parameters)
+    chosen = FoolboxL2Attack if _exponent(offer.kind) == 2 else FoolboxAttack
+    return chosen(attack=offer.name, parameters=parameters)
 
 
 FOOLBOX = Library(

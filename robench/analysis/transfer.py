@@ -1,0 +1,215 @@
+"""Source against target: how far examples that were made on one model break the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robench.datasets import Dataset, find_dataset
+from robench.errors import UsageError
+from robench.evaluation import Plan, Planned, Request, look_up, make_plan
+from robench.numbers import Epsilon, parse_grid
+from robench.reporting.plots import save_figure
+from robench.results import CellResult, ResultStore
+from robench.zoo import ModelEntry, find_attack, model_entries
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NORM = "linf"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A target under the examples of one source.
+
+    Attributes:
+        robust: its accuracy at the headline ε.
+        clean: its accuracy without attack.
+        verdict: of the cell.
+    """
+
+    robust: float
+    clean: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All pairs on a data set.
+
+    Attributes:
+        sources: second halves of the ids; the rows.
+        targets: the columns.
+        epsilon: the headline ε.
+        samples: test images.
+        entries: by source and target; a pair without a result is absent.
+    """
+
+    dataset: Dataset
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    epsilon: Epsilon
+    samples: int
+    entries: Mapping[tuple[str, str], Entry]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The cells of a matrix.
+
+    Attributes:
+        plan: for each pair the cell that is stored, or else the one at the headline ε alone.
+    """
+
+    dataset: Dataset
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    epsilon: Epsilon
+    plan: Plan
+
+    def matrix(self, results: Sequence[CellResult]) -> Matrix:
+        """The matrix of those results that are done."""
+        wanted = {planned.digest: planned.cell for planned in self.plan.cells}
+        entries = {}
+        for result in results:
+            cell = wanted.get(result.hash)
+            if cell is None or result.outcome is None:
+                continue
+            curve = result.outcome.curve
+            (here,) = [p.accuracy for p in curve if p.epsilon.value == self.epsilon.value]
+            pair = cell.sources[0].id.partition("/")[2], cell.model.id.partition("/")[2]
+            entries[pair] = Entry(here, curve[0].accuracy, result.outcome.verdict)
+        samples = len(self.plan.cells[0].cell.images)
+        return Matrix(self.dataset, self.sources, self.targets, self.epsilon, samples, entries)
+
+    def stored(self) -> list[CellResult]:
+        """The results that are there."""
+        return [p.stored for p in self.plan.cells if p.done and isinstance(p.stored, CellResult)]
+
+
+def transfer_pairs(
+    entries: Sequence[ModelEntry],
+    request: Request,
+    store: ResultStore,
+    models_dir: Path | None = None,
+) -> list[Pairs]:
+    """Every model as a source for every other and for itself, by data set.
+
+    A cell that is stored serves whether it has the whole grid of the protocol or its headline ε
+    alone; a pair without either is planned at the headline alone.
+
+    Args:
+        entries: the targets; those among them that are registered are the sources.
+        request: how missing cells are computed; its grid is not used.
+        store: where results lie.
+        models_dir: where checkpoints are looked for first.
+
+    Raises:
+        UsageError: a data set has fewer than two models, or no headline ε.
+        RobenchError: a model that was named cannot run.
+    """
+    registered = model_entries(models_dir)
+    found = []
+    for name in sorted({entry.dataset for entry in entries}):
+        here = [entry for entry in entries if entry.dataset == name]
+        ready = [entry.id for entry in here if not entry.missing]
+        sources = tuple(_short(model) for model in ready if model in registered)
+        if len(ready) < 2 or not sources:
+            raise UsageError(f"data set {name}: a matrix needs two models or more that can run")
+        dataset = find_dataset(name)
+        if NORM not in dataset.protocol.headline:
+            raise UsageError(f"data set {name} has no headline ε for {NORM}")
+        epsilon = Epsilon.parse(dataset.protocol.headline[NORM])
+        attacks = [find_attack(f"transfer[source={source}]") for source in sources]
+        whole = make_plan(here, attacks, replace(request, eps=None, grid=None), store, models_dir)
+        cells = tuple(_stored_or_short(planned, epsilon, store) for planned in whole.cells)
+        targets = tuple(dict.fromkeys(_short(planned.cell.model.id) for planned in cells))
+        found.append(Pairs(dataset, sources, targets, epsilon, Plan(cells, whole.skipped)))
+    return found
+
+
+def _short(model_id: str) -> str:
+    return model_id.partition("/")[2]
+
+
+def _stored_or_short(planned: Planned, epsilon: Epsilon, store: ResultStore) -> Planned:
+    if planned.done:
+        return planned
+    settings = replace(planned.cell.settings, grid=parse_grid((epsilon.text,)))
+    return look_up(replace(planned.cell, settings=settings), store)
+
+
+def write_transfer_figure(matrix: Matrix, folder: Path) -> Path:
+    """Draw a matrix; returns the path.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return save_figure(draw_transfer, matrix, folder / f"{matrix.dataset.name}-transfer.png")
+    except OSError as error:
+        raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
+
+
+def draw_transfer(matrix: Matrix) -> Figure:
+    """Heat map of the robust accuracy: sources × targets, the clean accuracy above.
+
+    A frame marks the pairs in which the source is the target itself.
+    """
+    import seaborn as sns
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    values = np.full((len(matrix.sources) + 1, len(matrix.targets)), np.nan)
+    labels = np.full(values.shape, "—", dtype=object)
+    for (source, target), entry in matrix.entries.items():
+        i, j = matrix.sources.index(source) + 1, matrix.targets.index(target)
+        values[i, j], values[0, j] = entry.robust, entry.clean
+        labels[i, j] = _percent(entry.robust) + ("" if entry.verdict == "valid" else " ?")
+        labels[0, j] = _percent(entry.clean)
+    rows, columns = values.shape
+    figure = Figure(figsize=(0.75 * columns + 3.4, 0.42 * rows + 2.0), layout="constrained")
+    ax = figure.subplots()
+    ax.grid(visible=False)
+    sns.heatmap(
+        values, ax=ax, annot=labels, fmt="", mask=np.isnan(values), vmin=0, vmax=1, cmap="crest",
+        linewidths=1.5, linecolor="white", annot_kws={"fontsize": "small"},
+        xticklabels=matrix.targets, yticklabels=("(no attack)", *matrix.sources),
+        cbar_kws={"label": "robust accuracy, %", "aspect": 12, "pad": 0.02,
+                  "ticks": [0, 0.25, 0.5, 0.75, 1], "format": lambda v, _: f"{v * 100:.0f}"},
+    )  # fmt: skip
+    for i, j in np.argwhere(np.isnan(values)):
+        ax.text(j + 0.5, i + 0.5, labels[i, j], ha="center", va="center", fontsize="small")
+    for i, source in enumerate(matrix.sources, 1):
+        if source in matrix.targets:
+            j = matrix.targets.index(source)
+            ax.add_patch(
+                Rectangle((j + 0.05, i + 0.12), 0.9, 0.8, fill=False, edgecolor="0.1",
+                          linewidth=1.2)
+            )  # fmt: skip
+    ax.axhline(1, color="white", linewidth=7)
+    ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    for tick in ax.get_xticklabels():
+        tick.set(rotation=35, ha="left", rotation_mode="anchor")
+    ax.tick_params(axis="y", length=0, rotation=0)
+    ax.set_ylabel("examples made on")
+    notes = [
+        f"{matrix.dataset.title}, {matrix.samples:,} images, ε = {matrix.epsilon.text} (L∞)",
+        "framed: the source is the target itself",
+    ]
+    if any(label.endswith("?") for label in labels.ravel()):
+        notes.append("? the verdict is not valid")
+    if any(label == "—" for label in labels.ravel()):
+        notes.append("— no result")
+    ax.set_xlabel("\n".join((notes[0], ";  ".join(notes[1:]))))
+    return figure
+
+
+def _percent(value: float) -> str:
+    return f"{value * 100:.1f}"

@@ -1,0 +1,72 @@
+"""DDN: the smallest L2 perturbation, by a radius that shrinks at each break and grows otherwise.
+
+Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, Decoupling direction and norm for
+efficient gradient-based L2 adversarial attacks and defenses, CVPR 2019, with the constants
+published there. Images are not rounded to 256 levels here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from robench.attacks.base import DirectAttack, Need, Noise, View, spread
+from robench.attacks.norms import unit
+
+LAST_STEP = 0.01
+"""Length of the last step; the first has length 1, with a cosine in between."""
+
+
+class DDN(DirectAttack):
+    """Decoupled direction and norm; one run serves every ε.
+
+    The direction follows the gradient at length 1, so it does not depend on the gradient's size,
+    which on spiking networks says little about the distance to the boundary. The radius never
+    exceeds the ε that is asked for.
+
+    Attributes:
+        steps: gradient passes.
+        gamma: by which share the radius shrinks or grows in a step.
+        radius: at the beginning, in the units of ε.
+    """
+
+    name: ClassVar[str] = "ddn"
+    norm: ClassVar[str] = "l2"
+    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
+
+    steps: int = Field(100, ge=1)
+    gamma: float = Field(0.05, gt=0, lt=1)
+    radius: float = Field(1.0, gt=0)
+
+    @property
+    def minimal(self) -> bool:
+        """It looks for the smallest perturbation."""
+        return True
+
+    def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
+        """The last iterate; the engine has seen all of them and keeps the nearest example."""
+        delta, here = torch.zeros_like(x), x
+        radius = eps.clamp_max(self.radius)
+        for done in range(self.steps):
+            gradient, broken = _ascent(view, here, y)
+            share = (1 + math.cos(math.pi * done / self.steps)) / 2
+            delta = delta + (LAST_STEP + (1 - LAST_STEP) * share) * unit(gradient)
+            factor = torch.where(broken, 1 - self.gamma, 1 + self.gamma)
+            radius = torch.minimum(radius * factor, eps)
+            here = (x + spread(radius, x) * unit(delta)).clamp(0, 1)
+            delta = here - x
+        return here
+
+
+def _ascent(view: View, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of the cross-entropy, and which rows are misclassified."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        logits = view.differentiable(leaf)
+        (gradient,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), leaf)
+    return gradient, logits.detach().argmax(1) != y

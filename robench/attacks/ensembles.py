@@ -1,0 +1,88 @@
+"""Ensembles: several attacks, each searched as if it ran alone, and the worst case per sample."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import ClassVar, Self
+
+from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
+from robench.attacks.backends.advertorch import AdvertorchAttack
+from robench.attacks.base import Attack, Need, StagedAttack
+from robench.attacks.sapgd import SAPGD
+from robench.attacks.spgd import SPGD
+from robench.attacks.square import Square
+from robench.attacks.transfer import Transfer
+
+
+class EnsembleAttack(StagedAttack):
+    """An attack whose fields are attacks, from cheap to strong.
+
+    Each of them searches from the largest ε of its own, as in a cell of its own, so an ensemble is
+    on no sample weaker than any of them. A sample that one of them breaks at the smallest ε is left
+    out by the others.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """The attacks in order."""
+        return tuple(getattr(self, name) for name in type(self).model_fields)
+
+    @property
+    def stages(self) -> tuple[Attack, ...]:
+        """The stages of all of them."""
+        return tuple(chain.from_iterable(part.stages for part in self.parts))
+
+    @property
+    def required(self) -> frozenset[Need]:
+        """What any of its parts requires but sources: a part without one adds nothing."""
+        return super().required - {"sources"}
+
+    @property
+    def full_version(self) -> str:
+        """Its own and those of its parts, whose parameters are among its own."""
+        parts = ", ".join(f"{part.name} {part.full_version}" for part in self.parts)
+        return f"{self.version} ({parts})"
+
+    @property
+    def source_patterns(self) -> tuple[str, ...]:
+        """Those of its parts."""
+        return tuple(chain.from_iterable(part.source_patterns for part in self.parts))
+
+    def with_sources(self, names: tuple[str, ...]) -> Self:
+        """The same with the names of the sources handed on."""
+        parts = zip(type(self).model_fields, self.parts, strict=True)
+        return self.model_copy(update={name: part.with_sources(names) for name, part in parts})
+
+
+class SpikingAutoAttack(EnsembleAttack):
+    """The headline ensemble for any model; ``transfer`` adds nothing where there is no source."""
+
+    name: ClassVar[str] = "spiking-autoattack"
+    least_classes: ClassVar[int] = APGDDLR.least_classes
+
+    # a further attack is a further line here, in the order in which they run
+    spgd: SPGD = SPGD()
+    transfer: Transfer = Transfer()
+    sapgd: SAPGD = SAPGD()
+    apgd_dlr: APGDDLR = APGDDLR()
+    square: Square = Square()
+
+
+class AutoAttack(EnsembleAttack):
+    """The standard ensemble with its standard settings (Croce and Hein, ICML 2020).
+
+    Its third attack is FAB without targets, as advertorch has it, in place of FAB with targets.
+    """
+
+    name: ClassVar[str] = "autoattack"
+    least_classes: ClassVar[int] = APGDT.least_classes
+
+    apgd_ce: APGDCE = APGDCE()
+    apgd_t: APGDT = APGDT()
+    fab: AdvertorchAttack = AdvertorchAttack(
+        attack="LinfFABAttack",
+        parameters={"n_restarts": 1, "n_iter": 100, "alpha_max": 0.1, "eta": 1.05, "beta": 0.9},
+    )
+    square: Square = Square()

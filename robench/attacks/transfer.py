@@ -1,0 +1,100 @@
+"""Transfer: examples that other models give, shown to the model under attack.
+
+Each source is attacked by iterations with momentum (Dong et al., Boosting adversarial attacks with
+momentum, CVPR 2018), a spiking one through surrogates in turn. The target is asked for nothing but
+its verdict on the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import Field, PrivateAttr, field_validator
+from torch import Tensor
+
+from robench.attacks.base import IterativeAttack, Need, Noise, Start, State, View, begin, spread
+from robench.attacks.norms import project
+from robench.spiking import Surrogate
+
+
+class Transfer(IterativeAttack):
+    """The worst of the examples that were made on other models of the same data set, at equal ε.
+
+    Attributes:
+        source: the sources by the second half of their ids, globs among them; ``*`` is every
+            registered model but the target itself, the controls and those without weights.
+        steps: gradient passes on each source.
+        momentum: weight of the accumulated gradient, each normalised to mean magnitude 1.
+        relative_step: the step is ``relative_step · ε / steps``.
+        surrogates: for a spiking source, visited in turn, one for each step.
+    """
+
+    name: ClassVar[str] = "transfer"
+    needs: ClassVar[frozenset[Need]] = frozenset({"sources"})
+    start: ClassVar[Start] = "cold"
+
+    source: tuple[str, ...] = Field(("*",), min_length=1)
+    steps: int = Field(20, ge=1)
+    momentum: float = Field(1.0, ge=0)
+    relative_step: float = Field(2.5, gt=0)
+    surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
+
+    _names: tuple[str, ...] = PrivateAttr(())
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("surrogates")
+    @classmethod
+    def _readable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or any(Surrogate.parse(name) is None for name in names):
+            raise ValueError("surrogates needs at least one, each with a derivative")
+        return names
+
+    @property
+    def source_patterns(self) -> tuple[str, ...]:
+        """The sources, as they were named."""
+        return self.source
+
+    def with_sources(self, names: tuple[str, ...]) -> Self:
+        """The same with the names of the sources that were found, for ``members``."""
+        bound = self.model_copy()
+        bound._names = names
+        return bound
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The sources."""
+        return tuple(f"{self.name}: {name}" for name in self._names) or (self.name,)
+
+    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
+        """The clean image; a step for each source."""
+        return begin(x, len(view.sources))
+
+    def step(
+        self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
+    ) -> tuple[Tensor, State]:
+        """A whole run on the source that is in turn."""
+        sources, number = view.sources, int(state.phase[0])
+        if not sources:
+            return x, state
+        candidate = self._craft(sources[number], x, y, eps)
+        state.steps_left = state.steps_left - 1
+        state.phase = (state.phase + 1).clamp_max(len(sources) - 1)
+        return candidate, state
+
+    def _craft(self, source: View, x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
+        here, momentum = x, torch.zeros_like(x)
+        size = spread(eps, x) * (self.relative_step / self.steps)
+        for done in range(self.steps):
+            surrogate = None
+            if source.spiking:
+                surrogate = Surrogate.parse(self.surrogates[done % len(self.surrogates)])
+            gradient = source.gradient(here, y, surrogate=surrogate)
+            scale = gradient.abs().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
+            momentum = self.momentum * momentum + gradient / spread(scale, x)
+            here = project(here + size * momentum.sign(), x, eps, self.norm)
+        return here
