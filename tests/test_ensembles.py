@@ -185,8 +185,8 @@ def pair():
 @pytest.mark.parametrize(("name", "least"), [("autoattack", 4), ("spiking-autoattack", 3)])
 @pytest.mark.usefixtures("small_models")
 def test_two_classes_are_refused_before_the_run(cli, tmp_path, name, least) -> None:
-    Path("twoclasses.py").write_text(TWO_CLASSES, "utf-8")
-    given = ("--models", "twoclasses:pair", "--limit", "2", "--output", tmp_path / "results")
+    Path("two_for_ensembles.py").write_text(TWO_CLASSES, "utf-8")
+    given = ("--models", "two_for_ensembles:pair", "--limit", "2", "--output", tmp_path / "results")
     done = cli("run", "--attacks", name, *given)
     refused(done, name, f"fewer than {least} classes", "digits/pair has 2")
     assert not list(tmp_path.rglob("*.json"))
