@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -108,8 +107,6 @@ def _defaults(offer: Offer) -> dict[str, Any]:
 
 
 def _make(offer: Offer, parameters: dict[str, Any]) -> LibraryAttack:
-    if any(isinstance(value, float) and not math.isfinite(value) for value in parameters.values()):
-        raise ValueError("a parameter is not finite")
     return AdvertorchAttack(attack=offer.name, parameters=parameters)
 
 
