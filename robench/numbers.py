@@ -10,7 +10,6 @@ from typing import Self
 
 from robench.errors import UsageError
 
-
 _NUMBER = r"([0-9]{1,50}\.?[0-9]{0,50}|\.[0-9]{1,50})(e[+-]?[0-9]{1,3})?"
 _EPSILON = re.compile(rf"[+-]?{_NUMBER}(/{_NUMBER})?", re.ASCII | re.IGNORECASE)
 """One slash at most, one sign in front, and no exponent whose power takes forever to write out."""
