@@ -216,6 +216,8 @@ def replication(
     from robench.reporting import write
     from robench.results import ResultStore
 
+    if not results.is_dir():
+        raise UsageError(f"there are no results in {results}; make them with: robench run")
     section, damaged = replication_section(ResultStore(results))
     for file in damaged:
         print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)

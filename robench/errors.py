@@ -51,7 +51,10 @@ class EvaluationError(RobenchError):
     """Something that went wrong while a cell was computed: the cell is failed, others go on."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause that offers the known names nearest to ``name``, or nothing where none is near."""
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A clause that offers the known names nearest to ``name``, or nothing where none is near.
+
+    Each is written behind the prefix, which takes no part in the comparison.
+    """
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"; did you mean {' or '.join(prefix + found for found in close)}?" if close else ""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self
 
 from robench.errors import UsageError
+
+_NUMBER = r"([0-9]{1,50}\.?[0-9]{0,50}|\.[0-9]{1,50})(e[+-]?[0-9]{1,3})?"
+_EPSILON = re.compile(rf"[+-]?{_NUMBER}(/{_NUMBER})?", re.ASCII | re.IGNORECASE)
+"""One slash at most, one sign in front, and no exponent whose power takes forever to write out."""
 
 
 @dataclass(frozen=True, order=True)
@@ -32,6 +37,8 @@ class Epsilon:
         text = text.strip()
         numerator, _, denominator = text.partition("/")
         try:
+            if not _EPSILON.fullmatch(text):
+                raise ValueError
             value = float(Fraction(numerator) / Fraction(denominator or "1"))
         except (ValueError, ArithmeticError):  # divided by zero, or above the range of a float
             raise UsageError(f"ε {text!r} is not a number or a fraction such as 8/255") from None

@@ -230,7 +230,7 @@ def test_the_identity_names_library_version_and_all_parameters() -> None:
 @pytest.mark.parametrize(
     ("name", "texts"),
     [
-        ("foolbox:LinfPDG", ("foolbox:LinfPDG", "did you mean", "LinfPGD")),
+        ("foolbox:LinfPDG", ("foolbox:LinfPDG", "did you mean foolbox:", "foolbox:LinfPGD")),
         ("foolbox:LinfPGD[step=3]", ("step", "did you mean steps", "parameters:")),
         ("foolbox:LinfPGD[steps=many]", ("steps", "int", "many")),
         ("foolbox:LinfPGD[random_start=1]", ("random_start", "bool")),
@@ -239,6 +239,18 @@ def test_the_identity_names_library_version_and_all_parameters() -> None:
         ("foolbox:VirtualAdversarialAttack", ("number of steps",)),
         ("foolbox:L2BrendelBethgeAttack", ("decision-based",)),
         ("advertorch:LBFGSAttack", ("target class",)),
+        ("foolbox:LinfPGD[rel_stepsize=NaN]", ("rel_stepsize", "finite")),
+        ("foolbox:LinfPGD[steps=-3]", ("foolbox:LinfPGD[steps=-3]", "no gradient")),
+        ("foolbox:LinfPGD[steps=0]", ("no gradient",)),
+        ("advertorch:LinfPGDAttack[nb_iter=-1]", ("nb_iter=-1", "no gradient")),
+        ("advertorch:LinfPGDAttack[relative_eps_iter=NaN]", ("relative_eps_iter", "finite")),
+        ("advertorch:LinfSPSAAttack[nb_iter=0]", ("nb_iter=0", "clean one")),
+        ("advertorch:LinfSPSAAttack[nb_sample=0]", ("nb_sample=0", "NaN")),
+        ("foolbox:LinfRepeatedAdditiveUniformNoiseAttack[repeats=0]", ("clean one",)),
+        ("foolbox:LinfDeepFoolAttack[loss=foo]", ("loss=foo", "logits")),
+        ("foolbox:LinfDeepFoolAttack[candidates=1]", ("candidates=1", "classes")),
+        ("fab[n_iter=0]", ("attack fab[n_iter=0]:", "no gradient")),
+        ("fab[n_iter=abc]", ("attack fab[n_iter=abc]:", "n_iter")),
         ("foolbox:GenAttack", ("target class",)),
         ("foolbox:HopSkipJumpAttack", ("decision-based",)),
         ("foolbox:DatasetAttack", ("data set",)),
@@ -253,6 +265,22 @@ def test_what_cannot_run_is_one_line_before_the_run(cli, tmp_path, name, texts) 
     given = ("--models", "digits/vgg16-ann", "--limit", "2", "--output", tmp_path / "results")
     refused(cli("run", "--attacks", name, *given), *texts)
     assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "foolbox:LinfPGD[steps=1]",
+        "foolbox:LinfPGD[steps=1000000000]",
+        "foolbox:MIFGSM[steps=1]",
+        "foolbox:LinfDeepFoolAttack[candidates=2,loss=crossentropy]",
+        "foolbox:LinfRepeatedAdditiveUniformNoiseAttack[repeats=1]",
+        "advertorch:LinfSPSAAttack[nb_iter=1,nb_sample=2]",
+        "fab[n_iter=1]",
+    ],
+)
+def test_a_trial_lets_sound_parameters_pass(name) -> None:
+    assert find_attack(name).name.partition("[")[0] == name.partition("[")[0]
 
 
 def listed(cli) -> dict[str, dict[str, str]]:

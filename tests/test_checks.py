@@ -1,22 +1,36 @@
 from __future__ import annotations
 
-import pytest
+from typing import ClassVar
 
+import pandas as pd
+import pytest
+from torch import Tensor
+
+from robench.attacks import DirectAttack, Noise, View
 from robench.datasets import find_dataset
-from robench.evaluation import Cell, Settings, evaluate_cell
+from robench.evaluation import Cell, Settings, checks, evaluate_cell
 from robench.numbers import parse_grid
 from robench.results import ResultStore
-from robench.zoo import find_attack, select_models
+from robench.zoo import NamedAttack, find_attack, select_models
 
 SAMPLES = 24
 
 
-def outcome(tmp_path, model: str, attack: str, eps: str = "32/255"):
+class Idle(DirectAttack):
+    """Attacks nothing."""
+
+    name: ClassVar[str] = "idle"
+
+    def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
+        return x
+
+
+def outcome(tmp_path, model: str, attack: str | NamedAttack, eps: str = "32/255"):
     (entry,) = select_models([model])
     dataset = find_dataset(model.partition("/")[0])
     cell = Cell(
         entry.load(),
-        find_attack(attack),
+        find_attack(attack) if isinstance(attack, str) else attack,
         dataset,
         dataset.load("test").first(SAMPLES),
         Settings(parse_grid([eps])),
@@ -55,3 +69,19 @@ def test_a_plain_network_passes_every_check_and_they_are_on_record(tmp_path) -> 
     assert found.verdict == "valid"
     assert [check.name for check in found.checks] == ["deterministic", "gradient", "zero-epsilon"]
     assert all(check.value <= check.threshold for check in found.checks)
+
+
+def test_an_attack_that_never_asks_the_model_is_invalid(tmp_path) -> None:
+    idle = NamedAttack("idle", Idle(), "idle", "1", "")
+    found = outcome(tmp_path, "digits/vgg16-ann", idle)
+    assert found.curve[1].accuracy > 0.9
+    assert (found.verdict, found.reasons) == ("invalid", ("no-query",))
+    assert outcome(tmp_path, "digits/vgg16-ann", idle, "0").verdict == "valid"  # nothing to ask
+
+
+def test_one_look_beside_the_clean_image_is_enough() -> None:
+    rows = pd.DataFrame({"break_position": [-1, 0], "forwards": [2, 1], "backwards": [0, 0]})
+    assert checks.asked(rows) is None
+    found = checks.asked(rows.assign(forwards=1))
+    assert found is not None
+    assert (found.value, found.verdict) == (1.0, "invalid")

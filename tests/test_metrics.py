@@ -55,10 +55,29 @@ def test_the_bootstrap_covers_the_mean_and_repeats() -> None:
     assert interval.high - interval.low == pytest.approx(width, rel=0.15)
 
 
-@pytest.mark.parametrize("text", ["-1/255", "abc", "1/0", "1e400", "", "nan", "1/x"])
+NO_EPSILON = [
+    "-1/255",
+    "abc",
+    "1/0",
+    "1e400",
+    "",
+    "nan",
+    "1/x",
+    "1/4/2",
+    "-1/-255",
+    "1e-99999999999",
+]
+
+
+@pytest.mark.parametrize("text", NO_EPSILON)
 def test_an_epsilon_that_is_none_is_refused(text) -> None:
     with pytest.raises(UsageError):
         Epsilon.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0", ".5", "1.", "0.25/255", "1e-3", "+1/2.5", "2E-1/4", "0.1"])
+def test_an_epsilon_is_a_number_or_a_fraction(text) -> None:
+    assert Epsilon.parse(text).value == pytest.approx(eval(text))
 
 
 def test_a_grid_ascends_from_zero_without_repetition() -> None:

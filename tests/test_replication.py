@@ -105,6 +105,10 @@ def test_the_command_fills_the_document_and_tells_when_it_is_stale(
 ) -> None:
     document = tmp_path / "page.md"
     document.write_text(f"{BEGIN}\n{END}\n", "utf-8")
+    absent = cli("analyze", "replication", "--results", tmp_path / "nope", "--output", document)
+    assert (absent.code, absent.out) == (2, "")
+    assert "nope" in absent.err
+    builder.store.root.mkdir()
     command = ("analyze", "replication", "--results", builder.store.root, "--output", document)
     assert cli(*command, "--check").code == 1
     assert cli(*command).code == 0

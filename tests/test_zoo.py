@@ -85,8 +85,10 @@ def test_weights_load_strictly(tmp_path: Path) -> None:
         folder = shutil.copytree(source, tmp_path / name)
         save_file(tensors, folder / "weights.safetensors")
         sign(folder)
-        with pytest.raises(ContentError, match=r"weights\.safetensors: cannot be loaded"):
+        with pytest.raises(ContentError, match=r"weights\.safetensors: cannot be loaded") as caught:
             load_folder(folder)
+        assert ("extra" if name == "unexpected" else key) in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_attack_parameters() -> None:

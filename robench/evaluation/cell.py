@@ -240,6 +240,7 @@ def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
         None if cell.model.stochastic else checks.deterministic(cell.model, chunk.x),
         checks.usable_gradient(rows),
         checks.zero_epsilon(cell.model, cell.bound, chunk, cell.settings.seed, cell.sources),
+        checks.asked(rows) if len(cell.settings.grid) > 1 else None,  # at ε = 0 none has to ask
     ]
     own_timesteps = cell.model.card.get("timesteps") == cell.model.timesteps
     published = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice

@@ -90,6 +90,17 @@ def usable_gradient(rows: pd.DataFrame) -> Check | None:
     return _judge("gradient", share, DEAD_SAMPLES, reason)
 
 
+def asked(rows: pd.DataFrame) -> Check | None:
+    """An attack that let the model look at nothing but the clean image has not attacked.
+
+    Invalid where that is so on more than 1 % of the samples that are right at ε = 0; None where
+    it is so on none of them, so that an attack that asks leaves no trace on the record.
+    """
+    right = rows["break_position"] != CLEAN_WRONG
+    idle = rows["forwards"][right] + rows["backwards"][right] <= 1
+    return _judge("asked", float(idle.mean()), DEAD_SAMPLES, "no-query") if idle.any() else None
+
+
 def zero_epsilon(
     model: Model, attack: Attack, chunk: Chunk, seed: int, sources: tuple[Model, ...] = ()
 ) -> Check:

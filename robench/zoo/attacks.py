@@ -70,7 +70,7 @@ def find_attack(request: str) -> NamedAttack:
     cards, found = attack_files(), plugins(ATTACKS)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in LIBRARIES:
-        return _of_library(prefix, rest, changes)
+        return _of_library(request, prefix, rest, changes)
     if name in found:
         if name in cards:
             origins = " and ".join(plugin.origin for plugin in found[name])
@@ -89,7 +89,7 @@ def find_attack(request: str) -> NamedAttack:
     card = read_table(cards[name], AttackCard)
     prefix, colon, rest = card.implementation.partition(":")
     if colon and prefix in LIBRARIES:
-        found_there = _of_library(prefix, rest, card.parameters | changes)
+        found_there = _of_library(request, prefix, rest, card.parameters | changes)
         _require_norm(cards[name], card, found_there.attack)
         return replace(found_there, name=full_name, description=card.description)
     if card.implementation not in IMPLEMENTATIONS:
@@ -117,9 +117,9 @@ def _require_norm(path: Path, card: AttackCard, attack: Attack | type[Attack]) -
         raise ContentError(f"{path}: key norm: {path.stem} works in {attack.norm}, not {card.norm}")
 
 
-def _of_library(prefix: str, name: str, changes: dict[str, Any]) -> NamedAttack:
+def _of_library(request: str, prefix: str, name: str, changes: dict[str, Any]) -> NamedAttack:
     library = LIBRARIES[prefix]
-    offer, attack = library.find(name, changes)
+    offer, attack = library.find(name, changes, request)
     version = f"{attack.version} ({library.version})"
     full_name = label(f"{prefix}:{name}", changes)
     return NamedAttack(full_name, attack, f"{prefix}:{offer.name}", version, offer.description)

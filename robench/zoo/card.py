@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from robench.errors import ContentError
 T = TypeVar("T", bound=BaseModel)
 CARD = "model.toml"
 WEIGHTS = "weights.safetensors"
+LONGEST = 300
+"""Characters of what a library says of a weight file."""
 
 
 class WeightsTable(BaseModel):
@@ -176,4 +179,6 @@ def _unloadable(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # safetensors and torch raise bare exceptions for bad files
-        raise ContentError(f"{path}: cannot be loaded: {str(error).splitlines()[0]}") from None
+        # torch tells the reason below a heading, and may list every tensor
+        text = textwrap.shorten(str(error), LONGEST, placeholder=" …")
+        raise ContentError(f"{path}: cannot be loaded: {text}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -121,8 +120,6 @@ def _defaults(offer: Offer) -> dict[str, Any]:
 
 
 def _make(offer: Offer, parameters: dict[str, Any]) -> LibraryAttack:
-    if any(isinstance(value, float) and not math.isfinite(value) for value in parameters.values()):
-        raise ValueError("a parameter is not finite")
     chosen = AdvertorchL2Attack if offer.name in _IN_L2 else AdvertorchAttack
     return chosen(attack=offer.name, parameters=parameters)
 

@@ -7,6 +7,7 @@ time, in the ball and box of robench; whatever it returns, the engine projects a
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from robench.attacks.backends.adapter import Adapter, seeded, seeds
+from robench.attacks.backends.trial import require_sound
 from robench.attacks.base import DirectAttack, Noise, View
 from robench.errors import UsageError, nearest
 
@@ -143,16 +145,22 @@ class Library:
         """The library with its version, for the identity of a result."""
         return f"{self.distribution} {version(self.distribution)}"
 
-    def find(self, name: str, changes: Mapping[str, Any]) -> tuple[Offer, LibraryAttack]:
+    def find(
+        self, name: str, changes: Mapping[str, Any], request: str = ""
+    ) -> tuple[Offer, LibraryAttack]:
         """An attack with all its parameters.
+
+        Where parameters are set the attack is tried on a made-up image, because most libraries
+        look at a parameter no sooner than an attack runs.
 
         Args:
             name: of the attack, without the prefix.
             changes: the parameters that the user set.
+            request: what errors call the attack; its own name by default.
 
         Raises:
-            UsageError: the library is missing, has no such attack or cannot run it here, or a
-                parameter is unknown or cannot take its value.
+            UsageError: the library is missing, has no such attack or cannot run it here, a
+                parameter is unknown or cannot take its value, or the trial fails.
         """
         self.require()
         offers = self.offers()
@@ -160,19 +168,23 @@ class Library:
         label = f"{self.name}:{name}"
         if name not in known:
             raise UsageError(
-                f"unknown attack {label!r}{nearest(name, known)}; see: robench list attacks"
+                f"unknown attack {label!r}{nearest(name, known, f'{self.name}:')}; "
+                "see: robench list attacks"
             )
-        offer = known[name]
+        offer, label = known[name], request or label
         if offer.reason:
             raise UsageError(f"attack {label} cannot run: {offer.reason}")
         defaults = self.defaults(offer)
         for key, value in changes.items():
             _require_parameter(label, key, value, defaults)
         try:
-            return offer, self.make(offer, {**defaults, **changes})
-        except (TypeError, ValueError, AssertionError) as error:
+            attack = self.make(offer, {**defaults, **changes})
+            if changes:
+                require_sound(attack, self.make(offer, defaults))
+        except Exception as error:  # a library may raise anything for a value it cannot take
             text = " ".join(str(error).split()) or type(error).__name__
             raise UsageError(f"attack {label}: {text}") from None
+        return offer, attack
 
 
 def _require_parameter(label: str, key: str, value: Any, defaults: Mapping[str, Any]) -> None:
@@ -188,6 +200,8 @@ def _require_parameter(label: str, key: str, value: Any, defaults: Mapping[str, 
     if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, wanted):
         kind = "a number" if wanted == (int, float) else f"of type {type(default).__name__}"
         raise UsageError(f"attack {label}: parameter {key} is {kind}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"attack {label}: parameter {key} is a finite number, not {value}")
 
 
 @contextmanager

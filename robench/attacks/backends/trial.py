@@ -1,0 +1,128 @@
+"""A trial of a library's attack on a made-up linear model, before any cell is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robench.attacks.base import Loss
+from robench.spiking import GradientPath, Surrogate
+
+if TYPE_CHECKING:
+    from robench.attacks.backends.base import LibraryAttack
+
+SHAPE = (3, 8, 8)
+CLASSES = 10
+EPSILON = 0.01
+CALLS = 32
+"""Calls of the model after which a trial has seen enough."""
+
+
+class EnoughError(Exception):
+    """A trial ends before the attack does."""
+
+
+@dataclass
+class LinearView:
+    """A linear model with fixed weights, which counts; see :class:`robench.attacks.View`.
+
+    Attributes:
+        weight: ``(K, C·H·W)``.
+        clean: the image that is attacked, ``(1, C, H, W)``.
+        calls: how often it was called.
+        elsewhere: how often on other images than the clean one.
+        backwards: how many backward passes went through it.
+    """
+
+    weight: Tensor
+    clean: Tensor
+    calls: int = 0
+    elsewhere: int = 0
+    backwards: int = 0
+    classes: int = CLASSES
+    spiking: bool = False
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits ``(N, K)``."""
+        with torch.no_grad():
+            return self.differentiable(x)
+
+    def differentiable(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits ``(M, K)`` through which autograd reaches ``x``.
+
+        Raises:
+            ValueError: the images are not finite.
+            EnoughError: the model was called often enough.
+        """
+        if not x.isfinite().all():
+            raise ValueError("with these parameters it tries images that are NaN or infinite")
+        if self.calls >= CALLS:
+            raise EnoughError
+        self.calls += 1
+        self.elsewhere += bool((x != self.clean).any())
+        logits = x.flatten(1) @ self.weight.T
+        if logits.requires_grad:
+            logits.register_hook(self._passed)
+        return logits
+
+    def gradient(
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss = "cross-entropy",
+        *,
+        surrogate: Surrogate | None = None,
+        path: GradientPath | None = None,
+        timesteps: int | None = None,
+    ) -> Tensor:
+        """The gradient of the cross-entropy at ``x``."""
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            value = torch.nn.functional.cross_entropy(self.differentiable(x), y, reduction="sum")
+        return torch.autograd.grad(value, x)[0]
+
+    def _passed(self, _: Tensor) -> None:
+        self.backwards += 1
+
+
+def require_sound(attack: LibraryAttack, usual: LibraryAttack) -> None:
+    """Run an attack on one made-up image, and the same attack with its library's defaults.
+
+    The defaults are the measure: what they ask of the model, and can do on such an image, the
+    attack must ask and do too.
+
+    Raises:
+        ValueError: the attack takes no gradient where it does by default, or shows the model no
+            image but the clean one; or it tries or returns images that are not finite.
+        Exception: whatever the library raises.
+    """
+    try:
+        wanted = _try(usual)
+    except Exception:  # the image does not suit the attack, so it says nothing about parameters
+        return
+    found = _try(attack)
+    if wanted.backwards and not found.backwards:
+        raise ValueError("with these parameters it takes no gradient at all")
+    if wanted.elsewhere and not (found.elsewhere or found.backwards):
+        raise ValueError("with these parameters it shows the model no image but the clean one")
+
+
+def _try(attack: LibraryAttack) -> LinearView:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, *SHAPE, generator=generator)
+    view = LinearView(torch.randn(CLASSES, x.numel(), generator=generator), x)
+    y = (x.flatten(1) @ view.weight.T).argmax(1)
+
+    def noise(stream: str, draw: int | Tensor = 0) -> Tensor:
+        return torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+
+    try:
+        answer = attack.run(view, x, y, torch.tensor([EPSILON]), noise)
+    except EnoughError:
+        return view
+    if not answer.isfinite().all():
+        raise ValueError("with these parameters it returns images that are NaN or infinite")
+    return view
