@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robench.attacks.base import Loss
-from robench.spiking import GradientPath, Surrogate
+from robench.attacks.base import Loss, View
+from robench.spiking import GradientPath, RowMemory, Surrogate
 
 if TYPE_CHECKING:
     from robench.attacks.backends.base import LibraryAttack
@@ -44,6 +44,7 @@ class LinearView:
     backwards: int = 0
     classes: int = CLASSES
     spiking: bool = False
+    sources: tuple[View, ...] = ()
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(N, K)``."""
@@ -65,7 +66,7 @@ class LinearView:
         self.elsewhere += bool((x != self.clean).any())
         logits = x.flatten(1) @ self.weight.T
         if logits.requires_grad:
-            logits.register_hook(self._passed)
+            logits.register_hook(self._passed)  # type: ignore[no-untyped-call]
         return logits
 
     def gradient(
@@ -77,6 +78,7 @@ class LinearView:
         surrogate: Surrogate | None = None,
         path: GradientPath | None = None,
         timesteps: int | None = None,
+        memory: RowMemory | None = None,
     ) -> Tensor:
         """The gradient of the cross-entropy at ``x``."""
         x = x.detach().requires_grad_()
