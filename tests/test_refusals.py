@@ -34,6 +34,7 @@ def odd(): return Model(net(), "digits/odd", 10, card={"what": object()})
 @pytest.fixture
 def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "refusable.py").write_text(MODELS, "utf-8")
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n", "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(__import__("sys").modules, "refusable", raising=False)
 
@@ -45,6 +46,7 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("refusable:deep", "digits/a/b"),
         ("refusable:one,refusable:two", "two models are called digits/same"),
         ("refusable:leaves", "SystemExit"),
+        ("leaving:net", "cannot import leaving:net: SystemExit: 0"),
         ("refusable:two_lines", "first second"),
         ("refusable:odd", "plain data"),
         ("x" * 300, ""),

@@ -212,6 +212,19 @@ def test_failed_cell_is_recorded_others_go_on_and_it_is_tried_again(
 
 
 @pytest.mark.usefixtures("small_models")
+def test_a_model_that_ends_the_program_is_a_failed_cell(cli: Cli, tmp_path: Path) -> None:
+    command = ("run", "--models", "smallmodels:leaving,smallmodels:small", "--attacks", "fgsm")
+    done = cli(*command, "--limit", "4", "--eps", "8/255", "--output", tmp_path)
+    assert done.code == 1
+    first, second = done.out.splitlines()[1:]
+    assert "digits/leaving" in first
+    assert "failed: SystemExit: 0" in first
+    assert "digits/small" in second
+    (record,) = tmp_path.glob("digits/leaving/fgsm/*.json")
+    assert json.loads(record.read_text())["status"] == "failed"
+
+
+@pytest.mark.usefixtures("small_models")
 def test_failed_cell_succeeds_once_its_cause_is_gone(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,7 +227,7 @@ def run_plan(
         started = time.monotonic()
         try:
             result = evaluate_cell(cell, store, partial(progress, cell))
-        except Exception as error:  # whatever the model or the attack raised belongs to this cell
+        except (Exception, SystemExit) as error:  # of the model or the attack: this cell's alone
             text = str(error) if isinstance(error, RobenchError) else traceback.format_exc()
             result = record(cell, digest, "failed", started, error=text)
             store.write(result)

@@ -144,8 +144,9 @@ def _from_function(text: str) -> Model:
     sys.path.insert(0, str(Path.cwd()))
     try:
         make = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:
-        raise PluginError(f"cannot import {text}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(f"cannot import {text}: {what}") from error
     finally:
         sys.path.remove(str(Path.cwd()))
     model = _call("", make, lambda what: PluginError(f"{text} {what}"))
