@@ -27,6 +27,13 @@ def away(): return Model(net(), "digits/../../away", 10)
 def deep(): return Model(net(), "digits/a/b", 10)
 def leaves(): sys.exit(0)
 def two_lines(): raise ValueError("first\\nsecond")
+def few(): return Model(net(), "digits/few", 5)
+def text(): return Model(net(), "digits/text", "10")
+def truth(): return Model(net(), "digits/truth", True)
+def mode(): return Model(net(), "digits/mode", 10, mode="foo")
+def still(): return Model(net(), "digits/still", 10, timesteps=0)
+def bare(): return Model(lambda x: x, "digits/bare", 10)
+def number(): return Model(net(), 7, 10)
 def odd(): return Model(net(), "digits/odd", 10, card={"what": object()})
 """
 
@@ -49,6 +56,13 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("leaving:net", "cannot import leaving:net: SystemExit: 0"),
         ("refusable:two_lines", "first second"),
         ("refusable:odd", "plain data"),
+        ("refusable:few", "digits/few has 5 classes, data set digits has 10"),
+        ("refusable:text", "classes is '10', it has to be an integer from 2"),
+        ("refusable:truth", "classes is True"),
+        ("refusable:mode", "mode is 'foo', it has to be ann or hybrid or stbp"),
+        ("refusable:still", "timesteps is 0"),
+        ("refusable:bare", "module is <function"),
+        ("refusable:number", "model id 7"),
         ("x" * 300, ""),
     ],
 )
@@ -64,6 +78,20 @@ def test_a_model_that_cannot_be_stored_is_one_line(cli, functions, tmp_path, nam
 def test_a_parameter_has_to_be_finite(value) -> None:
     with pytest.raises(UsageError, match="relative_step"):
         find_attack(f"pgd[relative_step={value}]")
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 10)), "returned (4, 10) for 4 images; with its"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1), nn.Flatten(0)), "shape (4, 2)"),
+        (nn.AdaptiveMaxPool2d(1, return_indices=True), "returned tuple"),
+    ],
+)
+def test_logits_have_a_column_for_each_class(module, text) -> None:
+    with pytest.raises(EvaluationError) as caught:
+        Model(module, "digits/shape", 2).logits(torch.rand(4, 3, 2, 2))
+    assert text in str(caught.value)
 
 
 class Blind(DirectAttack):

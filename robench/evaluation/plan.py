@@ -156,9 +156,14 @@ def _planned(cell: Cell, store: ResultStore) -> Planned:
 
 def _require_dataset(model: Model) -> None:
     try:
-        find_dataset(model.dataset)
+        dataset = find_dataset(model.dataset)
     except UsageError as error:  # the model's fault: it must not stop the others
         raise ContentError(f"model {model.id}: {error}") from None
+    if model.classes < dataset.classes:
+        raise ContentError(
+            f"model {model.id} has {model.classes} classes, "
+            f"data set {dataset.name} has {dataset.classes}"
+        )
 
 
 def _prepare(model: Model, timesteps: int | None) -> Model:

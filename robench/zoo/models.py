@@ -117,6 +117,8 @@ def _examine(folder: Path, model_id: str) -> str:
 def _call(model_id: str, make: Any, fail: Callable[[str], RobenchError]) -> Model:
     try:
         model = make()
+    except UsageError as error:  # of the model's own: it must not stop the others
+        raise fail(f"failed: {error}") from error
     except RobenchError:
         raise
     except (Exception, SystemExit) as error:  # the code of others may raise anything
