@@ -24,6 +24,7 @@ def net():
 def one(): return Model(net(), "digits/same", 10)
 def two(): return Model(net(), "digits/same", 10)
 def away(): return Model(net(), "digits/../../away", 10)
+def here(): return Model(net(), "digits/.", 10)
 def deep(): return Model(net(), "digits/a/b", 10)
 def leaves(): sys.exit(0)
 def two_lines(): raise ValueError("first\\nsecond")
@@ -50,6 +51,7 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("names", "word"),
     [
         ("refusable:away", "digits/../../away"),
+        ("refusable:here", "model id 'digits/.'"),
         ("refusable:deep", "digits/a/b"),
         ("refusable:one,refusable:two", "two models are called digits/same"),
         ("refusable:leaves", "SystemExit"),
@@ -103,13 +105,26 @@ class Blind(DirectAttack):
         return x * torch.nan
 
 
-def test_a_candidate_that_is_not_finite_is_no_run_that_held() -> None:
+class Grey(DirectAttack):
+    """Returns one channel of three."""
+
+    name: ClassVar[str] = "grey"
+
+    def run(self, view, x, y, eps, noise):
+        return x[:, :1]
+
+
+@pytest.mark.parametrize(
+    ("attack", "text"),
+    [(Blind(), "NaN or infinite"), (Grey(), r"shape \(4, 1, 2, 2\) for .* \(4, 3, 2, 2\)")],
+)
+def test_a_candidate_that_cannot_be_used_is_no_run_that_held(attack, text) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     model = Model(net, "digits/small", 2)
     x = torch.rand(4, 3, 2, 2)
     chunk = Chunk(x, model.logits(x).argmax(1), range(4))
-    sweep = ChunkSweep(model, Blind(), chunk, parse_grid(["0.1"]), seed=0, batch_size=4)
-    with pytest.raises(EvaluationError, match="NaN or infinite"):
+    sweep = ChunkSweep(model, attack, chunk, parse_grid(["0.1"]), seed=0, batch_size=4)
+    with pytest.raises(EvaluationError, match=text):
         sweep.run()
 
 

@@ -18,7 +18,7 @@ from robench.errors import EvaluationError, UsageError
 from robench.spiking import GradientPath, Surrogate, override, spiking_layers
 from robench.zoo.fingerprint import network_sha256
 
-_ID = re.compile(r"(?!.*\.\.)[\w+.-]+/[\w+.-]+\Z")
+_ID = re.compile(r"(?!.*\.\.)(?!\./)[\w+.-]+/(?!\.\Z)[\w+.-]+\Z")
 
 
 class SpikeAdapter(Protocol):
