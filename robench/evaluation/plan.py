@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -235,5 +236,6 @@ def run_plan(
         except (Exception, SystemExit) as error:  # of the model or the attack: this cell's alone
             text = str(error) if isinstance(error, RobenchError) else traceback.format_exc()
             result = record(cell, digest, "failed", started, error=text)
-            store.write(result)
+            with suppress(OSError):  # where it cannot be kept, its line still says why
+                store.write(result)
         yield result, True
