@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from robench.attacks.base import (
+    MOST,
     Attack,
     IterativeAttack,
     Need,
@@ -54,7 +55,7 @@ class SurrogateRun(IterativeAttack):
     start: ClassVar[Start] = "cold"  # the first step would leave a witness at once
     draw: ClassVar[int] = 1
 
-    steps: int = Field(20, ge=1)
+    steps: int = Field(20, ge=1, le=MOST)
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
     momentum: float = Field(0.75, ge=0, lt=1)
     first_step: float = Field(1.0, gt=0)
@@ -128,7 +129,7 @@ class SPGD(StagedAttack, SurrogateRun):
     name: ClassVar[str] = "spgd"
     version: ClassVar[int] = 2
 
-    pgd_steps: int = Field(20, ge=1)
+    pgd_steps: int = Field(20, ge=1, le=MOST)
     warm_step: float = Field(0.5, gt=0)
 
     @property
