@@ -49,6 +49,8 @@ def sign(folder: Path) -> None:
 
 
 SMALL_MODELS = '''
+import sys
+
 import torch
 from torch import nn
 
@@ -79,6 +81,15 @@ class Broken(nn.Module):
         return x.flatten(1)[:, :10] * float("nan")
 
 
+class Leaving(nn.Module):
+    def forward(self, x):
+        sys.exit(0)
+
+
+def leaving():
+    return Model(Leaving(), "digits/leaving", 10)
+
+
 def nan():
     return Model(Broken(), "digits/nan", 10)
 
@@ -90,7 +101,7 @@ def number():
 
 @pytest.fixture
 def small_models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A current folder with the module ``smallmodels``: ``small``, ``nan`` and ``number``."""
+    """A current folder with the module ``smallmodels``, see ``SMALL_MODELS``."""
     folder = tmp_path_factory.mktemp("code")
     (folder / "smallmodels.py").write_text(SMALL_MODELS, "utf-8")
     monkeypatch.chdir(folder)

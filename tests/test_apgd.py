@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import LinearModel
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 
 from robench.attacks import APGDCE, APGDDLR, APGDT, PGD, Square
 from robench.attacks.norms import project
-from robench.datasets import find_dataset
+from robench.datasets import DIGITS, find_dataset
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.view import Ledger, ModelView
 from robench.numbers import Epsilon, parse_grid
@@ -208,6 +210,8 @@ def test_too_few_classes_are_an_error_before_the_run(
         "    return Model(net, 'digits/two', 2)\n"
     )
     monkeypatch.chdir(tmp_path)
+    data = replace(DIGITS, classes=2)
+    monkeypatch.setattr("robench.evaluation.plan.find_dataset", lambda name: data)
     command = ("run", "--models", "twoclasses:two", "--attacks", f"fgsm,{name}", "--limit", "3")
     refused(cli(*command, "--output", tmp_path / "results"), name, f"fewer than {least}", "has 2")
     assert not list(tmp_path.rglob("*.json"))

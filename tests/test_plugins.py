@@ -45,6 +45,10 @@ def elsewhere():
     return Model(nn.Flatten(), "elsewhere/plugin-net", 10)
 
 
+class Unfinished(DirectAttack):
+    name = "unfinished"
+
+
 class PluginAttack(DirectAttack):
     \"\"\"Grey all over.\"\"\"
 
@@ -65,6 +69,7 @@ DISTRIBUTIONS = {
 "digits/twice" = "goodnets:make"
 [project.entry-points."robench.attacks"]
 plugin-attack = "goodnets:PluginAttack"
+unfinished = "goodnets:Unfinished"
 """,
     ),
     "broken-nets": (
@@ -192,6 +197,15 @@ def test_broken_plugin_that_was_named_is_an_error(cli: Cli, tmp_path: Path) -> N
         for text in texts:
             assert text in done.err
     assert not records(tmp_path)
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_attack_that_cannot_be_made_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    done = cli("run", "--attacks", "unfinished", *SMALL, "--output", tmp_path)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    for text in ("'unfinished'", "good-nets 1.2.3", "cannot be made", "abstract"):
+        assert text in line
 
 
 @pytest.mark.usefixtures("small_models")

@@ -42,6 +42,9 @@ def test_names_are_split_outside_all_brackets() -> None:
         ("pgd[steps=3,steps=4]", ("steps", "twice")),
         ("pgd[loss=a/b]", ("no /",)),
         (f"pgd[loss={'x' * 300}]", ("200 bytes",)),
+        (f"pgd[steps={'9' * 5000}]", ("5011 signs", "200 bytes")),
+        (f"pgd[steps={'[' * 60000}{']' * 60000}]", ("120011 signs",)),
+        (f"pgd[steps={'9' * 23}]", ("steps", "less than or equal to 1000000")),
     ],
 )
 def test_what_cannot_be_read_is_told(request_: str, texts: tuple[str, ...]) -> None:

@@ -212,6 +212,33 @@ def test_failed_cell_is_recorded_others_go_on_and_it_is_tried_again(
 
 
 @pytest.mark.usefixtures("small_models")
+def test_a_model_that_ends_the_program_is_a_failed_cell(cli: Cli, tmp_path: Path) -> None:
+    command = ("run", "--models", "smallmodels:leaving,smallmodels:small", "--attacks", "fgsm")
+    done = cli(*command, "--limit", "4", "--eps", "8/255", "--output", tmp_path)
+    assert done.code == 1
+    first, second = done.out.splitlines()[1:]
+    assert "digits/leaving" in first
+    assert "failed: SystemExit: 0" in first
+    assert "digits/small" in second
+    (record,) = tmp_path.glob("digits/leaving/fgsm/*.json")
+    assert json.loads(record.read_text())["status"] == "failed"
+
+
+@pytest.mark.usefixtures("small_models")
+def test_a_folder_where_a_result_should_be_is_a_failed_cell(cli: Cli, tmp_path: Path) -> None:
+    command = (*COMMAND, "--attacks", "fgsm,noise", "--output", tmp_path)
+    plan = json.loads(cli(*command, "--dry-run", "--json").out)
+    digest = plan["cells"][0]["hash"]
+    (tmp_path / "digits" / "small" / "fgsm" / f"{digest[:16]}.json" / "full").mkdir(parents=True)
+    done = cli(*command)
+    assert done.code == 1
+    first, second = (line for line in done.out.splitlines() if line.startswith("digits/small"))
+    assert "failed: IsADirectoryError" in first
+    assert "noise" in second
+    assert "AUC" in second or "valid" in second
+
+
+@pytest.mark.usefixtures("small_models")
 def test_failed_cell_succeeds_once_its_cause_is_gone(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robench.attacks.base import IterativeAttack, Need, Noise, Start, State, View, spread
+from robench.attacks.base import MOST, IterativeAttack, Need, Noise, Start, State, View, spread
 from robench.attacks.pgd import PGD
 
 MOMENTUM = 0.75
@@ -67,8 +67,8 @@ class APGD(IterativeAttack):
     needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
     start: ClassVar[Start] = "cold"  # the first step, 2ε long, would leave a witness at once
 
-    steps: int = Field(100, ge=1)
-    restarts: int = Field(1, ge=1)
+    steps: int = Field(100, ge=1, le=MOST)
+    restarts: int = Field(1, ge=1, le=MOST)
 
     @property
     def runs(self) -> int:
@@ -229,7 +229,7 @@ class APGDT(APGD):
     name: ClassVar[str] = "apgd-t"
     least_classes: ClassVar[int] = 4
 
-    n_targets: int = Field(9, ge=1)
+    n_targets: int = Field(9, ge=1, le=MOST)
 
     @property
     def members(self) -> tuple[str, ...]:

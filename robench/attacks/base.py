@@ -21,6 +21,8 @@ from robench.spiking import GradientPath, RowMemory, Surrogate
 Need = Literal["gradient", "spikes", "twin", "sources"]
 Start = Literal["own", "cold", "warm", "witness", "once"]
 Loss = Literal["cross-entropy", "margin"]
+MOST = 10**6
+"""The largest count that a parameter takes: more steps would never end."""
 
 
 class View(Protocol):

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import IterativeAttack, Noise, State, View, begin, spread
+from robench.attacks.base import MOST, IterativeAttack, Noise, State, View, begin, spread
 
 
 class RandomNoise(IterativeAttack):
@@ -19,7 +19,7 @@ class RandomNoise(IterativeAttack):
 
     name: ClassVar[str] = "noise"
 
-    draws: int = Field(10, ge=1)
+    draws: int = Field(10, ge=1, le=MOST)
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
         """The clean image."""

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robench.attacks.base import (
+    MOST,
     IterativeAttack,
     Loss,
     Need,
@@ -43,8 +44,8 @@ class PGD(IterativeAttack):
     needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
     start: ClassVar[Start] = "warm"
 
-    steps: int = Field(20, ge=1)
-    restarts: int = Field(1, ge=1)
+    steps: int = Field(20, ge=1, le=MOST)
+    restarts: int = Field(1, ge=1, le=MOST)
     relative_step: float = Field(2.5, gt=0)
     loss: Loss = "cross-entropy"
 

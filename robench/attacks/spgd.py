@@ -17,6 +17,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from torch import Tensor
 
 from robench.attacks.base import (
+    MOST,
     Attack,
     IterativeAttack,
     Need,
@@ -62,7 +63,7 @@ class SurrogateRun(IterativeAttack):
     start: ClassVar[Start] = "cold"  # the first step would leave a witness at once
     draw: ClassVar[int] = 1
 
-    steps: int = Field(20, ge=1)
+    steps: int = Field(20, ge=1, le=MOST)
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
     paths: tuple[str, ...] = ()
     momentum: float = Field(0.75, ge=0, lt=1)
@@ -168,7 +169,7 @@ class SPGD(StagedAttack, SurrogateRun):
     name: ClassVar[str] = "spgd"
     version: ClassVar[int] = 2
 
-    pgd_steps: int = Field(20, ge=1)
+    pgd_steps: int = Field(20, ge=1, le=MOST)
     warm_step: float = Field(0.5, gt=0)
 
     @property

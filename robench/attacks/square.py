@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import IterativeAttack, Noise, Start, State, View, spread
+from robench.attacks.base import MOST, IterativeAttack, Noise, Start, State, View, spread
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After how many of 10,000 queries the share of pixels is halved."""
@@ -38,7 +38,7 @@ class Square(IterativeAttack):
     name: ClassVar[str] = "square"
     start: ClassVar[Start] = "cold"
 
-    queries: int = Field(5000, ge=1)
+    queries: int = Field(5000, ge=1, le=MOST)
     p_init: float = Field(0.8, gt=0, le=1)
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> SquareState:

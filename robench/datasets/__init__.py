@@ -54,7 +54,7 @@ def _owner(point: EntryPoint) -> str:
 def _load(point: EntryPoint) -> Dataset:
     try:
         dataset = point.load()
-    except Exception as error:  # a plug-in may raise anything
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything
         raise PluginError(f"data set {point.name!r} of {_owner(point)}: {error}") from error
     if not isinstance(dataset, Dataset):
         raise PluginError(f"data set {point.name!r} of {_owner(point)} is no robench Dataset")

@@ -6,6 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -168,9 +169,14 @@ def look_up(cell: Cell, store: ResultStore) -> Planned:
 
 def _require_dataset(model: Model) -> None:
     try:
-        find_dataset(model.dataset)
+        dataset = find_dataset(model.dataset)
     except UsageError as error:  # the model's fault: it must not stop the others
         raise ContentError(f"model {model.id}: {error}") from None
+    if model.classes < dataset.classes:
+        raise ContentError(
+            f"model {model.id} has {model.classes} classes, "
+            f"data set {dataset.name} has {dataset.classes}"
+        )
 
 
 def _prepare(model: Model, timesteps: int | None) -> Model:
@@ -255,8 +261,9 @@ def run_plan(
         started = time.monotonic()
         try:
             result = evaluate_cell(cell, store, partial(progress, cell))
-        except Exception as error:  # whatever the model or the attack raised belongs to this cell
+        except (Exception, SystemExit) as error:  # of the model or the attack: this cell's alone
             text = str(error) if isinstance(error, RobenchError) else traceback.format_exc()
             result = record(cell, digest, "failed", started, error=text)
-            store.write(result)
+            with suppress(OSError):  # where it cannot be kept, its line still says why
+                store.write(result)
         yield result, True

@@ -164,7 +164,7 @@ class ChunkSweep:
         for samples in torch.split(right, self.batch_size):
             x, y, view = self.chunk.x[samples], self.chunk.y[samples], self._view(samples, 0)
             direction = attack.direction(view, x, y, self.noise(samples))
-            _require_finite(direction)
+            _require_usable(direction, x)
             for point in range(len(self.budgets) - 1, 0, -1):  # the smallest break comes last
                 eps = self.budgets[point].expand(len(samples))
                 shown = project(x + spread(eps, x) * direction, x, eps, self.norm)
@@ -251,7 +251,7 @@ class ChunkSweep:
         stage = int(self.search.stage[slots[0]])
         view = self._view(samples, stage)
         part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
-        _require_finite(part.candidate)
+        _require_usable(part.candidate, x)
         warm = spread(self.search.warm(slots), x)
         begin = torch.where(warm, self.best[slots], part.candidate)
         part.candidate = project(begin, x, eps, self.norm)
@@ -270,7 +270,7 @@ class ChunkSweep:
         before, phase = self.candidate[slots], self.phase[slots]
         part = state.rows(slots)
         candidate, part = self.stages[stage].step(view, x, y, eps, part, self.noise(samples))
-        _require_finite(candidate)
+        _require_usable(candidate, x)
         self._verify(slots, view)
         broken = self._settle(slots, view)
         part.release(broken)
@@ -386,8 +386,13 @@ class ChunkSweep:
         return pd.DataFrame(columns | (raw if every else {}))
 
 
-def _require_finite(candidate: Tensor) -> None:
-    """A candidate that is NaN or infinite would count as a run that held."""
+def _require_usable(candidate: Tensor, x: Tensor) -> None:
+    """Another shape would be broadcast, and NaN or infinity would count as a run that held."""
+    if candidate.shape != x.shape:
+        raise EvaluationError(
+            f"the attack returned candidates of shape {tuple(candidate.shape)} "
+            f"for images of shape {tuple(x.shape)}"
+        )
     if not candidate.isfinite().all():
         raise EvaluationError("the attack returned a candidate that is NaN or infinite")
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from robench.attacks import IMPLEMENTATIONS, Attack
 from robench.attacks.backends import LIBRARIES
-from robench.errors import ContentError, UsageError, nearest
+from robench.errors import ContentError, RobenchError, UsageError, nearest
 from robench.zoo.card import read_table
 from robench.zoo.contents import attack_files
 from robench.zoo.plugins import ATTACKS, plugins, the_plugin
@@ -79,7 +79,12 @@ def find_attack(request: str) -> NamedAttack:
         kind = plugin.load()
         if not (isinstance(kind, type) and issubclass(kind, Attack)):
             raise plugin.error("is not a subclass of robench.attacks.Attack")
-        attack = _make(request, kind, changes)
+        try:
+            attack = _make(request, kind, changes)
+        except RobenchError:
+            raise
+        except (Exception, SystemExit) as error:  # abstract, or its own code raised
+            raise plugin.error(f"cannot be made: {type(error).__name__}: {error}") from error
         version, description = f"{kind.version} ({plugin.origin})", _first_line(kind.__doc__)
         return NamedAttack(full_name, attack, name, version, description)
     if name not in cards:

@@ -8,16 +8,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from robench.errors import UsageError
+from robench.architectures import Mode
+from robench.errors import EvaluationError, UsageError
 from robench.spiking import GradientPath, Surrogate, override, spiking_layers
 from robench.zoo.fingerprint import network_sha256
 
-_ID = re.compile(r"(?!.*\.\.)[\w+.-]+/[\w+.-]+\Z")
+_ID = re.compile(r"(?!.*\.\.)(?!\./)[\w+.-]+/(?!\.\Z)[\w+.-]+\Z")
 
 
 class SpikeAdapter(Protocol):
@@ -68,6 +69,9 @@ class Model:
         shareable: whether threads may call the module at the same time, as they may where it keeps
             no state between calls.
         origin: distribution and version of a plug-in, empty for the zoo's own.
+
+    Raises:
+        UsageError: a field has a value that cannot be.
     """
 
     module: nn.Module
@@ -88,10 +92,17 @@ class Model:
     _twin: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not _ID.match(self.id):
+        if not isinstance(self.id, str) or not _ID.match(self.id):
             raise UsageError(
                 f"model id {self.id!r}: write it like digits/my-net, in letters, digits and . _ + -"
             )
+        self._require("module", isinstance(self.module, nn.Module), "a torch.nn.Module")
+        self._require("classes", _is_count(self.classes, 2), "an integer from 2")
+        self._require("mode", self.mode in get_args(Mode), " or ".join(get_args(Mode)))
+        timed = self.timesteps is None or _is_count(self.timesteps, 1)
+        self._require("timesteps", timed, "None or an integer from 1")
+        self._require("card", isinstance(self.card, dict), "a dict")
+        self._require("fingerprint", isinstance(self.fingerprint, str), "a text")
         try:
             json.dumps(self.card)
         except (TypeError, ValueError) as error:
@@ -101,6 +112,12 @@ class Model:
             self.fingerprint = network_sha256(self.module)
         if self.spikes is None and spiking_layers(self.module):
             self.spikes = NativeSpikes(self.module)
+
+    def _require(self, name: str, good: bool, wanted: str) -> None:
+        """Raise a UsageError where a field is not good."""
+        if not good:
+            value = " ".join(repr(getattr(self, name)).split())
+            raise UsageError(f"model {self.id}: {name} is {value:.80}, it has to be {wanted}")
 
     @property
     def dataset(self) -> str:
@@ -130,6 +147,21 @@ class Model:
             prepare(x.to(self.device))
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of images in [0, 1] that lie on the model's device."""
-        out: Tensor = self.module(x)
+        """Logits ``(N, K)`` of images in [0, 1] that lie on the model's device.
+
+        Raises:
+            EvaluationError: the module returned something else.
+        """
+        out: Any = self.module(x)
+        wanted = (len(x), self.classes)
+        if not isinstance(out, Tensor) or out.shape != wanted:
+            what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise EvaluationError(
+                f"the model returned {what} for {len(x)} images; "
+                f"with its {self.classes} classes, logits of shape {wanted} are expected"
+            )
         return out
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

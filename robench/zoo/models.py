@@ -117,6 +117,8 @@ def _examine(folder: Path, model_id: str) -> str:
 def _call(model_id: str, make: Any, fail: Callable[[str], RobenchError]) -> Model:
     try:
         model = make()
+    except UsageError as error:  # of the model's own: it must not stop the others
+        raise fail(f"failed: {error}") from error
     except RobenchError:
         raise
     except (Exception, SystemExit) as error:  # the code of others may raise anything
@@ -144,8 +146,9 @@ def _from_function(text: str) -> Model:
     sys.path.insert(0, str(Path.cwd()))
     try:
         make = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:
-        raise PluginError(f"cannot import {text}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(f"cannot import {text}: {what}") from error
     finally:
         sys.path.remove(str(Path.cwd()))
     model = _call("", make, lambda what: PluginError(f"{text} {what}"))

@@ -12,6 +12,8 @@ _PAIRS = {"[": "]", "(": ")", "{": "}"}
 EXAMPLE = "spgd[steps=40,surrogates=[atan(2),triangle(1)]]"
 LONGEST = 200
 """Bytes of an attack's name: the results of an attack lie in a folder of that name."""
+MOST_SIGNS = 2 * LONGEST
+"""Of a request, with its spaces and quotes: what is longer has too long a name."""
 
 
 def split_names(text: str) -> list[str]:
@@ -33,8 +35,14 @@ def read_request(request: str) -> tuple[str, dict[str, Any]]:
     text otherwise; in a list the same holds for each item.
 
     Raises:
-        UsageError: the brackets do not match, or a parameter is not of the form ``name=value``.
+        UsageError: the brackets do not match, a parameter is not of the form ``name=value``, or
+            the text is too long.
     """
+    if len(request) > MOST_SIGNS:
+        raise UsageError(
+            f"attack {request[:40]}…: {len(request)} signs are too many, a folder is named after "
+            f"it, with at most {LONGEST} bytes; write a card with these parameters instead"
+        )
     name, bracket, inside = request.partition("[")
     name = name.strip()
     if not _balanced(request) or not name or (bracket and not inside.endswith("]")):
