@@ -65,7 +65,7 @@ class LinearView:
         self.elsewhere += bool((x != self.clean).any())
         logits = x.flatten(1) @ self.weight.T
         if logits.requires_grad:
-            logits.register_hook(self._passed)
+            logits.register_hook(self._passed)  # type: ignore[no-untyped-call]
         return logits
 
     def gradient(
