@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,7 +31,7 @@ from robench.attacks import (
     Transfer,
 )
 from robench.attacks.base import Start, begin
-from robench.datasets import find_dataset
+from robench.datasets import DIGITS, find_dataset
 from robench.evaluation.sweep import beginnings
 from robench.numbers import parse_grid
 from robench.zoo import Model, find_attack, select_models
@@ -184,7 +185,9 @@ def pair():
 
 @pytest.mark.parametrize(("name", "least"), [("autoattack", 4), ("spiking-autoattack", 3)])
 @pytest.mark.usefixtures("small_models")
-def test_two_classes_are_refused_before_the_run(cli, tmp_path, name, least) -> None:
+def test_two_classes_are_refused_before_the_run(cli, tmp_path, monkeypatch, name, least) -> None:
+    data = replace(DIGITS, classes=2)
+    monkeypatch.setattr("robench.evaluation.plan.find_dataset", lambda name: data)
     Path("two_for_ensembles.py").write_text(TWO_CLASSES, "utf-8")
     given = ("--models", "two_for_ensembles:pair", "--limit", "2", "--output", tmp_path / "results")
     done = cli("run", "--attacks", name, *given)

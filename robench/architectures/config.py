@@ -13,7 +13,7 @@ Mode = Literal["ann", "hybrid", "stbp"]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class NeuronConfig(_Table):
@@ -64,7 +64,7 @@ class ModelConfig(_Table):
     width: float = Field(gt=0, le=1)
     timesteps: Annotated[int, Field(ge=1)] | None = None
     pool: Literal["max", "average"] = "max"
-    mean: list[float] = [0.5, 0.5, 0.5]
+    mean: Annotated[list[float], Field(min_length=1)] = [0.5, 0.5, 0.5]
     std: list[Annotated[float, Field(gt=0)]] = [0.25, 0.25, 0.25]
     levels: int = Field(8, ge=1)
     neuron: NeuronConfig = NeuronConfig()

@@ -249,6 +249,8 @@ def _match(pattern: str, entries: dict[str, ModelEntry], dataset: str | None) ->
     if ":" in pattern and "/" not in pattern:
         model = _from_function(pattern)
         return [ModelEntry(model.id, pattern, False, "", lambda: model, True)]
+    if folder.is_dir():
+        raise UsageError(f"model folder {pattern} has no {CARD}")
     raise UsageError(
         f"unknown model {pattern!r}{nearest(pattern, entries)}; see: robench list models"
     )
