@@ -1,7 +1,6 @@
 """A closer look at trainings and results."""
 
 from robench.analysis.budget import (
-    BUDGETS,
     at_budgets,
     budget_plans,
     budget_rows,
@@ -21,7 +20,6 @@ from robench.analysis.replication import fill, replication_section
 from robench.analysis.transfer import draw_transfer, transfer_pairs, write_transfer_figure
 
 __all__ = [
-    "BUDGETS",
     "Breaks",
     "TrainingLog",
     "at_budgets",

@@ -25,8 +25,6 @@ from robench.zoo import ModelEntry, NamedAttack
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BUDGETS = (20, 40, 80, 160, 320, 640)
-
 
 def at_budgets(attacks: Sequence[NamedAttack], budgets: Sequence[int]) -> list[NamedAttack]:
     """Each attack at each budget, under a name such as ``pgd@320``.

@@ -9,10 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal, Protocol, Self
+from typing import Annotated, ClassVar, Literal, Protocol, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from torch import Tensor
 
 from robench.errors import UsageError
@@ -23,6 +23,16 @@ Start = Literal["own", "cold", "warm", "witness", "once"]
 Loss = Literal["cross-entropy", "margin"]
 MOST = 10**6
 """The largest count that a parameter takes: more steps would never end."""
+
+
+def _readable(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or any(Surrogate.parse(name) is None for name in names):
+        raise ValueError("surrogates needs at least one, each with a derivative")
+    return names
+
+
+Surrogates = Annotated[tuple[str, ...], AfterValidator(_readable)]
+"""A parameter that names surrogates, at least one and each with a derivative."""
 
 
 class View(Protocol):

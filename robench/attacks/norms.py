@@ -35,6 +35,12 @@ def unit(delta: Tensor) -> Tensor:
     return delta / spread(length(delta, "l2").clamp_min(tiny), delta)
 
 
+def to_mean_one(values: Tensor) -> Tensor:
+    """Each row divided by its mean magnitude; a row of zeros stays as it is."""
+    scale = values.abs().flatten(1).mean(1).clamp_min(torch.finfo(values.dtype).tiny)
+    return values / spread(scale, values)
+
+
 def project(candidate: Tensor, x: Tensor, eps: Tensor, norm: str = "linf") -> Tensor:
     """Into the ball of each row and the box [0, 1].
 

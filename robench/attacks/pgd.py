@@ -49,12 +49,17 @@ class PGD(IterativeAttack):
     relative_step: float = Field(2.5, gt=0)
     loss: Loss = "cross-entropy"
 
+    @property
+    def runs(self) -> int:
+        """How many runs one row makes at most."""
+        return self.restarts
+
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
         """Every row at its first random start."""
         n = len(x)
         return State(
             self.start_point(x, eps, noise, 0),
-            torch.full((n,), self.steps * self.restarts, dtype=torch.int64, device=x.device),
+            torch.full((n,), self.steps * self.runs, dtype=torch.int64, device=x.device),
             torch.zeros(n, dtype=torch.int64, device=x.device),
         )
 
@@ -73,16 +78,24 @@ class PGD(IterativeAttack):
     ) -> tuple[Tensor, State]:
         """One step along the sign of the gradient."""
         current, left = state.candidate, state.steps_left
-        run = self.restarts - 1 - (left - 1) // self.steps
+        run = self.runs - 1 - (left - 1) // self.steps
         fresh = (left % self.steps == 0) & (run > 0)
         if fresh.any():
-            begin = project(self.start_point(x, eps, noise, run), x, eps, self.norm)
+            begin = project(self.start_point(x, eps, noise, self.draw(run)), x, eps, self.norm)
             current = torch.where(spread(fresh, x), begin, current)
-        gradient = view.gradient(current, y, self.loss)
+        gradient = self.ascent(view, current, y, state)
         step = spread(eps, x) * (self.relative_step / self.steps)
         rest_of_run = (left - 1) % self.steps
         state.steps_left = left - 1 - torch.where(vanished(gradient), rest_of_run, 0)
         return current + step * self.direction(gradient), state
+
+    def draw(self, run: Tensor) -> Tensor:
+        """Which of the random starts a run begins from, ``(N,)`` for ``(N,)``."""
+        return run
+
+    def ascent(self, view: View, x: Tensor, y: Tensor, state: State) -> Tensor:
+        """The gradient that a step follows, of the shape of ``x``."""
+        return view.gradient(x, y, self.loss)
 
     @staticmethod
     def direction(gradient: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from robench.attacks.base import (
     spread,
     vanished,
 )
+from robench.attacks.norms import to_mean_one
 from robench.spiking import RowMemory, Surrogate
 
 FIRST_MOMENT, SECOND_MOMENT = 0.5, 0.8
@@ -129,9 +130,9 @@ class SAPGD(IterativeAttack):
             state.candidate, y, self.loss, surrogate=surrogate, memory=state.memory
         )
         done = self.steps * self.restarts - state.steps_left
-        state.first = FIRST_MOMENT * state.first + _to_mean_one(gradient)
+        state.first = FIRST_MOMENT * state.first + to_mean_one(gradient)
         # divided first: the square of a small gradient underflows
-        state.second = SECOND_MOMENT * state.second + _to_mean_one(_to_mean_one(gradient) ** 2)
+        state.second = SECOND_MOMENT * state.second + to_mean_one(to_mean_one(gradient) ** 2)
         way = (state.first / (state.second.sqrt() + DENOMINATOR)).clamp(-1, 1)
         size = torch.tensor(self.step_sizes(), dtype=eps.dtype, device=eps.device)
         candidate = state.candidate + spread(size[done % self.steps] * eps, x) * way
@@ -161,9 +162,3 @@ class SAPGD(IterativeAttack):
         run = self.restarts - state.steps_left // self.steps
         fresh = self.start_point(x, eps, noise, run.clamp_max(self.restarts - 1))
         return torch.where(spread(again, x), fresh, candidate)
-
-
-def _to_mean_one(values: Tensor) -> Tensor:
-    """Each row divided by its mean magnitude; zeros stay zeros."""
-    scale = values.abs().flatten(1).mean(1).clamp_min(torch.finfo(values.dtype).tiny)
-    return values / spread(scale, values)

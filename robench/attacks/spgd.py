@@ -28,6 +28,7 @@ from robench.attacks.base import (
     View,
     spread,
 )
+from robench.attacks.norms import to_mean_one
 from robench.attacks.pgd import PGD
 from robench.spiking import Member, RowMemory, combine
 
@@ -120,8 +121,7 @@ class SurrogateRun(IterativeAttack):
         done = self.steps - state.steps_left
         members = self.members
         gradient = self._gradient(view, y, state, members[int(state.phase[0])])
-        scale = gradient.abs().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
-        state.momentum = self.momentum * state.momentum + gradient / spread(scale, x)
+        state.momentum = self.momentum * state.momentum + to_mean_one(gradient)
         size = torch.lerp(
             torch.full_like(eps, self.first_step),
             torch.full_like(eps, self.last_step),

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-from pydantic import field_validator
 from torch import Tensor
 
-from robench.attacks.base import Noise, Start, State, View, spread, vanished
+from robench.attacks.base import Noise, Start, State, Surrogates, View
 from robench.attacks.pgd import PGD
 from robench.spiking import Surrogate
 
@@ -31,7 +29,7 @@ class Tour(PGD):
     version: ClassVar[int] = 1
     start: ClassVar[Start] = "cold"
 
-    surrogates: tuple[str, ...] = (
+    surrogates: Surrogates = (
         "atan(2)",
         "triangle(1)",
         "rectangle(1)",
@@ -41,13 +39,6 @@ class Tour(PGD):
         "straight_through",
         "fast_sigmoid(25)",
     )
-
-    @field_validator("surrogates")
-    @classmethod
-    def _readable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or any(Surrogate.parse(name) is None for name in names):
-            raise ValueError("surrogates needs at least one, each with a derivative")
-        return names
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -63,30 +54,26 @@ class Tour(PGD):
             update={"steps": steps, "surrogates": first, "restarts": runs // len(first)}
         )
 
-    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
-        """Every row at the first start of the first surrogate."""
-        state = super().init(view, x, y, eps, noise)
-        state.steps_left = state.steps_left * len(self.surrogates)
-        return state
+    @property
+    def runs(self) -> int:
+        """A run for each surrogate in each round."""
+        return self.restarts * len(self.surrogates)
+
+    def draw(self, run: Tensor) -> Tensor:
+        """The runs of a round begin from the same start."""
+        return run // len(self.surrogates)
+
+    def ascent(self, view: View, x: Tensor, y: Tensor, state: State) -> Tensor:
+        """Through the surrogate whose turn it is; the model's own gradient without spikes."""
+        name = self.surrogates[int(state.phase[0])]
+        surrogate = Surrogate.parse(name) if view.spiking else None
+        return view.gradient(x, y, self.loss, surrogate=surrogate)
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """A step through the surrogate whose turn it is."""
-        names = self.surrogates
-        left = state.steps_left
-        run = len(names) * self.restarts - 1 - (left - 1) // self.steps
-        current = state.candidate
-        fresh = (left % self.steps == 0) & (run > 0)
-        if fresh.any():
-            e = spread(eps, x)
-            begin = self.start_point(x, eps, noise, run // len(names)).clamp(0, 1)
-            begin = torch.minimum(torch.maximum(begin, x - e), x + e)
-            current = torch.where(spread(fresh, x), begin, current)
-        surrogate = Surrogate.parse(names[int(state.phase[0])]) if view.spiking else None
-        gradient = view.gradient(current, y, self.loss, surrogate=surrogate)
-        step = spread(eps, x) * (self.relative_step / self.steps)
-        state.steps_left = left - 1 - torch.where(vanished(gradient), (left - 1) % self.steps, 0)
-        following = len(names) * self.restarts - 1 - (state.steps_left - 1) // self.steps
-        state.phase = following.clamp(max=len(names) * self.restarts - 1) % len(names)
-        return current + step * gradient.sign(), state
+        """A step of ``pgd``, and whose turn is next."""
+        candidate, state = super().step(view, x, y, eps, state, noise)
+        run = self.runs - 1 - (state.steps_left - 1) // self.steps
+        state.phase = run.clamp(max=self.runs - 1) % len(self.surrogates)
+        return candidate, state

@@ -13,8 +13,18 @@ import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
-from robench.attacks.base import IterativeAttack, Need, Noise, Start, State, View, begin, spread
-from robench.attacks.norms import project
+from robench.attacks.base import (
+    IterativeAttack,
+    Need,
+    Noise,
+    Start,
+    State,
+    Surrogates,
+    View,
+    begin,
+    spread,
+)
+from robench.attacks.norms import project, to_mean_one
 from robench.spiking import Surrogate
 
 
@@ -38,7 +48,7 @@ class Transfer(IterativeAttack):
     steps: int = Field(20, ge=1)
     momentum: float = Field(1.0, ge=0)
     relative_step: float = Field(2.5, gt=0)
-    surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
+    surrogates: Surrogates = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
 
     _names: tuple[str, ...] = PrivateAttr(())
 
@@ -46,13 +56,6 @@ class Transfer(IterativeAttack):
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
-
-    @field_validator("surrogates")
-    @classmethod
-    def _readable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or any(Surrogate.parse(name) is None for name in names):
-            raise ValueError("surrogates needs at least one, each with a derivative")
-        return names
 
     @property
     def source_patterns(self) -> tuple[str, ...]:
@@ -94,7 +97,6 @@ class Transfer(IterativeAttack):
             if source.spiking:
                 surrogate = Surrogate.parse(self.surrogates[done % len(self.surrogates)])
             gradient = source.gradient(here, y, surrogate=surrogate)
-            scale = gradient.abs().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
-            momentum = self.momentum * momentum + gradient / spread(scale, x)
+            momentum = self.momentum * momentum + to_mean_one(gradient)
             here = project(here + size * momentum.sign(), x, eps, self.norm)
         return here

@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from robench.attacks.backends.adapter import Adapter
-from robench.attacks.backends.base import Library, LibraryAttack, Offer, constructor_defaults
+from robench.attacks.backends.base import (
+    Library,
+    LibraryAttack,
+    Offer,
+    constructor_defaults,
+    offers_of,
+)
 from robench.compat import advertorch
 
 _HIDDEN = frozenset(
@@ -97,17 +103,7 @@ class AdvertorchL2Attack(AdvertorchAttack):
 
 
 def _offers() -> list[Offer]:
-    attacks = advertorch.load().attacks
-    names: dict[type[Any], list[str]] = {}
-    for name, kind in vars(attacks).items():
-        known = isinstance(kind, type) and issubclass(kind, attacks.Attack)
-        if known and kind is not attacks.Attack:
-            names.setdefault(kind, []).append(name)
-    offers = []
-    for kind, claims in names.items():
-        aliases = tuple(sorted(name for name in claims if name != kind.__name__))
-        offers.append(Offer(kind.__name__, kind, aliases, _REASONS.get(kind.__name__, "")))
-    return sorted(offers, key=lambda offer: offer.name)
+    return offers_of(_load().attacks, lambda kind: _REASONS.get(kind.__name__, ""))
 
 
 def _defaults(offer: Offer) -> dict[str, Any]:

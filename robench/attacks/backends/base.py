@@ -212,6 +212,25 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def offers_of(attacks: ModuleType, reason: Callable[[type[Any]], str]) -> list[Offer]:
+    """Every attack class of a library's module ``attacks``, by name.
+
+    Args:
+        attacks: the module; its ``Attack`` is the base class.
+        reason: why a class cannot run here, empty where it can.
+    """
+    names: dict[type[Any], list[str]] = {}
+    for name, kind in vars(attacks).items():
+        known = isinstance(kind, type) and issubclass(kind, attacks.Attack)
+        if known and kind is not attacks.Attack:
+            names.setdefault(kind, []).append(name)
+    offers = []
+    for kind, claims in names.items():
+        aliases = tuple(sorted(name for name in claims if name != kind.__name__))
+        offers.append(Offer(kind.__name__, kind, aliases, reason(kind)))
+    return sorted(offers, key=lambda offer: offer.name)
+
+
 def constructor_defaults(kind: type[Any], hidden: frozenset[str]) -> dict[str, Any]:
     """The parameters of a constructor that are plain data, with their defaults."""
     return {

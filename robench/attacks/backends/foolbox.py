@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from robench.attacks.backends.adapter import Adapter
-from robench.attacks.backends.base import Library, LibraryAttack, Offer, constructor_defaults
+from robench.attacks.backends.base import (
+    Library,
+    LibraryAttack,
+    Offer,
+    constructor_defaults,
+    offers_of,
+)
 
 _HIDDEN = frozenset({"distance", "init_attack", "tensorboard"})
 _DECISION = "it starts from an example that it has to find by itself first (decision-based)"
@@ -87,18 +93,7 @@ def _measured(kind: type[Any], parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _offers() -> list[Offer]:
-    foolbox = _load()
-    attacks = foolbox.attacks
-    names: dict[type[Any], list[str]] = {}
-    for name, kind in vars(attacks).items():
-        known = isinstance(kind, type) and issubclass(kind, attacks.Attack)
-        if known and kind is not attacks.Attack:
-            names.setdefault(kind, []).append(name)
-    offers = []
-    for kind, claims in names.items():
-        aliases = tuple(sorted(name for name in claims if name != kind.__name__))
-        offers.append(Offer(kind.__name__, kind, aliases, _reason(kind)))
-    return sorted(offers, key=lambda offer: offer.name)
+    return offers_of(_load().attacks, _reason)
 
 
 def _reason(kind: type[Any]) -> str:
