@@ -114,6 +114,7 @@ def test_list_says_what_is_missing(cli: Cli, tmp_path: Path, zoo: Path) -> None:
     assert states("datasets") == {
         "cifar10": "no data: robench data download cifar10",
         "digits": "ready",
+        "digits-frames": "ready",
         "mnist": "no data: robench data download mnist",
     }
     mine = tmp_path / "mine"

@@ -7,12 +7,13 @@ from importlib.metadata import EntryPoint, entry_points
 from robench.datasets.base import Dataset, Images, Protocol, Split
 from robench.datasets.cifar10 import CIFAR10
 from robench.datasets.digits import DIGITS
+from robench.datasets.digits_frames import DIGITS_FRAMES
 from robench.datasets.files import download, look_first_in
 from robench.datasets.mnist import MNIST
 from robench.errors import PluginError, UsageError, nearest
 
 GROUP = "robench.datasets"
-_BUILT_IN = {dataset.name: dataset for dataset in (CIFAR10, DIGITS, MNIST)}
+_BUILT_IN = {dataset.name: dataset for dataset in (CIFAR10, DIGITS, DIGITS_FRAMES, MNIST)}
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -64,6 +65,7 @@ def _load(point: EntryPoint) -> Dataset:
 __all__ = [
     "CIFAR10",
     "DIGITS",
+    "DIGITS_FRAMES",
     "MNIST",
     "Dataset",
     "Images",

@@ -27,6 +27,7 @@ class Protocol:
         auc_limits: for each norm the values of ε up to which the area is taken.
         slice: how many test images, counted from the first.
         seeds: the seeds of the attacks' random numbers.
+        measured: what ε is a distance between, as a table says it.
     """
 
     grids: Mapping[str, tuple[str, ...]]
@@ -34,14 +35,16 @@ class Protocol:
     auc_limits: Mapping[str, tuple[str, ...]]
     slice: int
     seeds: tuple[int, ...] = (0,)
+    measured: str = "images in [0, 1]"
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images with their classes, in a fixed order.
+    """Images with their classes, in a fixed order; or frames, several images for each sample.
 
     Attributes:
-        images: uint8, ``(N, C, H, W)``; may lie in a file that is mapped into memory.
+        images: uint8, ``(N, C, H, W)``, or ``(N, T, C, H, W)`` with a time axis; may lie in a file
+            that is mapped into memory.
         labels: int64, ``(N,)``.
         encoding: how the files hold a whole split, e.g. ``JPEG``; empty for what robench makes.
     """
@@ -51,8 +54,8 @@ class Images:
     encoding: str = ""
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise ValueError("images must be uint8 of shape (N, C, H, W)")
+        if self.images.dtype != np.uint8 or self.images.ndim not in (4, 5):
+            raise ValueError("images must be uint8 of shape (N, C, H, W) or (N, T, C, H, W)")
         if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError("labels must be int64, one for each image")
 
@@ -60,7 +63,7 @@ class Images:
         return len(self.labels)
 
     def tensor(self) -> Tensor:
-        """The images as float32 in [0, 1], ``(N, C, H, W)``."""
+        """The images as float32 in [0, 1], of their own shape."""
         return torch.from_numpy(self.images).to(torch.float32).div_(255)
 
     def targets(self) -> Tensor:
@@ -88,7 +91,7 @@ class Dataset:
         name: as it is written in a card and on the command line.
         title: as it is written in a table.
         classes: how many classes K.
-        shape: ``(C, H, W)`` of an image.
+        shape: ``(C, H, W)`` of an image, ``(T, C, H, W)`` of a sample of T frames.
         protocol: the conditions of the benchmark on it.
         load: gives the images of a split; heavy imports and files wait until then. It raises
             :class:`~robench.errors.MissingDataError` where they are not at hand.
@@ -100,8 +103,27 @@ class Dataset:
     name: str
     title: str
     classes: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     protocol: Protocol
     load: Callable[[Split], Images]
     download: Callable[[Path], None] | None = None
     present: Callable[[Split], bool] = lambda split: True
+
+    @property
+    def frames(self) -> int | None:
+        """T, the number of frames of a sample; None where a sample is one image."""
+        return self.shape[0] if len(self.shape) == 4 else None
+
+    def mismatch(self, input_kind: str, timesteps: int | None) -> str:
+        """What keeps a model from taking these samples; empty where nothing does.
+
+        Args:
+            input_kind: ``images`` or ``frames``, what the model takes.
+            timesteps: its T, None without time.
+        """
+        gives = "images" if self.frames is None else "frames"
+        if input_kind != gives:
+            return f"takes {input_kind}, and data set {self.name} gives {gives}"
+        if self.frames is not None and timesteps not in (None, self.frames):
+            return f"has T = {timesteps}, and a sample of {self.name} has {self.frames} frames"
+        return ""

@@ -154,7 +154,7 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
     protocol = table.dataset.protocol
     lines = [
         ("Data", f"the first {protocol.slice} test images, SHA-256 {table.data_sha256[:16]}"),
-        ("Norm", f"{NORMS[table.norm]}, images in [0, 1]"),
+        ("Norm", f"{NORMS[table.norm]}, {protocol.measured}"),
         ("ε", ", ".join(epsilon.text for epsilon in table.grid)),
         ("Headline ε", table.headline),
         ("AUC", f"up to ε = {table.limit}, divided by it"),

@@ -1,0 +1,78 @@
+"""The digits as spikes: ten frames of each image, in which every pixel spikes or does not."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robench.datasets import digits
+from robench.datasets.base import Dataset, Images, Protocol, Split
+
+NAME = "digits-frames"
+FRAMES = 10
+_LEVELS = 2**16
+"""A random number is one of so many."""
+
+
+def spikes(image: NDArray[np.uint8], split: Split, index: int) -> NDArray[np.uint8]:
+    """The Poisson frames of an image: a pixel spikes in each with its own value as probability.
+
+    The numbers are the raw output of a PCG64 that belongs to the sample, which NumPy keeps the
+    same in all versions, and they are compared in integers, so that the frames are the same on
+    every machine.
+
+    Args:
+        image: ``(C, H, W)`` in 0 … 255.
+        split: that the image belongs to.
+        index: of the image in it.
+
+    Returns:
+        ``(FRAMES, C, H, W)``, 0 or 255.
+    """
+    digest = hashlib.sha256(f"{NAME}|{split}|{index}".encode()).digest()
+    generator = np.random.PCG64(int.from_bytes(digest[:8], "big"))
+    count = FRAMES * image.size
+    raw = np.asarray(generator.random_raw(-(-count // 4))).astype("<u8").view("<u2")[:count]
+    uniform = raw.reshape(FRAMES, *image.shape).astype(np.int64)
+    fires = uniform * 255 < image.astype(np.int64) * _LEVELS
+    return np.where(fires, np.uint8(255), np.uint8(0))
+
+
+@cache
+def load(split: Split) -> Images:
+    """The frames of a split, in the order of the digits."""
+    still = digits.load(split)
+    frames = [spikes(image, split, index) for index, image in enumerate(still.images)]
+    return Images(np.stack(frames), still.labels)
+
+
+DIGITS_FRAMES = Dataset(
+    name=NAME,
+    title="Digits, Poisson frames",
+    classes=digits.DIGITS.classes,
+    shape=(FRAMES, *digits.DIGITS.shape),
+    protocol=Protocol(
+        grids={
+            "linf": (
+                "0",
+                "2/255",
+                "4/255",
+                "6/255",
+                "8/255",
+                "12/255",
+                "16/255",
+                "24/255",
+                "32/255",
+            ),
+            "l2": ("0", "0.5", "1", "1.5", "2", "2.5", "3", "4", "6"),
+        },
+        headline={"linf": "16/255", "l2": "2"},
+        auc_limits={"linf": ("16/255", "32/255"), "l2": ("2", "6")},
+        slice=225,
+        measured=f"{FRAMES} frames in [0, 1], each perturbed by itself",
+    ),
+    load=load,
+)
