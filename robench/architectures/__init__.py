@@ -1,7 +1,7 @@
 """The networks of the zoo, built from the ``[model]`` table of a card."""
 
 from robench.architectures.activation import ClipFloorShift
-from robench.architectures.config import FlexConfig, Mode, ModelConfig, NeuronConfig
+from robench.architectures.config import FlexConfig, InputKind, Mode, ModelConfig, NeuronConfig
 from robench.architectures.flex import PlasticFlexLayer
 from robench.architectures.vgg import VGG
 
@@ -19,6 +19,7 @@ __all__ = [
     "VGG",
     "ClipFloorShift",
     "FlexConfig",
+    "InputKind",
     "Mode",
     "ModelConfig",
     "NeuronConfig",

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from robench.errors import UsageError
 from robench.spiking import LIFParameters, Surrogate
 
 Mode = Literal["ann", "hybrid", "stbp"]
+InputKind = Literal["images", "frames"]
 
 
 class _Table(BaseModel):
@@ -54,7 +63,8 @@ class ModelConfig(_Table):
 
     ``timesteps`` is None exactly for ``ann``; ``levels`` is the number of quantisation levels
     with which a hybrid network was trained; ``mean`` and ``std`` normalise the input inside the
-    model, one number for each channel.
+    model, one number for each channel. With ``input_kind`` ``frames`` a sample has a time axis,
+    ``(T, C, H, W)``, and the network sees frame t at time step t.
     """
 
     architecture: Literal["vgg16", "flex-vgg16"]
@@ -63,6 +73,7 @@ class ModelConfig(_Table):
     classes: int = Field(ge=2)
     width: float = Field(gt=0, le=1)
     timesteps: Annotated[int, Field(ge=1)] | None = None
+    input_kind: InputKind = "images"
     pool: Literal["max", "average"] = "max"
     mean: Annotated[list[float], Field(min_length=1)] = [0.5, 0.5, 0.5]
     std: list[Annotated[float, Field(gt=0)]] = [0.25, 0.25, 0.25]
@@ -76,4 +87,13 @@ class ModelConfig(_Table):
             raise ValueError("timesteps belongs to hybrid and stbp models, and to those alone")
         if len(self.mean) != len(self.std):
             raise ValueError("mean and std need one number for each channel")
+        if self.input_kind == "frames" and self.mode != "stbp":
+            raise ValueError("input_kind frames belongs to stbp models, which see one at each step")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the kind of images: cards and results from before there were frames stay."""
+        data: dict[str, Any] = handler(self)
+        frames = self.input_kind == "frames"
+        return data if frames else {k: v for k, v in data.items() if k != "input_kind"}

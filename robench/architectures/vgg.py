@@ -20,6 +20,7 @@ from robench.architectures.frozen import (
     max_pool,
     prefers_sparse,
 )
+from robench.errors import EvaluationError
 from robench.spiking import direct, over_time
 
 POOL = 0
@@ -81,12 +82,14 @@ class Pool(nn.Module):
 class VGG(nn.Module):
     """VGG16 from images ``(N, C, 32, 32)`` in [0, 1] to logits ``(N, K)``.
 
+    Where the card's ``input_kind`` is ``frames``, from ``(N, T, C, 32, 32)``: frame t at step t.
     Smaller images are put into the middle of a black one: the poolings need 32 pixels a side.
     Normalisation, encoding, time and state live inside. With ``flex-vgg16`` every 3×3 convolution
     is a :class:`~robench.architectures.flex.PlasticFlexLayer`.
 
     Attributes:
-        timesteps: T; may be changed between calls, and is 1 without spikes.
+        timesteps: T; may be changed between calls, and is 1 without spikes. Frames have it by
+            themselves.
     """
 
     mean: Tensor
@@ -104,7 +107,8 @@ class VGG(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.timesteps = 1 if config.timesteps is None or twin else config.timesteps
+        timed = not twin or config.input_kind == "frames"  # over which a twin averages
+        self.timesteps = config.timesteps if timed and config.timesteps else 1
         self.side = 2 ** list(plan).count(POOL)
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
@@ -135,10 +139,23 @@ class VGG(nn.Module):
             x = F.pad(x, edges)  # black
         return (x - self.mean) / self.std
 
+    def sequence(self, x: Tensor) -> Tensor:
+        """What the first layer receives in each time step, ``(T, N, C, H, W)``.
+
+        Raises:
+            EvaluationError: the network takes frames, and ``x`` does not have T of them.
+        """
+        if self.config.input_kind == "images":
+            return direct(self.normalise(x), self.timesteps)
+        if x.dim() != 5 or x.shape[1] != self.timesteps:
+            raise EvaluationError(
+                f"the network takes frames (N, {self.timesteps}, C, H, W), not {tuple(x.shape)}"
+            )
+        return self.normalise(x).transpose(0, 1)
+
     def read_out(self, x: Tensor) -> Tensor:
         """Activity of the last layer, ``(T, N, D)``, before the head."""
-        x = self.normalise(x)
-        activity: Tensor = self.features(direct(x, self.timesteps))
+        activity: Tensor = self.features(self.sequence(x))
         return activity.flatten(2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -152,7 +169,7 @@ class VGG(nn.Module):
 
         The function stays the same up to rounding.
         """
-        x = direct(self.normalise(x), self.timesteps)
+        x = self.sequence(x)
         for layer in self.features:
             if isinstance(layer, ConvNorm | PlasticFlexLayer):
                 layer.sparse = prefers_sparse(layer.conv, x)

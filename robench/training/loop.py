@@ -29,7 +29,7 @@ class Samples:
     """A split as tensors; the images become numbers in [0, 1] a batch at a time.
 
     Attributes:
-        pixels: uint8, ``(N, C, H, W)``.
+        pixels: uint8, ``(N, C, H, W)``, or ``(N, T, C, H, W)``.
         y: int64, ``(N,)``.
     """
 
@@ -42,7 +42,7 @@ class Samples:
         return cls(torch.from_numpy(images.images), images.targets())
 
     def x(self, chosen: Tensor | slice) -> Tensor:
-        """Some images as float32 in [0, 1], ``(n, C, H, W)``."""
+        """Some images as float32 in [0, 1], of the shape of the pixels."""
         return self.pixels[chosen].to(torch.float32).div_(255)
 
 
@@ -68,11 +68,14 @@ def make_optimizer(net: nn.Module, table: TrainingTable) -> SGD:
     return SGD(groups, lr=table.learning_rate, momentum=momentum, nesterov=momentum > 0)
 
 
-def layout(net: nn.Module) -> torch.memory_format:
-    """How the convolutions of a network have their weights, and so want their images, in memory."""
+def laid_out(x: Tensor, net: nn.Module) -> Tensor:
+    """Images as the convolutions of a network, by their weights, want them in memory.
+
+    Frames stay as they are: the network puts the steps together first.
+    """
     first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
-    last = first.weight.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
+    last = x.dim() == 4 and first.weight.is_contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def learning_rate(table: TrainingTable, done: float) -> float:
@@ -129,9 +132,9 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(table, done)
         x, y = data.x(batch), data.y[batch]
-        for name in table.augment:
-            x = AUGMENTATIONS[name](x, generator)
-        x = x.contiguous(memory_format=layout(net))
+        for name in table.augment:  # the frames of a sample, as channels, are changed alike
+            x = AUGMENTATIONS[name](x.flatten(1, -3), generator).view(x.shape)
+        x = laid_out(x, net)
         with torch.autocast("cpu", torch.bfloat16, enabled=table.autocast == "bfloat16"):
             loss, logits = training_loss(net, x, y, table)
         optimizer.zero_grad()
@@ -179,7 +182,7 @@ def evaluate(net: nn.Module, data: Samples, batch_size: int = 128) -> Score:
         for start in range(0, len(data.y), batch_size):
             part = slice(start, start + batch_size)
             y = data.y[part]
-            logits = net(data.x(part).contiguous(memory_format=layout(net)))
+            logits = net(laid_out(data.x(part), net))
             loss += float(cross_entropy(logits, y, reduction="sum"))
             hits += int((logits.argmax(1) == y).sum())
     rate = counts[0] / counts[1] if counts[1] else None

@@ -114,6 +114,8 @@ class Recipe(_Table):
             raise ValueError("timesteps_schedule and the loss tet belong to stbp models alone")
         if self.model.mode != "hybrid" and self.training.calibration_steps:
             raise ValueError("calibration_steps belongs to hybrid models alone")
+        if self.model.input_kind == "frames" and self.training.timesteps_schedule:
+            raise ValueError("timesteps_schedule belongs to models that take images: frames have T")
         return self
 
     def phases(self) -> list[tuple[int, int]]:

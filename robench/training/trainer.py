@@ -70,7 +70,8 @@ def train(
         The card that was written.
 
     Raises:
-        UsageError: the data set is not known, or ``new`` would drop an unfinished training.
+        UsageError: the data set is not known or gives what the model does not take, or ``new``
+            would drop an unfinished training.
         ContentError: the weights to start from are missing or do not fit; the state belongs to
             another recipe or to other images.
         MissingDataError: the data set's images are not at hand.
@@ -86,6 +87,8 @@ def train(
     if start == "restart":
         shutil.rmtree(saved.parent, ignore_errors=True)
     dataset = find_dataset(recipe.model.dataset)
+    if reason := dataset.mismatch(recipe.model.input_kind, recipe.model.timesteps):
+        raise UsageError(f"the recipe's model {reason}")
     images = dataset.load("train")
     slice_ = dataset.load("test").first(dataset.protocol.slice)
     done = Progress(facts(recipe), images.sha256, 0.0, ())

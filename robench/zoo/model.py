@@ -13,7 +13,7 @@ from typing import Any, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from robench.architectures import Mode
+from robench.architectures import InputKind, Mode
 from robench.errors import EvaluationError, UsageError
 from robench.spiking import GradientPath, Surrogate, override, spiking_layers
 from robench.zoo.fingerprint import network_sha256
@@ -50,7 +50,7 @@ class Model:
 
     The module maps images ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``;
     normalisation, encoding, time and state reset live inside it, and the same input gives the
-    same output.
+    same output. A module that takes frames maps ``(N, T, C, H, W)``.
 
     Attributes:
         module: the network; it is put into evaluation mode and its parameters are frozen.
@@ -61,6 +61,7 @@ class Model:
             defines the network, see :mod:`robench.zoo.fingerprint`.
         mode: ann, hybrid or stbp.
         timesteps: T, None without time; the module's ``timesteps`` attribute where it has one.
+        input_kind: ``images``, or ``frames`` where a sample has a time axis of its own.
         stochastic: whether the forward pass draws random numbers, as declared.
         spikes: reaches the spiking neurons; found where they are robench's own.
         make_twin: builds the same weights with the activation of training.
@@ -89,6 +90,7 @@ class Model:
     shareable: bool = False
     origin: str = ""
     clean_accuracy: float | None = None
+    input_kind: str = "images"
     _twin: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +101,8 @@ class Model:
         self._require("module", isinstance(self.module, nn.Module), "a torch.nn.Module")
         self._require("classes", _is_count(self.classes, 2), "an integer from 2")
         self._require("mode", self.mode in get_args(Mode), " or ".join(get_args(Mode)))
+        kinds = get_args(InputKind)
+        self._require("input_kind", self.input_kind in kinds, " or ".join(kinds))
         timed = self.timesteps is None or _is_count(self.timesteps, 1)
         self._require("timesteps", timed, "None or an integer from 1")
         self._require("card", isinstance(self.card, dict), "a dict")

@@ -87,6 +87,7 @@ def load_folder(folder: Path, model_id: str | None = None, *, registered: bool =
         registered=registered,
         shareable=card.model.flex.threshold == "trained",
         clean_accuracy=card.about.clean_accuracy,
+        input_kind=card.model.input_kind,
     )
 
 
