@@ -2,6 +2,10 @@
 
 The engine owns the loop, the projection onto ball and box, the budget, the verification of every
 candidate and the counting. An attack only says where to look next.
+
+An image is ``(C, H, W)``. Where a sample consists of frames it is ``(T, C, H, W)``: an attack that
+asks for height and width takes the last two axes. Where one perturbation is shared by all frames
+the attack is given an image again, and the engine does the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from torch import Tensor
 from robench.errors import UsageError
 from robench.spiking import GradientPath, RowMemory, Surrogate
 
-Need = Literal["gradient", "spikes", "twin", "sources"]
+Need = Literal["gradient", "spikes", "twin", "sources", "frames"]
 Start = Literal["own", "cold", "warm", "witness", "once"]
 Loss = Literal["cross-entropy", "margin"]
 MOST = 10**6

@@ -43,7 +43,7 @@ class Square(IterativeAttack):
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> SquareState:
         """Vertical stripes of ±ε, one pixel wide."""
-        signs = (noise("square stripes")[:, :, :1] < 0.5).to(x.dtype) * 2 - 1
+        signs = (noise("square stripes")[..., :1, :] < 0.5).to(x.dtype) * 2 - 1
         count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return SquareState(
             (x + spread(eps, x) * signs).clamp(0, 1),
@@ -79,15 +79,18 @@ class Square(IterativeAttack):
         return (share * height * width).sqrt().round().long().clamp(1, min(height, width))
 
     def _square(self, x: Tensor, done: Tensor, noise: Noise) -> Tensor:
-        """±1 in the square of each row, with a sign for each channel, and 0 around it."""
+        """±1 in the square of each row, with a sign for each channel, and 0 around it.
+
+        Frames share the square, and each has signs of its own.
+        """
         height, width = x.shape[-2:]
         side = self.side(done, height, width)
         place = noise("square place", done).flatten(1)
-        signs = (noise("square signs", done).flatten(2)[:, :, 0] < 0.5).to(x.dtype) * 2 - 1
+        signs = (noise("square signs", done)[..., :1, :1] < 0.5).to(x.dtype) * 2 - 1
         top = (place[:, 0] * (height - side + 1)).long()
         left = (place[:, -1] * (width - side + 1)).long()
         rows, columns = torch.arange(height), torch.arange(width)
         inside = ((rows >= top[:, None]) & (rows < (top + side)[:, None]))[:, :, None] & (
             (columns >= left[:, None]) & (columns < (left + side)[:, None])
         )[:, None, :]
-        return inside[:, None].to(x.dtype) * signs[:, :, None, None]
+        return inside.view(-1, *[1] * (x.dim() - 3), height, width).to(x.dtype) * signs

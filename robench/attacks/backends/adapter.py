@@ -21,7 +21,8 @@ class Adapter(nn.Module):
     """The deployed model, bound to rows of one ε; its calls are counted for each row.
 
     It keeps the nearest misclassified input inside ball and box that it was called on, since a
-    library may go past an example and return another.
+    library may go past an example and return another. Libraries know images alone, so the frames
+    of a sample come as further channels.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Adapter(nn.Module):
         Args:
             view: the model.
             rows: which rows of the view's call these are, ``(n,)``.
-            x: their clean images, ``(n, C, H, W)``.
+            x: their clean images, ``(n, C, H, W)``, or frames, ``(n, T, C, H, W)``.
             y: their labels, ``(n,)``.
             eps: the budget.
             norm: in which it is measured.
@@ -45,7 +46,7 @@ class Adapter(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(M, K)``; M is n, or anything where there is one row.
+        """Logits ``(M, K)`` of ``(M, C, H, W)``; M is n, or anything where there is one row.
 
         Raises:
             EvaluationError: it cannot be told which row an input belongs to.
@@ -53,7 +54,7 @@ class Adapter(nn.Module):
         n, m = len(self.rows), len(images)
         if m not in (n, 0) and n != 1:
             raise EvaluationError(f"the attack called the model on {m} inputs for {n} samples")
-        images = images.to(self.x.dtype)
+        images = images.to(self.x.dtype).reshape(m, *self.x.shape[1:])
         logits = self.view.differentiable(images, self.rows.expand(m) if n == 1 else self.rows[:m])
         self._keep(images.detach(), logits.detach().argmax(1))
         return logits

@@ -94,8 +94,9 @@ class LibraryAttack(DirectAttack, ABC):
             for some in rows.split(len(rows) if self.together else 1):
                 adapter = Adapter(view, some, x[some], y[some], value, self.norm)
                 with seeded([numbers[int(row)] for row in some]), torch.enable_grad(), _quiet():
-                    answer = self.search(adapter, x[some].clone(), y[some], value)
-                found[some] = adapter.best(answer.detach().to(x.dtype))
+                    images = x[some].flatten(1, -3).clone()  # frames become channels
+                    answer = self.search(adapter, images, y[some], value)
+                found[some] = adapter.best(answer.detach().to(x.dtype).reshape(x[some].shape))
         return found
 
 
