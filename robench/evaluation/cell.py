@@ -111,7 +111,7 @@ class Cell:
             attack=attack.name,
             implementation=attack.implementation,
             attack_version=attack.version,
-            parameters=attack.attack.model_dump(mode="json"),
+            parameters=attack.parameters,
             norm=attack.attack.norm,
             grid=tuple(repr(epsilon.value) for epsilon in settings.grid),
             seed=settings.seed,
@@ -129,7 +129,10 @@ class Cell:
             offered.add("twin")
         if self.sources:
             offered.add("sources")
-        return frozenset(self.attack.attack.required - offered)
+        if self.dataset.frames is not None:
+            offered.add("frames")
+        shared: set[Need] = {"frames"} if self.attack.shared else set()
+        return frozenset((self.attack.attack.required | shared) - offered)
 
 
 def evaluate_cell(
@@ -206,7 +209,7 @@ def _chunks(
 def _witnesses(sweep: ChunkSweep) -> Witnesses:
     broken = (sweep.position > CLEAN_WRONG).numpy()
     index = np.asarray(sweep.chunk.indices, dtype=np.int64)
-    return Witnesses(index[broken], sweep.witness.numpy()[broken])
+    return Witnesses(index[broken], sweep.examples.numpy()[broken])
 
 
 def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:
@@ -216,7 +219,7 @@ def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]
 def _chunk(cell: Cell, first: int) -> Chunk:
     last = min(first + CHUNK, len(cell.images))
     part = Images(cell.images.images[first:last], cell.images.labels[first:last])
-    return Chunk(part.tensor(), part.targets(), range(first, last))
+    return Chunk(part.tensor(), part.targets(), range(first, last), cell.attack.shared)
 
 
 def _sweep(cell: Cell, first: int, workers: Workers, batch: int) -> ChunkSweep:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,6 @@ from robench.attacks import Attack
 from robench.attacks.norms import project
 from robench.evaluation.memory import is_out_of_memory, with_fewer
 from robench.evaluation.sweep import Chunk, ChunkSweep, iterative
-from robench.evaluation.view import Ledger, ModelView
 from robench.results import CLEAN_WRONG, Check, Verdict
 from robench.zoo import Model
 
@@ -105,20 +105,21 @@ def zero_epsilon(
     model: Model, attack: Attack, chunk: Chunk, seed: int, sources: tuple[Model, ...] = ()
 ) -> Check:
     """At ε = 0 the attack returns the clean image and the clean accuracy."""
-    part = Chunk(chunk.x[:SAMPLES], chunk.y[:SAMPLES], list(chunk.indices)[:SAMPLES])
-    rows = torch.arange(len(part.x))
-    noise = ChunkSweep(model, attack, part, (), seed=seed, batch_size=SAMPLES).noise(rows)
-    view = ModelView(model, part.y, rows, Ledger.empty(len(rows)), others=sources)
-    clean = view.logits(part.x).argmax(1)
-    eps = torch.zeros(len(rows), dtype=part.x.dtype)
+    first = list(chunk.indices)[:SAMPLES]
+    part = replace(chunk, x=chunk.x[:SAMPLES], y=chunk.y[:SAMPLES], indices=first)
+    sweep = ChunkSweep(model, attack, part, (), seed=seed, batch_size=SAMPLES, sources=sources)
+    rows = torch.arange(len(first))
+    x, y, view, noise = sweep.x, part.y, sweep.view(rows, 0), sweep.noise(rows)
+    clean = view.logits(x).argmax(1)
+    eps = torch.zeros(len(rows), dtype=x.dtype)
     wrong = torch.zeros(len(rows), dtype=torch.bool)
     for stage in iterative(attack):
-        state = stage.init(view, part.x, part.y, eps, noise)
-        state.candidate = project(state.candidate, part.x, eps, attack.norm)
+        state = stage.init(view, x, y, eps, noise)
+        state.candidate = project(state.candidate, x, eps, attack.norm)
         state = state.rows((state.phase == state.phase[0]).nonzero().squeeze(1))
-        candidate, _ = stage.step(view, part.x, part.y, eps, state, noise)
-        candidate = project(candidate, part.x, eps, attack.norm)
-        wrong |= (candidate != part.x).flatten(1).any(1)
+        candidate, _ = stage.step(view, x, y, eps, state, noise)
+        candidate = project(candidate, x, eps, attack.norm)
+        wrong |= (candidate != x).flatten(1).any(1)
         wrong |= view.logits(candidate).argmax(1) != clean
     return _judge("zero-epsilon", float(wrong.double().mean()), 0.0, "epsilon-zero")
 

@@ -117,7 +117,8 @@ def make_plan(
 
     Raises:
         RobenchError: a model that the user named cannot run. One that a glob found is skipped.
-        UsageError: the device is not here, or T is given and no model has time steps.
+        UsageError: the device is not here, or T is given and no model has time steps, or one that
+            is named takes frames, which have T by themselves.
     """
     request = replace(request, device=find_device(request.device))
 
@@ -133,8 +134,14 @@ def make_plan(
             skipped.append(Skipped(entry.id, entry.missing))
             continue
         try:
-            model = _prepare(entry.load(), request.timesteps)
+            model = entry.load()
             _require_dataset(model)
+            if reason := _bound_in_time(model, request.timesteps):
+                if entry.named:
+                    raise UsageError(reason)
+                skipped.append(Skipped(entry.id, reason))
+                continue
+            model = _prepare(model, request.timesteps)
             for attack in attacks:
                 cell = _cell(model, attack, request, images, sources)
                 planned.append(look_up(cell, store))
@@ -172,11 +179,23 @@ def _require_dataset(model: Model) -> None:
         dataset = find_dataset(model.dataset)
     except UsageError as error:  # the model's fault: it must not stop the others
         raise ContentError(f"model {model.id}: {error}") from None
+    if reason := dataset.mismatch(model.input_kind, model.timesteps):
+        raise ContentError(f"model {model.id} {reason}")
     if model.classes < dataset.classes:
         raise ContentError(
             f"model {model.id} has {model.classes} classes, "
             f"data set {dataset.name} has {dataset.classes}"
         )
+
+
+def _bound_in_time(model: Model, timesteps: int | None) -> str:
+    """Why a model cannot run at another T; empty where it can, or where it shall not."""
+    if timesteps is None or model.input_kind == "images":
+        return ""
+    return (
+        f"--timesteps {timesteps}: model {model.id} takes one frame at each time step, so its T is "
+        "that of the data; leave out the one or the other"
+    )
 
 
 def _prepare(model: Model, timesteps: int | None) -> Model:
@@ -210,7 +229,8 @@ def _cell(
             f"model {model.id} has {model.classes}: leave one of the two out"
         )
     grid = parse_grid(texts if texts is not None else dataset.protocol.grids[norm])
-    largest = LARGEST[norm](math.prod(dataset.shape))
+    pixels = dataset.shape[-3:] if attack.shared else dataset.shape
+    largest = LARGEST[norm](math.prod(pixels))
     if grid[-1].value > largest:
         raise UsageError(
             f"ε {grid[-1].text} lies outside [0, {largest:g}]: no two images of {dataset.name} "

@@ -56,7 +56,9 @@ class Sources:
     def _named(self, name: str, target: Model) -> Model:
         entry = self.entries().get(f"{target.dataset}/{name}")
         if entry is None:
-            known = [m.partition("/")[2] for m in self.entries() if m.startswith(target.dataset)]
+            known = [
+                m.partition("/")[2] for m in self.entries() if m.startswith(f"{target.dataset}/")
+            ]
             raise UsageError(
                 f"unknown source {name!r}{nearest(name, known)}: a source is named by the second "
                 f"half of its id, and is of the target's data set, {target.dataset}"

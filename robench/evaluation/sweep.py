@@ -32,6 +32,7 @@ from robench.attacks.norms import TOLERANCE, length, project, tolerance
 from robench.errors import EvaluationError
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
+from robench.evaluation.shared import SCALE, SharedView, blank, perturbation, shown
 from robench.evaluation.view import Ledger, ModelView
 from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
@@ -91,23 +92,26 @@ class Chunk:
     """The samples of a chunk.
 
     Attributes:
-        x: images in [0, 1], ``(N, C, H, W)``.
+        x: images in [0, 1], ``(N, C, H, W)``, or frames, ``(N, T, C, H, W)``.
         y: labels, ``(N,)``.
         indices: index of each in the data set's test images.
+        shared: whether one perturbation, ``(N, C, H, W)``, is added to all frames.
     """
 
     x: Tensor
     y: Tensor
     indices: Sequence[int]
+    shared: bool = False
 
 
 class ChunkSweep:
     """An attack on one chunk over a grid.
 
     Attributes:
+        x: the clean images as the attack is given them; see :mod:`robench.evaluation.shared`.
         position: of the smallest ε that breaks each sample, ``(N,)``; ``NEVER`` or
             ``CLEAN_WRONG`` where there is none.
-        witness: what broke it there, ``(N, C, H, W)``.
+        witness: what broke it there, of the shape of ``x``.
         member: which part of the attack did.
         ledger: how often the model was asked.
     """
@@ -132,17 +136,24 @@ class ChunkSweep:
         self.workers, self.sources = workers or Workers(shared=False), sources
         self.model, self.chunk, self.sweep = model, chunk, sweep
         self.attack, self.stages = attack, iterative(attack)
-        self.norm, self.tolerance = attack.norm, tolerance(chunk.x, attack.norm)
+        self.x, self.scale = (blank(chunk.x), SCALE) if chunk.shared else (chunk.x, 1)
+        self.norm, self.tolerance = attack.norm, tolerance(self.x, attack.norm)
         self.seed, self.batch_size = seed, batch_size
-        self.budgets = torch.tensor([epsilon.value for epsilon in grid], dtype=chunk.x.dtype)
-        n = len(chunk.x)
+        budgets = [epsilon.value / self.scale for epsilon in grid]
+        self.budgets = torch.tensor(budgets, dtype=self.x.dtype)
+        n = len(self.x)
         self.ledger = Ledger.empty(n, len(self.stages))
         if sources:
             self.ledger.elsewhere = Ledger.empty(n)
         self.position = torch.full((n,), NEVER)
         self.broken = torch.zeros(n, len(grid), dtype=torch.bool)
-        self.witness = chunk.x.clone()
+        self.witness = self.x.clone()
         self.member = [""] * n
+
+    @property
+    def examples(self) -> Tensor:
+        """The witnesses as the model was shown them, of the shape of the chunk's images."""
+        return shown(self.witness, self.chunk.x) if self.chunk.shared else self.witness
 
     def run(self, progress: Callable[[int], None] = lambda finished: None) -> pd.DataFrame:
         """Sweep; returns the rows of the store with ``dead`` beside them.
@@ -160,18 +171,18 @@ class ChunkSweep:
 
     def _along(self, attack: LineAttack, right: Tensor, progress: Callable[[int], None]) -> None:
         """Show every ε of the grid along the direction of each sample."""
-        done = len(self.chunk.x) - len(right)
+        done = len(self.x) - len(right)
         for samples in torch.split(right, self.batch_size):
-            x, y, view = self.chunk.x[samples], self.chunk.y[samples], self._view(samples, 0)
+            x, y, view = self.x[samples], self.chunk.y[samples], self.view(samples, 0)
             direction = attack.direction(view, x, y, self.noise(samples))
             _require_usable(direction, x)
             for point in range(len(self.budgets) - 1, 0, -1):  # the smallest break comes last
                 eps = self.budgets[point].expand(len(samples))
-                shown = project(x + spread(eps, x) * direction, x, eps, self.norm)
-                broken = view.logits(shown).argmax(1) != y
+                image = project(x + spread(eps, x) * direction, x, eps, self.norm)
+                broken = view.logits(image).argmax(1) != y
                 self.broken[samples, point] = broken
                 self.position[samples[broken]] = point
-                self.witness[samples[broken]] = shown[broken]
+                self.witness[samples[broken]] = image[broken]
             for sample in samples[self.position[samples] != NEVER].tolist():
                 self.member[sample] = attack.members[0]
             done += len(samples)
@@ -182,7 +193,7 @@ class ChunkSweep:
         points, parts = len(self.budgets), beginnings(self.attack)
         search = self.search = Search(right, points, self.stages, self.sweep, parts)
         n = len(search.sample)
-        self.best = self.chunk.x[search.sample]  # the latest witness: where a warm run starts
+        self.best = self.x[search.sample]  # the latest witness: where a warm run starts
         self.candidate = self.best.clone()
         self.states: list[State | None] = [None] * len(self.stages)
         self.steps_left = torch.zeros(n, dtype=torch.int64)
@@ -191,7 +202,7 @@ class ChunkSweep:
         self.produced_by = torch.zeros(n, dtype=torch.int64)
         while search.live.any():
             self._work()
-            progress(len(self.chunk.x) - len(set(search.sample[search.live].tolist())))
+            progress(len(self.x) - len(set(search.sample[search.live].tolist())))
 
     def _work(self) -> None:
         """One call of the attack, for the rows of the largest group.
@@ -223,33 +234,37 @@ class ChunkSweep:
 
     def _clean(self) -> Tensor:
         predictions = []
-        for rows in torch.split(torch.arange(len(self.chunk.x)), self.batch_size):
-            predictions.append(self._view(rows, 0).logits(self.chunk.x[rows]).argmax(1))
+        for rows in torch.split(torch.arange(len(self.x)), self.batch_size):
+            predictions.append(self.view(rows, 0).logits(self.x[rows]).argmax(1))
         prediction = torch.cat(predictions)
         wrong = prediction != self.chunk.y
         self.position[wrong] = CLEAN_WRONG
         self.broken[wrong, 0] = True
         return prediction
 
-    def _view(self, samples: Tensor, stage: int) -> ModelView:
+    def view(self, samples: Tensor, stage: int) -> ModelView:
+        """The model as a stage of the attack sees it, bound to some samples of the chunk."""
         y, others = self.chunk.y[samples], self.sources
-        return ModelView(self.model, y, samples, self.ledger, stage, self.workers, others)
+        bound = (self.model, y, samples, self.ledger, stage, self.workers, others)
+        if self.chunk.shared:
+            return SharedView(*bound, frames=self.chunk.x[samples])
+        return ModelView(*bound)
 
     def noise(self, samples: Tensor) -> SampleNoise:
         """The random numbers of some samples of the chunk."""
         indices = [self.chunk.indices[int(i)] for i in samples]
-        return SampleNoise(self.seed, self.model.dataset, indices, self.chunk.x.shape[1:])
+        return SampleNoise(self.seed, self.model.dataset, indices, self.x.shape[1:])
 
     def _rows(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         samples = self.search.sample[slots]
-        x, y = self.chunk.x[samples], self.chunk.y[samples]
+        x, y = self.x[samples], self.chunk.y[samples]
         return samples, x, y, self.budgets[self.search.point[slots]]
 
     def _begin(self, slots: Tensor) -> None:
         """Put rows of one stage at the start of a run."""
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
-        view = self._view(samples, stage)
+        view = self.view(samples, stage)
         part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
         _require_usable(part.candidate, x)
         warm = spread(self.search.warm(slots), x)
@@ -264,7 +279,7 @@ class ChunkSweep:
     def _step(self, slots: Tensor) -> None:
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
-        view = self._view(samples, stage)
+        view = self.view(samples, stage)
         state = self.states[stage]
         assert state is not None
         before, phase = self.candidate[slots], self.phase[slots]
@@ -297,7 +312,7 @@ class ChunkSweep:
         smaller = project(self.best[slots], x, eps, self.norm)
         self.candidate[slots] = torch.where(spread(shrink, x), smaller, self.candidate[slots])
         self.seen[slots] &= ~shrink
-        view = self._view(samples, int(self.search.stage[slots[0]]))
+        view = self.view(samples, int(self.search.stage[slots[0]]))
         self._verify(slots, view)
         broken = self._settle(slots, view)
         for row in (~broken).nonzero().squeeze(1).tolist():
@@ -311,7 +326,7 @@ class ChunkSweep:
             self.seen[slots] |= (image == candidate).flatten(1).all(1)
         rows = (~self.seen[slots]).nonzero().squeeze(1)
         if len(rows):
-            late = self._view(view.samples[rows], view.stage)
+            late = self.view(view.samples[rows], view.stage)
             late.logits(candidate[rows])
             wrong = torch.zeros(len(slots), dtype=torch.bool)
             wrong[rows] = late.seen[0][1]
@@ -322,15 +337,15 @@ class ChunkSweep:
         """Take the breaks out of what the model was shown; returns which rows broke, ``(n,)``."""
         _, x, _, eps = self._rows(slots)
         nearest = torch.full_like(eps, torch.inf)
-        image = x.clone()
-        for shown, wrong in view.seen:
-            distance = length(shown - x, self.norm)
-            hit = wrong & _in_box(shown) & (distance <= eps + self.tolerance) & (distance < nearest)
+        found = x.clone()
+        for image, wrong in view.seen:
+            distance = length(image - x, self.norm)
+            hit = wrong & _in_box(image) & (distance <= eps + self.tolerance) & (distance < nearest)
             nearest = torch.where(hit, distance, nearest)
-            image = torch.where(spread(hit, x), shown, image)
+            found = torch.where(spread(hit, x), image, found)
         broken = nearest.isfinite()
         for row in broken.nonzero().squeeze(1).tolist():
-            self._break(int(slots[row]), image[row], nearest[row])
+            self._break(int(slots[row]), found[row], nearest[row])
         return broken
 
     def _break(self, slot: int, image: Tensor, distance: Tensor) -> None:
@@ -350,20 +365,23 @@ class ChunkSweep:
 
     def _reverify(self) -> Tensor:
         """Whether each witness breaks again, shown in another batch."""
-        again = torch.zeros(len(self.chunk.x), dtype=torch.bool)
+        again = torch.zeros(len(self.x), dtype=torch.bool)
         attacked = (self.position > CLEAN_WRONG).nonzero().squeeze(1)
         for rows in torch.split(attacked, self.batch_size // 2 + 1):
-            view = replace(self._view(rows, 0), ledger=Ledger.empty(len(again)))
+            view = replace(self.view(rows, 0), ledger=Ledger.empty(len(again)))
             again[rows] = view.logits(self.witness[rows]).argmax(1) != self.chunk.y[rows]
         return again
 
     def _table(self, prediction: Tensor, again: Tensor) -> pd.DataFrame:
         position = self.position.numpy()
         attacked = position > CLEAN_WRONG
-        delta = (self.witness - self.chunk.x).double().flatten(1)
+        if self.chunk.shared:
+            delta = perturbation(self.witness, self.chunk.x).double().flatten(1)
+        else:
+            delta = (self.witness - self.x).double().flatten(1)
         lengths = {"linf": delta.abs().amax(1).numpy(), "l2": delta.norm(dim=1).numpy()}
-        budgets = self.budgets.double().numpy()
-        bounds = budgets[position[attacked]] + self.tolerance
+        budgets = self.scale * self.budgets.double().numpy()
+        bounds = budgets[position[attacked]] + self.scale * self.tolerance
         if (lengths[self.norm][attacked] > bounds).any():
             raise EvaluationError("a witness lies outside its ε-ball: a bug in the engine")
         columns = {

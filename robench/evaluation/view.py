@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -91,7 +91,7 @@ class ModelView:
         """A view of each other model; it counts in a ledger of its own."""
         ledger = self.ledger.elsewhere or Ledger.empty(len(self.ledger.forwards))
         return [
-            ModelView(model, self.labels, self.samples, ledger, workers=self.workers)
+            replace(self, model=model, ledger=ledger, stage=0, others=(), seen=[])
             for model in self.others
         ]
 

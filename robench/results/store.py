@@ -58,7 +58,8 @@ class Witnesses:
 
     Attributes:
         index: of each broken sample among the data set's test images, ``(B,)``, int64.
-        images: the adversarial image of each, ``(B, C, H, W)``, float32 in [0, 1].
+        images: the adversarial image of each, ``(B, C, H, W)``, or its frames, ``(B, T, C, H, W)``,
+            float32 in [0, 1].
     """
 
     index: np.ndarray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +16,11 @@ from robench.zoo.contents import attack_files
 from robench.zoo.plugins import ATTACKS, plugins, the_plugin
 from robench.zoo.requests import label, read_request
 
+Frames = Literal["all", "shared"]
+"""What is perturbed where a sample has several frames: each of them by itself, or all alike."""
+FRAMES = "frames"
+"""The parameter that chooses it; it is the engine's, so that every attack has it."""
+
 
 class AttackCard(BaseModel):
     """An attack card: a registered implementation, or a library's attack, with its parameters."""
@@ -26,6 +31,7 @@ class AttackCard(BaseModel):
     norm: str
     description: str
     citation: str
+    frames: Frames = "all"
     parameters: dict[str, Any] = {}
 
 
@@ -40,6 +46,7 @@ class NamedAttack:
         version: of the implementation; that of a plug-in or of a library's attack names the
             distribution and its version too.
         description: one line for people.
+        frames: what is perturbed where a sample has several.
     """
 
     name: str
@@ -47,6 +54,18 @@ class NamedAttack:
     implementation: str
     version: str
     description: str
+    frames: Frames = "all"
+
+    @property
+    def shared(self) -> bool:
+        """Whether one perturbation is shared by all frames of a sample."""
+        return self.frames == "shared"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters, for the identity of a result; ``frames`` where it is not the usual."""
+        own: dict[str, Any] = self.attack.model_dump(mode="json")
+        return own | ({FRAMES: self.frames} if self.shared else {})
 
 
 def attack_names() -> dict[str, str]:
@@ -67,10 +86,22 @@ def find_attack(request: str) -> NamedAttack:
     """
     name, changes = read_request(request)
     full_name = label(name, changes)
+    frames = changes.pop(FRAMES, None)
+    named = _find(request, name, full_name, changes)
+    if frames is None:
+        return named
+    if frames not in get_args(Frames):
+        raise UsageError(
+            f"attack {request}: parameter frames is {' or '.join(get_args(Frames))}, not {frames}"
+        )
+    return replace(named, frames=frames)
+
+
+def _find(request: str, name: str, full_name: str, changes: dict[str, Any]) -> NamedAttack:
     cards, found = attack_files(), plugins(ATTACKS)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in LIBRARIES:
-        return _of_library(request, prefix, rest, changes)
+        return _of_library(request, full_name, prefix, rest, changes)
     if name in found:
         if name in cards:
             origins = " and ".join(plugin.origin for plugin in found[name])
@@ -94,9 +125,10 @@ def find_attack(request: str) -> NamedAttack:
     card = read_table(cards[name], AttackCard)
     prefix, colon, rest = card.implementation.partition(":")
     if colon and prefix in LIBRARIES:
-        found_there = _of_library(request, prefix, rest, card.parameters | changes)
+        parameters = card.parameters | changes
+        found_there = _of_library(request, full_name, prefix, rest, parameters)
         _require_norm(cards[name], card, found_there.attack)
-        return replace(found_there, name=full_name, description=card.description)
+        return replace(found_there, description=card.description, frames=card.frames)
     if card.implementation not in IMPLEMENTATIONS:
         raise ContentError(
             f"{cards[name]}: key implementation: {card.implementation!r} is not registered"
@@ -114,7 +146,9 @@ def find_attack(request: str) -> NamedAttack:
         raise ContentError(f"{cards[name]}: table parameters: {error}") from None
     attack = _make(request, kind, card.parameters | changes)
     version = attack.full_version
-    return NamedAttack(full_name, attack, card.implementation, version, card.description)
+    return NamedAttack(
+        full_name, attack, card.implementation, version, card.description, card.frames
+    )
 
 
 def _require_norm(path: Path, card: AttackCard, attack: Attack | type[Attack]) -> None:
@@ -122,11 +156,12 @@ def _require_norm(path: Path, card: AttackCard, attack: Attack | type[Attack]) -
         raise ContentError(f"{path}: key norm: {path.stem} works in {attack.norm}, not {card.norm}")
 
 
-def _of_library(request: str, prefix: str, name: str, changes: dict[str, Any]) -> NamedAttack:
+def _of_library(
+    request: str, full_name: str, prefix: str, name: str, changes: dict[str, Any]
+) -> NamedAttack:
     library = LIBRARIES[prefix]
     offer, attack = library.find(name, changes, request)
     version = f"{attack.version} ({library.version})"
-    full_name = label(f"{prefix}:{name}", changes)
     return NamedAttack(full_name, attack, f"{prefix}:{offer.name}", version, offer.description)
 
 
