@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from robench.cli_analyze import analyze
+from robench.cli_gradients import gradients
 from robench.errors import RobenchError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+analyze.command()(gradients)
 app.add_typer(analyze, name="analyze")
 INTERRUPTED = 130
 _KEPT = {

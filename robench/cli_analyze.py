@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from robench.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robench.evaluation import Plan
+    from robench.results import CellResult, ResultStore
+
+FIGURES, ATTACKS = Path("results/figures"), Path("docs/attacks.md")
+DOCUMENT: Any = typer.Option(help="Put the tables into this document, e.g. docs/attacks.md.")
+NO_RUN: Any = typer.Option("--no-run", help="Draw the tables that are there; compute nothing.")
+CHECK: Any = typer.Option(
+    "--check", help="Write nothing; exit 1 where --document (docs/attacks.md) is stale."
+)
 
 analyze = typer.Typer(help="Look into trainings and results.", no_args_is_help=True)
 
@@ -52,7 +66,10 @@ def budget(
     ] = "train",
     dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
     results: Annotated[Path, typer.Option(help="Folder of the cells.")] = Path("out/budget"),
-    output: Annotated[Path | None, typer.Option(help="The figure; in --results else.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = FIGURES,
+    document: Annotated[Path | None, DOCUMENT] = None,
+    no_run: Annotated[bool, NO_RUN] = False,
+    check: Annotated[bool, CHECK] = False,
     models_dir: Annotated[
         Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
     ] = None,
@@ -61,51 +78,55 @@ def budget(
     ] = None,
 ) -> None:
     """Draw robust accuracy against gradient passes; the same command goes on."""
-    from robench.analysis import budget_plans, budget_rows, draw_budgets, paired
-    from robench.console import Progress, require_cells, trouble_lines
+    from robench.analysis import (
+        budget_plans,
+        budget_rows,
+        budget_section,
+        budget_table,
+        write_budget_figure,
+        write_table,
+    )
+    from robench.console import require_cells
     from robench.datasets import find_dataset, look_first_in
-    from robench.evaluation import Request, run_plan
-    from robench.reporting.plots import save_figure
+    from robench.evaluation import Request
     from robench.results import ResultStore
     from robench.zoo import find_attack, select_models, split_names
 
-    if split not in ("train", "test"):
-        raise UsageError(f"--split {split!r} is neither train nor test")
-    if dataset is not None:
-        find_dataset(dataset)
-    if data_dir is not None:
-        look_first_in(data_dir)
-    named = [find_attack(name) for name in dict.fromkeys(split_names(attacks))]
-    if not named:
-        raise UsageError("no attack was named; see: robench list attacks")
-    patterns = [part.strip() for part in models.split(",") if part.strip()]
-    entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
-    store = ResultStore(results)
-    store.require_writable()
-    epsilons = [part.strip() for part in eps.split(",")]
-    request = Request(limit=limit, sweep="ascending", split=split)  # type: ignore[arg-type]
-    plans = budget_plans(entries, named, _integers("--budgets", budgets), epsilons, request, store)
-    require_cells(plans[0])
-    done = []
-    for plan in plans:
-        for line in trouble_lines(plan):
-            print(line, file=sys.stderr)
-        with Progress(plan, quiet=False) as progress:
-            for result, computed in run_plan(plan, store, progress=progress.update):
-                progress.finish(result, computed)
-                done.append(result)
-    rows = budget_rows(done, store)
-    first = named[0].name
-    for found in paired(rows, first):
-        low, high = 100 * found.interval.low, 100 * found.interval.high
-        print(
-            f"{found.model:24} {found.budget:>4} passes  {first} - {found.rival}: "
-            f"{100 * found.mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
-        )
-    path = output or results / "budget.png"
-    save_figure(draw_budgets, rows, path)
-    print(f"wrote {path}")
-    if any(result.status == "failed" for result in done):
+    if check:
+        fill("budget", output, document or ATTACKS, budget_section, check=True)
+        return
+    failed = False
+    if not no_run:
+        if split not in ("train", "test"):
+            raise UsageError(f"--split {split!r} is neither train nor test")
+        if dataset is not None:
+            find_dataset(dataset)
+        if data_dir is not None:
+            look_first_in(data_dir)
+        named = [find_attack(name) for name in dict.fromkeys(split_names(attacks))]
+        if not named:
+            raise UsageError("no attack was named; see: robench list attacks")
+        patterns = [part.strip() for part in models.split(",") if part.strip()]
+        entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+        store = ResultStore(results)
+        store.require_writable()
+        epsilons = [part.strip() for part in eps.split(",")]
+        request = Request(limit=limit, sweep="ascending", split=split)  # type: ignore[arg-type]
+        passes = _integers("--budgets", budgets)
+        plans = budget_plans(entries, named, passes, epsilons, request, store)
+        require_cells(plans[0])
+        done = [result for plan in plans for result in results_of(plan, store)]
+        failed = any(result.status == "failed" for result in done)
+        rows, first = budget_rows(done, store), named[0].name
+        _print_differences(rows, first)
+        for name, part in rows.groupby("dataset"):
+            path = output / f"{name}-budget.csv"
+            write_table(budget_table(part, first, split), path)
+            print(f"wrote {path}")
+    draw_tables("budget", output, write_budget_figure)
+    if document is not None:
+        fill("budget", output, document, budget_section)
+    if failed:
         raise typer.Exit(1)
 
 
@@ -212,8 +233,7 @@ def replication(
     ] = False,
 ) -> None:
     """Put BioFlexNet's areas on MNIST and ours into the table of a document."""
-    from robench.analysis import fill, replication_section
-    from robench.reporting import write
+    from robench.analysis import replication_section
     from robench.results import ResultStore
 
     if not results.is_dir():
@@ -221,16 +241,70 @@ def replication(
     section, damaged = replication_section(ResultStore(results))
     for file in damaged:
         print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
-    try:
-        before = output.read_text("utf-8")
-        after = fill(before, section)
-    except (UsageError, UnicodeDecodeError) as error:
-        raise UsageError(f"{output}: {error}") from None
-    if check and after != before:
+    put("replication", section, output, check=check)
+
+
+def results_of(plan: Plan, store: ResultStore) -> Iterator[CellResult]:
+    """The results of a plan, each told of when it is there."""
+    from robench.console import Progress, trouble_lines
+    from robench.evaluation import run_plan
+
+    for line in trouble_lines(plan):
+        print(line, file=sys.stderr)
+    with Progress(plan, quiet=False) as progress:
+        for result, computed in run_plan(plan, store, progress=progress.update):
+            progress.finish(result, computed)
+            yield result
+
+
+def _print_differences(rows: pd.DataFrame, first: str) -> None:
+    from robench.analysis import paired
+
+    for found in paired(rows, first):
+        low, high = 100 * found.interval.low, 100 * found.interval.high
         print(
-            f"{output} is stale; make it again with: robench analyze replication", file=sys.stderr
+            f"{found.model:24} {found.budget:>4} passes  {first} - {found.rival}: "
+            f"{100 * found.mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        )
+
+
+def draw_tables(command: str, folder: Path, write_figure: Callable[[Path], Path]) -> None:
+    """Draw a figure beside each table of a command in a folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from robench.analysis import tables_in
+
+    tables = tables_in(folder, command)
+    if not tables:
+        raise UsageError(f"there are no tables in {folder}; make them without --no-run")
+    for table in tables:
+        print(f"wrote {write_figure(table)}")
+
+
+def fill(
+    command: str,
+    folder: Path,
+    document: Path,
+    section: Callable[[Path, Path], str],
+    *,
+    check: bool = False,
+) -> None:
+    """Put the tables of a folder into a document, or say whether they stand there."""
+    put(command, section(folder, document), document, check=check)
+
+
+def put(command: str, section: str, document: Path, *, check: bool) -> None:
+    """Put a section into a document, or say whether it stands there; exit 1 where it does not."""
+    from robench.analysis import fill_document
+
+    same = fill_document(document, command, section, check=check)
+    if check and not same:
+        options = "" if command == "replication" else f" --no-run --document {document}"
+        print(
+            f"{document} is stale; make it again with: robench analyze {command}{options}",
+            file=sys.stderr,
         )
         raise typer.Exit(1)
-    if not check:
-        write(output, after)
-    print(f"{output} is up to date" if check else f"wrote {output}")
+    print(f"{document} is up to date" if check else f"wrote {document}")

@@ -9,7 +9,8 @@ import pytest
 from conftest import Finished
 from test_attacks import GRID, held, sweep
 
-from robench.analysis import at_budgets, paired
+from robench.analysis import at_budgets, budget_section, budget_table, paired, write_table
+from robench.analysis.document import begin, fill
 from robench.attacks import APGDCE, APGDT, PGD, SAPGD, SPGD, Tour
 from robench.datasets import DIGITS
 from robench.errors import UsageError
@@ -18,6 +19,7 @@ from robench.numbers import parse_grid
 from robench.zoo import find_attack
 
 Cli = Callable[..., Finished]
+ROOT = Path(__file__).resolve().parents[1]
 TINY = parse_grid(["0.00001"])  # too small to break anything: every pass is spent
 
 
@@ -73,6 +75,49 @@ def test_differences_are_paired_by_sample() -> None:
     assert found.interval.low < -0.2 < found.interval.high < 0
 
 
+def made_up_rows() -> pd.DataFrame:
+    """Two models under two attacks at two budgets: ``a`` breaks 10 of 50 more than ``b``."""
+    n = 50
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "dataset": "digits", "data_sha256": "d" * 16, "seed": 0, "model": model,
+                "attack": attack, "version": "2", "budget": budget, "epsilon": epsilon,
+                "index": np.arange(n), "held": np.arange(n) < 40 - k - 10 * (attack == "a"),
+            }
+        )
+        for epsilon in ("8/255", "16/255")
+        for model in ("digits/x", "digits/y")
+        for k, budget in enumerate((20, 40))
+        for attack in ("a", "b")
+    )  # fmt: skip
+
+
+def test_the_table_has_the_mean_and_the_paired_difference(tmp_path: Path) -> None:
+    write_table(budget_table(made_up_rows(), "a", "train"), tmp_path / "digits-budget.csv")
+    section = budget_section(tmp_path, tmp_path / "page.md")
+    assert "ε = 8/255, 16/255 (L∞), 50 training images" in section
+    assert "| model | passes | a | b (a − b) |" in section
+    (line,) = [line for line in section.splitlines() if line.startswith("| y | 40 |")]
+    assert line.startswith("| y | 40 | 58.0 | **78.0 (-20.0 [-")
+    assert "(digits-budget.png)" in section
+
+
+def test_a_budget_without_one_of_the_epsilons_has_no_mean(tmp_path: Path) -> None:
+    rows = made_up_rows()
+    lost = (rows["attack"] == "b") & (rows["budget"] == 40) & (rows["epsilon"] == "16/255")
+    write_table(budget_table(rows[~lost], "a", "train"), tmp_path / "digits-budget.csv")
+    section = budget_section(tmp_path, tmp_path / "page.md")
+    assert "| x | 40 | 58.0 | — |" in section
+    assert "| x | 20 | 60.0 | **80.0" in section
+
+
+def test_the_committed_page_says_what_the_committed_tables_say() -> None:
+    page = ROOT / "docs" / "attacks.md"
+    text = page.read_text("utf-8")
+    assert fill(text, "budget", budget_section(ROOT / "results" / "figures", page)) == text
+
+
 def test_training_images_are_at_hand_to_tune_on() -> None:
     train = read_slice(DIGITS, "30", "train")
     assert len(train) == 30
@@ -85,14 +130,23 @@ def test_the_figure_is_drawn_and_finished_cells_are_kept(cli: Cli, tmp_path: Pat
     command = (
         "analyze", "budget", "--models", "digits/vgg16-ann", "--attacks", "spgd,pgd",
         "--limit", "6", "--budgets", "2,4", "--eps", "8/255,16/255",
-        "--results", tmp_path / "cells",
+        "--results", tmp_path / "cells", "--output", tmp_path / "figures",
     )  # fmt: skip
+    page = tmp_path / "page.md"
+    page.write_text(f"{begin('budget')}\n<!-- end -->\n", "utf-8")
     first = cli(*command)
     assert first.code == 0, first.err
     assert "spgd@4" in first.out
     assert "spgd - pgd" in first.out
-    assert (tmp_path / "cells" / "budget.png").stat().st_size > 5000
-    assert cli(*command).out.count("kept") == 8
+    assert (tmp_path / "figures" / "digits-budget.png").stat().st_size > 5000
+    table = pd.read_csv(tmp_path / "figures" / "digits-budget.csv")
+    assert len(table) == 2 * 2 * (2 + 1)  # attacks, budgets, ε and their mean
+    again = cli(*command, "--document", page)
+    assert again.out.count("kept") == 8
+    assert "digits-budget.png" in page.read_text("utf-8")
+    assert cli(*command, "--document", page, "--check").code == 0
+    (tmp_path / "figures" / "digits-budget.csv").unlink()
+    assert cli(*command, "--document", page, "--check").code == 1
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from conftest import Finished
 from made_up import Builder
 
-from robench.analysis import fill, replication_section
-from robench.analysis.replication import BEGIN, END
+from robench.analysis import replication_section
+from robench.analysis.document import END, begin, fill
 from robench.datasets import MNIST
 from robench.errors import UsageError
 from robench.evaluation import find_grid
@@ -19,6 +19,7 @@ from robench.results import ResultStore
 Cli = Callable[..., Finished]
 ROOT = Path(__file__).resolve().parents[1]
 N = MNIST.protocol.slice
+BEGIN = begin("replication")
 PROTOCOL = parse_grid(MNIST.protocol.grids["linf"])
 FIGURE = parse_grid(find_grid("bioflexnet").texts("pgd", "linf"))
 AREA = (0.09 + 0.005) / 0.29  # of a curve that is 1 up to 0.09 and 0 from 0.1 on
@@ -92,12 +93,12 @@ def test_the_settings_of_the_source_have_columns_of_their_own(builder: Builder) 
 
 def test_the_rest_of_the_document_stays(builder: Builder) -> None:
     document = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    filled = fill(document, "new\n")
+    filled = fill(document, "replication", "new\n")
     assert filled == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
-    assert fill(filled, "new\n") == filled
+    assert fill(filled, "replication", "new\n") == filled
     for broken in ("", f"{BEGIN}\n", f"{END}\n", f"{END}\n{BEGIN}\n"):
         with pytest.raises(UsageError, match="no place"):
-            fill(broken, "new\n")
+            fill(broken, "replication", "new\n")
 
 
 def test_the_command_fills_the_document_and_tells_when_it_is_stale(
@@ -120,7 +121,7 @@ def test_the_command_fills_the_document_and_tells_when_it_is_stale(
     assert "robench analyze replication" in done.err
 
 
-@pytest.mark.parametrize(("text", "told"), [(None, "No such file"), ("text\n", "no place")])
+@pytest.mark.parametrize(("text", "told"), [(None, "cannot read"), ("text\n", "no place")])
 def test_a_document_without_a_place_is_one_line(
     cli: Cli, tmp_path: Path, text: str | None, told: str
 ) -> None:
@@ -139,4 +140,4 @@ def test_the_committed_page_says_what_the_committed_results_say() -> None:
     page = (ROOT / "docs" / "replication.md").read_text("utf-8")
     section, damaged = replication_section(ResultStore(ROOT / "results"))
     assert not damaged
-    assert fill(page, section) == page
+    assert fill(page, "replication", section) == page

@@ -4,10 +4,14 @@ from robench.analysis.budget import (
     at_budgets,
     budget_plans,
     budget_rows,
-    draw_budgets,
+    budget_table,
     paired,
 )
+from robench.analysis.budget_report import budget_section, write_budget_figure
 from robench.analysis.curves import draw_training, write_training_figures
+from robench.analysis.document import fill_document, tables_in, write_table
+from robench.analysis.gradients import Comparison, all_gradients, gradient_comparisons
+from robench.analysis.gradients_report import gradients_section, write_gradients_figure
 from robench.analysis.logs import TrainingLog, find_logs, read_log
 from robench.analysis.members import (
     Breaks,
@@ -16,28 +20,37 @@ from robench.analysis.members import (
     read_breaks,
     write_members,
 )
-from robench.analysis.replication import fill, replication_section
+from robench.analysis.replication import replication_section
 from robench.analysis.transfer import draw_transfer, transfer_pairs, write_transfer_figure
 
 __all__ = [
     "Breaks",
+    "Comparison",
     "TrainingLog",
+    "all_gradients",
     "at_budgets",
     "budget_plans",
     "budget_rows",
-    "draw_budgets",
+    "budget_section",
+    "budget_table",
     "draw_members",
     "draw_training",
     "draw_transfer",
-    "fill",
+    "fill_document",
     "find_logs",
+    "gradient_comparisons",
+    "gradients_section",
     "members_table",
     "paired",
     "read_breaks",
     "read_log",
     "replication_section",
+    "tables_in",
     "transfer_pairs",
+    "write_budget_figure",
+    "write_gradients_figure",
     "write_members",
+    "write_table",
     "write_training_figures",
     "write_transfer_figure",
 ]

@@ -10,20 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
-from robench.evaluation.metrics import bootstrap, wilson
+from robench.evaluation.metrics import bootstrap
 from robench.results import NEVER, CellResult, Interval, ResultStore
 from robench.zoo import ModelEntry, NamedAttack
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+MEAN = "mean"
+COLUMNS: dict[str, type] = {
+    "dataset": str,
+    "split": str,
+    "data_sha256": str,
+    "samples": int,
+    "seed": int,
+    "model": str,
+    "budget": int,
+    "attack": str,
+    "version": str,
+    "first": str,
+    "epsilon": str,
+    "accuracy": float,
+    "difference": float,
+    "low": float,
+    "high": float,
+}
+"""Of a table: a row for each ε, then one with ``mean`` in its place. That one has how far the
+accuracy of the ``first`` attack lies above this one's, paired by sample."""
 
 
 def at_budgets(attacks: Sequence[NamedAttack], budgets: Sequence[int]) -> list[NamedAttack]:
@@ -78,7 +95,8 @@ def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame
         store: where their rows are.
 
     Returns:
-        Columns ``model, attack, budget, epsilon, index, held, passes``.
+        Columns ``dataset, data_sha256, seed, model, attack, version, budget, epsilon, index,
+        held, passes``.
 
     Raises:
         UsageError: no cell is done.
@@ -88,12 +106,17 @@ def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame
         if cell.outcome is None:
             continue
         rows = store.rows(cell)
+        who = cell.outcome.identity
         attack, _, budget = cell.attack.rpartition("@")
         parts.append(
             pd.DataFrame(
                 {
+                    "dataset": cell.dataset,
+                    "data_sha256": who.data_sha256[:16],
+                    "seed": who.seed,
                     "model": cell.model,
                     "attack": attack,
+                    "version": who.attack_version,
                     "budget": int(budget),
                     "epsilon": cell.outcome.curve[-1].epsilon.text,
                     "index": rows["index"],
@@ -154,46 +177,40 @@ def paired(rows: pd.DataFrame, attack: str) -> list[Difference]:
     return found
 
 
-def draw_budgets(rows: pd.DataFrame) -> Figure:
-    """Robust accuracy against passes: a column for each model, a row for each ε."""
-    import seaborn as sns
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+def budget_table(rows: pd.DataFrame, first: str, split: str) -> pd.DataFrame:
+    """The numbers of :func:`budget_rows`, by :data:`COLUMNS`.
 
-    models, epsilons = list(dict.fromkeys(rows["model"])), list(dict.fromkeys(rows["epsilon"]))
-    attacks = list(dict.fromkeys(rows["attack"]))
-    budgets = sorted(set(rows["budget"]))
-    figure = Figure(figsize=(2.5 * len(models) + 1.4, 2.1 * len(epsilons) + 0.5))
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots(len(epsilons), len(models), sharex=True, sharey="row", squeeze=False)
-    colours = dict(zip(attacks, sns.color_palette("colorblind"), strict=False))
-    for line, epsilon in zip(axes, epsilons, strict=True):
-        for ax, model in zip(line, models, strict=True):
-            here = rows[(rows["model"] == model) & (rows["epsilon"] == epsilon)]
-            for attack, part in here.groupby("attack", sort=False):
-                _draw_budget(ax, part, colours[str(attack)], str(attack))
-            ax.set_xscale("log", base=2)
-            ax.xaxis.set_major_locator(FixedLocator(budgets))
-            ax.xaxis.set_minor_locator(NullLocator())
-            ax.set_xticklabels([str(budget) for budget in budgets])
-            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-        line[0].set_ylabel(f"robust at ε = {epsilon}")
-    for ax, model in zip(axes[0], models, strict=True):
-        ax.set_title(model, loc="left", fontsize="small", fontweight="bold")
-    for ax in axes[-1]:
-        ax.set_xlabel("gradient passes")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    return figure
+    An attack at a budget at which it lacks an ε has no mean: it would be one over other ε.
 
-
-def _draw_budget(ax: Any, part: pd.DataFrame, colour: Any, label: str) -> None:
-    curve = part.groupby("budget")["held"].agg(["sum", "count"])
-    budgets: NDArray[np.int64] = curve.index.to_numpy()
-    held = [(int(a), int(b)) for a, b in curve.itertuples(index=False)]
-    bands = [wilson(a, b) for a, b in held]
-    ax.fill_between(
-        budgets, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.1,
-        linewidth=0,
-    )  # fmt: skip
-    ax.plot(budgets, [a / b for a, b in held], color=colour, marker="o", markersize=3, label=label)
+    Args:
+        rows: of one data set.
+        first: the attack whose difference to the others is taken.
+        split: which images were attacked.
+    """
+    epsilons = rows["epsilon"].nunique()
+    whole = rows.groupby(["model", "budget", "attack"])["epsilon"].transform("nunique") == epsilons
+    judged = paired(rows[whole], first) if first in set(rows["attack"][whole]) else []
+    differences = {(d.model, d.budget, d.rival): d for d in judged}
+    facts = ["dataset", "data_sha256", "seed", "version"]
+    found: list[dict[str, Any]] = []
+    for key, part in rows.groupby(["model", "budget", "attack"], sort=False):
+        model, budget, attack = key
+        common = {
+            **{fact: part[fact].iloc[0] for fact in facts},
+            "split": split,
+            "samples": part["index"].nunique(),
+            "model": model,
+            "budget": budget,
+            "attack": attack,
+            "first": first,
+        }
+        curve = part.groupby("epsilon", sort=False)["held"].mean()
+        found += [common | {"epsilon": e, "accuracy": value} for e, value in curve.items()]
+        if len(curve) == epsilons:
+            mean = common | {"epsilon": MEAN, "accuracy": float(curve.mean())}
+            if against := differences.get((str(model), int(str(budget)), str(attack))):
+                low, high = against.interval.low, against.interval.high
+                mean |= {"difference": against.mean, "low": low, "high": high}
+            found.append(mean)
+    table = pd.DataFrame(found, columns=list(COLUMNS))
+    return table.sort_values(["model", "budget"], kind="stable", ignore_index=True)

@@ -2,26 +2,40 @@
 
 What an ensemble of surrogates means in most of the literature, e.g. Özdenizci and Legenstein,
 Adversarially robust spiking neural networks through conversion, TMLR 2024. It is here to be
-compared with: ``spgd`` goes through its surrogates within one run.
+compared with: ``spgd`` goes through its surrogates within one run. With a single surrogate or
+gradient path it is ``pgd`` through that one.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from robench.attacks.base import Noise, Start, State, Surrogates, View
+from robench.attacks.base import Noise, Start, State, View
 from robench.attacks.pgd import PGD
-from robench.spiking import Surrogate
+from robench.attacks.through import ThroughMembers
+from robench.spiking import RowMemory
 
 
-class Tour(PGD):
-    """A run of PGD through each surrogate, then the next round from other starts.
+@dataclass
+class TourState(State):
+    """A state with what the neurons remember of the row's present run."""
+
+    memory: RowMemory
+
+    def release(self, rows: Tensor) -> None:
+        """Let go of what the neurons remember."""
+        self.memory.forget(rows)
+
+
+class Tour(ThroughMembers, PGD):
+    """A run of PGD through each surrogate and path, then the next round from other starts.
 
     Attributes:
         steps: of each run.
-        restarts: rounds through all surrogates.
+        restarts: rounds through all members.
         surrogates: in the order in which they are tried.
     """
 
@@ -29,7 +43,7 @@ class Tour(PGD):
     version: ClassVar[int] = 1
     start: ClassVar[Start] = "cold"
 
-    surrogates: Surrogates = (
+    surrogates: tuple[str, ...] = (
         "atan(2)",
         "triangle(1)",
         "rectangle(1)",
@@ -40,40 +54,48 @@ class Tour(PGD):
         "fast_sigmoid(25)",
     )
 
-    @property
-    def members(self) -> tuple[str, ...]:
-        """The surrogates."""
-        return self.surrogates
-
     def at_budget(self, passes: int) -> Tour:
-        """As many runs of the first surrogates, or rounds through all, as fit."""
+        """As many runs of the first members, or rounds through all, as fit."""
         steps = min(self.steps, passes)
         runs = passes // steps
-        first = self.surrogates[:runs]
+        first = self.members[:runs]
         return self.model_copy(
-            update={"steps": steps, "surrogates": first, "restarts": runs // len(first)}
+            update={
+                "steps": steps,
+                "surrogates": first,
+                "paths": (),
+                "restarts": runs // len(first),
+            }
         )
 
     @property
     def runs(self) -> int:
-        """A run for each surrogate in each round."""
-        return self.restarts * len(self.surrogates)
+        """A run for each member in each round."""
+        return self.restarts * len(self.members)
+
+    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> TourState:
+        """Every row at its first random start, which is ``pgd``'s."""
+        begun = super().init(view, x, y, eps, noise)
+        memory = RowMemory.empty(len(x))
+        return TourState(begun.candidate, begun.steps_left, begun.phase, memory)
 
     def draw(self, run: Tensor) -> Tensor:
         """The runs of a round begin from the same start."""
-        return run // len(self.surrogates)
+        return run // len(self.members)
 
     def ascent(self, view: View, x: Tensor, y: Tensor, state: State) -> Tensor:
-        """Through the surrogate whose turn it is; the model's own gradient without spikes."""
-        name = self.surrogates[int(state.phase[0])]
-        surrogate = Surrogate.parse(name) if view.spiking else None
-        return view.gradient(x, y, self.loss, surrogate=surrogate)
+        """Through the member whose turn it is; the model's own gradient without spikes."""
+        assert isinstance(state, TourState)
+        name = self.members[int(state.phase[0])]
+        return self.gradient(view, x, y, self.loss, name, state.memory)
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
         """A step of ``pgd``, and whose turn is next."""
-        candidate, state = super().step(view, x, y, eps, state, noise)
-        run = self.runs - 1 - (state.steps_left - 1) // self.steps
-        state.phase = run.clamp(max=self.runs - 1) % len(self.surrogates)
-        return candidate, state
+        assert isinstance(state, TourState)
+        state.memory.forget(state.steps_left % self.steps == 0)  # a run begins
+        candidate, moved = super().step(view, x, y, eps, state, noise)
+        run = self.runs - 1 - (moved.steps_left - 1) // self.steps
+        moved.phase = run.clamp(max=self.runs - 1) % len(self.members)
+        return candidate, moved

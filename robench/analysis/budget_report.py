@@ -1,0 +1,159 @@
+"""Robust accuracy against gradient passes, as a section of a document and as a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from robench.analysis.budget import COLUMNS, MEAN
+from robench.analysis.curves import dataset_title
+from robench.analysis.document import link, markdown_table, read_table, tables_in
+from robench.errors import UsageError
+from robench.evaluation.metrics import wilson
+from robench.reporting.plots import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COMMAND = "budget"
+_WIDE = 4
+"""Models side by side."""
+
+
+def budget_section(folder: Path, document: Path) -> str:
+    """The tables of all data sets in a folder, as Markdown.
+
+    Raises:
+        UsageError: a table is damaged.
+    """
+    paths = tables_in(folder, COMMAND)
+    if not paths:
+        return (
+            "Nothing is measured yet; make it with "
+            "`robench analyze budget --document docs/attacks.md`.\n"
+        )
+    return "\n".join(_of_dataset(read_table(path, COLUMNS), path, document) for path in paths)
+
+
+def write_budget_figure(path: Path) -> Path:
+    """Draw a table that is stored, beside it; returns the path of the figure.
+
+    Raises:
+        UsageError: the table is damaged, or the folder cannot be written to.
+    """
+    table = read_table(path, COLUMNS)
+    try:
+        return save_figure(draw_budgets, table, path.with_suffix(".png"))
+    except OSError as error:
+        raise UsageError(f"cannot write figures to {path.parent}: {error.strerror}") from None
+
+
+def _of_dataset(table: pd.DataFrame, path: Path, document: Path) -> str:
+    means = table[table["epsilon"] == MEAN]
+    first = str(table["first"].iloc[0])
+    rivals = [str(attack) for attack in dict.fromkeys(table["attack"]) if attack != first]
+    lines = []
+    for (model, budget), part in means.groupby(["model", "budget"], sort=False):
+        rows = part.set_index("attack").to_dict("index")
+        cells = [_cell(rows.get(attack)) for attack in (first, *rivals)]
+        lines.append([str(model).partition("/")[2], str(budget), *cells])
+    head = ["model", "passes", first, *(f"{rival} ({first} − {rival})" for rival in rivals)]
+    return "\n".join(
+        [
+            _caption(table, first),
+            "",
+            *markdown_table(head, lines, words=1),
+            "",
+            f"![robust accuracy against passes]({link(document, path.with_suffix('.png'))})",
+            "",
+        ]
+    )
+
+
+def _cell(row: dict[Any, Any] | None) -> str:
+    if row is None:
+        return "—"
+    text = f"{100 * row['accuracy']:.1f}"
+    if np.isnan(row["difference"]):
+        return text
+    low, high = 100 * row["low"], 100 * row["high"]
+    text += f" ({100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}])"
+    return f"**{text}**" if high < 0 or low > 0 else text
+
+
+def _caption(table: pd.DataFrame, first: str) -> str:
+    row = table.iloc[0]
+    epsilons = ", ".join(dict.fromkeys(e for e in table["epsilon"] if e != MEAN))
+    pairs = table[["attack", "version"]].drop_duplicates().itertuples(index=False)
+    told = ", ".join(f"`{attack}` version {version}" for attack, version in pairs)
+    images = "training" if row["split"] == "train" else row["split"]
+    return (
+        f"**{dataset_title(row['dataset'])}**, ε = {epsilons} (L∞), {row['samples']:,} {images} "
+        f"images (SHA-256 {row['data_sha256']}), seed {row['seed']}, {told}. Robust accuracy in %, "
+        f"averaged over these ε; in brackets how far that of `{first}` lies above it in points, "
+        "with the 95 % interval, paired by sample, and bold where that leaves 0 out: a number "
+        f"below 0 means that `{first}` is stronger."
+    )
+
+
+def draw_budgets(table: pd.DataFrame) -> Figure:
+    """Robust accuracy against passes: a column for each model, a row for each ε."""
+    import seaborn as sns
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+
+    rows = table[table["epsilon"] != MEAN]
+    models, epsilons = list(dict.fromkeys(rows["model"])), list(dict.fromkeys(rows["epsilon"]))
+    attacks, budgets = list(dict.fromkeys(rows["attack"])), sorted(set(rows["budget"]))
+    columns = min(len(models), _WIDE)
+    bands = -(-len(models) // columns)
+    lines = bands * len(epsilons)
+    figure = Figure(figsize=(2.1 * columns + 1.8, 1.7 * lines + 0.8), layout="constrained")
+    axes = figure.subplots(lines, columns, sharex=True, squeeze=False)
+    for ax in axes.flat:
+        ax.set_visible(False)
+    colours = dict(zip(attacks, sns.color_palette("colorblind", len(attacks)), strict=True))
+    for number, model in enumerate(models):
+        band, column = divmod(number, columns)
+        for line, epsilon in enumerate(epsilons, band * len(epsilons)):
+            ax = axes[line, column]
+            ax.set_visible(True)
+            here = rows[(rows["model"] == model) & (rows["epsilon"] == epsilon)]
+            for attack in attacks:
+                _draw_budget(ax, here[here["attack"] == attack], colours[attack], attack)
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_major_locator(FixedLocator(budgets))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set_xticks(budgets, [str(budget) for budget in budgets])
+            ax.tick_params(axis="x", labelsize="x-small")
+            ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+            if column == 0:
+                ax.set_ylabel(f"ε = {epsilon}")
+            if line % len(epsilons) == 0:
+                ax.set_title(model.partition("/")[2] or model, loc="left", fontweight="bold")
+            below = number + columns >= len(models) and epsilon == epsilons[-1]
+            ax.tick_params(axis="x", labelbottom=below)
+    figure.supxlabel("gradient passes for each sample and ε", fontsize="medium")
+    figure.supylabel("robust accuracy", fontsize="medium")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside right upper", frameon=False, alignment="left",
+        title=dataset_title(table["dataset"].iloc[0]), title_fontproperties={"weight": "bold"},
+    )  # fmt: skip
+    return figure
+
+
+def _draw_budget(ax: Any, part: pd.DataFrame, colour: Any, label: str) -> None:
+    part = part.sort_values("budget")
+    budgets, accuracies = part["budget"].to_numpy(), part["accuracy"].to_numpy()
+    counts = zip((accuracies * part["samples"]).round().astype(int), part["samples"], strict=True)
+    bands = [wilson(robust, samples) for robust, samples in counts]
+    ax.fill_between(
+        budgets, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.1,
+        linewidth=0,
+    )  # fmt: skip
+    ax.plot(budgets, accuracies, color=colour, marker="o", markersize=3, label=label)
