@@ -94,11 +94,18 @@ class Chunk:
         x: images in [0, 1], ``(N, C, H, W)``.
         y: labels, ``(N,)``.
         indices: index of each in the data set's test images.
+
+    Raises:
+        EvaluationError: an image leaves the box, within which every attack has to stay.
     """
 
     x: Tensor
     y: Tensor
     indices: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if len(self.x) and not (self.x.amin() >= 0 and self.x.amax() <= 1):  # NaN is neither
+            raise EvaluationError("the images do not lie in [0, 1]; divide pixels by 255")
 
 
 class ChunkSweep:
