@@ -65,7 +65,6 @@ MINIMAL = [
     (FABT(steps=8), 1.06),  # it goes past the boundary by a twentieth
     ("fab[n_iter=20]", 1.06),
     ("foolbox:LinfDeepFoolAttack", 1.06),
-    ("foolbox:LInfFMNAttack[steps=200]", 1.3),
 ]
 
 
