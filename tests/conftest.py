@@ -136,6 +136,16 @@ class LinearModel:
         gain = ((best - flat) * self.direction).sum(1)
         return int((gain <= self.margin).sum())
 
+    def distance(self, row: int) -> float:
+        """The smallest L∞ distance that breaks a sample, with the box in force, by bisection."""
+        flat, way = self.x[row].flatten().double(), self.direction[row]
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            gain = (((flat + middle * way.sign()).clamp(0, 1) - flat) * way).sum()
+            low, high = (middle, high) if gain <= self.margin[row] else (low, middle)
+        return high
+
 
 @pytest.fixture(params=[False, True], ids=["box idle", "box active"])
 def linear(request: pytest.FixtureRequest) -> LinearModel:

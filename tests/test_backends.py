@@ -49,22 +49,11 @@ def test_a_minimum_norm_attack_comes_near_the_closed_form(linear, name, size) ->
     x, y = linear.x[:size], linear.y[:size]
     grid = parse_grid([f"{k}/100" for k in range(1, 21)])
     rows = sweep(linear.model, find_attack(name).attack, x, y, grid).run()
-    shortest = torch.tensor([_distance(linear, row) for row in range(size)]).numpy()
+    shortest = torch.tensor([linear.distance(row) for row in range(size)]).numpy()
     broken = (rows["break_position"] > 0).to_numpy()
     assert broken.all()
     assert (rows["linf"] <= 1.25 * shortest + 1e-3).all()
     assert (rows["linf"] >= shortest - 1e-6).all()
-
-
-def _distance(linear, row: int) -> float:
-    """The smallest ε that breaks a sample, with the box in force, by bisection."""
-    flat, way = linear.x[row].flatten().double(), linear.direction[row]
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        gain = (((flat + middle * way.sign()).clamp(0, 1) - flat) * way).sum()
-        low, high = (middle, high) if gain <= linear.margin[row] else (low, middle)
-    return high
 
 
 @pytest.mark.parametrize(

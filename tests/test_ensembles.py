@@ -19,6 +19,7 @@ from robench.attacks import (
     APGDCE,
     APGDDLR,
     APGDT,
+    FABT,
     PGD,
     SAPGD,
     SPGD,
@@ -142,18 +143,22 @@ def test_the_members_and_their_order() -> None:
     assert beginnings(ours) == {0, *range(later, later + 4)}
     standard = find_attack("autoattack").attack
     assert isinstance(standard, AutoAttack)
-    assert [part.name for part in standard.parts] == ["apgd-ce", "apgd-t", "library", "square"]
+    assert [part.name for part in standard.parts] == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert standard.apgd_ce == APGDCE(steps=100, restarts=1)
     assert standard.apgd_t == APGDT(steps=100, restarts=1, n_targets=9)
-    assert standard.fab == find_attack("fab").attack
-    assert standard.square == Square(queries=5000, p_init=0.8)
+    assert standard.fab_t == FABT(steps=100, restarts=1, n_targets=9)
+    assert standard.fab_t == find_attack("fab-t").attack
+    assert standard.square == Square(queries=5000, p_init=0.8, rescale=False)
 
 
 def test_autoattack_has_the_closed_form_of_a_linear_model(linear) -> None:
     model = three_alike(linear, 4)
     x, y = linear.x[:12], linear.y[:12]
     attack = AutoAttack(
-        apgd_ce=APGDCE(steps=15), apgd_t=APGDT(steps=15, n_targets=2), square=Square(queries=20)
+        apgd_ce=APGDCE(steps=15),
+        apgd_t=APGDT(steps=15, n_targets=2),
+        fab_t=FABT(steps=5),
+        square=Square(queries=20),
     )
     grid = parse_grid(["0.01", "0.02", "0.03"])
     rows = sweep(model, attack, x, y, grid).run()
@@ -167,10 +172,14 @@ def test_settings_and_versions_of_the_members_are_part_of_the_identity() -> None
     other = find_attack('spiking-autoattack[square={"queries":7}]')
     assert isinstance(other.attack, SpikingAutoAttack)
     assert other.attack.square.queries == 7
-    assert other.attack.model_dump(mode="json")["square"] == {"queries": 7, "p_init": 0.8}
+    assert other.attack.model_dump(mode="json")["square"] == {
+        "queries": 7,
+        "p_init": 0.8,
+        "rescale": True,
+    }
     assert find_attack(other.name).attack == other.attack
     assert f"spgd {SPGD.version}" in default.version
-    assert "advertorch" in find_attack("autoattack").version
+    assert f"fab-t {FABT.version}" in find_attack("autoattack").version
 
 
 TWO_CLASSES = """

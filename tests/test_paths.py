@@ -179,6 +179,19 @@ def test_each_path_is_its_published_rule(name, beta, reset, threshold, graded, p
     assert view.ledger.backwards.squeeze(1).tolist() == [1] * len(X)
 
 
+@pytest.mark.parametrize("detach", [False, True], ids=["through the reset", "reset detached"])
+def test_stbp_goes_through_the_reset_where_the_network_was_trained_so(detach):
+    p = LIFParameters(0.5, initial=0.25, detach_reset=detach)
+    net = Two(p)
+    expected, _ = by_hand(net, "stbp-detached" if detach else "stbp-reset", p, 1.0)
+    view = view_of(model_of(net))
+    torch.testing.assert_close(view.gradient(X, Y, path=PATHS["stbp"]), expected, **CLOSE)
+    torch.testing.assert_close(view.gradient(X, Y), expected, **CLOSE)  # the model's own
+    leaf = X.clone().requires_grad_()
+    loss = F.cross_entropy(view.differentiable(leaf), Y, reduction="sum")
+    torch.testing.assert_close(torch.autograd.grad(loss, leaf)[0], expected, **CLOSE)
+
+
 def test_the_paths_differ_from_each_other():
     view = view_of(model_of(Two(LIFParameters(0.5))))
     found = [view.gradient(X, Y, surrogate=ATAN, path=PATHS[name]) for name in REFERENCES]

@@ -16,6 +16,7 @@ from robench.attacks.base import (
 )
 from robench.attacks.ddn import DDN
 from robench.attacks.ensembles import AutoAttack, EnsembleAttack, SpikingAutoAttack
+from robench.attacks.fab import FABT
 from robench.attacks.fgsm import FGSM
 from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD, PGDL2
@@ -37,6 +38,7 @@ IMPLEMENTATIONS: dict[str, type[Attack]] = {
         APGDCE,
         APGDDLR,
         APGDT,
+        FABT,
         Square,
         RandomNoise,
         PGDSource,
@@ -55,6 +57,7 @@ __all__ = [
     "APGDDLR",
     "APGDT",
     "DDN",
+    "FABT",
     "FGSM",
     "IMPLEMENTATIONS",
     "PGD",

@@ -15,7 +15,17 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robench.attacks.base import MOST, IterativeAttack, Need, Noise, Start, State, View, spread
+from robench.attacks.base import (
+    MOST,
+    IterativeAttack,
+    Need,
+    Noise,
+    Start,
+    State,
+    View,
+    rivals,
+    spread,
+)
 from robench.attacks.pgd import PGD
 
 MOMENTUM = 0.75
@@ -243,8 +253,7 @@ class APGDT(APGD):
 
     def targets(self, view: View, x: Tensor, y: Tensor) -> Tensor:
         """By rank in the clean logits; with restarts each target gets all of its runs in turn."""
-        logits = view.logits(x).scatter(1, y[:, None], -torch.inf)
-        ranked = logits.argsort(1, descending=True)[:, : min(self.n_targets, view.classes - 1)]
+        ranked = rivals(view, x, y, self.n_targets)
         return ranked.repeat_interleave(self.restarts, 1)
 
     def _phase(self, run: Tensor) -> Tensor:

@@ -307,6 +307,19 @@ def begin(x: Tensor, steps: int) -> State:
     )
 
 
+def rivals(view: View, x: Tensor, y: Tensor, count: int) -> Tensor:
+    """The other classes in the falling order of their logits, ``(N, R)`` with R at most ``count``.
+
+    Args:
+        view: the model.
+        x: images, ``(N, C, H, W)``.
+        y: their own classes, ``(N,)``.
+        count: how many are wanted; there are no more than all others.
+    """
+    logits = view.logits(x).scatter(1, y[:, None], -torch.inf)
+    return logits.argsort(1, descending=True)[:, : min(count, view.classes - 1)]
+
+
 def vanished(gradient: Tensor) -> Tensor:
     """Which rows have a gradient that is zero everywhere, ``(N,)``."""
     return (gradient == 0).flatten(1).all(1)

@@ -6,8 +6,8 @@ from itertools import chain
 from typing import ClassVar, Self
 
 from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
-from robench.attacks.backends.advertorch import AdvertorchAttack
 from robench.attacks.base import Attack, Need, StagedAttack
+from robench.attacks.fab import FABT
 from robench.attacks.sapgd import SAPGD
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
@@ -71,18 +71,13 @@ class SpikingAutoAttack(EnsembleAttack):
 
 
 class AutoAttack(EnsembleAttack):
-    """The standard ensemble with its standard settings (Croce and Hein, ICML 2020).
-
-    Its third attack is FAB without targets, as advertorch has it, in place of FAB with targets.
-    """
+    """The standard ensemble with its standard settings (Croce and Hein, ICML 2020)."""
 
     name: ClassVar[str] = "autoattack"
+    version: ClassVar[int] = 2
     least_classes: ClassVar[int] = APGDT.least_classes
 
     apgd_ce: APGDCE = APGDCE()
     apgd_t: APGDT = APGDT()
-    fab: AdvertorchAttack = AdvertorchAttack(
-        attack="LinfFABAttack",
-        parameters={"n_restarts": 1, "n_iter": 100, "alpha_max": 0.1, "eta": 1.05, "beta": 0.9},
-    )
-    square: Square = Square()
+    fab_t: FABT = FABT()
+    square: Square = Square(rescale=False)

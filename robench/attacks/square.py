@@ -16,7 +16,7 @@ from torch import Tensor
 from robench.attacks.base import MOST, IterativeAttack, Noise, Start, State, View, spread
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""After how many of 10,000 queries the share of pixels is halved."""
+"""After how many queries the share of pixels is halved, where there are 10,000."""
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Square(IterativeAttack):
     Attributes:
         queries: images that are tried for each sample.
         p_init: the share of pixels that the first squares cover.
+        rescale: whether the halvings, published for 10,000 queries, are scaled to ``queries``.
     """
 
     name: ClassVar[str] = "square"
@@ -40,6 +41,7 @@ class Square(IterativeAttack):
 
     queries: int = Field(5000, ge=1, le=MOST)
     p_init: float = Field(0.8, gt=0, le=1)
+    rescale: bool = True
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> SquareState:
         """Vertical stripes of ±ε, one pixel wide."""
@@ -73,7 +75,7 @@ class Square(IterativeAttack):
 
     def side(self, done: Tensor, height: int, width: int) -> Tensor:
         """Side of the next square after so many queries, ``(N,)``."""
-        passed = done * 10_000 // self.queries
+        passed = done * 10_000 // self.queries if self.rescale else done
         halvings = (passed[:, None] > torch.tensor(HALVINGS, device=done.device)).sum(1)
         share = self.p_init / 2.0**halvings
         return (share * height * width).sqrt().round().long().clamp(1, min(height, width))

@@ -62,16 +62,6 @@ class AdvertorchAttack(LibraryAttack):
     library: ClassVar[str] = "advertorch"
 
     @property
-    def full_version(self) -> str:
-        """With the library's.
-
-        Raises:
-            UsageError: it is not installed, or broken.
-        """
-        ADVERTORCH.require()
-        return f"{self.version} ({ADVERTORCH.version})"
-
-    @property
     def together(self) -> bool:
         """The gradient attacks of fixed length."""
         return self.attack in _TOGETHER
