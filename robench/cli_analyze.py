@@ -8,6 +8,19 @@ from typing import Annotated
 
 import typer
 
+from robench.cli_options import (
+    DataDir,
+    DatasetName,
+    Figures,
+    Models,
+    ModelsDir,
+    Results,
+    file_at,
+    folder_at,
+    look_in,
+    named_attacks,
+    split_patterns,
+)
 from robench.errors import UsageError
 
 analyze = typer.Typer(help="Look into trainings and results.", no_args_is_help=True)
@@ -15,28 +28,23 @@ analyze = typer.Typer(help="Look into trainings and results.", no_args_is_help=T
 
 @analyze.command()
 def curves(
-    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
-    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("results/figures"),
-    models_dir: Annotated[
-        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
-    ] = None,
+    models: Models = "all",
+    dataset: DatasetName = None,
+    output: Figures = Path("results/figures"),
+    models_dir: ModelsDir = None,
 ) -> None:
     """Draw accuracy and loss against epoch from the logs of the trainings."""
     from robench.analysis import find_logs, write_training_figures
-    from robench.datasets import find_dataset
 
-    if dataset is not None:
-        find_dataset(dataset)
-    patterns = [part.strip() for part in models.split(",") if part.strip()]
-    logs = find_logs(patterns, dataset=dataset, models_dir=models_dir)
+    look_in(dataset, None)
+    logs = find_logs(split_patterns(models), dataset=dataset, models_dir=models_dir)
     for path in write_training_figures(logs, output):
         print(f"wrote {path}")
 
 
 @analyze.command()
 def budget(
-    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
+    models: Models = "all",
     attacks: Annotated[
         str, typer.Option(help="Names with commas; the first is compared with the others.")
     ] = "spgd,pgd,tour,sapgd,apgd-ce",
@@ -50,36 +58,30 @@ def budget(
     split: Annotated[
         str, typer.Option(help="train, or test to look at the published images.")
     ] = "train",
-    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of the cells.")] = Path("out/budget"),
-    output: Annotated[Path | None, typer.Option(help="The figure; in --results else.")] = None,
-    models_dir: Annotated[
-        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
+    dataset: DatasetName = None,
+    results: Results = Path("out/budget"),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=file_at("--output"), metavar="FILE", help="The figure; in --results by default."
+        ),
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Look for data sets here first.")
-    ] = None,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Draw robust accuracy against gradient passes; the same command goes on."""
     from robench.analysis import budget_plans, budget_rows, draw_budgets, paired
-    from robench.console import Progress, require_cells, trouble_lines
-    from robench.datasets import find_dataset, look_first_in
-    from robench.evaluation import Request, run_plan
+    from robench.console import carry_out, require_cells, trouble_lines
+    from robench.evaluation import Request
     from robench.reporting.plots import save_figure
     from robench.results import ResultStore
-    from robench.zoo import find_attack, select_models, split_names
+    from robench.zoo import select_models
 
     if split not in ("train", "test"):
         raise UsageError(f"--split {split!r} is neither train nor test")
-    if dataset is not None:
-        find_dataset(dataset)
-    if data_dir is not None:
-        look_first_in(data_dir)
-    named = [find_attack(name) for name in dict.fromkeys(split_names(attacks))]
-    if not named:
-        raise UsageError("no attack was named; see: robench list attacks")
-    patterns = [part.strip() for part in models.split(",") if part.strip()]
-    entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+    look_in(dataset, data_dir)
+    named = named_attacks(attacks)
+    entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     store = ResultStore(results)
     store.require_writable()
     epsilons = [part.strip() for part in eps.split(",")]
@@ -90,10 +92,7 @@ def budget(
     for plan in plans:
         for line in trouble_lines(plan):
             print(line, file=sys.stderr)
-        with Progress(plan, quiet=False) as progress:
-            for result, computed in run_plan(plan, store, progress=progress.update):
-                progress.finish(result, computed)
-                done.append(result)
+        done.extend(carry_out(plan, store))
     rows = budget_rows(done, store)
     first = named[0].name
     for found in paired(rows, first):
@@ -122,19 +121,20 @@ def _integers(option: str, text: str) -> list[int]:
 
 @analyze.command()
 def members(
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = Path(
-        "results/figures"
-    ),
+    results: Results = Path("results"),
+    dataset: DatasetName = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            parser=folder_at("--output"), metavar="FOLDER", help="Folder of tables and figures."
+        ),
+    ] = Path("results/figures"),
 ) -> None:
     """Show which member of each attack broke how many samples, and at which ε."""
     from robench.analysis import read_breaks, write_members
-    from robench.datasets import find_dataset
     from robench.results import ResultStore
 
-    if dataset is not None:
-        find_dataset(dataset)
+    look_in(dataset, None)
     found, damaged = read_breaks(ResultStore(results), dataset=dataset)
     for file in damaged:
         print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
@@ -146,8 +146,8 @@ def members(
 
 @analyze.command()
 def transfer(
-    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
-    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
+    models: Models = "all",
+    dataset: DatasetName = None,
     limit: Annotated[
         str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
     ] = None,
@@ -155,29 +155,20 @@ def transfer(
     no_run: Annotated[
         bool, typer.Option("--no-run", help="Draw what is stored; compute nothing.")
     ] = False,
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    output: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("results/figures"),
-    models_dir: Annotated[
-        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Look for data sets here first.")
-    ] = None,
+    results: Results = Path("results"),
+    output: Figures = Path("results/figures"),
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Draw the matrix of source against target; what is not stored is computed first."""
     from robench.analysis import transfer_pairs, write_transfer_figure
-    from robench.console import Progress, trouble_lines
-    from robench.datasets import find_dataset, look_first_in
-    from robench.evaluation import Request, run_plan
+    from robench.console import carry_out, trouble_lines
+    from robench.evaluation import Request
     from robench.results import ResultStore
     from robench.zoo import select_models
 
-    if dataset is not None:
-        find_dataset(dataset)
-    if data_dir is not None:
-        look_first_in(data_dir)
-    patterns = [part.strip() for part in models.split(",") if part.strip()]
-    entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+    look_in(dataset, data_dir)
+    entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     store = ResultStore(results)
     if not no_run:
         store.require_writable()
@@ -187,11 +178,9 @@ def transfer(
             print(line, file=sys.stderr)
         found = pairs.stored()
         if not no_run:
-            with Progress(pairs.plan, quiet=False) as progress:
-                for result, computed in run_plan(pairs.plan, store, progress=progress.update):
-                    progress.finish(result, computed)
-                    failed += result.status == "failed"
-                    found.append(result)
+            computed = carry_out(pairs.plan, store)
+            failed += sum(result.status == "failed" for result in computed)
+            found += computed
         matrix = pairs.matrix(found)
         if matrix.entries:
             print(f"wrote {write_transfer_figure(matrix, output)}")
@@ -205,8 +194,10 @@ def transfer(
 
 @analyze.command()
 def replication(
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    output: Annotated[Path, typer.Option(help="The document.")] = Path("docs/replication.md"),
+    results: Results = Path("results"),
+    output: Annotated[
+        Path, typer.Option(parser=file_at("--output"), metavar="FILE", help="The document.")
+    ] = Path("docs/replication.md"),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 where the table is stale.")
     ] = False,
@@ -224,6 +215,8 @@ def replication(
     try:
         before = output.read_text("utf-8")
         after = fill(before, section)
+    except FileNotFoundError:
+        raise UsageError(f"{output}: there is no such document; name one with --output") from None
     except (UsageError, UnicodeDecodeError) as error:
         raise UsageError(f"{output}: {error}") from None
     if check and after != before:
