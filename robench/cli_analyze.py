@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robench.cli_options import (
+    DataDir,
+    DatasetName,
+    Device,
+    Document,
+    Figures,
+    Limit,
+    Models,
+    ModelsDir,
+    NoRun,
+    Results,
+    Tables,
+    file_at,
+    look_in,
+    named_attacks,
+    split_patterns,
+)
 from robench.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robench.evaluation import Plan
-    from robench.results import CellResult, ResultStore
-
 FIGURES, ATTACKS = Path("results/figures"), Path("docs/attacks.md")
-DOCUMENT: Any = typer.Option(help="Put the tables into this document, e.g. docs/attacks.md.")
-NO_RUN: Any = typer.Option("--no-run", help="Draw the tables that are there; compute nothing.")
 CHECK: Any = typer.Option(
     "--check", help="Write nothing; exit 1 where --document (docs/attacks.md) is stale."
 )
@@ -29,28 +41,23 @@ analyze = typer.Typer(help="Look into trainings and results.", no_args_is_help=T
 
 @analyze.command()
 def curves(
-    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
-    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("results/figures"),
-    models_dir: Annotated[
-        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
-    ] = None,
+    models: Models = "all",
+    dataset: DatasetName = None,
+    output: Figures = FIGURES,
+    models_dir: ModelsDir = None,
 ) -> None:
     """Draw accuracy and loss against epoch from the logs of the trainings."""
     from robench.analysis import find_logs, write_training_figures
-    from robench.datasets import find_dataset
 
-    if dataset is not None:
-        find_dataset(dataset)
-    patterns = [part.strip() for part in models.split(",") if part.strip()]
-    logs = find_logs(patterns, dataset=dataset, models_dir=models_dir)
+    look_in(dataset, None)
+    logs = find_logs(split_patterns(models), dataset=dataset, models_dir=models_dir)
     for path in write_training_figures(logs, output):
         print(f"wrote {path}")
 
 
 @analyze.command()
 def budget(
-    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
+    models: Models = "all",
     attacks: Annotated[
         str, typer.Option(help="Names with commas; the first is compared with the others.")
     ] = "spgd,pgd,tour,sapgd,apgd-ce",
@@ -64,18 +71,14 @@ def budget(
     split: Annotated[
         str, typer.Option(help="train, or test to look at the published images.")
     ] = "train",
-    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of the cells.")] = Path("out/budget"),
-    output: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = FIGURES,
-    document: Annotated[Path | None, DOCUMENT] = None,
-    no_run: Annotated[bool, NO_RUN] = False,
+    dataset: DatasetName = None,
+    results: Results = Path("out/budget"),
+    output: Tables = FIGURES,
+    document: Document = None,
+    no_run: NoRun = False,
     check: Annotated[bool, CHECK] = False,
-    models_dir: Annotated[
-        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Look for data sets here first.")
-    ] = None,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Draw robust accuracy against gradient passes; the same command goes on."""
     from robench.analysis import (
@@ -86,11 +89,10 @@ def budget(
         write_budget_figure,
         write_table,
     )
-    from robench.console import require_cells
-    from robench.datasets import find_dataset, look_first_in
+    from robench.console import carry_out, require_cells, trouble_lines
     from robench.evaluation import Request
     from robench.results import ResultStore
-    from robench.zoo import find_attack, select_models, split_names
+    from robench.zoo import select_models
 
     if check:
         fill("budget", output, document or ATTACKS, budget_section, check=True)
@@ -99,15 +101,9 @@ def budget(
     if not no_run:
         if split not in ("train", "test"):
             raise UsageError(f"--split {split!r} is neither train nor test")
-        if dataset is not None:
-            find_dataset(dataset)
-        if data_dir is not None:
-            look_first_in(data_dir)
-        named = [find_attack(name) for name in dict.fromkeys(split_names(attacks))]
-        if not named:
-            raise UsageError("no attack was named; see: robench list attacks")
-        patterns = [part.strip() for part in models.split(",") if part.strip()]
-        entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+        look_in(dataset, data_dir)
+        named = named_attacks(attacks)
+        entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
         store = ResultStore(results)
         store.require_writable()
         epsilons = [part.strip() for part in eps.split(",")]
@@ -115,7 +111,11 @@ def budget(
         passes = _integers("--budgets", budgets)
         plans = budget_plans(entries, named, passes, epsilons, request, store)
         require_cells(plans[0])
-        done = [result for plan in plans for result in results_of(plan, store)]
+        done = []
+        for plan in plans:
+            for line in trouble_lines(plan):
+                print(line, file=sys.stderr)
+            done.extend(carry_out(plan, store))
         failed = any(result.status == "failed" for result in done)
         rows, first = budget_rows(done, store), named[0].name
         _print_differences(rows, first)
@@ -143,19 +143,15 @@ def _integers(option: str, text: str) -> list[int]:
 
 @analyze.command()
 def members(
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = Path(
-        "results/figures"
-    ),
+    results: Results = Path("results"),
+    dataset: DatasetName = None,
+    output: Tables = FIGURES,
 ) -> None:
     """Show which member of each attack broke how many samples, and at which ε."""
     from robench.analysis import read_breaks, write_members
-    from robench.datasets import find_dataset
     from robench.results import ResultStore
 
-    if dataset is not None:
-        find_dataset(dataset)
+    look_in(dataset, None)
     found, damaged = read_breaks(ResultStore(results), dataset=dataset)
     for file in damaged:
         print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
@@ -167,38 +163,25 @@ def members(
 
 @analyze.command()
 def transfer(
-    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
-    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
-    limit: Annotated[
-        str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    no_run: Annotated[
-        bool, typer.Option("--no-run", help="Draw what is stored; compute nothing.")
-    ] = False,
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    output: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("results/figures"),
-    models_dir: Annotated[
-        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Look for data sets here first.")
-    ] = None,
+    models: Models = "all",
+    dataset: DatasetName = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    no_run: NoRun = False,
+    results: Results = Path("results"),
+    output: Figures = FIGURES,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Draw the matrix of source against target; what is not stored is computed first."""
     from robench.analysis import transfer_pairs, write_transfer_figure
-    from robench.console import Progress, trouble_lines
-    from robench.datasets import find_dataset, look_first_in
-    from robench.evaluation import Request, run_plan
+    from robench.console import carry_out, trouble_lines
+    from robench.evaluation import Request
     from robench.results import ResultStore
     from robench.zoo import select_models
 
-    if dataset is not None:
-        find_dataset(dataset)
-    if data_dir is not None:
-        look_first_in(data_dir)
-    patterns = [part.strip() for part in models.split(",") if part.strip()]
-    entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+    look_in(dataset, data_dir)
+    entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     store = ResultStore(results)
     if not no_run:
         store.require_writable()
@@ -208,11 +191,9 @@ def transfer(
             print(line, file=sys.stderr)
         found = pairs.stored()
         if not no_run:
-            with Progress(pairs.plan, quiet=False) as progress:
-                for result, computed in run_plan(pairs.plan, store, progress=progress.update):
-                    progress.finish(result, computed)
-                    failed += result.status == "failed"
-                    found.append(result)
+            computed = carry_out(pairs.plan, store)
+            failed += sum(result.status == "failed" for result in computed)
+            found += computed
         matrix = pairs.matrix(found)
         if matrix.entries:
             print(f"wrote {write_transfer_figure(matrix, output)}")
@@ -226,8 +207,10 @@ def transfer(
 
 @analyze.command()
 def replication(
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    output: Annotated[Path, typer.Option(help="The document.")] = Path("docs/replication.md"),
+    results: Results = Path("results"),
+    output: Annotated[
+        Path, typer.Option(parser=file_at("--output"), metavar="FILE", help="The document.")
+    ] = Path("docs/replication.md"),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 where the table is stale.")
     ] = False,
@@ -242,19 +225,6 @@ def replication(
     for file in damaged:
         print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
     put("replication", section, output, check=check)
-
-
-def results_of(plan: Plan, store: ResultStore) -> Iterator[CellResult]:
-    """The results of a plan, each told of when it is there."""
-    from robench.console import Progress, trouble_lines
-    from robench.evaluation import run_plan
-
-    for line in trouble_lines(plan):
-        print(line, file=sys.stderr)
-    with Progress(plan, quiet=False) as progress:
-        for result, computed in run_plan(plan, store, progress=progress.update):
-            progress.finish(result, computed)
-            yield result
 
 
 def _print_differences(rows: pd.DataFrame, first: str) -> None:

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from robench.errors import UsageError
-from robench.evaluation import Cell, Plan, Planned
-from robench.results import CellResult, Damaged
+from robench.evaluation import Cell, Plan, Planned, run_plan
+from robench.results import CellResult, Damaged, ResultStore
 
 
 def trouble_lines(plan: Plan) -> Iterator[str]:
@@ -116,6 +116,36 @@ class Progress:
             self.before += self.size
         if not self.quiet:
             print(result_line(result, computed), flush=True)
+
+
+def carry_out(
+    plan: Plan,
+    store: ResultStore,
+    *,
+    quiet: bool = False,
+    force: bool = False,
+    fail_fast: bool = False,
+) -> list[CellResult]:
+    """Evaluate what is missing of a plan, in front of the person who waits for it.
+
+    Args:
+        plan: the cells.
+        store: where they go.
+        quiet: print nothing.
+        force: evaluate finished cells again.
+        fail_fast: stop behind the first cell that fails.
+
+    Returns:
+        The results, in the order of the cells.
+    """
+    results = []
+    with Progress(plan, quiet=quiet) as progress:
+        for result, computed in run_plan(plan, store, force=force, progress=progress.update):
+            results.append(result)
+            progress.finish(result, computed)
+            if fail_fast and result.status == "failed":
+                break
+    return results
 
 
 def result_line(result: CellResult, computed: bool) -> str:

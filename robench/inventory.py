@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
+
 from robench.attacks.backends import LIBRARIES, Library
+from robench.attacks.norms import NORMS
 from robench.datasets import dataset_names, find_dataset, is_plugin
-from robench.errors import RobenchError, UsageError, nearest
+from robench.errors import MissingDataError, RobenchError, UsageError, nearest
 from robench.zoo import (
     GROUPS,
     NOT_LOADED,
+    Plugin,
     attack_names,
     find_attack,
     model_entries,
@@ -117,20 +121,63 @@ def dataset_state(name: str) -> str:
 
 
 def plugin_rows() -> Rows:
-    """Every plug-in, loaded; the state of a broken one is its error."""
+    """Every plug-in, loaded and tried; the state of one that cannot be used says why.
+
+    A model is built and shown one image, an attack is made with its own defaults, and the test
+    images of a data set are read.
+    """
     rows = []
     for group in GROUPS:
         for claims in plugins(group).values():
             for plugin in claims:
                 state = "ready"
                 try:
-                    plugin.load()
+                    _TRIALS[group](plugin)
+                except MissingDataError as error:
+                    state = f"no data: {error}"
                 except RobenchError as error:
                     state = str(error)
+                except (Exception, SystemExit) as error:  # the code of others may raise anything
+                    state = str(plugin.error(f"failed: {type(error).__name__}: {error}"))
                 rows.append(
                     {"plugin": plugin.name, "group": group, "from": plugin.origin, "state": state}
                 )
     return rows
+
+
+def _try_model(plugin: Plugin) -> None:
+    model = model_entries()[plugin.name].load()
+    dataset = find_dataset(model.dataset)
+    if model.classes < dataset.classes:
+        raise plugin.error(
+            f"has {model.classes} classes, data set {dataset.name} has {dataset.classes}"
+        )
+    with torch.no_grad():
+        model.logits(torch.zeros(1, *dataset.shape, device=model.device))
+
+
+def _try_attack(plugin: Plugin) -> None:
+    norm = find_attack(plugin.name).attack.norm
+    if norm not in NORMS:
+        raise plugin.error(f"is measured in {norm!r}; ε is swept in {' and '.join(NORMS)}")
+
+
+def _try_dataset(plugin: Plugin) -> None:
+    dataset = find_dataset(plugin.name)
+    if not dataset.present("test"):
+        raise MissingDataError("its test images are not at hand")
+    images = dataset.load("test")
+    if images.images.shape[1:] != dataset.shape:
+        raise plugin.error(f"gives images of {images.images.shape[1:]}, not of {dataset.shape}")
+
+
+def _try_check(plugin: Plugin) -> None:
+    raise plugin.error("is not used: robench takes no checks from plug-ins")
+
+
+_TRIALS: dict[str, Callable[[Plugin], None]] = dict(
+    zip(GROUPS, (_try_model, _try_attack, _try_dataset, _try_check), strict=True)
+)
 
 
 def table_lines(rows: Rows) -> Iterator[str]:

@@ -92,6 +92,46 @@ def test_output_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
     refused(cli("run", "--models", "digits/vgg16-ann", *TINY, "--output", output), output)
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("run",), "--output"),
+        (("run",), "--models-dir"),
+        (("leaderboard",), "--results"),
+        (("list", "models"), "--data-dir"),
+        (("train", "digits/vgg16-ann"), "--output"),
+        (("train", "digits/vgg16-ann"), "--tensorboard"),
+        (("data", "download", "cifar10"), "--data-dir"),
+        (("analyze", "curves"), "--output"),
+        (("analyze", "budget"), "--results"),
+        (("analyze", "members"), "--output"),
+        (("analyze", "transfer"), "--results"),
+        (("analyze", "replication"), "--results"),
+    ],
+)
+def test_a_file_where_a_folder_is_meant(
+    cli: Cli, tmp_path: Path, command: tuple[str, ...], option: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    refused(cli(*command, option, path), f"{option} {path}", "is a file", "name a folder")
+    refused(cli(*command, option, path / "below"), option, f"{path} is a file")
+    refused(cli(*command, option, ""), option, "is empty")
+
+
+@pytest.mark.parametrize("command", [("leaderboard",), ("analyze", "replication")])
+def test_a_folder_where_a_file_is_meant(cli: Cli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    refused(cli(*command, "--output", tmp_path), tmp_path, "is a folder", "name a file")
+
+
+@pytest.mark.parametrize("group", [(), ("analyze",), ("data",)])
+def test_a_group_without_a_command_shows_its_commands(cli: Cli, group: tuple[str, ...]) -> None:
+    done = cli(*group)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(" ".join(("Usage: robench", *group)))
+    assert "Commands:" in done.err
+
+
 def test_an_interrupted_training_says_how_it_goes_on(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

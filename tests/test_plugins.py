@@ -45,6 +45,18 @@ def elsewhere():
     return Model(nn.Flatten(), "elsewhere/plugin-net", 10)
 
 
+def wrong_shape():
+    return Model(nn.Flatten(), "digits/wrong-shape", 10)
+
+
+def unwritable_card():
+    return Model(nn.Flatten(), "digits/bad-card", 10, card={"a": object()})
+
+
+def number():
+    return 7
+
+
 class Unfinished(DirectAttack):
     name = "unfinished"
 
@@ -67,9 +79,19 @@ DISTRIBUTIONS = {
 [project.entry-points."robench.models"]
 "digits/plugin-net" = "goodnets:make"
 "digits/twice" = "goodnets:make"
+"digits/wrong-shape" = "goodnets:wrong_shape"
+"digits/bad-card" = "goodnets:unwritable_card"
+"digits/number" = "goodnets:number"
+"digits/other-id" = "goodnets:make"
+"digits/vgg16-ann" = "goodnets:make"
 [project.entry-points."robench.attacks"]
 plugin-attack = "goodnets:PluginAttack"
 unfinished = "goodnets:Unfinished"
+no-attack = "goodnets:number"
+[project.entry-points."robench.datasets"]
+no-dataset = "goodnets:number"
+[project.entry-points."robench.checks"]
+some-check = "goodnets:number"
 """,
     ),
     "broken-nets": (
@@ -144,6 +166,34 @@ def test_broken_plugin_is_one_row_with_its_error(cli: Cli) -> None:
     assert "broken-nets 0.9" in error
     lines = [line for line in cli("list", "plugins").out.splitlines() if "plugin-broken" in line]
     assert len(lines) == 1
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_plugin_that_cannot_be_used_is_not_called_ready(cli: Cli) -> None:
+    rows = json.loads(cli("list", "plugins", "--json").out)
+    states = {row["plugin"]: row["state"] for row in rows if row["from"] == "good-nets 1.2.3"}
+    reasons = {
+        "digits/wrong-shape": "logits of shape (1, 10)",
+        "digits/bad-card": "no plain data",
+        "digits/number": "returned int",
+        "digits/other-id": "'digits/plugin-net'",
+        "digits/vgg16-ann": "in the zoo and is claimed by",
+        "digits/twice": "rival-nets 7.0",
+        "unfinished": "abstract",
+        "no-attack": "not a subclass",
+        "no-dataset": "no robench Dataset",
+        "some-check": "takes no checks",
+    }
+    assert {name for name, state in states.items() if state != "ready"} == set(reasons)
+    for name, reason in reasons.items():
+        assert reason in states[name]
+    done = cli("doctor")
+    assert done.code == 1
+    for name in reasons:
+        (line,) = (
+            line for line in done.out.splitlines() if f"plug-in {name} from good-nets" in line
+        )
+        assert not line.endswith(": ready")
 
 
 def test_model_and_attack_of_a_plugin_run_from_the_console(site: Path, tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ def test_names_are_split_outside_all_brackets() -> None:
         (f"pgd[steps={'9' * 5000}]", ("5011 signs", "200 bytes")),
         (f"pgd[steps={'[' * 60000}{']' * 60000}]", ("120011 signs",)),
         (f"pgd[steps={'9' * 23}]", ("steps", "less than or equal to 1000000")),
+        ("pgd[steps=20.0]", ("steps", "valid integer, not 20.0")),
+        ("pgd[steps=true]", ("steps", "valid integer, not true")),
+        ('pgd[steps="20"]', ("steps", 'valid integer, not "20"')),
+        ("pgd[relative_step=true]", ("relative_step", "valid number, not true")),
+        ("foolbox:LinfPGD[steps=20.0]", ("steps", "int", "20.0")),
+        ('spiking-autoattack[square={"queries":7.0}]', ("square.queries", "not 7.0")),
+        ("pgd[stepps=3]", ("there is no parameter stepps", "did you mean steps")),
     ],
 )
 def test_what_cannot_be_read_is_told(request_: str, texts: tuple[str, ...]) -> None:
@@ -53,3 +60,26 @@ def test_what_cannot_be_read_is_told(request_: str, texts: tuple[str, ...]) -> N
     assert len(str(caught.value).splitlines()) == 1
     for text in texts:
         assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "writings"),
+    [
+        ("pgd", ("pgd[steps=20]", "pgd[ relative_step = 2.5 ]", "pgd[relative_step=25e-1]")),
+        ("pgd[relative_step=2.0]", ("pgd[relative_step=2]", "pgd[relative_step=2.0,steps=20]")),
+        ("transfer", ("transfer[source=*]", "transfer[source=[*]]")),
+        ("pgd", ("pgd[frames=all]", "pgd[steps=20,frames=all]")),
+        ("pgd[frames=shared]", ("pgd[steps=20,frames=shared]", "pgd[ frames = shared ]")),
+        ("pgd[frames=shared,steps=4]", ("pgd[steps=4,frames=shared]",)),
+        ("foolbox:LinfPGD", ("foolbox:LinfPGD[steps=40]",)),
+        ("deepfool[overshoot=1.0]", ("deepfool[overshoot=1]", "deepfool[overshoot=1.0,steps=50]")),
+    ],
+)
+def test_one_attack_has_one_name(name: str, writings: tuple[str, ...]) -> None:
+    wanted = find_attack(name)
+    assert wanted.name == name
+    for writing in writings:
+        found = find_attack(writing)
+        assert found.name == name
+        assert found.attack.model_dump_json() == wanted.attack.model_dump_json()
+        assert found.frames == wanted.frames

@@ -34,6 +34,15 @@ def test_rows_that_are_not_those_of_the_record_are_damaged(builder: Builder) -> 
     assert "SHA-256" in found.reason
 
 
+def test_rows_that_are_absent_are_told_with_their_path_once(builder: Builder) -> None:
+    cell = builder.add("digits/a", "pgd", fall(40))
+    path = builder.store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
+    path.unlink()
+    assert builder.store.find("digits/a", "pgd", cell.hash) == Damaged(
+        path, "No such file or directory"
+    )
+
+
 def test_a_record_without_a_digest_stays_valid(builder: Builder) -> None:
     cell = builder.add("digits/a", "pgd", fall(40))
     path = builder.store.path(cell.model, cell.attack, cell.hash)

@@ -55,7 +55,13 @@ class Transfer(IterativeAttack):
     @field_validator("source", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+        return (
+            (value,)
+            if isinstance(value, str)
+            else tuple(value)
+            if isinstance(value, list)
+            else value
+        )
 
     @property
     def source_patterns(self) -> tuple[str, ...]:

@@ -236,7 +236,9 @@ class ResultStore:
                 # all columns: without a digest, damage shows where the values do not decode
                 rows = pd.read_parquet(BytesIO(data))
             except (OSError, ValueError, ArrowException) as error:
-                return Damaged(beside, next(iter(str(error).splitlines()), type(error).__name__))
+                # the text of an operating system's error has the path, which stands in front of it
+                text = getattr(error, "strerror", None) or str(error)
+                return Damaged(beside, next(iter(text.splitlines()), type(error).__name__))
             if cell.outcome is None or len(rows) != cell.outcome.identity.samples:
                 return Damaged(path, "the JSON and the Parquet file do not belong together")
         return cell

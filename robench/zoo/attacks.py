@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from robench.attacks import IMPLEMENTATIONS, Attack
 from robench.attacks.backends import LIBRARIES
@@ -20,6 +23,8 @@ Frames = Literal["all", "shared"]
 """What is perturbed where a sample has several frames: each of them by itself, or all alike."""
 FRAMES = "frames"
 """The parameter that chooses it; it is the engine's, so that every attack has it."""
+LONGEST = 40
+"""Characters of a value that an error repeats."""
 
 
 class AttackCard(BaseModel):
@@ -40,7 +45,8 @@ class NamedAttack:
     """An attack under the name that results carry, e.g. ``pgd`` or ``pgd[steps=100]``.
 
     Attributes:
-        name: the card's name, with the parameters that the user changed.
+        name: the card's name, with the parameters that the user changed; one that has its value
+            anyway is not among them, and a number is written as the attack reads it.
         attack: the attack with all its parameters.
         implementation: the registered implementation.
         version: of the implementation; that of a plug-in or of a library's attack names the
@@ -85,23 +91,26 @@ def find_attack(request: str) -> NamedAttack:
         PluginError: the plug-in cannot be loaded.
     """
     name, changes = read_request(request)
-    full_name = label(name, changes)
+    label(name, changes)  # a name that is too long is refused before anything is imported
     frames = changes.pop(FRAMES, None)
-    named = _find(request, name, full_name, changes)
+    named = _find(request, name, changes)
     if frames is None:
         return named
     if frames not in get_args(Frames):
         raise UsageError(
             f"attack {request}: parameter frames is {' or '.join(get_args(Frames))}, not {frames}"
         )
-    return replace(named, frames=frames)
+    if frames == named.frames:
+        return named
+    own, told = read_request(named.name)
+    return replace(named, name=label(own, told | {FRAMES: frames}), frames=frames)
 
 
-def _find(request: str, name: str, full_name: str, changes: dict[str, Any]) -> NamedAttack:
+def _find(request: str, name: str, changes: dict[str, Any]) -> NamedAttack:
     cards, found = attack_files(), plugins(ATTACKS)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in LIBRARIES:
-        return _of_library(request, full_name, prefix, rest, changes)
+        return _of_library(request, prefix, rest, {}, changes)
     if name in found:
         if name in cards:
             origins = " and ".join(plugin.origin for plugin in found[name])
@@ -112,11 +121,13 @@ def _find(request: str, name: str, full_name: str, changes: dict[str, Any]) -> N
             raise plugin.error("is not a subclass of robench.attacks.Attack")
         try:
             attack = _make(request, kind, changes)
+            usual = _make(name, kind, {}) if changes and not _required(kind) else None
         except RobenchError:
             raise
         except (Exception, SystemExit) as error:  # abstract, or its own code raised
             raise plugin.error(f"cannot be made: {type(error).__name__}: {error}") from error
         version, description = f"{kind.version} ({plugin.origin})", _first_line(kind.__doc__)
+        full_name = label(name, _told(changes, dict(attack), dict(usual or ())))
         return NamedAttack(full_name, attack, name, version, description)
     if name not in cards:
         raise UsageError(
@@ -125,10 +136,12 @@ def _find(request: str, name: str, full_name: str, changes: dict[str, Any]) -> N
     card = read_table(cards[name], AttackCard)
     prefix, colon, rest = card.implementation.partition(":")
     if colon and prefix in LIBRARIES:
-        parameters = card.parameters | changes
-        found_there = _of_library(request, full_name, prefix, rest, parameters)
+        found_there = _of_library(request, prefix, rest, card.parameters, changes)
         _require_norm(cards[name], card, found_there.attack)
-        return replace(found_there, description=card.description, frames=card.frames)
+        full_name = name + found_there.name.removeprefix(card.implementation)
+        return replace(
+            found_there, name=full_name, description=card.description, frames=card.frames
+        )
     if card.implementation not in IMPLEMENTATIONS:
         raise ContentError(
             f"{cards[name]}: key implementation: {card.implementation!r} is not registered"
@@ -137,14 +150,15 @@ def _find(request: str, name: str, full_name: str, changes: dict[str, Any]) -> N
     kind = IMPLEMENTATIONS[card.implementation]
     _require_norm(cards[name], card, kind)
     try:
-        kind(**card.parameters)
+        usual = _read(kind, card.parameters)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(("parameters", *map(str, first["loc"])))
-        raise ContentError(f"{cards[name]}: key {key}: {first['msg']}") from None
+        raise ContentError(f"{cards[name]}: key {key}: {_what(first)}") from None
     except UsageError as error:  # from a name inside, such as a surrogate's
         raise ContentError(f"{cards[name]}: table parameters: {error}") from None
     attack = _make(request, kind, card.parameters | changes)
+    full_name = label(name, _told(changes, dict(attack), dict(usual)))
     version = attack.full_version
     return NamedAttack(
         full_name, attack, card.implementation, version, card.description, card.frames
@@ -157,29 +171,74 @@ def _require_norm(path: Path, card: AttackCard, attack: Attack | type[Attack]) -
 
 
 def _of_library(
-    request: str, full_name: str, prefix: str, name: str, changes: dict[str, Any]
+    request: str, prefix: str, name: str, given: dict[str, Any], changes: dict[str, Any]
 ) -> NamedAttack:
+    """An attack of a library with what a card gives and what the user changes."""
     library = LIBRARIES[prefix]
-    offer, attack = library.find(name, changes, request)
+    offer, attack = library.find(name, given | changes, request)
     version = f"{attack.version} ({library.version})"
+    told = _told(changes, attack.parameters, library.defaults(offer) | given)
+    full_name = label(f"{prefix}:{name}", told)
     return NamedAttack(full_name, attack, f"{prefix}:{offer.name}", version, offer.description)
 
 
 def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attack:
     try:
-        return kind(**parameters)
+        return _read(kind, parameters)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         known = ", ".join(kind.model_fields) or "none"
         wants_list = first["type"] in ("tuple_type", "list_type")
         hint = f", written like {key}=[a,b]" if wants_list else ""
+        if first["type"] == "extra_forbidden":
+            near = nearest(key, kind.model_fields)
+            raise UsageError(
+                f"attack {request}: there is no parameter {key}{near}; parameters: {known}"
+            ) from None
         where = f"parameter {key}: " if key else ""
         raise UsageError(
-            f"attack {request}: {where}{first['msg']}{hint}; parameters: {known}"
+            f"attack {request}: {where}{_what(first)}{hint}; parameters: {known}"
         ) from None
     except UsageError as error:  # from a name inside, such as a surrogate's
         raise UsageError(f"attack {request}: {error}") from None
+
+
+def _read(kind: type[Attack], parameters: Mapping[str, Any]) -> Attack:
+    """The attack, strict about types: neither 20.0 nor true is the integer that 20 is.
+
+    It goes through JSON, in which a tuple is a list as it is on the command line and in a card.
+    """
+    return kind.model_validate_json(json.dumps(parameters, default=str), strict=True)
+
+
+def _told(
+    changes: Mapping[str, Any], values: Mapping[str, Any], usual: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Those of the changes that change something: equal cells have equal names.
+
+    Args:
+        changes: as the user wrote them.
+        values: all parameters as the attack has them.
+        usual: the same without the changes; empty where the attack cannot be made without.
+    """
+    return {
+        key: values[key] if isinstance(values[key], float) else written
+        for key, written in changes.items()
+        if key not in usual or values[key] != usual[key]
+    }
+
+
+def _required(kind: type[Attack]) -> bool:
+    """Whether an attack cannot be made without being given parameters."""
+    return any(field.is_required() for field in kind.model_fields.values())
+
+
+def _what(error: ErrorDetails) -> str:
+    """What pydantic says of a value, with the value where its type is wrong."""
+    wrong_type = error["type"].endswith(("_type", "_parsing"))
+    given = json.dumps(error["input"], default=str, ensure_ascii=False)
+    return f"{error['msg']}, not {given}" if wrong_type and len(given) <= LONGEST else error["msg"]
 
 
 def _first_line(text: str | None) -> str:

@@ -176,11 +176,10 @@ class Library:
         if offer.reason:
             raise UsageError(f"attack {label} cannot run: {offer.reason}")
         defaults = self.defaults(offer)
-        for key, value in changes.items():
-            _require_parameter(label, key, value, defaults)
+        chosen = {key: _parameter(label, key, value, defaults) for key, value in changes.items()}
         try:
-            attack = self.make(offer, {**defaults, **changes})
-            if changes:
+            attack = self.make(offer, {**defaults, **chosen})
+            if chosen:
                 require_sound(attack, self.make(offer, defaults))
         except Exception as error:  # a library may raise anything for a value it cannot take
             text = " ".join(str(error).split()) or type(error).__name__
@@ -188,7 +187,8 @@ class Library:
         return offer, attack
 
 
-def _require_parameter(label: str, key: str, value: Any, defaults: Mapping[str, Any]) -> None:
+def _parameter(label: str, key: str, value: Any, defaults: Mapping[str, Any]) -> Any:
+    """A value that the parameter can take; an integer as a float where the default is one."""
     if key not in defaults:
         raise UsageError(
             f"attack {label}: there is no parameter {key}{nearest(key, defaults)}; "
@@ -198,11 +198,13 @@ def _require_parameter(label: str, key: str, value: Any, defaults: Mapping[str, 
     wanted: type | tuple[type, ...] = type(default)
     if default is None or isinstance(default, float):
         wanted = (int, float)
-    if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, wanted):
+    fits = isinstance(value, bool) == isinstance(default, bool) and isinstance(value, wanted)
+    if not fits:
         kind = "a number" if wanted == (int, float) else f"of type {type(default).__name__}"
         raise UsageError(f"attack {label}: parameter {key} is {kind}, not {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"attack {label}: parameter {key} is a finite number, not {value}")
+    return float(value) if isinstance(default, float) else value
 
 
 @contextmanager

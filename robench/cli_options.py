@@ -1,0 +1,161 @@
+"""What the commands share: the types of their options, and how their texts are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robench.errors import UsageError
+
+if TYPE_CHECKING:
+    from robench.zoo import NamedAttack
+
+
+def folder_at(option: str) -> Callable[[str | Path], Path]:
+    """The reader of an option that names a folder, which need not exist.
+
+    It raises a UsageError where the text is empty, or where a file stands in the way.
+    """
+
+    def read(text: str | Path) -> Path:
+        path = _path(option, text)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{option} {path}: this is a file; name a folder")
+        return path
+
+    return read
+
+
+def file_at(option: str) -> Callable[[str | Path], Path]:
+    """The reader of an option that names a file, which need not exist.
+
+    It raises a UsageError where the text is empty, is a folder, or where a file stands in the way.
+    """
+
+    def read(text: str | Path) -> Path:
+        path = _path(option, text)
+        if path.is_dir():
+            raise UsageError(f"{option} {path}: this is a folder; name a file")
+        return path
+
+    return read
+
+
+def _path(option: str, text: str | Path) -> Path:
+    if not str(text).strip():
+        raise UsageError(f"{option} is empty; give a path, or leave the option out")
+    path = Path(text)
+    above = next((parent for parent in path.parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise UsageError(f"{option} {path}: {above} is a file, so nothing can lie in it")
+    return path
+
+
+def require_writable(option: str, path: Path) -> None:
+    """Refuse a folder, or a file to be replaced, before work is spent on it.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    places = [path] if path.is_dir() else path.parents
+    place = next((place for place in places if place.exists()), None)
+    if place is not None and not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {path}: cannot write into {place}; choose another place")
+
+
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--models-dir",
+        parser=folder_at("--models-dir"),
+        metavar="FOLDER",
+        help="Look for checkpoints here first.",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        parser=folder_at("--data-dir"),
+        metavar="FOLDER",
+        help="Look for data sets here first.",
+    ),
+]
+Results = Annotated[
+    Path,
+    typer.Option(
+        "--results", parser=folder_at("--results"), metavar="FOLDER", help="Folder of the results."
+    ),
+]
+Figures = Annotated[
+    Path,
+    typer.Option(
+        "--output", parser=folder_at("--output"), metavar="FOLDER", help="Folder of the figures."
+    ),
+]
+Tables = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        parser=folder_at("--output"),
+        metavar="FOLDER",
+        help="Folder of tables and figures.",
+    ),
+]
+Document = Annotated[
+    Path | None,
+    typer.Option(
+        "--document",
+        parser=file_at("--document"),
+        metavar="FILE",
+        help="Put the tables into this document, e.g. docs/attacks.md.",
+    ),
+]
+NoRun = Annotated[bool, typer.Option("--no-run", help="Draw what is there; compute nothing.")]
+Models = Annotated[str, typer.Option(help="all, ids or globs, with commas.")]
+DatasetName = Annotated[str | None, typer.Option(help="Keep the models of this data set.")]
+Limit = Annotated[
+    str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes CUDA where it is.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def split_patterns(text: str) -> list[str]:
+    """The parts of what ``--models`` takes."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def named_attacks(text: str) -> list[NamedAttack]:
+    """What ``--attacks`` names, each once.
+
+    Raises:
+        RobenchError: a name is unknown or cannot be used, or there is none.
+    """
+    from robench.zoo import find_attack, split_names
+
+    # two requests may be one attack: pgd and pgd[steps=20]
+    found = [find_attack(name) for name in dict.fromkeys(split_names(text))]
+    if not found:
+        raise UsageError("no attack was named; see: robench list attacks")
+    return list({attack.name: attack for attack in found}.values())
+
+
+def look_in(dataset: str | None, data_dir: Path | None) -> None:
+    """Refuse an unknown data set, and look for images in ``data_dir`` first.
+
+    Raises:
+        UsageError: there is no such data set or folder.
+    """
+    from robench.datasets import find_dataset, look_first_in
+
+    if dataset is not None:
+        find_dataset(dataset)
+    if data_dir is not None:
+        look_first_in(data_dir)

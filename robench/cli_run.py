@@ -1,0 +1,139 @@
+"""``robench run``: parse, call, print, as in :mod:`robench.cli`."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robench.cli_options import (
+    DataDir,
+    DatasetName,
+    Device,
+    Json,
+    Limit,
+    ModelsDir,
+    folder_at,
+    look_in,
+    named_attacks,
+    split_patterns,
+)
+from robench.errors import UsageError
+
+
+def run(
+    models: Annotated[
+        str, typer.Option(help="all, ids, globs, folders or package.module:function, with commas.")
+    ] = "all",
+    attacks: Annotated[
+        str,
+        typer.Option(
+            help="Names with commas; parameters as in pgd[steps=9,restarts=5], lists too."
+        ),
+    ] = "fgsm,pgd,spgd",
+    dataset: DatasetName = None,
+    eps: Annotated[
+        str | None, typer.Option(help="Grid such as 0,1/255,2/255; the data set's own by default.")
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(help="Named grid instead of --eps: bioflexnet or bioflexnet-code."),
+    ] = None,
+    limit: Limit = None,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Time steps T instead of each card's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the attacks' random numbers.")] = 0,
+    device: Device = "auto",
+    batch_size: Annotated[
+        str, typer.Option(help="Rows of one call, or auto; it decides the speed alone.")
+    ] = "auto",
+    no_carry: Annotated[
+        bool, typer.Option("--no-carry", help="Run every ε on every sample (raw curve).")
+    ] = False,
+    reference: Annotated[
+        bool,
+        typer.Option("--reference", help="Plain PyTorch and the ascending search, to check."),
+    ] = False,
+    witnesses: Annotated[
+        bool, typer.Option("--witnesses", help="Keep the adversarial images beside the results.")
+    ] = False,
+    output: Annotated[
+        Path,
+        typer.Option(parser=folder_at("--output"), metavar="FOLDER", help="Folder of the results."),
+    ] = Path("results"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute again what is there already.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and stop.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
+    ] = False,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Attack models over a sweep of ε and store the results; the same command continues."""
+    from robench.console import carry_out, plan_data, plan_lines, require_cells, trouble_lines
+    from robench.evaluation import Request, find_grid, make_plan
+    from robench.results import ResultStore
+    from robench.zoo import select_models
+
+    look_in(dataset, data_dir)
+    named = named_attacks(attacks)
+    if eps is not None and grid is not None:
+        raise UsageError("--eps and --grid exclude each other")
+    request = Request(
+        eps=None if eps is None else tuple(eps.split(",")),
+        grid=None if grid is None else find_grid(grid),
+        limit=limit,
+        timesteps=timesteps,
+        seed=seed,
+        sweep="raw" if no_carry else "ascending" if reference else "fast",
+        reference=reference,
+        batch_size=None if batch_size == "auto" else _rows(batch_size),
+        device=device,
+        witnesses=witnesses,
+    )
+    entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
+    store = ResultStore(output)
+    if not dry_run:
+        store.require_writable()
+    plan = make_plan(entries, named, request, store, models_dir)
+    require_cells(plan)
+    for line in trouble_lines(plan):
+        print(line, file=sys.stderr)
+    if not json:
+        done = sum(planned.done for planned in plan.cells)
+        print(f"{len(plan.cells)} cells, {done} of them done already")
+    if dry_run:
+        for line in [jsonlib.dumps(plan_data(plan))] if json else plan_lines(plan):
+            print(line)
+        return
+    results = carry_out(plan, store, quiet=json, force=force, fail_fast=fail_fast)
+    failed = [r for r in results if r.status == "failed"]
+    broken = [s for s in plan.skipped if s.broken]
+    if json:
+        print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
+    elif failed or broken:
+        print(
+            f"{len(failed)} cells failed, {len(broken)} models could not be loaded; "
+            "the same command tries them again.",
+            file=sys.stderr,
+        )
+    if failed or broken:
+        raise typer.Exit(1)
+
+
+def _rows(text: str) -> int:
+    """The number of rows that ``--batch-size`` asks for."""
+    try:
+        rows = int(text)
+    except ValueError:
+        raise UsageError(f"--batch-size {text!r} is neither auto nor an integer") from None
+    if rows < 1:
+        raise UsageError(f"--batch-size {rows}: at least 1 row is needed")
+    return rows
