@@ -81,6 +81,9 @@ def run(
         int | None, typer.Option(help="Time steps T instead of each card's own.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the attacks' random numbers.")] = 0,
+    eot: Annotated[
+        int | None, typer.Option(help="Draws for each gradient of a stochastic model; 10 else.")
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes CUDA where it is.")
     ] = "auto",
@@ -136,6 +139,7 @@ def run(
         batch_size=None if batch_size == "auto" else _rows(batch_size),
         device=device,
         witnesses=witnesses,
+        eot=eot,
     )
     patterns = [part.strip() for part in models.split(",") if part.strip()]
     entries = select_models(patterns, dataset=dataset, models_dir=models_dir)

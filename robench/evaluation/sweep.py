@@ -30,9 +30,11 @@ from robench.attacks import (
 from robench.attacks.base import Start, begin
 from robench.attacks.norms import TOLERANCE, length, project, tolerance
 from robench.errors import EvaluationError
+from robench.evaluation.draws import EOT, Draws
+from robench.evaluation.ledger import Ledger
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
-from robench.evaluation.view import Ledger, ModelView
+from robench.evaluation.view import ModelView
 from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
 from robench.results import CLEAN_WRONG, NEVER
@@ -124,10 +126,12 @@ class ChunkSweep:
         sweep: SweepName = "fast",
         workers: Workers | None = None,
         sources: tuple[Model, ...] = (),
+        eot: int = EOT,
     ) -> None:
         """Prepare a sweep; ``grid`` begins with 0, which is the clean image.
 
-        ``sources`` are other models on which the attack may make examples.
+        ``sources`` are other models on which the attack may make examples, ``eot`` draws that a
+        gradient of a stochastic model is averaged over.
         """
         self.workers, self.sources = workers or Workers(shared=False), sources
         self.model, self.chunk, self.sweep = model, chunk, sweep
@@ -135,6 +139,7 @@ class ChunkSweep:
         self.norm, self.tolerance = attack.norm, tolerance(chunk.x, attack.norm)
         self.seed, self.batch_size = seed, batch_size
         self.budgets = torch.tensor([epsilon.value for epsilon in grid], dtype=chunk.x.dtype)
+        self.draws = Draws(seed, model.dataset, list(chunk.indices), eot)
         n = len(chunk.x)
         self.ledger = Ledger.empty(n, len(self.stages))
         if sources:
@@ -187,6 +192,7 @@ class ChunkSweep:
         self.states: list[State | None] = [None] * len(self.stages)
         self.steps_left = torch.zeros(n, dtype=torch.int64)
         self.phase = torch.zeros(n, dtype=torch.int64)
+        self.taken = torch.zeros(n, dtype=torch.int64)  # steps of the run, which it draws by
         self.seen = torch.zeros(n, dtype=torch.bool)
         self.produced_by = torch.zeros(n, dtype=torch.int64)
         while search.live.any():
@@ -231,9 +237,12 @@ class ChunkSweep:
         self.broken[wrong, 0] = True
         return prediction
 
-    def _view(self, samples: Tensor, stage: int) -> ModelView:
+    def _view(self, samples: Tensor, stage: int, step: Tensor | None = None) -> ModelView:
         y, others = self.chunk.y[samples], self.sources
-        return ModelView(self.model, y, samples, self.ledger, stage, self.workers, others)
+        return ModelView(
+            self.model, y, samples, self.ledger, stage, self.workers, others,
+            draws=self.draws, step=step,
+        )  # fmt: skip
 
     def noise(self, samples: Tensor) -> SampleNoise:
         """The random numbers of some samples of the chunk."""
@@ -249,7 +258,8 @@ class ChunkSweep:
         """Put rows of one stage at the start of a run."""
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
-        view = self._view(samples, stage)
+        self.taken[slots] = 0
+        view = self._view(samples, stage, self.taken[slots])
         part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
         _require_usable(part.candidate, x)
         warm = spread(self.search.warm(slots), x)
@@ -264,7 +274,8 @@ class ChunkSweep:
     def _step(self, slots: Tensor) -> None:
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
-        view = self._view(samples, stage)
+        self.taken[slots] += 1
+        view = self._view(samples, stage, self.taken[slots])
         state = self.states[stage]
         assert state is not None
         before, phase = self.candidate[slots], self.phase[slots]
@@ -349,11 +360,11 @@ class ChunkSweep:
         self.search.broken(slot, position)
 
     def _reverify(self) -> Tensor:
-        """Whether each witness breaks again, shown in another batch."""
+        """Whether each witness breaks again, in another batch; a stochastic model draws anew."""
         again = torch.zeros(len(self.chunk.x), dtype=torch.bool)
         attacked = (self.position > CLEAN_WRONG).nonzero().squeeze(1)
         for rows in torch.split(attacked, self.batch_size // 2 + 1):
-            view = replace(self._view(rows, 0), ledger=Ledger.empty(len(again)))
+            view = replace(self._view(rows, 0), ledger=Ledger.empty(len(again)), judge="again")
             again[rows] = view.logits(self.witness[rows]).argmax(1) != self.chunk.y[rows]
         return again
 
