@@ -121,6 +121,80 @@ def _integers(option: str, text: str) -> list[int]:
 
 
 @analyze.command()
+def rank(
+    models: Annotated[str, typer.Option(help="all, ids or globs, with commas.")] = "all",
+    members: Annotated[
+        str | None,
+        typer.Option(help="Such as atan(2),triangle(1)/hart,bptr; the known ones by default."),
+    ] = None,
+    eps: Annotated[
+        str, typer.Option(help="One or more ε with commas, each attacked by itself.")
+    ] = "8/255",
+    steps: Annotated[int, typer.Option(help="Steps of each run.")] = 20,
+    keep: Annotated[int, typer.Option(help="Members of the ensemble that is proposed.")] = 4,
+    limit: Annotated[str, typer.Option(help="How many training images.")] = "48",
+    dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the cells.")] = Path("out/rank"),
+    output: Annotated[Path | None, typer.Option(help="The table; in --results else.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    models_dir: Annotated[
+        Path | None, typer.Option("--models-dir", help="Look for checkpoints here first.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Look for data sets here first.")
+    ] = None,
+) -> None:
+    """Rank surrogates and gradient paths by what each finds alone; the same command goes on."""
+    from robench.analysis import RANKED, ensemble, rank_lines, rank_plans, rank_table, ranks
+    from robench.console import Progress, require_cells, trouble_lines
+    from robench.datasets import find_dataset, look_first_in
+    from robench.evaluation import Request, run_plan
+    from robench.reporting import write
+    from robench.results import ResultStore
+    from robench.zoo import select_models, split_names
+
+    for option, value in (("--steps", steps), ("--keep", keep)):
+        if value < 1:
+            raise UsageError(f"{option} {value}: it must be at least 1")
+    named = list(RANKED) if members is None else split_names(members)
+    if not named:
+        raise UsageError("--members names none; write them like atan(2),triangle(1)/hart,bptr")
+    if dataset is not None:
+        find_dataset(dataset)
+    if data_dir is not None:
+        look_first_in(data_dir)
+    patterns = [part.strip() for part in models.split(",") if part.strip()]
+    entries = select_models(patterns, dataset=dataset, models_dir=models_dir)
+    store = ResultStore(results)
+    store.require_writable()
+    request = Request(limit=limit, sweep="ascending", split="train", device=device)
+    epsilons = [part.strip() for part in eps.split(",")]
+    plans = rank_plans(entries, named, steps, epsilons, request, store)
+    require_cells(plans[0])
+    done = []
+    for plan in plans:
+        for line in trouble_lines(plan):
+            print(line, file=sys.stderr)
+        with Progress(plan, quiet=False) as progress:
+            found = run_plan(plan, store, progress=progress.update)
+            for planned, (result, computed) in zip(plan.cells, found, strict=True):
+                progress.finish(result, computed)
+                done.append((planned.cell, result))
+    ranked = ranks(done, store, steps)
+    for model in dict.fromkeys(one.model for one in ranked):
+        here = [one for one in ranked if one.model == model]
+        print(f"\n{model}")
+        for line in rank_lines(here):
+            print(line)
+        print(f"--attacks '{ensemble(here, keep)}'")
+    path = output or results / "rank.csv"
+    write(path, rank_table(ranked))
+    print(f"\nwrote {path}")
+    if any(result.status == "failed" for _, result in done):
+        raise typer.Exit(1)
+
+
+@analyze.command()
 def members(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     dataset: Annotated[str | None, typer.Option(help="Keep the models of this data set.")] = None,

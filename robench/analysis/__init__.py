@@ -16,12 +16,25 @@ from robench.analysis.members import (
     read_breaks,
     write_members,
 )
+from robench.analysis.rank import (
+    RANKED,
+    Rank,
+    alone,
+    ensemble,
+    rank_lines,
+    rank_plans,
+    rank_table,
+    ranks,
+)
 from robench.analysis.replication import fill, replication_section
 from robench.analysis.transfer import draw_transfer, transfer_pairs, write_transfer_figure
 
 __all__ = [
+    "RANKED",
     "Breaks",
+    "Rank",
     "TrainingLog",
+    "alone",
     "at_budgets",
     "budget_plans",
     "budget_rows",
@@ -29,10 +42,15 @@ __all__ = [
     "draw_members",
     "draw_training",
     "draw_transfer",
+    "ensemble",
     "fill",
     "find_logs",
     "members_table",
     "paired",
+    "rank_lines",
+    "rank_plans",
+    "rank_table",
+    "ranks",
     "read_breaks",
     "read_log",
     "replication_section",
