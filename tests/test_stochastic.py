@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 class Poisson(nn.Module):
     """Nearest class mean of the digits' 8×8 pixels, which arrive as Poisson spikes.
 
-    In float64, so that no rounding of another batch decides anything.
+    It computes in float64, so that no rounding of another batch decides anything.
     """
 
     def __init__(self, *, own: bool = False, steps: int = 2, certainty: float = 1.0) -> None:
@@ -50,7 +50,7 @@ class Poisson(nn.Module):
             uniform = torch.rand((self.steps, *pixels.shape), dtype=pixels.dtype)
         else:
             uniform = self.noise("input", (self.steps, 64), pixels).movedim(1, 0)
-        return self.certainty * self.linear(rate(pixels, uniform).mean(0))
+        return (self.certainty * self.linear(rate(pixels, uniform).mean(0))).to(x.dtype)
 
 
 def poisson(*, stochastic: bool = True, own: bool = False) -> Model:
