@@ -9,7 +9,7 @@ from test_paths import T, Two, X, Y
 from torch import nn
 from torch.nn import functional as F
 
-from robench.attacks import APGDCE, FGSM, PGD, SPGD, Square
+from robench.attacks import FGSM, PGD, SPGD, Square
 from robench.datasets import DIGITS
 from robench.errors import UsageError
 from robench.evaluation import Cell, Request, Settings, evaluate_cell
@@ -123,7 +123,7 @@ def test_a_loss_of_the_attacks_own_goes_through_the_mean_of_the_deciding_draws()
 
 @pytest.mark.parametrize(
     "attack",
-    [FGSM(), PGD(steps=4), SPGD(pgd_steps=2, steps=4), APGDCE(steps=4), Square(queries=15)],
+    [FGSM(), PGD(steps=4), SPGD(pgd_steps=2, steps=4), Square(queries=15)],
     ids=lambda attack: attack.name,
 )
 def test_an_outcome_depends_on_no_batch(attack) -> None:
