@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from robench.cli_analyze import analyze
-from robench.cli_gradients import gradients
+from robench.cli_compare import budget, gradients, rank
 from robench.cli_options import (
     DataDir,
     Json,
@@ -32,7 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+analyze.command()(budget)
 analyze.command()(gradients)
+analyze.command()(rank)
 app.add_typer(analyze, name="analyze")
 INTERRUPTED = 130
 _CELLS = "finished cells are kept"
@@ -41,6 +43,7 @@ _KEPT = {
     "train": "finished epochs are kept, and the same command with --resume goes on",
     "analyze budget": _CELLS,
     "analyze gradients": _CELLS,
+    "analyze rank": _CELLS,
     "analyze transfer": _CELLS,
 }
 """What an interrupted command leaves behind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,9 @@ from robench.errors import UsageError
 
 if TYPE_CHECKING:
     from robench.zoo import NamedAttack
+
+FIGURES = Path("results/figures")
+"""Where figures and the tables beside them go by default."""
 
 
 def folder_at(option: str) -> Callable[[str | Path], Path]:
@@ -159,3 +163,18 @@ def look_in(dataset: str | None, data_dir: Path | None) -> None:
         find_dataset(dataset)
     if data_dir is not None:
         look_first_in(data_dir)
+
+
+def put(command: str, section: str, document: Path, *, check: bool) -> None:
+    """Put a section into a document, or say whether it stands there; exit 1 where it does not."""
+    from robench.analysis import fill_document
+
+    same = fill_document(document, command, section, check=check)
+    if check and not same:
+        options = "" if command == "replication" else f" --no-run --document {document}"
+        print(
+            f"{document} is stale; make it again with: robench analyze {command}{options}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1)
+    print(f"{document} is up to date" if check else f"wrote {document}")

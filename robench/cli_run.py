@@ -47,6 +47,9 @@ def run(
         int | None, typer.Option(help="Time steps T instead of each card's own.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the attacks' random numbers.")] = 0,
+    eot: Annotated[
+        int | None, typer.Option(help="Draws for each gradient of a stochastic model; 10 else.")
+    ] = None,
     device: Device = "auto",
     batch_size: Annotated[
         str, typer.Option(help="Rows of one call, or auto; it decides the speed alone.")
@@ -77,7 +80,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Attack models over a sweep of ε and store the results; the same command continues."""
-    from robench.console import carry_out, plan_data, plan_lines, require_cells, trouble_lines
+    from robench.console import carry_out, plan_data, plan_lines, print_troubles, require_cells
     from robench.evaluation import Request, find_grid, make_plan
     from robench.results import ResultStore
     from robench.zoo import select_models
@@ -97,6 +100,7 @@ def run(
         batch_size=None if batch_size == "auto" else _rows(batch_size),
         device=device,
         witnesses=witnesses,
+        eot=eot,
     )
     entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     store = ResultStore(output)
@@ -104,8 +108,7 @@ def run(
         store.require_writable()
     plan = make_plan(entries, named, request, store, models_dir)
     require_cells(plan)
-    for line in trouble_lines(plan):
-        print(line, file=sys.stderr)
+    print_troubles(plan)
     if not json:
         done = sum(planned.done for planned in plan.cells)
         print(f"{len(plan.cells)} cells, {done} of them done already")

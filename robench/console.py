@@ -32,6 +32,12 @@ def trouble_lines(plan: Plan) -> Iterator[str]:
         yield f"done without witnesses, computed again to keep them: {unwitnessed} cells"
 
 
+def print_troubles(plan: Plan) -> None:
+    """Print :func:`trouble_lines` beside what the command prints."""
+    for line in trouble_lines(plan):
+        print(line, file=sys.stderr)
+
+
 def require_cells(plan: Plan) -> None:
     """Refuse a plan in which every model is skipped.
 
@@ -42,8 +48,7 @@ def require_cells(plan: Plan) -> None:
         return
     reasons = {skipped.reason for skipped in plan.skipped}
     if len(reasons) != 1:
-        for line in trouble_lines(plan):
-            print(line, file=sys.stderr)
+        print_troubles(plan)
         raise UsageError("no model can run: each is skipped for the reason above")
     raise UsageError(f"no model can run: {reasons.pop()}")
 

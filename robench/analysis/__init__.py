@@ -20,14 +20,27 @@ from robench.analysis.members import (
     read_breaks,
     write_members,
 )
+from robench.analysis.rank import (
+    RANKED,
+    Rank,
+    alone,
+    ensemble,
+    rank_lines,
+    rank_plans,
+    rank_table,
+    ranks,
+)
 from robench.analysis.replication import replication_section
 from robench.analysis.transfer import draw_transfer, transfer_pairs, write_transfer_figure
 
 __all__ = [
+    "RANKED",
     "Breaks",
     "Comparison",
+    "Rank",
     "TrainingLog",
     "all_gradients",
+    "alone",
     "at_budgets",
     "budget_plans",
     "budget_rows",
@@ -36,12 +49,17 @@ __all__ = [
     "draw_members",
     "draw_training",
     "draw_transfer",
+    "ensemble",
     "fill_document",
     "find_logs",
     "gradient_comparisons",
     "gradients_section",
     "members_table",
     "paired",
+    "rank_lines",
+    "rank_plans",
+    "rank_table",
+    "ranks",
     "read_breaks",
     "read_log",
     "replication_section",

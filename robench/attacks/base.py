@@ -58,7 +58,10 @@ class View(Protocol):
         ...
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of the deployed model; a call that misclassifies is a break."""
+        """Logits ``(N, K)`` of the deployed model; a call that misclassifies is a break.
+
+        A stochastic model is deployed as the mean over some draws, the same for a sample each time.
+        """
         ...
 
     def differentiable(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -90,7 +93,7 @@ class View(Protocol):
         A gradient with substitutes finds directions; the deployed model decides what is a break.
         A model without spikes has nothing to substitute and gives its own. Where the gradient
         underflows or overflows it comes back rescaled, with its direction alone, and the second
-        pass that this took is counted.
+        pass that this took is counted. A stochastic model gives the mean over several draws.
 
         Args:
             x: images, ``(N, C, H, W)``.

@@ -24,6 +24,7 @@ from robench.datasets import Dataset, Images, Split
 from robench.errors import UsageError
 from robench.evaluation import checks, metrics
 from robench.evaluation.device import placed
+from robench.evaluation.draws import EOT, Draws
 from robench.evaluation.memory import cached_rows, choose_rows, with_fewer
 from robench.evaluation.search import SweepName
 from robench.evaluation.sources import fingerprint
@@ -43,6 +44,7 @@ from robench.results import (
     RunRecord,
     Witnesses,
 )
+from robench.spiking import bound
 from robench.spiking.kernels import reference
 from robench.zoo import Model, NamedAttack
 
@@ -65,6 +67,7 @@ class Settings:
         device: where the models compute, as torch writes it.
         witnesses: keep the adversarial images beside the result.
         split: where the images are from.
+        eot: draws that a gradient of a stochastic model is averaged over.
     """
 
     grid: tuple[Epsilon, ...]
@@ -75,6 +78,7 @@ class Settings:
     device: str = "cpu"
     witnesses: bool = False
     split: Split = "test"
+    eot: int = EOT
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,11 @@ class Cell:
         """The attack, told the names of its sources."""
         names = tuple(source.id.partition("/")[2] for source in self.sources)
         return self.attack.attack.with_sources(names)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether a gradient of the model, or of a source, is averaged over draws."""
+        return any(model.stochastic for model in (self.model, *self.sources))
 
     def identity(self) -> Identity:
         """Everything that decides the outcome."""
@@ -118,6 +127,7 @@ class Cell:
             sweep=f"{settings.sweep}, plain" if settings.reference else settings.sweep,
             search_dtype="float32",
             sources={source.id: fingerprint(source) for source in self.sources},
+            eot=settings.eot if self.stochastic else None,
         )
 
     def unmet(self) -> frozenset[Need]:
@@ -180,7 +190,8 @@ def evaluate_cell(
 
 
 def _prepare(model: Model, x: Tensor, rows: int) -> None:
-    model.prepare(x[:rows])
+    with bound(Draws(dataset=model.dataset).judging(torch.arange(len(x[:rows])))[0]):
+        model.prepare(x[:rows])
 
 
 def _chunks(
@@ -234,17 +245,19 @@ def _sweep(cell: Cell, first: int, workers: Workers, batch: int) -> ChunkSweep:
         sweep=settings.sweep,
         workers=workers,
         sources=cell.sources,
+        eot=settings.eot,
     )
 
 
 def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
     chunk = _chunk(cell, 0)
     found: list[Check | None] = [
-        None if cell.model.stochastic else checks.deterministic(cell.model, chunk.x),
+        checks.deterministic(cell.model, chunk.x),
         checks.usable_gradient(rows),
         checks.zero_epsilon(cell.model, cell.bound, chunk, cell.settings.seed, cell.sources),
-        checks.asked(rows) if len(cell.settings.grid) > 1 else None,  # at ε = 0 none has to ask
     ]
+    if len(cell.settings.grid) > 1:  # at ε = 0 none has to ask
+        found.append(checks.asked(rows, stochastic=cell.model.stochastic))
     own_timesteps = cell.model.card.get("timesteps") == cell.model.timesteps
     published = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
     if published and own_timesteps:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +18,11 @@ from torch import Tensor
 
 from robench.attacks import Attack
 from robench.attacks.norms import project
+from robench.evaluation.draws import DRAWS, Draws, Numbers
 from robench.evaluation.memory import is_out_of_memory, with_fewer
 from robench.evaluation.sweep import Chunk, ChunkSweep, iterative
 from robench.results import CLEAN_WRONG, Check, Verdict
+from robench.spiking import bound
 from robench.zoo import Model
 
 SAMPLES = 16
@@ -51,28 +54,41 @@ def deterministic(model: Model, x: Tensor) -> Check:
     """The same input twice, in another order and alone gives the same logits (B3, C06, C07).
 
     Measured in float64 on a copy of the model, since a rounding difference in float32 can flip a
-    spike at the threshold; in float32 where the model cannot run in float64.
+    spike at the threshold; in float32 where the model cannot run in float64. Of a stochastic model
+    it is asked that the logits follow from input and draw: one that has other random numbers than
+    those of :class:`robench.spiking.ModelNoise` gives outcomes that nobody can repeat.
     """
     return with_fewer(lambda rows: _deterministic(model, x[:rows]), min(SAMPLES, len(x)))
 
 
 def _deterministic(model: Model, x: Tensor) -> Check:
     x = x.to(model.device)
+    numbers = None
+    if model.stochastic:
+        numbers = Draws(dataset=model.dataset).judging(torch.arange(len(x)))[0]
     try:
         module = copy.deepcopy(model.module).double()
-        value, threshold = _largest_difference(module, x.double()), LOGIT_TOLERANCE
+        value, threshold = _largest_difference(module, x.double(), numbers), LOGIT_TOLERANCE
     except (RuntimeError, TypeError) as error:
         if is_out_of_memory(error):
             raise
-        value, threshold = _largest_difference(model.module, x), SINGLE_TOLERANCE
+        value, threshold = _largest_difference(model.module, x, numbers), SINGLE_TOLERANCE
+    if model.stochastic:
+        return _judge("draws", value, threshold, "draws-not-bound")
     return _judge("deterministic", value, threshold, "not-deterministic")
 
 
-def _largest_difference(module: torch.nn.Module, x: Tensor) -> float:
-    order = torch.arange(len(x) - 1, -1, -1)
+def _largest_difference(module: torch.nn.Module, x: Tensor, numbers: Numbers | None) -> float:
+    def call(rows: Sequence[int]) -> Tensor:
+        with nullcontext() if numbers is None else bound(numbers.rows(rows)):
+            out: Tensor = module(x[list(rows)])
+        return out
+
+    order = range(len(x))
     with torch.no_grad():
-        first = module(x)
-        others = (module(x), module(x[order])[order], torch.cat([module(row[None]) for row in x]))
+        first = call(order)
+        alone = torch.cat([call([row]) for row in order])
+        others = (call(order), call(order[::-1]).flip(0), alone)
     return max(float((other - first).abs().max()) for other in others)
 
 
@@ -90,14 +106,16 @@ def usable_gradient(rows: pd.DataFrame) -> Check | None:
     return _judge("gradient", share, DEAD_SAMPLES, reason)
 
 
-def asked(rows: pd.DataFrame) -> Check | None:
+def asked(rows: pd.DataFrame, *, stochastic: bool = False) -> Check | None:
     """An attack that let the model look at nothing but the clean image has not attacked.
 
-    Invalid where that is so on more than 1 % of the samples that are right at ε = 0; None where
-    it is so on none of them, so that an attack that asks leaves no trace on the record.
+    That look is one pass, and of a stochastic model one for each draw. Invalid where it is all on
+    more than 1 % of the samples that are right at ε = 0; None where it is so on none of them, so
+    that an attack that asks leaves no trace on the record.
     """
     right = rows["break_position"] != CLEAN_WRONG
-    idle = rows["forwards"][right] + rows["backwards"][right] <= 1
+    clean = DRAWS if stochastic else 1
+    idle = rows["forwards"][right] + rows["backwards"][right] <= clean
     return _judge("asked", float(idle.mean()), DEAD_SAMPLES, "no-query") if idle.any() else None
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robench.attacks import Loss
-from robench.spiking import Recorder
+from robench.evaluation.draws import Numbers
+from robench.spiking import Recorder, bound
 
 RAISED, LOWERED = 2.0**60, 2.0**-100
 """What the cotangent of a row is multiplied by where its gradient vanished, and where it was not
@@ -50,6 +51,7 @@ def take(
     memory: Sequence[Tensor | None],
     *,
     rescue: bool,
+    frozen: bool = False,
 ) -> Gradient:
     """Logits, and the gradient of the loss of each row; zero where none reaches the input.
 
@@ -61,10 +63,11 @@ def take(
         loss: its name.
         memory: what the neurons remember of each row.
         rescue: whether rows are computed again where no finite gradient other than zero came out.
+        frozen: whether what the neurons remember stays as it is.
     """
     home = x.device
     x, y = x.detach().to(device).requires_grad_(), y.to(device)
-    recorder = Recorder(memory)
+    recorder = Recorder(memory, frozen=frozen)
     with torch.enable_grad(), recorder.recording():
         logits = module(x)
         gradient = None
@@ -75,15 +78,72 @@ def take(
     if gradient is None:
         gradient = torch.zeros_like(x)
     elif rescue:
-        finite = gradient.isfinite().flatten(1).all(1)
-        again = ~finite | (gradient == 0).flatten(1).all(1)
+        again, scale = _unusable(gradient)
         rows = again.nonzero().squeeze(1)
         if len(rows):
-            scale = torch.where(finite[rows], RAISED, LOWERED).to(x.dtype)
             before = [memory[row] for row in rows.tolist()]
-            gradient[rows] = _scaled(module, x[rows], y[rows], loss, before, scale)
+            gradient[rows] = _scaled(module, x[rows], y[rows], loss, before, scale[rows])
     entries = recorder.entries()
     return Gradient(logits.detach().to(home), gradient.to(home), again.to(home), entries)
+
+
+def expected(
+    module: nn.Module,
+    device: torch.device,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    memory: Sequence[Tensor | None],
+    draws: Sequence[Numbers],
+    *,
+    rescue: bool,
+) -> Gradient:
+    """The same for a stochastic network: the mean of the logits, and of the gradient, over draws.
+
+    The first draw moves on what the neurons remember; the others take it as it is then, as in the
+    published code of ASSG. A row is computed again, in all of its draws, where the mean is
+    unusable: one draw alone would outweigh the others by the factor that it is scaled by.
+
+    Args:
+        module: as in :func:`take`, like all others.
+        device: where it lies.
+        x: images.
+        y: labels.
+        loss: its name.
+        memory: what the neurons remember.
+        draws: the random numbers of the rows, draw by draw; at least one.
+        rescue: as in :func:`take`.
+    """
+    parts: list[Gradient] = []
+    for numbers in draws:
+        with bound(numbers):
+            part = take(module, device, x, y, loss, memory, rescue=False, frozen=len(parts) > 0)
+        if not parts:
+            known = zip(part.memory, memory, strict=True)
+            memory = [old if new is None else new for new, old in known]
+        parts.append(part)
+    gradient = torch.stack([part.gradient for part in parts]).mean(0)
+    logits = torch.stack([part.logits for part in parts]).mean(0)
+    again, scale = _unusable(gradient)
+    rows = (again & rescue).nonzero().squeeze(1)
+    if len(rows):
+        some = rows.tolist()
+        place = x[rows].to(device), y[rows].to(device)
+        before = [memory[row] for row in some]
+        found = []
+        for numbers in draws:
+            with bound(numbers.rows(some)):
+                part_of = _scaled(module, *place, loss, before, scale[rows].to(device), frozen=True)
+            found.append(part_of.to(x.device))
+        gradient[rows] = torch.stack(found).mean(0)
+    return Gradient(logits, gradient, again & rescue, list(memory))
+
+
+def _unusable(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Which rows have a gradient that is zero or not finite, and the scale to try, ``(N,)``."""
+    finite = gradient.isfinite().flatten(1).all(1)
+    scale = torch.where(finite, RAISED, LOWERED).to(gradient.dtype)
+    return ~finite | (gradient == 0).flatten(1).all(1), scale
 
 
 def _scaled(
@@ -93,14 +153,18 @@ def _scaled(
     loss: Loss,
     memory: Sequence[Tensor | None],
     scale: Tensor,
+    *,
+    frozen: bool = False,
 ) -> Tensor:
     """The gradient of rows in direction, its size multiplied by ``scale``, ``(N,)``."""
     x = x.detach().requires_grad_()
-    with torch.enable_grad(), Recorder(memory).recording():
+    with torch.enable_grad(), Recorder(memory, frozen=frozen).recording():
         logits = module(x)
+        if not logits.requires_grad:
+            return torch.zeros_like(x)
         weights = direction_of(logits.detach(), y, loss) * scale[:, None]
-        (gradient,) = torch.autograd.grad(logits, x, weights)
-    return gradient
+        (gradient,) = torch.autograd.grad(logits, x, weights, allow_unused=True)
+    return torch.zeros_like(x) if gradient is None else gradient
 
 
 def direction_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:

@@ -32,6 +32,12 @@ class SampleNoise:
     def __call__(self, stream: str, draw: int | Tensor = 0) -> Tensor:
         """Numbers uniform in [0, 1), ``(N, C, H, W)``; ``draw`` is one for all or ``(N,)``."""
         draws = [int(d) for d in draw] if isinstance(draw, Tensor) else [draw] * len(self.indices)
+        return self.rows(stream, draws)
+
+    def rows(self, stream: str, draws: Sequence[int]) -> Tensor:
+        """The same, with the draw of each row as an integer."""
+        if not self.indices:
+            return torch.empty((0, *self.shape))
         return torch.stack(
             [self._one(i, stream, d) for i, d in zip(self.indices, draws, strict=True)]
         )

@@ -16,6 +16,7 @@ from robench.datasets import Images, Split, find_dataset
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
 from robench.evaluation.device import find_device
+from robench.evaluation.draws import EOT
 from robench.evaluation.grids import NamedGrid
 from robench.evaluation.search import SweepName
 from robench.evaluation.sources import Sources
@@ -42,9 +43,10 @@ class Request:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         witnesses: keep the adversarial images.
         split: which images; results on training images are for tuning and never published.
+        eot: draws that a gradient of a stochastic model is averaged over, or None for the usual.
 
     Raises:
-        UsageError: the seed is negative, or T is below 1.
+        UsageError: the seed is negative, or T or the number of draws is below 1.
     """
 
     eps: tuple[str, ...] | None = None
@@ -58,12 +60,15 @@ class Request:
     device: str = "auto"
     witnesses: bool = False
     split: Split = "test"
+    eot: int | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: a seed is an integer from 0")
         if self.timesteps is not None and self.timesteps < 1:
             raise UsageError(f"--timesteps {self.timesteps}: a spiking network needs at least 1")
+        if self.eot is not None and self.eot < 1:
+            raise UsageError(f"--eot {self.eot}: a gradient needs at least 1 draw")
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,9 @@ def make_plan(
 
     Raises:
         RobenchError: a model that the user named cannot run. One that a glob found is skipped.
-        UsageError: the device is not here, or T is given and no model has time steps, or one that
-            is named takes frames, which have T by themselves.
+        UsageError: the device is not here; T is given and no model has time steps, or one that is
+            named takes frames, which have T by themselves; or a number of draws is given and no
+            model is stochastic.
     """
     request = replace(request, device=find_device(request.device))
 
@@ -158,6 +164,8 @@ def make_plan(
         raise UsageError(
             f"--timesteps {request.timesteps}: none of these models has time steps; leave it out"
         )
+    if request.eot is not None and planned and not any(p.cell.stochastic for p in planned):
+        raise UsageError(f"--eot {request.eot}: none of these models is stochastic; leave it out")
     return Plan(tuple(planned), tuple(skipped))
 
 
@@ -245,6 +253,7 @@ def _cell(
         device=request.device,
         witnesses=request.witnesses,
         split=request.split,
+        eot=EOT if request.eot is None else request.eot,
     )
     found = sources.of(attack.attack, model)
     return Cell(model, attack, dataset, images(dataset.name), settings, found)

@@ -30,10 +30,12 @@ from robench.attacks import (
 from robench.attacks.base import Start, begin
 from robench.attacks.norms import TOLERANCE, length, project, tolerance
 from robench.errors import EvaluationError
+from robench.evaluation.draws import EOT, Draws
+from robench.evaluation.ledger import Ledger
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
 from robench.evaluation.shared import SCALE, SharedView, blank, perturbation, shown
-from robench.evaluation.view import Ledger, ModelView
+from robench.evaluation.view import ModelView
 from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
 from robench.results import CLEAN_WRONG, NEVER
@@ -135,10 +137,12 @@ class ChunkSweep:
         sweep: SweepName = "fast",
         workers: Workers | None = None,
         sources: tuple[Model, ...] = (),
+        eot: int = EOT,
     ) -> None:
         """Prepare a sweep; ``grid`` begins with 0, which is the clean image.
 
-        ``sources`` are other models on which the attack may make examples.
+        ``sources`` are other models on which the attack may make examples, ``eot`` draws that a
+        gradient of a stochastic model is averaged over.
         """
         self.workers, self.sources = workers or Workers(shared=False), sources
         self.model, self.chunk, self.sweep = model, chunk, sweep
@@ -148,6 +152,7 @@ class ChunkSweep:
         self.seed, self.batch_size = seed, batch_size
         budgets = [epsilon.value / self.scale for epsilon in grid]
         self.budgets = torch.tensor(budgets, dtype=self.x.dtype)
+        self.draws = Draws(seed, model.dataset, list(chunk.indices), eot)
         n = len(self.x)
         self.ledger = Ledger.empty(n, len(self.stages))
         if sources:
@@ -205,6 +210,7 @@ class ChunkSweep:
         self.states: list[State | None] = [None] * len(self.stages)
         self.steps_left = torch.zeros(n, dtype=torch.int64)
         self.phase = torch.zeros(n, dtype=torch.int64)
+        self.taken = torch.zeros(n, dtype=torch.int64)  # steps of the run, which it draws by
         self.seen = torch.zeros(n, dtype=torch.bool)
         self.produced_by = torch.zeros(n, dtype=torch.int64)
         while search.live.any():
@@ -249,13 +255,17 @@ class ChunkSweep:
         self.broken[wrong, 0] = True
         return prediction
 
-    def view(self, samples: Tensor, stage: int) -> ModelView:
-        """The model as a stage of the attack sees it, bound to some samples of the chunk."""
+    def view(self, samples: Tensor, stage: int, step: Tensor | None = None) -> ModelView:
+        """The model as a stage of the attack sees it, bound to some samples of the chunk.
+
+        ``step`` of its run that each row is in tells a stochastic model's gradients apart.
+        """
         y, others = self.chunk.y[samples], self.sources
         bound = (self.model, y, samples, self.ledger, stage, self.workers, others)
         if self.chunk.shared:
-            return SharedView(*bound, frames=self.chunk.x[samples])
-        return ModelView(*bound)
+            frames = self.chunk.x[samples]
+            return SharedView(*bound, draws=self.draws, step=step, frames=frames)
+        return ModelView(*bound, draws=self.draws, step=step)
 
     def noise(self, samples: Tensor) -> SampleNoise:
         """The random numbers of some samples of the chunk."""
@@ -271,7 +281,8 @@ class ChunkSweep:
         """Put rows of one stage at the start of a run."""
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
-        view = self.view(samples, stage)
+        self.taken[slots] = 0
+        view = self.view(samples, stage, self.taken[slots])
         part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
         _require_usable(part.candidate, x)
         warm = spread(self.search.warm(slots), x)
@@ -286,7 +297,8 @@ class ChunkSweep:
     def _step(self, slots: Tensor) -> None:
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
-        view = self.view(samples, stage)
+        self.taken[slots] += 1
+        view = self.view(samples, stage, self.taken[slots])
         state = self.states[stage]
         assert state is not None
         before, phase = self.candidate[slots], self.phase[slots]
@@ -371,11 +383,11 @@ class ChunkSweep:
         self.search.broken(slot, position)
 
     def _reverify(self) -> Tensor:
-        """Whether each witness breaks again, shown in another batch."""
+        """Whether each witness breaks again, in another batch; a stochastic model draws anew."""
         again = torch.zeros(len(self.x), dtype=torch.bool)
         attacked = (self.position > CLEAN_WRONG).nonzero().squeeze(1)
         for rows in torch.split(attacked, self.batch_size // 2 + 1):
-            view = replace(self.view(rows, 0), ledger=Ledger.empty(len(again)))
+            view = replace(self.view(rows, 0), ledger=Ledger.empty(len(again)), judge="again")
             again[rows] = view.logits(self.witness[rows]).argmax(1) != self.chunk.y[rows]
         return again
 

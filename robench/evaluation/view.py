@@ -13,9 +13,11 @@ from torch.autograd.function import once_differentiable
 
 from robench.attacks import Loss
 from robench.errors import EvaluationError
-from robench.evaluation.gradient import Gradient, take
+from robench.evaluation.draws import Draws, Judge, Numbers
+from robench.evaluation.gradient import Gradient, expected, take
+from robench.evaluation.ledger import Ledger, count
 from robench.evaluation.workers import Workers
-from robench.spiking import GradientPath, RowMemory, Surrogate, spiking_layers
+from robench.spiking import GradientPath, RowMemory, Surrogate, bound, spiking_layers
 from robench.zoo import Model
 
 Traced = tuple[Tensor, Tensor]
@@ -23,48 +25,22 @@ Traced = tuple[Tensor, Tensor]
 
 
 @dataclass
-class Ledger:
-    """Counts for each sample of a chunk.
-
-    Attributes:
-        forwards: passes through the model without a gradient, ``(N,)``.
-        backwards: gradient passes, each a forward and a backward, by stage, ``(N, stages)``.
-        dead: those among them that left no gradient but zero, or none that is finite.
-        elsewhere: gradient passes through the source models, all of them together.
-    """
-
-    forwards: Tensor
-    backwards: Tensor
-    dead: Tensor
-    elsewhere: Ledger | None = None
-
-    @classmethod
-    def empty(cls, n: int, stages: int = 1) -> Ledger:
-        """All counts zero."""
-        backwards, dead = (torch.zeros(n, stages, dtype=torch.int64) for _ in range(2))
-        return cls(torch.zeros(n, dtype=torch.int64), backwards, dead)
-
-    def blind(self) -> Tensor:
-        """Samples on which gradients were taken and no stage had a usable one, ``(N,)``.
-
-        A stage had none where at least half of its gradients were dead.
-        """
-        usable = (self.backwards > 0) & (self.dead * 2 < self.backwards)
-        return (self.backwards > 0).any(1) & ~usable.any(1)
-
-
-@dataclass
 class ModelView:
     """A model bound to the rows of one call; see :class:`robench.attacks.View`.
 
     It carries the images to the device of the model, and logits and gradients back to where the
-    images came from.
+    images came from. A stochastic model is deployed as the mean over the draws that decide; each
+    draw is a pass.
 
     Attributes:
         stage: of the attack, for the ledger.
         workers: share the rows of each call.
         others: models on which examples may be made.
         seen: inputs that the deployed model was called on, with which of them it misclassified.
+        draws: the random numbers of a stochastic model.
+        judge: which of them the deployed model draws.
+        step: of its run that each row is in, ``(N,)``; None for the first.
+        calls: gradients that were taken through this view.
     """
 
     model: Model
@@ -75,6 +51,10 @@ class ModelView:
     workers: Workers = field(default_factory=lambda: Workers(shared=False))
     others: tuple[Model, ...] = ()
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    draws: Draws = field(default_factory=Draws)
+    judge: Judge = "decide"
+    step: Tensor | None = None
+    calls: int = 0
 
     @property
     def classes(self) -> int:
@@ -91,7 +71,7 @@ class ModelView:
         """A view of each other model; it counts in a ledger of its own."""
         ledger = self.ledger.elsewhere or Ledger.empty(len(self.ledger.forwards))
         return [
-            replace(self, model=model, ledger=ledger, stage=0, others=(), seen=[])
+            replace(self, model=model, ledger=ledger, stage=0, others=(), seen=[], calls=0)
             for model in self.others
         ]
 
@@ -104,24 +84,50 @@ class ModelView:
         """Logits ``(M, K)`` through which autograd reaches ``x``; see the protocol."""
         samples = self.samples if rows is None else self.samples[rows]
         tracked = torch.is_grad_enabled() and x.requires_grad
-
-        def part(some: slice) -> Traced:
-            leaf = x[some].detach().to(self.model.device).requires_grad_(tracked)
-            with torch.set_grad_enabled(tracked):
-                return leaf, self.model.logits(leaf)
-
-        parts = self.workers.map(part, len(x))
-        logits = self._checked(torch.cat([out.detach().to(x.device) for _, out in parts]))
-        count(self.ledger.forwards, samples, 1)
+        parts: list[Traced] = []
+        if self.model.stochastic:
+            draws = self.draws.judging(samples, self.judge)
+            drawn = [_joined(self._trace(x, tracked=False, numbers=one), x) for one in draws]
+            logits = self._checked(torch.stack(drawn).mean(0))
+        else:
+            draws = []
+            parts = self._trace(x, tracked=tracked)
+            logits = self._checked(_joined(parts, x))
+        count(self.ledger.forwards, samples, max(1, len(draws)))
         if rows is None:
             self._remember(x.detach(), logits)
         if not tracked:
             return logits
-        passed: Tensor = _Passage.apply(x, self, samples, parts, logits)  # type: ignore[no-untyped-call]
+        passed: Tensor = _Passage.apply(x, self, samples, parts, draws, logits)  # type: ignore[no-untyped-call]
         return passed
+
+    def _trace(self, x: Tensor, *, tracked: bool, numbers: Numbers | None = None) -> list[Traced]:
+        """A call of the deployed model, in one draw where there are numbers."""
+
+        def part(some: slice) -> Traced:
+            leaf = x[some].detach().to(self.model.device).requires_grad_(tracked)
+            with torch.set_grad_enabled(tracked):
+                if numbers is None:
+                    return leaf, self.model.logits(leaf)
+                with bound(numbers.rows(range(len(x))[some])):
+                    return leaf, self.model.logits(leaf)
+
+        return self.workers.map(part, len(x))
+
+    def pull_back_draws(
+        self, x: Tensor, draws: list[Numbers], samples: Tensor, cotangent: Tensor
+    ) -> Tensor:
+        """The same through the mean over draws, each computed anew: one graph is alive at once."""
+        share = cotangent / len(draws)
+        parts = (self._trace(x, tracked=True, numbers=one) for one in draws)
+        found = [self._pulled(part, share) for part in parts]
+        return self._counted(torch.stack(found).sum(0), samples, draws=len(draws))
 
     def pull_back(self, parts: list[Traced], samples: Tensor, cotangent: Tensor) -> Tensor:
         """The gradient at the input of a traced call, for a gradient at its logits; it counts."""
+        return self._counted(self._pulled(parts, cotangent), samples)
+
+    def _pulled(self, parts: list[Traced], cotangent: Tensor) -> Tensor:
         sizes = [len(leaf) for leaf, _ in parts]
         pairs = list(zip(parts, torch.split(cotangent, sizes), strict=True))
 
@@ -134,7 +140,7 @@ class ModelView:
                 )
             return (torch.zeros_like(leaf) if found is None else found).to(cotangent.device)
 
-        return self._counted(torch.cat(self.workers.each(part, pairs)), samples)
+        return torch.cat(self.workers.each(part, pairs))
 
     def gradient(
         self,
@@ -150,7 +156,8 @@ class ModelView:
         """``∂loss/∂x`` of each row; zero where no gradient reaches the input.
 
         Where it left the range of its numbers it is taken again with the loss scaled, which is
-        another pass, and only its direction counts.
+        another pass, and only its direction counts. That of a stochastic model is the mean over
+        draws of its own, new ones at each call.
 
         Raises:
             EvaluationError: the path asks for a twin that the model lacks, or the logits are not
@@ -159,23 +166,31 @@ class ModelView:
         module, swap = self._through(surrogate, path)
         entries = RowMemory.empty(len(x)).entries if memory is None else memory.entries
         rescue = self._derivable(surrogate, path)
+        draws: list[Numbers] = []
+        if self.model.stochastic:
+            step = torch.zeros_like(self.samples) if self.step is None else self.step
+            draws = self.draws.attacking(self.samples, step, self.calls)
+            self.calls += 1
 
         def part(rows: slice) -> Gradient:
-            return take(
-                module, self.model.device, x[rows], y[rows], loss, entries[rows], rescue=rescue
-            )
+            given = module, self.model.device, x[rows], y[rows], loss, entries[rows]
+            if not draws:
+                return take(*given, rescue=rescue)
+            some = range(len(x))[rows]
+            return expected(*given, [one.rows(some) for one in draws], rescue=rescue)
 
         with swap, self._timesteps(timesteps):
             parts = self.workers.map(part, len(x))
         logits = self._checked(torch.cat([part.logits for part in parts]))
-        if timesteps is None and module is self.model.module:
+        if timesteps is None and module is self.model.module and not draws:
             self._remember(x.detach(), logits)  # the substitutes change the backward pass alone
         if memory is not None:
             after = [entry for part in parts for entry in part.memory]
             known = zip(after, memory.entries, strict=True)  # no layer may have kept any
             memory.entries = [old if new is None else new for new, old in known]
         again = torch.cat([part.again for part in parts])
-        return self._counted(torch.cat([part.gradient for part in parts]), self.samples, again)
+        gradient = torch.cat([part.gradient for part in parts])
+        return self._counted(gradient, self.samples, again, draws=max(1, len(draws)))
 
     def _through(
         self, surrogate: Surrogate | None, path: GradientPath | None
@@ -199,13 +214,16 @@ class ModelView:
             return True
         return all(layer.surrogate is not None for layer in spiking_layers(self.model.module))
 
-    def _counted(self, gradient: Tensor, samples: Tensor, again: Tensor | None = None) -> Tensor:
+    def _counted(
+        self, gradient: Tensor, samples: Tensor, again: Tensor | None = None, draws: int = 1
+    ) -> Tensor:
         """The gradient, noted in the ledger, with zeros where it is not finite.
 
-        ``again`` tells which rows took a second pass.
+        ``again`` tells which rows took a second pass in each of the draws.
         """
         passes = torch.ones(len(gradient), dtype=torch.int64, device=gradient.device)
         passes += 0 if again is None else again
+        passes *= draws
         count(self.ledger.backwards[:, self.stage], samples, passes)
         finite = gradient.isfinite().flatten(1).all(1)
         dead = ~finite | (gradient == 0).flatten(1).all(1)
@@ -240,22 +258,39 @@ class _Passage(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, view: ModelView, samples: Tensor, parts: list[Traced], logits: Tensor
+        ctx: Any,
+        x: Tensor,
+        view: ModelView,
+        samples: Tensor,
+        parts: list[Traced],
+        draws: list[Numbers],
+        logits: Tensor,
     ) -> Tensor:
         """The logits, which are there already."""
         ctx.view, ctx.samples, ctx.parts, ctx.passes = view, samples, parts, 0
+        ctx.draws = draws
+        if draws:
+            ctx.save_for_backward(x)
         return logits.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient at ``x``; the first pass takes the forward pass with it."""
+        """The gradient at ``x``; the first pass takes the forward pass with it.
+
+        That through draws computes them anew, so their forward passes stay counted.
+        """
+        if ctx.draws:
+            (x,) = ctx.saved_tensors
+            gradient = ctx.view.pull_back_draws(x, ctx.draws, ctx.samples, cotangent)
+            return gradient, None, None, None, None, None
         if not ctx.passes:
             count(ctx.view.ledger.forwards, ctx.samples, -1)
         ctx.passes += 1
-        return ctx.view.pull_back(ctx.parts, ctx.samples, cotangent), None, None, None, None
+        gradient = ctx.view.pull_back(ctx.parts, ctx.samples, cotangent)
+        return gradient, None, None, None, None, None
 
 
-def count(counter: Tensor, samples: Tensor, what: Tensor | int) -> None:
-    """Add to the counts of samples; one that appears in several rows is counted in each."""
-    counter.index_add_(0, samples, torch.as_tensor(what, dtype=torch.int64).expand(len(samples)))
+def _joined(parts: list[Traced], x: Tensor) -> Tensor:
+    """The logits of all parts, ``(N, K)``, where the images came from."""
+    return torch.cat([out.detach().to(x.device) for _, out in parts])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets import Dataset
+from robench.evaluation.draws import EOT
 from robench.reporting.report import OtherRun, protocol_grid
 from robench.results import NEVER, PROTOCOL, CellResult, Damaged, Identity, Outcome, ResultStore
 
@@ -66,6 +67,7 @@ def differences(cell: CellResult, dataset: Dataset) -> list[str]:
         (identity.timesteps != own, f"T {identity.timesteps}, the card says {own}"),
         (identity.sweep != SWEEP, f"sweep {identity.sweep}"),
         (identity.search_dtype != "float32", f"search in {identity.search_dtype}"),
+        (identity.eot not in (None, EOT), f"gradients of {identity.eot} draws"),
         (identity.protocol != PROTOCOL, f"robench protocol {identity.protocol}"),
     ]
     return [text for applies, text in found if applies]

@@ -120,7 +120,12 @@ def _table(
         settings={attack: settings[attack] for attack in attacks},
         data_sha256=chosen[0].identity.data_sha256,
         reverified=min(
-            (c.outcome.reverified for c in chosen if not c.outcome.control), default=1.0
+            (
+                c.outcome.reverified
+                for c in chosen
+                if not c.outcome.control and c.identity.eot is None  # others are drawn anew
+            ),
+            default=1.0,
         ),
         rows=tuple(ranked),
         controls=tuple(row for row in rows if row.control),

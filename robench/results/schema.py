@@ -86,11 +86,17 @@ class Identity(_Record):
         {}, description="fingerprints of the other models that examples were made on, by id"
     )
 
+    eot: int | None = Field(
+        None, description="draws that a gradient was averaged over; none where no model draws"
+    )
+
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON; ``sources`` is a part of it where there are any."""
+        """SHA-256 of the canonical JSON, with ``sources`` and ``eot`` where there are any."""
         data = self.model_dump(mode="json", by_alias=True)
         if not self.sources:
             del data["sources"]
+        if self.eot is None:
+            del data["eot"]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

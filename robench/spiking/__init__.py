@@ -1,5 +1,6 @@
 """Spiking neurons, surrogate derivatives, gradient paths and encoders."""
 
+from robench.spiking.draws import ModelNoise, RowNumbers, bound
 from robench.spiking.encoding import direct, is_constant, over_time, rate
 from robench.spiking.member import OZDENIZCI_LEGENSTEIN, Member, combine
 from robench.spiking.memory import Recorder, RowMemory
@@ -17,10 +18,13 @@ __all__ = [
     "LIFParameters",
     "LIFState",
     "Member",
+    "ModelNoise",
     "PathModule",
     "Recorder",
     "RowMemory",
+    "RowNumbers",
     "Surrogate",
+    "bound",
     "combine",
     "direct",
     "find_path",

@@ -46,7 +46,9 @@ def pdsg(z: Tensor, scale: float = 1.0) -> Tensor:
     return slopes
 
 
-def assg(z: Tensor, bound: float, mean: Tensor, deviation: Tensor) -> tuple[Tensor, ...]:
+def assg(
+    z: Tensor, bound: float, mean: Tensor, deviation: Tensor, *, frozen: bool = False
+) -> tuple[Tensor, ...]:
     """Adaptive sharpness surrogate, an arc tangent: Wang et al., CVPR 2026 (arXiv 2512.22522).
 
     Its sharpness follows, for each neuron and time step, how far the membrane was from the
@@ -61,13 +63,15 @@ def assg(z: Tensor, bound: float, mean: Tensor, deviation: Tensor) -> tuple[Tens
         bound: A/2 in (0, ½), the bound on the expected degree of vanishing.
         mean: M before this step, of the shape of ``z``; 1 at the beginning of an attack.
         deviation: D; 0 at the beginning.
+        frozen: M and D stay what they are, as in all draws of a gradient but the first.
 
     Returns:
         The derivative, and the new M and D.
     """
-    distance = z.abs()
-    mean = DECAY * mean + (1 - DECAY) * distance
-    deviation = DECAY * deviation + (1 - DECAY) * (distance - mean).abs()
+    if not frozen:
+        distance = z.abs()
+        mean = DECAY * mean + (1 - DECAY) * distance
+        deviation = DECAY * deviation + (1 - DECAY) * (distance - mean).abs()
     sharpness = 2 * math.tan(math.pi * bound) / math.pi / (mean + RELAXATION * deviation + OFFSET)
     return atan(z, sharpness), mean, deviation
 
@@ -107,7 +111,8 @@ def slopes(surrogate: Surrogate, z: Tensor, place: Place | None) -> Tensor:
         mean, deviation = (torch.full_like(z, value) for value in start)
     else:
         mean, deviation = place.recorder.read(place.index, start, z)
-    found, mean, deviation = assg(z, surrogate.sharpness, mean, deviation)
+    frozen = place is not None and place.recorder.frozen
+    found, mean, deviation = assg(z, surrogate.sharpness, mean, deviation, frozen=frozen)
     if place is not None:
         place.recorder.write(place.index, (mean, deviation))
     return found if found.stride() == z.stride() else torch.empty_like(z).copy_(found)

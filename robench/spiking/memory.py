@@ -58,10 +58,14 @@ class Recorder:
 
     Layers are told apart by the order in which they are called. A layer's part of a row's vector
     is its statistics one after the other, each over all of its time steps and neurons.
+
+    Attributes:
+        frozen: whether the statistics are used as they are, and not moved on by the call.
     """
 
-    def __init__(self, before: Sequence[Tensor | None]) -> None:
+    def __init__(self, before: Sequence[Tensor | None], *, frozen: bool = False) -> None:
         """Begin a call of so many rows."""
+        self.frozen = frozen
         found = [entry for entry in before if entry is not None]
         self._known = torch.tensor([entry is not None for entry in before], dtype=torch.bool)
         self._before = torch.stack(found) if found else None

@@ -50,7 +50,8 @@ class Model:
 
     The module maps images ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``;
     normalisation, encoding, time and state reset live inside it, and the same input gives the
-    same output. A module that takes frames maps ``(N, T, C, H, W)``.
+    same output. A module that takes frames maps ``(N, T, C, H, W)``. What a stochastic one gives
+    follows from the input and the draw.
 
     Attributes:
         module: the network; it is put into evaluation mode and its parameters are frozen.
@@ -62,7 +63,8 @@ class Model:
         mode: ann, hybrid or stbp.
         timesteps: T, None without time; the module's ``timesteps`` attribute where it has one.
         input_kind: ``images``, or ``frames`` where a sample has a time axis of its own.
-        stochastic: whether the forward pass draws random numbers, as declared.
+        stochastic: whether the forward pass draws random numbers, as declared; it takes them from
+            a :class:`robench.spiking.ModelNoise`.
         spikes: reaches the spiking neurons; found where they are robench's own.
         make_twin: builds the same weights with the activation of training.
         control: exists to be caught; ``all`` leaves it out.

@@ -1,0 +1,230 @@
+"""Surrogates and gradient paths ranked by what each finds alone.
+
+Which of them leads anywhere depends on the network. Each member runs by itself, as ``spgd`` runs
+through it, from the same starts and with as many steps, each ε by itself. The cells are ordinary
+ones, on training images, so that nothing is tuned on those that are published, in a store of their
+own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from robench.attacks import SPGD
+from robench.errors import UsageError
+from robench.evaluation import Cell, Plan, Request, make_plan
+from robench.evaluation.metrics import wilson
+from robench.results import NEVER, CellResult, Interval, ResultStore
+from robench.spiking import OZDENIZCI_LEGENSTEIN, Member
+from robench.zoo import ModelEntry, NamedAttack
+
+RANKED = (
+    *OZDENIZCI_LEGENSTEIN,
+    "atan(2)",
+    "atan(10)",
+    "fast_sigmoid(25)",
+    "pdsg(1)",
+    "assg(0.425)",
+    "rga",
+    "triangle(1)/hart",
+    "atan(2)/hart",
+    "atan(2)/stbp-reset",
+    "atan(2)/stbp-detached",
+    "atan(2)/eta-detached",
+)
+"""What is ranked unless other members are named."""
+BACKWARD = 2
+"""A backward pass computes twice what a forward pass does: gradients of inputs and of states."""
+
+
+def alone(members: Sequence[str], steps: int) -> list[NamedAttack]:
+    """A run through each member by itself, named after it; a ``/`` in its name becomes ``~``.
+
+    Raises:
+        UsageError: a member cannot be read.
+    """
+    attacks = []
+    for text in dict.fromkeys(members):
+        takes = Member.parse(text).surrogate is not None
+        whole = SPGD(surrogates=(text,) if takes else (), paths=() if takes else (text,))
+        run = whole.at_budget(steps)
+        name = f"{text.replace('/', '~')}@{steps}"
+        attacks.append(NamedAttack(name, run, run.name, run.full_version, ""))
+    return attacks
+
+
+def rank_plans(
+    entries: Sequence[ModelEntry],
+    members: Sequence[str],
+    steps: int,
+    epsilons: Sequence[str],
+    request: Request,
+    store: ResultStore,
+) -> list[Plan]:
+    """A plan for each ε, whose cells have no other; without models that have no spikes.
+
+    Args:
+        entries: the models.
+        members: surrogates, paths that take none, or both with a ``/`` between them.
+        steps: of each run.
+        epsilons: as they are written.
+        request: everything else.
+        store: where the cells go.
+
+    Raises:
+        UsageError: no model is left, or a member cannot be read.
+    """
+    attacks = alone(members, steps)
+    plans = []
+    for epsilon in epsilons:
+        plan = make_plan(entries, attacks, replace(request, eps=(epsilon,)), store)
+        spiking = tuple(p for p in plan.cells if p.cell.model.spikes is not None)
+        if plan.cells and not spiking:
+            names = ", ".join(dict.fromkeys(p.cell.model.id for p in plan.cells))
+            raise UsageError(f"{names}: without spikes there is nothing to choose, nor to rank")
+        plans.append(Plan(spiking, plan.skipped))
+    return plans
+
+
+@dataclass(frozen=True)
+class Rank:
+    """What a member found on a model, over all ε.
+
+    Attributes:
+        model: its id.
+        member: as it is named for ``spgd``.
+        held: pairs of sample and ε at which nothing was found.
+        samples: such pairs.
+        passes: gradient passes for each pair.
+        forwards: forward passes for each pair.
+        cost: of a whole run that finds nothing, in units of as many gradient passes through all
+            time steps; see :func:`cost_of_run`.
+    """
+
+    model: str
+    member: str
+    held: int
+    samples: int
+    passes: float
+    forwards: float
+    cost: float
+
+    @property
+    def robust(self) -> float:
+        """The robust accuracy, averaged over the ε."""
+        return self.held / self.samples
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's 95 % interval of the robust accuracy, as if each ε had samples of its own."""
+        return wilson(self.held, self.samples)
+
+
+def cost_of_run(rows: pd.DataFrame, member: str, timesteps: int, steps: int) -> float:
+    """What a whole run computes, relative to ``steps`` gradient passes through all time steps.
+
+    It follows from what was counted on the samples that held: a forward pass computes each time
+    step once, a gradient pass also its backward pass. A gradient that is taken through the twin has
+    one time step, but shows the deployed model nothing, so that each iterate takes a forward pass
+    more. Where no sample held, the sample with the most passes stands for them.
+
+    Args:
+        rows: of the store.
+        member: its name.
+        timesteps: T of the model.
+        steps: of the run.
+    """
+    held = rows[rows["break_position"] == NEVER]
+    longest = rows.nlargest(1, "backwards")
+    chosen = held if len(held) else longest
+    path = Member.parse(member).path
+    through = 1 if path is not None and path.twin else timesteps
+    computed = chosen["forwards"] * timesteps + chosen["backwards"] * (1 + BACKWARD) * through
+    whole = (1 + BACKWARD) * timesteps * (steps if len(held) else chosen["backwards"])
+    return float((computed / whole).mean()) if (chosen["backwards"] > 0).all() else 0.0
+
+
+def ranks(results: Sequence[tuple[Cell, CellResult]], store: ResultStore, steps: int) -> list[Rank]:
+    """The members of each model, the strongest first; those of equal strength, the cheapest first.
+
+    Args:
+        results: cells of :func:`rank_plans` with what became of them; those that are not done are
+            left out.
+        store: where their rows are.
+        steps: of each run.
+
+    Raises:
+        UsageError: no cell is done.
+    """
+    groups: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    times: dict[str, int] = {}
+    for cell, result in results:
+        if result.outcome is not None:
+            member = result.attack.rpartition("@")[0].replace("~", "/")
+            groups.setdefault((result.model, member), []).append(store.rows(result))
+            times[result.model] = cell.model.timesteps or 1
+    if not groups:
+        raise UsageError("no cell is done, so there is nothing to rank")
+    found = [
+        Rank(
+            model=model,
+            member=member,
+            held=int((rows["break_position"] == NEVER).sum()),
+            samples=len(rows),
+            passes=float(rows["backwards"].mean()),
+            forwards=float(rows["forwards"].mean()),
+            cost=cost_of_run(rows, member, times[model], steps),
+        )
+        for (model, member), parts in groups.items()
+        for rows in [pd.concat(parts)]
+    ]
+    places = {model: place for place, model in enumerate(times)}
+    return sorted(found, key=lambda r: (places[r.model], r.robust, round(r.cost, 2), r.passes))
+
+
+def ensemble(ranked: Sequence[Rank], keep: int) -> str:
+    """The strongest members of one model as an attack, from cheap to strong.
+
+    Among members of equal cost the strongest comes first: what it breaks, the others need not try.
+
+    Args:
+        ranked: of :func:`ranks`, the strongest first.
+        keep: how many.
+    """
+    chosen = sorted(ranked[:keep], key=lambda one: round(one.cost, 1))
+    surrogates = [r.member for r in chosen if Member.parse(r.member).surrogate is not None]
+    paths = [r.member for r in chosen if r.member not in surrogates]
+    written = f"surrogates=[{','.join(surrogates)}]"
+    return f"spgd[{written},paths=[{','.join(paths)}]]" if paths else f"spgd[{written}]"
+
+
+def rank_lines(ranked: Sequence[Rank]) -> Iterator[str]:
+    """The table of one model."""
+    yield f"{'member':24} {'robust':>7} {'interval':^16} {'passes':>7} {'forwards':>8} {'cost':>5}"
+    for one in ranked:
+        low, high = one.interval.low, one.interval.high
+        yield (
+            f"{one.member:24} {one.robust:7.1%} [{low:6.1%}, {high:6.1%}] "
+            f"{one.passes:7.1f} {one.forwards:8.1f} {one.cost:5.2f}"
+        )
+
+
+def rank_table(ranked: Sequence[Rank]) -> pd.DataFrame:
+    """A row for each model and member."""
+    return pd.DataFrame(
+        {
+            "model": one.model,
+            "member": one.member,
+            "robust": one.robust,
+            "low": one.interval.low,
+            "high": one.interval.high,
+            "samples": one.samples,
+            "passes": one.passes,
+            "forwards": one.forwards,
+            "cost": one.cost,
+        }
+        for one in ranked
+    )

@@ -1,0 +1,63 @@
+"""The random numbers of a stochastic network, such as one with Poisson encoding.
+
+A network that draws from a global generator gives other logits to other batches, so no outcome can
+be repeated. One that asks its :class:`ModelNoise` gets numbers that belong to the sample: whoever
+evaluates it binds them to the rows of each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class RowNumbers(Protocol):
+    """Random numbers of the rows of one call."""
+
+    def __call__(self, stream: str, shape: Sequence[int]) -> Tensor:
+        """Numbers uniform in [0, 1), ``(N, *shape)``; the same arguments give the same ones."""
+        ...
+
+
+_current: ContextVar[RowNumbers | None] = ContextVar("numbers", default=None)
+
+
+@contextmanager
+def bound(numbers: RowNumbers) -> Iterator[None]:
+    """Give the networks that this thread calls inside these numbers, one set for each row."""
+    token = _current.set(numbers)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class ModelNoise(nn.Module):
+    """Where a stochastic network draws: a part of it without state, called as ``self.noise(…)``.
+
+    In training, and wherever else no numbers are bound, it draws from torch's global generator.
+    """
+
+    def forward(self, stream: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Numbers uniform in [0, 1), ``(N, *shape)``, in type and device of ``like``.
+
+        Args:
+            stream: what they are for; each place that draws has a stream of its own.
+            shape: of the numbers of one row.
+            like: the rows of the call, ``(N, …)``.
+
+        Raises:
+            ValueError: the numbers are bound to another number of rows.
+        """
+        numbers = _current.get()
+        if numbers is None:
+            return torch.rand((len(like), *shape), dtype=like.dtype, device=like.device)
+        found = numbers(stream, shape)
+        if len(found) != len(like):
+            raise ValueError(f"{len(like)} rows draw the numbers of {len(found)}")
+        return found.to(like)
