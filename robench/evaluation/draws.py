@@ -24,6 +24,18 @@ Judge = Literal["decide", "again"]
 """Draws that decide what breaks, and others by which a break is confirmed."""
 
 
+def mean_of(parts: Sequence[Tensor]) -> Tensor:
+    """The mean over draws, added up in their order.
+
+    In which order ``torch.mean`` adds depends on how many rows there are, and the last place of a
+    logit may decide an attack's step: two iterates that give the same spikes have the same loss.
+    """
+    total = parts[0].clone()
+    for part in parts[1:]:
+        total += part
+    return total / len(parts)
+
+
 @dataclass(frozen=True)
 class Numbers:
     """One draw for the rows of a call; see :class:`robench.spiking.RowNumbers`.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robench.attacks import Loss
-from robench.evaluation.draws import Numbers
+from robench.evaluation.draws import Numbers, mean_of
 from robench.spiking import Recorder, bound
 
 RAISED, LOWERED = 2.0**60, 2.0**-100
@@ -122,8 +122,8 @@ def expected(
             known = zip(part.memory, memory, strict=True)
             memory = [old if new is None else new for new, old in known]
         parts.append(part)
-    gradient = torch.stack([part.gradient for part in parts]).mean(0)
-    logits = torch.stack([part.logits for part in parts]).mean(0)
+    gradient = mean_of([part.gradient for part in parts])
+    logits = mean_of([part.logits for part in parts])
     again, scale = _unusable(gradient)
     rows = (again & rescue).nonzero().squeeze(1)
     if len(rows):
@@ -135,7 +135,7 @@ def expected(
             with bound(numbers.rows(some)):
                 part_of = _scaled(module, *place, loss, before, scale[rows].to(device), frozen=True)
             found.append(part_of.to(x.device))
-        gradient[rows] = torch.stack(found).mean(0)
+        gradient[rows] = mean_of(found)
     return Gradient(logits, gradient, again & rescue, list(memory))
 
 

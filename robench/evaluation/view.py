@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from robench.attacks import Loss
 from robench.errors import EvaluationError
-from robench.evaluation.draws import Draws, Judge, Numbers
+from robench.evaluation.draws import Draws, Judge, Numbers, mean_of
 from robench.evaluation.gradient import Gradient, expected, take
 from robench.evaluation.ledger import Ledger, count
 from robench.evaluation.workers import Workers
@@ -88,7 +88,7 @@ class ModelView:
         if self.model.stochastic:
             draws = self.draws.judging(samples, self.judge)
             drawn = [_joined(self._trace(x, tracked=False, numbers=one), x) for one in draws]
-            logits = self._checked(torch.stack(drawn).mean(0))
+            logits = self._checked(mean_of(drawn))
         else:
             draws = []
             parts = self._trace(x, tracked=tracked)
@@ -118,10 +118,9 @@ class ModelView:
         self, x: Tensor, draws: list[Numbers], samples: Tensor, cotangent: Tensor
     ) -> Tensor:
         """The same through the mean over draws, each computed anew: one graph is alive at once."""
-        share = cotangent / len(draws)
         parts = (self._trace(x, tracked=True, numbers=one) for one in draws)
-        found = [self._pulled(part, share) for part in parts]
-        return self._counted(torch.stack(found).sum(0), samples, draws=len(draws))
+        found = [self._pulled(part, cotangent) for part in parts]
+        return self._counted(mean_of(found), samples, draws=len(draws))
 
     def pull_back(self, parts: list[Traced], samples: Tensor, cotangent: Tensor) -> Tensor:
         """The gradient at the input of a traced call, for a gradient at its logits; it counts."""
