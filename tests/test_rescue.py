@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robench.attacks import FGSM
-from robench.evaluation.gradient import direction_of, loss_of
+from robench.attacks.losses import direction_of, loss_of
 from robench.evaluation.view import Ledger, ModelView
 from robench.spiking import LIF, LIFParameters, Surrogate, direct
 from robench.zoo import Model
@@ -102,6 +102,30 @@ def test_the_direction_at_the_logits_is_that_of_the_loss(loss):
     (exact,) = torch.autograd.grad(loss_of(leaf, y, loss).sum(), leaf)
     exact = exact / -exact.gather(1, y[:, None])
     torch.testing.assert_close(direction_of(logits, y, loss), exact, atol=1e-12, rtol=0)
+
+
+def test_the_direction_of_the_ratio_is_the_derivative_at_size_one():
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    y = logits.argsort(1, descending=True)[range(6), [0, 0, 0, 1, 1, 3]]  # right and wrong ones
+    true, rows = logits[range(6), y], torch.arange(6)
+    other = logits.scatter(1, y[:, None], -torch.inf).argmax(1)
+    top = logits.argsort(1, descending=True)
+    margin, spread = logits[rows, other] - true, logits[rows, top[:, 0]] - logits[rows, top[:, 2]]
+    exact = torch.zeros_like(logits)  # the quotient rule, written out
+    exact[rows, other] += 1 / spread
+    exact[rows, y] -= 1 / spread
+    exact[rows, top[:, 0]] -= margin / spread**2
+    exact[rows, top[:, 2]] += margin / spread**2
+    found = direction_of(logits, y, "dlr")
+    torch.testing.assert_close(found, exact / exact.abs().amax(1, keepdim=True), atol=1e-9, rtol=0)
+    torch.testing.assert_close(loss_of(logits, y, "dlr"), margin / spread, atol=1e-9, rtol=0)
+
+
+def test_between_two_classes_the_ratio_is_the_margin():
+    logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]])
+    y = torch.tensor([0, 1])
+    assert loss_of(logits, y, "dlr").tolist() == [-3.0, -2.5]
+    assert direction_of(logits, y, "dlr").tolist() == [[-1.0, 1.0], [1.0, -1.0]]
 
 
 def test_only_the_rows_that_need_it_are_taken_again():

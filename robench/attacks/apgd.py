@@ -13,7 +13,6 @@ from typing import ClassVar, Self
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from robench.attacks.base import (
     MOST,
@@ -26,6 +25,7 @@ from robench.attacks.base import (
     rivals,
     spread,
 )
+from robench.attacks.losses import loss_of, targeted_dlr
 from robench.attacks.pgd import PGD
 
 MOMENTUM = 0.75
@@ -34,7 +34,6 @@ OSCILLATION = 0.75
 """ρ: the share of steps between two checkpoints that have to raise the loss."""
 FIRST_WINDOW, SHRINKAGE, LEAST_WINDOW = 0.22, 0.03, 0.06
 """Lengths of the windows between checkpoints, in shares of the steps."""
-DENOMINATOR = 1e-12
 
 
 @dataclass
@@ -210,7 +209,7 @@ class APGDCE(APGD):
 
     def loss(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         """The cross-entropy."""
-        return F.cross_entropy(logits, y, reduction="none")
+        return loss_of(logits, y, "cross-entropy")
 
 
 class APGDDLR(APGD):
@@ -221,10 +220,7 @@ class APGDDLR(APGD):
 
     def loss(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         """The ratio; it does not change when the logits are shifted or scaled."""
-        ranked = logits.sort(1, descending=True).values
-        true = logits.gather(1, y[:, None]).squeeze(1)
-        other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-        return (other - true) / (ranked[:, 0] - ranked[:, 2] + DENOMINATOR)
+        return loss_of(logits, y, "dlr")
 
 
 class APGDT(APGD):
@@ -261,8 +257,4 @@ class APGDT(APGD):
 
     def loss(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         """The targeted ratio."""
-        ranked = logits.sort(1, descending=True).values
-        true = logits.gather(1, y[:, None]).squeeze(1)
-        aimed = logits.gather(1, target[:, None]).squeeze(1)
-        below = (ranked[:, 2] + ranked[:, 3]) / 2
-        return (aimed - true) / (ranked[:, 0] - below + DENOMINATOR)
+        return targeted_dlr(logits, y, target)

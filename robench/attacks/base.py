@@ -19,12 +19,12 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from torch import Tensor
 
+from robench.attacks.losses import Loss
 from robench.errors import UsageError
 from robench.spiking import GradientPath, RowMemory, Surrogate
 
 Need = Literal["gradient", "spikes", "twin", "sources", "frames"]
 Start = Literal["own", "cold", "warm", "witness", "once"]
-Loss = Literal["cross-entropy", "margin"]
 MOST = 10**6
 """The largest count that a parameter takes: more steps would never end."""
 

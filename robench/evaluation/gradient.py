@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from robench.attacks import Loss
+from robench.attacks.losses import Loss, direction_of, loss_of
 from robench.evaluation.draws import Numbers, mean_of
 from robench.spiking import Recorder, bound
 
@@ -165,26 +164,3 @@ def _scaled(
         weights = direction_of(logits.detach(), y, loss) * scale[:, None]
         (gradient,) = torch.autograd.grad(logits, x, weights, allow_unused=True)
     return torch.zeros_like(x) if gradient is None else gradient
-
-
-def direction_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
-    """``∂loss/∂logits`` of each row divided by its size at the true class, ``(N, K)``.
-
-    Of the cross-entropy this is the softmax over the other classes, however small their share in
-    the whole, so that it does not vanish where the loss does.
-    """
-    others = logits.scatter(1, y[:, None], -torch.inf)
-    if loss == "cross-entropy":
-        share = others.softmax(1)
-    else:
-        share = F.one_hot(others.argmax(1), logits.shape[1]).to(logits.dtype)
-    return share.scatter(1, y[:, None], -1.0)
-
-
-def loss_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
-    """The loss that an attack raises, ``(N,)``."""
-    if loss == "cross-entropy":
-        return F.cross_entropy(logits, y, reduction="none")
-    true = logits.gather(1, y[:, None]).squeeze(1)
-    best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return best_other - true
