@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from robench import Model
 from robench.architectures import FlexConfig, ModelConfig, NeuronConfig, build
-from robench.evaluation.cell import PREPARED
+from robench.evaluation.evaluate import PREPARED
 from robench.evaluation.memory import cached_rows
 from robench.evaluation.view import Ledger, ModelView
 from robench.evaluation.workers import Workers

@@ -14,10 +14,11 @@ from benchmarks.options import Options
 from benchmarks.timing import isolated
 from robench import find_attack
 from robench.datasets import find_dataset
-from robench.evaluation.cell import CHUNK, PREPARED
+from robench.evaluation.chunk import Chunk
+from robench.evaluation.evaluate import CHUNK, PREPARED
 from robench.evaluation.metrics import robust_matrix
 from robench.evaluation.search import SweepName
-from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.evaluation.sweep import ChunkSweep
 from robench.evaluation.workers import Workers
 from robench.numbers import parse_grid
 

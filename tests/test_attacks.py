@@ -7,7 +7,7 @@ import torch
 from robench.attacks import FGSM, PGD, SPGD, Attack, DirectAttack, RandomNoise
 from robench.attacks.norms import TOLERANCE
 from robench.datasets import find_dataset
-from robench.evaluation.cell import Chunk
+from robench.evaluation.chunk import Chunk
 from robench.evaluation.sweep import ChunkSweep
 from robench.numbers import Epsilon, parse_grid
 from robench.zoo import select_models

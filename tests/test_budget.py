@@ -14,7 +14,7 @@ from robench.analysis.document import begin, fill
 from robench.attacks import APGDCE, APGDT, PGD, SAPGD, SPGD, Tour
 from robench.datasets import DIGITS
 from robench.errors import UsageError
-from robench.evaluation.cell import read_slice
+from robench.evaluation.slices import read_slice
 from robench.numbers import parse_grid
 from robench.zoo import find_attack
 

@@ -12,7 +12,7 @@ import torch
 
 from robench.datasets import DIGITS, Images
 from robench.errors import EvaluationError
-from robench.evaluation.sweep import Chunk
+from robench.evaluation.chunk import Chunk
 from robench.results import ResultStore
 
 ATTACKS = (

@@ -33,7 +33,7 @@ from robench.attacks import (
 )
 from robench.attacks.base import Start, begin
 from robench.datasets import DIGITS, find_dataset
-from robench.evaluation.sweep import beginnings
+from robench.evaluation.stages import beginnings
 from robench.numbers import parse_grid
 from robench.zoo import Model, find_attack, select_models
 

@@ -23,8 +23,9 @@ from robench.datasets import DIGITS, DIGITS_FRAMES
 from robench.datasets.digits_frames import FRAMES, spikes
 from robench.errors import EvaluationError
 from robench.evaluation.checks import CARD_ACCURACY
+from robench.evaluation.chunk import Chunk
 from robench.evaluation.shared import blank, perturbation, shown
-from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.evaluation.sweep import ChunkSweep
 from robench.evaluation.view import Ledger, ModelView
 from robench.numbers import parse_grid
 from robench.results import CLEAN_WRONG, NEVER, ResultStore

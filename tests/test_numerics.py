@@ -13,7 +13,8 @@ import torch
 
 from robench.attacks import SPGD
 from robench.datasets import find_dataset
-from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.evaluation.chunk import Chunk
+from robench.evaluation.sweep import ChunkSweep
 from robench.evaluation.workers import Workers
 from robench.numbers import parse_grid
 from robench.spiking import kernels

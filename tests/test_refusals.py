@@ -9,7 +9,8 @@ from torch import nn
 
 from robench.attacks import DirectAttack
 from robench.errors import ContentError, EvaluationError, UsageError
-from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.evaluation.chunk import Chunk
+from robench.evaluation.sweep import ChunkSweep
 from robench.numbers import parse_grid
 from robench.zoo import Model, find_attack
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import SMALL_MODELS, Finished
 
-import robench.evaluation.cell
+import robench.evaluation.evaluate
 import robench.evaluation.plan
 
 Cli = Callable[..., Finished]
@@ -22,13 +22,13 @@ from pathlib import Path
 
 import torch
 
-import robench.cli, robench.evaluation, robench.evaluation.cell, robench.zoo, pyarrow.parquet
+import robench.cli, robench.evaluation, robench.evaluation.evaluate, robench.zoo, pyarrow.parquet
 
 from robench.datasets import DIGITS
 
 torch.set_num_threads(1)
 DIGITS.load("train"), DIGITS.load("test")
-robench.evaluation.cell.CHUNK = 10
+robench.evaluation.evaluate.CHUNK = 10
 command, undisturbed, killed = sys.argv[1:-2], Path(sys.argv[-2]), Path(sys.argv[-1])
 
 
@@ -152,7 +152,7 @@ def test_chunks_do_not_change_the_result(
 ) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
     assert cli(*COMMAND, "--attacks", "pgd[steps=4]", "--output", one).code == 0
-    monkeypatch.setattr(robench.evaluation.cell, "CHUNK", 7)
+    monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
     assert cli(*COMMAND, "--attacks", "pgd[steps=4]", "--output", many).code == 0
     whole, parts = ([c for n, c in comparable(r).items() if "rows" in n] for r in (one, many))
     assert whole == parts

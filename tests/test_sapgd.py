@@ -8,9 +8,9 @@ from test_attacks import GRID, held, sweep
 from test_paths import Two, model_of
 
 from robench.attacks import PGD, SAPGD
+from robench.attacks.norms import project
 from robench.datasets import find_dataset
 from robench.evaluation.noise import SampleNoise
-from robench.evaluation.sweep import project
 from robench.evaluation.view import Ledger, ModelView
 from robench.numbers import Epsilon, parse_grid
 from robench.spiking import LIFParameters

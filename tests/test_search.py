@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from robench.attacks import PGD, IterativeAttack, State
 from robench.attacks.base import begin
 from robench.datasets import find_dataset
+from robench.evaluation.chunk import Chunk
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search
-from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.evaluation.sweep import ChunkSweep
 from robench.numbers import parse_grid
 from robench.results import NEVER
 from robench.zoo import Model, select_models

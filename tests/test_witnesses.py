@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import Finished
 
-import robench.evaluation.cell
+import robench.evaluation.evaluate
 from robench.datasets import DIGITS
 from robench.evaluation.sweep import ChunkSweep
 from robench.results import CellResult, ResultStore, Witnesses
@@ -75,7 +75,7 @@ def test_witnesses_change_neither_hash_nor_result(
 ) -> None:
     run(cli, tmp_path / "with", "--witnesses")
     run(cli, tmp_path / "without")
-    monkeypatch.setattr(robench.evaluation.cell, "CHUNK", 7)
+    monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
     run(cli, tmp_path / "parts", "--witnesses")
     (_, a), (store, b), (_, c) = (only(tmp_path / name) for name in ("with", "without", "parts"))
     assert a.outcome == b.outcome == c.outcome
@@ -115,7 +115,7 @@ def test_they_survive_an_interruption(
     computed: int,
 ) -> None:
     """Five chunks; the two finished ones are taken over where they have what is asked for."""
-    monkeypatch.setattr(robench.evaluation.cell, "CHUNK", 6)
+    monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 6)
     run(cli, tmp_path / "whole", "--witnesses")
     stopped(cli, tmp_path / "stopped", monkeypatch, *before)
     sweep, calls = ChunkSweep.run, []

@@ -7,7 +7,8 @@ import torch
 from networks import network
 
 from robench.attacks import PGD
-from robench.evaluation.sweep import Chunk, ChunkSweep
+from robench.evaluation.chunk import Chunk
+from robench.evaluation.sweep import ChunkSweep
 from robench.evaluation.view import Ledger, ModelView
 from robench.evaluation.workers import LARGEST, SMALLEST, Workers
 from robench.numbers import parse_grid

@@ -1,8 +1,10 @@
 """Planning, sweeping, checking: from models and attacks to results."""
 
-from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice
+from robench.evaluation.cell import Cell, Settings
+from robench.evaluation.evaluate import evaluate_cell
 from robench.evaluation.grids import NamedGrid, find_grid, grid_names
 from robench.evaluation.plan import Plan, Planned, Request, Skipped, look_up, make_plan, run_plan
+from robench.evaluation.slices import read_slice
 
 __all__ = [
     "Cell",

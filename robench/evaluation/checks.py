@@ -18,9 +18,11 @@ from torch import Tensor
 
 from robench.attacks import Attack
 from robench.attacks.norms import project
+from robench.evaluation.chunk import Chunk
 from robench.evaluation.draws import DRAWS, Draws, Numbers
 from robench.evaluation.memory import is_out_of_memory, with_fewer
-from robench.evaluation.sweep import Chunk, ChunkSweep, iterative
+from robench.evaluation.stages import iterative
+from robench.evaluation.sweep import ChunkSweep
 from robench.results import CLEAN_WRONG, Check, Verdict
 from robench.spiking import bound
 from robench.zoo import Model

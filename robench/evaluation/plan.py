@@ -14,11 +14,14 @@ from pathlib import Path
 from robench.attacks.norms import NORMS
 from robench.datasets import Images, Split, find_dataset
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
-from robench.evaluation.cell import Cell, Settings, evaluate_cell, read_slice, record
+from robench.evaluation.cell import Cell, Settings
 from robench.evaluation.device import find_device
 from robench.evaluation.draws import EOT
+from robench.evaluation.evaluate import evaluate_cell
 from robench.evaluation.grids import NamedGrid
+from robench.evaluation.record import record
 from robench.evaluation.search import SweepName
+from robench.evaluation.slices import read_slice
 from robench.evaluation.sources import Sources
 from robench.numbers import parse_grid
 from robench.results import CellResult, Damaged, ResultStore

@@ -8,9 +8,7 @@ attack can substitute one surrogate for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import ClassVar
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,98 +17,24 @@ from torch import Tensor
 
 from robench.attacks import (
     Attack,
-    DirectAttack,
-    IterativeAttack,
     LineAttack,
-    Noise,
     State,
-    View,
     spread,
 )
-from robench.attacks.base import Start, begin
 from robench.attacks.norms import TOLERANCE, length, project, tolerance
 from robench.errors import EvaluationError
+from robench.evaluation.chunk import Chunk
 from robench.evaluation.draws import EOT, Draws
 from robench.evaluation.ledger import Ledger
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
 from robench.evaluation.shared import SCALE, SharedView, blank, perturbation, shown
+from robench.evaluation.stages import beginnings, iterative
 from robench.evaluation.view import ModelView
 from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
 from robench.results import CLEAN_WRONG, NEVER
 from robench.zoo import Model
-
-
-class OneStep(IterativeAttack):
-    """A direct attack in the form that the engine steps."""
-
-    attack: DirectAttack
-
-    @property
-    def members(self) -> tuple[str, ...]:
-        """Those of the attack."""
-        return self.attack.members
-
-    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
-        """The clean image."""
-        return begin(x, 1)
-
-    def step(
-        self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
-    ) -> tuple[Tensor, State]:
-        """The attack's candidate."""
-        state.steps_left = state.steps_left - 1
-        return self.attack.run(view, x, y, eps, noise), state
-
-
-class OneSearch(OneStep):
-    """The same for an attack whose run is the same at every ε."""
-
-    start: ClassVar[Start] = "once"
-
-
-def beginnings(attack: Attack) -> frozenset[int]:
-    """The stages with which its parts begin."""
-    counts = [len(part.stages) for part in attack.parts]
-    return frozenset(accumulate(counts[:-1], initial=0))
-
-
-def iterative(attack: Attack) -> tuple[IterativeAttack, ...]:
-    """The stages of an attack in the form that the engine steps."""
-    steps: list[IterativeAttack] = []
-    for stage in attack.stages:
-        if isinstance(stage, DirectAttack):
-            form = OneSearch if stage.minimal else OneStep
-            steps.append(form.model_construct(attack=stage))
-        else:
-            assert isinstance(stage, IterativeAttack)
-            steps.append(stage)
-    return tuple(steps)
-
-
-@dataclass
-class Chunk:
-    """The samples of a chunk.
-
-    Attributes:
-        x: images in [0, 1], ``(N, C, H, W)``, or frames, ``(N, T, C, H, W)``.
-        y: labels, ``(N,)``.
-        indices: index of each in the data set's test images.
-        shared: whether one perturbation, ``(N, C, H, W)``, is added to all frames.
-
-    Raises:
-        EvaluationError: an image leaves the box, within which every attack has to stay.
-    """
-
-    x: Tensor
-    y: Tensor
-    indices: Sequence[int]
-    shared: bool = False
-
-    def __post_init__(self) -> None:
-        if len(self.x) and not (self.x.amin() >= 0 and self.x.amax() <= 1):  # NaN is neither
-            raise EvaluationError("the images do not lie in [0, 1]; divide pixels by 255")
 
 
 class ChunkSweep:

@@ -1,0 +1,201 @@
+"""Evaluate a cell, chunk by chunk, and store it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robench.datasets import Images
+from robench.evaluation import checks, metrics
+from robench.evaluation.cell import Cell
+from robench.evaluation.chunk import Chunk
+from robench.evaluation.device import placed
+from robench.evaluation.draws import Draws
+from robench.evaluation.memory import cached_rows, choose_rows, with_fewer
+from robench.evaluation.record import record
+from robench.evaluation.sweep import ChunkSweep
+from robench.evaluation.workers import LARGEST, Workers
+from robench.numbers import Epsilon
+from robench.results import (
+    CLEAN_WRONG,
+    ROWS,
+    CellResult,
+    Check,
+    Identity,
+    Outcome,
+    ResultStore,
+    Witnesses,
+)
+from robench.spiking import bound
+from robench.spiking.kernels import reference
+from robench.zoo import Model
+
+CHUNK = 250
+"""Samples that are swept together, whatever the batch, so that resuming is exact."""
+PREPARED = 16
+"""Images by which a model chooses how it computes its layers."""
+
+
+def evaluate_cell(
+    cell: Cell, store: ResultStore, progress: Callable[[int], None] = lambda finished: None
+) -> CellResult:
+    """Evaluate a cell and store it; finished chunks of an earlier, killed run are taken over.
+
+    Args:
+        cell: what to evaluate.
+        store: where it goes.
+        progress: called with the number of samples that are finished.
+
+    Raises:
+        RobenchError: the cell cannot be computed. Anything that the model raises passes through.
+    """
+    started = time.monotonic()
+    identity = cell.identity()
+    digest = identity.digest()
+    if unmet := cell.unmet():
+        error = f"the attack needs what the model does not offer: {', '.join(sorted(unmet))}"
+        result = record(cell, digest, "not-applicable", started, error=error)
+        store.write(result)
+        return result
+    models = (cell.model, *cell.sources)
+    with ExitStack() as places:
+        for model in models:
+            places.enter_context(placed(model, cell.settings.device))
+        x = _chunk(cell, 0).x
+        shared = all(model.shareable and model.device.type == "cpu" for model in models)
+        largest = min(cached_rows(model, x) for model in models) if shared else LARGEST
+        workers = Workers(shared=shared, largest=largest)
+        plain = cell.settings.reference
+        computing: AbstractContextManager[object] = reference() if plain else workers
+        with computing:
+            for model in models:
+                with_fewer(partial(_prepare, model, x), PREPARED)
+            batch = cell.settings.batch_size or min(choose_rows(model, x) for model in models)
+            parts = list(_chunks(cell, store, digest, workers, batch, progress))
+            batch = min(batch, workers.at_once)
+        rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
+        outcome = _outcome(cell, identity, digest, rows)
+    result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
+    kept = [witnesses for _, witnesses in parts if witnesses is not None]
+    return store.write(result, rows[list(ROWS)], Witnesses.join(kept) if kept else None)
+
+
+def _prepare(model: Model, x: Tensor, rows: int) -> None:
+    with bound(Draws(dataset=model.dataset).judging(torch.arange(len(x[:rows])))[0]):
+        model.prepare(x[:rows])
+
+
+def _chunks(
+    cell: Cell,
+    store: ResultStore,
+    digest: str,
+    workers: Workers,
+    batch: int,
+    progress: Callable[[int], None],
+) -> Iterator[tuple[pd.DataFrame, Witnesses | None]]:
+    """The rows of each chunk with its witnesses, where those are asked for."""
+    for number, first in enumerate(range(0, len(cell.images), CHUNK)):
+        place = cell.model.id, cell.attack.name, digest, number
+        rows, witnesses = store.chunk(*place), None
+        if cell.settings.witnesses:
+            witnesses = store.chunk_witnesses(*place)
+        if rows is None or (cell.settings.witnesses and witnesses is None):
+            sweep = _sweep(cell, first, workers, batch)
+            rows = sweep.run(_after(first, progress))
+            witnesses = _witnesses(sweep) if cell.settings.witnesses else None
+            store.write_chunk(*place, rows, witnesses)
+        yield rows, witnesses
+        progress(first + len(rows))
+
+
+def _witnesses(sweep: ChunkSweep) -> Witnesses:
+    broken = (sweep.position > CLEAN_WRONG).numpy()
+    index = np.asarray(sweep.chunk.indices, dtype=np.int64)
+    return Witnesses(index[broken], sweep.examples.numpy()[broken])
+
+
+def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda finished: progress(first + finished)
+
+
+def _chunk(cell: Cell, first: int) -> Chunk:
+    last = min(first + CHUNK, len(cell.images))
+    part = Images(cell.images.images[first:last], cell.images.labels[first:last])
+    return Chunk(part.tensor(), part.targets(), range(first, last), cell.attack.shared)
+
+
+def _sweep(cell: Cell, first: int, workers: Workers, batch: int) -> ChunkSweep:
+    settings = cell.settings
+    return ChunkSweep(
+        cell.model,
+        cell.bound,
+        _chunk(cell, first),
+        settings.grid,
+        seed=settings.seed,
+        batch_size=batch,
+        sweep=settings.sweep,
+        workers=workers,
+        sources=cell.sources,
+        eot=settings.eot,
+    )
+
+
+def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
+    chunk = _chunk(cell, 0)
+    found: list[Check | None] = [
+        checks.deterministic(cell.model, chunk.x),
+        checks.usable_gradient(rows),
+        checks.zero_epsilon(cell.model, cell.bound, chunk, cell.settings.seed, cell.sources),
+    ]
+    if len(cell.settings.grid) > 1:  # at ε = 0 none has to ask
+        found.append(checks.asked(rows, stochastic=cell.model.stochastic))
+    own_timesteps = cell.model.card.get("timesteps") == cell.model.timesteps
+    published = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
+    if published and own_timesteps:
+        found.append(checks.card_accuracy(cell.model, rows))
+    return [check for check in found if check is not None]
+
+
+def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) -> Outcome:
+    grid = cell.settings.grid
+    values = [epsilon.value for epsilon in grid]
+    position = rows["break_position"].to_numpy()
+    curve = metrics.curve(position, grid)
+    accuracies = np.array([point.accuracy for point in curve])
+    texts = cell.dataset.protocol.auc_limits.get(identity.norm, ())
+    limits = {text: limit for text in texts if (limit := Epsilon.parse(text).value) in values[1:]}
+    found = _checks(cell, rows)
+    raw = None
+    if "raw_0" in rows:  # broken at each ε alone, among the samples that are right at ε = 0
+        broken = [float(rows[f"raw_{k}"].mean()) for k in range(len(grid))]
+        raw = (1 - broken[0], *(1 - broken[0] - share for share in broken[1:]))
+    attacked = rows["break_position"] > 0
+    return Outcome(
+        identity=identity,
+        hash=digest,
+        mode=cell.model.mode,
+        control=cell.model.control,
+        registered=cell.model.registered,
+        clean_accuracy=curve[0].accuracy,
+        curve=curve,
+        raw_accuracy=raw,
+        reverified=float(rows["reverified"][attacked].mean()) if attacked.any() else 1.0,
+        auc={text: metrics.area(accuracies, values, limit) for text, limit in limits.items()},
+        auc_interval={
+            text: metrics.bootstrap(metrics.sample_areas(position, values, limit))
+            for text, limit in limits.items()
+        },
+        forwards=float(rows["forwards"].mean()),
+        backwards=float(rows["backwards"].mean()),
+        source_passes=float(rows["source_passes"].mean()) if cell.sources else None,
+        checks=tuple(found),
+        verdict=checks.worst_verdict(found),
+        reasons=tuple(check.reason for check in found if check.reason),
+    )
