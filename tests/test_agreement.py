@@ -7,14 +7,19 @@ called as its users call it, and counts what it returns. Engine and back ends ha
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from test_attacks import held, sweep
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robench.attacks import APGDCE, APGDDLR, APGDT, FABT, PGD, Attack, Square
 from robench.attacks.norms import project
@@ -120,8 +125,8 @@ def in_double(found: Case) -> Case:
 @pytest.mark.parametrize("library", [by_foolbox, by_advertorch])
 @pytest.mark.parametrize("name", ["digits/vgg16-ann", "digits/vgg16-stbp"])
 def test_pgd_takes_the_steps_of_the_libraries(name, library) -> None:
-    found = in_double(case(name, 12, 12 / 255))
-    theirs, ours = library(found, 5), last_iterate(found, 5)
+    found = in_double(case(name, 6, 12 / 255))
+    theirs, ours = library(found, 4), last_iterate(found, 4)
     same = (ours - theirs).abs() < 1e-6  # a gradient near zero can change its sign by rounding
     assert same.double().mean() > 0.99
     assert ((ours - start_of(found)).abs() > 1e-3).any()
@@ -129,16 +134,16 @@ def test_pgd_takes_the_steps_of_the_libraries(name, library) -> None:
 
 @pytest.mark.parametrize(
     ("name", "count", "eps"),
-    [("cifar10/vgg16-ann", 200, 0.5 / 255), ("cifar10/vgg16-stbp", 30, 1 / 255)],
+    [("cifar10/vgg16-ann", 60, 0.5 / 255), ("cifar10/vgg16-stbp", 12, 1 / 255)],
 )
 def test_pgd_agrees_with_foolbox_and_advertorch(name, count, eps) -> None:
     found = case(name, count, eps)
     ours = found.ours(PGD(steps=4))
-    libraries = (by_foolbox, by_advertorch) if count > 100 else (by_foolbox,)
+    libraries = (by_foolbox, by_advertorch) if count > 50 else (by_foolbox,)
     for library in libraries:
         theirs = found.left(library(found, 4))
         assert ours <= theirs + SLACK
-        assert 0 < theirs < 0.8 * count
+        assert 0 < theirs < found.left(found.x)
 
 
 PLACES = {
@@ -149,23 +154,99 @@ PLACES = {
 }
 
 
+def of_authors(kind: str) -> Any:
+    """A class of the authors' own code."""
+    reason = "pyautoattack is part of the extra `oracles`"
+    return getattr(pytest.importorskip(f"pyautoattack.{PLACES[kind]}", reason=reason), kind)
+
+
 def authors(kind: str, found: Case, **options) -> int:
     """How many the authors' own code leaves."""
-    reason = "pyautoattack is part of the extra `oracles`"
-    module = pytest.importorskip(f"pyautoattack.{PLACES[kind]}", reason=reason)
-    attack = getattr(module, kind)(
+    attack = of_authors(kind)(
         found.model.module, eps=found.eps, norm="Linf", device="cpu", seed=0, **options
     )
     return found.left(attack.perturb(found.x.clone(), found.y.clone()))
 
 
+@contextmanager
+def shown(found: Case) -> Iterator[list[Tensor]]:
+    """Every input that the model is called on."""
+    seen: list[Tensor] = []
+    hook = found.model.module.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].detach().clone())
+    )
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("attack", "kind", "options"),
+    [
+        (APGDCE(steps=40), "APGDAttack", {"loss": "ce"}),
+        (APGDDLR(steps=40), "APGDAttack", {"loss": "dlr"}),
+        (APGDT(steps=40, n_targets=1), "APGDAttack_targeted", {"n_target_classes": 1}),
+    ],
+    ids=["ce", "dlr", "t"],
+)
+def test_apgd_takes_the_steps_of_the_authors(attack, kind, options) -> None:
+    """Iterate by iterate, over 40 steps and all of their checkpoints, from one start.
+
+    The authors' code departs from their paper in two places, which are mended here. The first
+    iterate counts as a rise where its loss is above 0, and not where it is above that of the
+    start; and a step is halved too where exactly the share ρ of the iterates raised the loss.
+    Both halve sooner, which finds a little more in ten steps and nothing in thirty.
+    """
+
+    class AsPublished(of_authors(kind)):
+        def check_oscillation(self, x, j, k, y5, k3=0.75):
+            losses = torch.cat([self.at_start[None].to(x), x[: j + 1]])
+            return ((losses.diff(dim=0)[-k:] > 0).sum(0) < k * k3).to(x)
+
+    found = in_double(case("digits/vgg16-ann", 12, 20 / 255))
+    right = found.model.logits(found.x).argmax(1) == found.y
+    start, steps = start_of(found), attack.steps
+    n = len(found.x)
+    noise = SampleNoise(0, found.model.dataset, range(n), found.x.shape[1:])
+    eps = torch.full((n,), found.eps, dtype=found.x.dtype)
+    view = ModelView(found.model, found.y, torch.arange(n), Ledger.empty(n))
+    state = attack.init(view, found.x, found.y, eps, noise)
+    state.candidate = start
+    ours = []
+    for _ in range(steps):
+        ours.append(state.candidate)
+        candidate, state = attack.step(view, found.x, found.y, eps, state, noise)
+        state.candidate = project(candidate, found.x, eps)
+
+    theirs = AsPublished(found.model.module, n_iter=steps, eps=found.eps, device="cpu", **options)
+    logits = found.model.logits(start).detach()
+    losses = {"ce": lambda z, y: F.cross_entropy(z, y, reduction="none"), "dlr": theirs.dlr_loss}
+    if kind == "APGDAttack_targeted":
+        theirs.y_target = found.model.logits(found.x).argsort(1)[:, -2]
+        losses = {"dlr-targeted": theirs.dlr_loss_targeted}
+    theirs.at_start = losses[theirs.loss](logits, found.y)
+    theirs.init_hyperparam(found.x)
+    with shown(found) as iterates, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the authors' code warns of a gradient of zero
+        theirs.attack_single_run(found.x, found.y, x_init=start)
+    assert len(iterates) == steps + 1
+    compared = 0
+    for one, other in zip(ours, iterates, strict=False):
+        same = ((one - other).abs() < 1e-6).double().flatten(1).mean(1) > 0.99
+        assert same[right].all()  # behind a break a run is over, and its loss may be a tie
+        right &= found.model.logits(one).argmax(1) == found.y
+        compared += int(right.sum())
+    assert compared > steps
+
+
 PAIRS = {
-    "apgd-ce": (APGDCE(steps=15), "APGDAttack", {"n_iter": 15, "loss": "ce"}),
-    "apgd-dlr": (APGDDLR(steps=15), "APGDAttack", {"n_iter": 15, "loss": "dlr"}),
+    "apgd-ce": (APGDCE(steps=30), "APGDAttack", {"n_iter": 30, "loss": "ce"}),
+    "apgd-dlr": (APGDDLR(steps=30), "APGDAttack", {"n_iter": 30, "loss": "dlr"}),
     "apgd-t": (
-        APGDT(steps=10, n_targets=2),
+        APGDT(steps=20, n_targets=2),
         "APGDAttack_targeted",
-        {"n_iter": 10, "n_target_classes": 2},
+        {"n_iter": 20, "n_target_classes": 2},
     ),
     "fab-t": (
         FABT(steps=10, n_targets=2),
@@ -176,10 +257,12 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize(
-    ("model", "count", "eps"),
-    [("digits/vgg16-ann", 40, 20 / 255), ("cifar10/vgg16-ann", 24, 0.5 / 255)],
+    ("name", "model", "count", "eps"),
+    [
+        *((name, "digits/vgg16-ann", 48, 20 / 255) for name in PAIRS),
+        *((name, "cifar10/vgg16-ann", 16, 0.5 / 255) for name in ("apgd-t", "fab-t", "square")),
+    ],
 )
 def test_agreement_with_the_authors_autoattack(name, model, count, eps) -> None:
     attack, kind, options = PAIRS[name]
@@ -190,6 +273,6 @@ def test_agreement_with_the_authors_autoattack(name, model, count, eps) -> None:
 
 
 def test_fab_agrees_with_the_authors_own() -> None:
-    found = case("digits/vgg16-ann", 16, 20 / 255)
-    theirs = authors("FABAttack_PT", found, n_iter=8, n_restarts=1, targeted=False)
-    assert found.ours(find_attack("fab[n_iter=8]").attack) <= theirs + SLACK
+    found = case("digits/vgg16-ann", 12, 20 / 255)
+    theirs = authors("FABAttack_PT", found, n_iter=5, n_restarts=1, targeted=False)
+    assert found.ours(find_attack("fab[n_iter=5]").attack) <= theirs + SLACK

@@ -160,7 +160,7 @@ def test_a_broken_sample_without_a_member_is_damage(builder) -> None:
     [
         (("--dataset", "digit"), ("did you mean digits",)),
         (("--dataset", "mnist"), ("no finished cell", "for mnist", "robench run")),
-        (("--output", "{}/file/figures"), ("file/figures", "Not a directory")),
+        (("--output", "{}/file/figures"), ("file/figures", "is a file")),
     ],
 )
 def test_a_wrong_argument_is_one_line(cli: Cli, store, tmp_path, arguments, texts) -> None:

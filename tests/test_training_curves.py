@@ -160,7 +160,7 @@ def test_the_command_writes_the_figure(cli: Cli, tmp_path: Path, models: Path) -
         (("--models", "zzz*"), ("nothing fits zzz*",)),
         (("--models", ""), ("empty list",)),
         (("--dataset", "digit"), ("did you mean digits",)),
-        (("--output", "{}/file/figures"), ("file/figures", "Not a directory")),
+        (("--output", "{}/file/figures"), ("file/figures", "is a file")),
     ],
 )
 def test_a_wrong_argument_is_one_line(

@@ -80,10 +80,27 @@ def budget_plans(
         request: everything else.
         store: where the cells go.
     """
-    variants = at_budgets(attacks, budgets)
+    return each_epsilon(entries, at_budgets(attacks, budgets), epsilons, request, store)
+
+
+def each_epsilon(
+    entries: Sequence[ModelEntry],
+    attacks: Sequence[NamedAttack],
+    epsilons: Sequence[str],
+    request: Request,
+    store: ResultStore,
+) -> list[Plan]:
+    """A plan for each ε by itself: no attack gains by what it found at another.
+
+    Args:
+        entries: the models.
+        attacks: all of them at every ε.
+        epsilons: as they are written.
+        request: everything else.
+        store: where the cells go.
+    """
     return [
-        make_plan(entries, variants, replace(request, eps=(epsilon,)), store)
-        for epsilon in epsilons
+        make_plan(entries, attacks, replace(request, eps=(epsilon,)), store) for epsilon in epsilons
     ]
 
 

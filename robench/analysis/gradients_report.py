@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COMMAND = "gradients"
 MARK = "†"
 _LIMITS = (-20.0, 80.0)
-"""Points below and above the ensemble at which the colours are strongest."""
+"""Points below and above the ensemble that the bar of colours shows."""
 
 
 def gradients_section(folder: Path, document: Path) -> str:
@@ -139,7 +139,7 @@ def _percent(count: int, samples: int) -> str:
 def draw_gradients(table: pd.DataFrame) -> Figure:
     """Heat map of runs × models: the number is the robust accuracy, the colour what it hides."""
     import seaborn as sns
-    from matplotlib.colors import TwoSlopeNorm
+    from matplotlib.colors import CenteredNorm
     from matplotlib.figure import Figure
 
     models = list(dict.fromkeys(table["model"]))
@@ -159,12 +159,13 @@ def draw_gradients(table: pd.DataFrame) -> Figure:
     ax.grid(visible=False)
     sns.heatmap(
         above, ax=ax, annot=labels, fmt="", mask=np.isnan(above), cmap="vlag",
-        norm=TwoSlopeNorm(0, low, high), linewidths=1.2, linecolor="white",
+        norm=CenteredNorm(0, high), linewidths=1.2, linecolor="white",
         annot_kws={"fontsize": "small"}, xticklabels=[_short(model) for model in models],
         yticklabels=[_name(*line) for line in lines],
         cbar_kws={"label": f"points above {ENSEMBLE}", "aspect": 18, "pad": 0.02,
-                  "ticks": [low, 0, high / 4, high / 2, high]},
+                  "ticks": [low, 0, 20, 40, 60, high]},
     )  # fmt: skip
+    ax.collections[0].colorbar.ax.set_ylim(low, high)  # type: ignore[union-attr]
     for i, j in np.argwhere(np.isnan(above)):
         ax.text(j + 0.5, i + 0.5, labels[i, j], ha="center", va="center", fontsize="small")
     for i, (before, after) in enumerate(pairwise(lines), 1):
@@ -184,7 +185,8 @@ def draw_gradients(table: pd.DataFrame) -> Figure:
         notes.append(f"{MARK} the checks do not call it valid")
     if any(label == "—" for label in labels.ravel()):
         notes.append("— does not apply")
-    ax.set_xlabel("\n".join(("; ".join(notes[:2]), "; ".join(notes[2:]))).strip())
+    text = "\n".join((*notes[:2], "; ".join(notes[2:]))).strip()
+    figure.supxlabel(text, fontsize="small")  # as wide as the figure, however few the models
     return figure
 
 

@@ -9,13 +9,14 @@ own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
+from robench.analysis.budget import each_epsilon
 from robench.attacks import SPGD
 from robench.errors import UsageError
-from robench.evaluation import Cell, Plan, Request, make_plan
+from robench.evaluation import Cell, Plan, Request
 from robench.evaluation.metrics import wilson
 from robench.results import NEVER, CellResult, Interval, ResultStore
 from robench.spiking import OZDENIZCI_LEGENSTEIN, Member
@@ -77,10 +78,8 @@ def rank_plans(
     Raises:
         UsageError: no model is left, or a member cannot be read.
     """
-    attacks = alone(members, steps)
     plans = []
-    for epsilon in epsilons:
-        plan = make_plan(entries, attacks, replace(request, eps=(epsilon,)), store)
+    for plan in each_epsilon(entries, alone(members, steps), epsilons, request, store):
         spiking = tuple(p for p in plan.cells if p.cell.model.spikes is not None)
         if plan.cells and not spiking:
             names = ", ".join(dict.fromkeys(p.cell.model.id for p in plan.cells))

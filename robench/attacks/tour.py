@@ -40,7 +40,7 @@ class Tour(ThroughMembers, PGD):
     """
 
     name: ClassVar[str] = "tour"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # assg follows the neurons over a run
     start: ClassVar[Start] = "cold"
 
     surrogates: tuple[str, ...] = (
