@@ -86,8 +86,8 @@ def test_protocol_is_consistent(name: str) -> None:
 
 
 def test_unknown_name_offers_the_nearest() -> None:
-    with pytest.raises(UsageError, match=re.escape("'digit'; did you mean digits?")):
-        find_dataset("digit")
+    with pytest.raises(UsageError, match=re.escape("'mnits'; did you mean mnist?")):
+        find_dataset("mnits")
 
 
 @pytest.mark.parametrize(

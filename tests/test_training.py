@@ -202,7 +202,8 @@ def test_recipes_of_the_zoo_are_readable_and_build(path: Path) -> None:
     dataset = registry.find_dataset(made.model.dataset)
     hybrid = made.model.mode == "hybrid"
     net = build(made.model, twin=hybrid).eval()
-    net.timesteps = min(net.timesteps, 2)
+    if made.model.input_kind == "images":
+        net.timesteps = min(net.timesteps, 2)
     assert net(torch.rand(1, *dataset.shape)).shape == (1, dataset.classes)
     if made.training.init:
         start = build(Recipe.read(ROOT / "models" / made.training.init / "recipe.toml").model)
