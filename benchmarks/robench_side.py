@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from robench import Model
 from robench.architectures import FlexConfig, ModelConfig, NeuronConfig, build
 from robench.evaluation.evaluate import PREPARED
+from robench.evaluation.ledger import Ledger
 from robench.evaluation.memory import cached_rows
-from robench.evaluation.view import Ledger, ModelView
+from robench.evaluation.view import ModelView
 from robench.evaluation.workers import Workers
 
 Gradient = Callable[[Model, Tensor, Tensor], Tensor]

@@ -86,8 +86,8 @@ def test_protocol_is_consistent(name: str) -> None:
 
 
 def test_unknown_name_offers_the_nearest() -> None:
-    with pytest.raises(UsageError, match=re.escape("'mnits'; did you mean mnist?")):
-        find_dataset("mnits")
+    with pytest.raises(UsageError, match=re.escape("'cifar'; did you mean cifar10?")):
+        find_dataset("cifar")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from robench.attacks.base import (
     DirectAttack,
     IterativeAttack,
     LineAttack,
-    Loss,
     Need,
     Noise,
     StagedAttack,
@@ -18,6 +17,7 @@ from robench.attacks.ddn import DDN
 from robench.attacks.ensembles import AutoAttack, EnsembleAttack, SpikingAutoAttack
 from robench.attacks.fab import FABT
 from robench.attacks.fgsm import FGSM
+from robench.attacks.losses import Loss
 from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD, PGDL2
 from robench.attacks.sapgd import SAPGD

@@ -14,7 +14,6 @@ from torch import Tensor
 from robench.attacks.base import (
     MOST,
     IterativeAttack,
-    Loss,
     Need,
     Noise,
     Start,
@@ -23,6 +22,7 @@ from robench.attacks.base import (
     spread,
     vanished,
 )
+from robench.attacks.losses import Loss
 from robench.attacks.norms import project, unit
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from robench.attacks.apgd import FIRST_WINDOW, LEAST_WINDOW, SHRINKAGE
 from robench.attacks.base import (
     IterativeAttack,
-    Loss,
     Need,
     Noise,
     Start,
@@ -26,6 +25,7 @@ from robench.attacks.base import (
     spread,
     vanished,
 )
+from robench.attacks.losses import Loss
 from robench.attacks.norms import to_mean_one
 from robench.spiking import RowMemory, Surrogate
 

@@ -21,7 +21,6 @@ from robench.attacks.base import (
     MOST,
     Attack,
     IterativeAttack,
-    Loss,
     Need,
     Noise,
     StagedAttack,
@@ -30,6 +29,7 @@ from robench.attacks.base import (
     View,
     spread,
 )
+from robench.attacks.losses import Loss
 from robench.attacks.norms import to_mean_one
 from robench.attacks.pgd import PGD
 from robench.attacks.through import ThroughMembers
