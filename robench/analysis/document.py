@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from robench.errors import UsageError
 from robench.reporting import write
+from robench.reporting.plots import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 END = "<!-- end -->"
 
@@ -108,3 +113,44 @@ def read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
 def tables_in(folder: Path, command: str) -> list[Path]:
     """The tables of a command in a folder, one for each data set: ``DATASET-COMMAND.csv``."""
     return sorted(folder.glob(f"*-{command}.csv"))
+
+
+def section_of(
+    folder: Path,
+    command: str,
+    columns: Mapping[str, type],
+    of_dataset: Callable[[pd.DataFrame, Path], str],
+) -> str:
+    """The tables of a command in a folder as one section, as Markdown.
+
+    Args:
+        folder: where the tables are.
+        command: behind ``robench analyze``.
+        columns: of the tables; see :func:`read_table`.
+        of_dataset: writes out a table that lies at a path.
+
+    Raises:
+        UsageError: a table is damaged.
+    """
+    paths = tables_in(folder, command)
+    if not paths:
+        return (
+            "Nothing is measured yet; make it with "
+            f"`robench analyze {command} --document docs/attacks.md`.\n"
+        )
+    return "\n".join(of_dataset(read_table(path, columns), path) for path in paths)
+
+
+def draw_beside(
+    path: Path, columns: Mapping[str, type], draw: Callable[[pd.DataFrame], Figure]
+) -> Path:
+    """Draw a table that is stored, beside it; returns the path of the figure.
+
+    Raises:
+        UsageError: the table is damaged, or the folder cannot be written to.
+    """
+    table = read_table(path, columns)
+    try:
+        return save_figure(draw, table, path.with_suffix(".png"))
+    except OSError as error:
+        raise UsageError(f"cannot write figures to {path.parent}: {error.strerror}") from None

@@ -10,11 +10,9 @@ import numpy as np
 import pandas as pd
 
 from robench.analysis.curves import dataset_title
-from robench.analysis.document import link, markdown_table, read_table, tables_in
+from robench.analysis.document import draw_beside, link, markdown_table, section_of
 from robench.analysis.gradients import COLUMNS, ENSEMBLE, OWN, WORST, all_gradients
-from robench.errors import UsageError
 from robench.evaluation.metrics import wilson
-from robench.reporting.plots import save_figure
 from robench.spiking import STBP
 
 if TYPE_CHECKING:
@@ -32,13 +30,9 @@ def gradients_section(folder: Path, document: Path) -> str:
     Raises:
         UsageError: a table is damaged.
     """
-    paths = tables_in(folder, COMMAND)
-    if not paths:
-        return (
-            "Nothing is measured yet; make it with "
-            "`robench analyze gradients --document docs/attacks.md`.\n"
-        )
-    return "\n".join(_of_dataset(read_table(path, COLUMNS), path, document) for path in paths)
+    return section_of(
+        folder, COMMAND, COLUMNS, lambda table, path: _of_dataset(table, path, document)
+    )
 
 
 def write_gradients_figure(path: Path) -> Path:
@@ -47,11 +41,7 @@ def write_gradients_figure(path: Path) -> Path:
     Raises:
         UsageError: the table is damaged, or the folder cannot be written to.
     """
-    table = read_table(path, COLUMNS)
-    try:
-        return save_figure(draw_gradients, table, path.with_suffix(".png"))
-    except OSError as error:
-        raise UsageError(f"cannot write figures to {path.parent}: {error.strerror}") from None
+    return draw_beside(path, COLUMNS, draw_gradients)
 
 
 def _of_dataset(table: pd.DataFrame, path: Path, document: Path) -> str:
