@@ -156,7 +156,7 @@ def _sweep(part: dict[str, Any]) -> dict[str, str]:
     foolbox = foolbox_row(part)
     lines, curves = [], []
     for row in part["rows"]:
-        name = f"**robench `{row['competitor']}`**"
+        name = f"**robench `{row['competitor']}`**, version {row.get('version', '?')}"
         if row["column"]:
             name = f"{row['competitor']} on {row['column']}"
         if "skipped" in row:

@@ -62,6 +62,7 @@ def robench_sweep(model_id: str, attack: str, options: Options) -> dict[str, Any
     if outcome is None:
         raise RuntimeError(f"{model_id} under {attack}: {result.error}")
     return {
+        "version": cell.attack.version,
         "seconds": cold,
         "compile_seconds": max(0.0, cold - warm),
         "gradients": outcome.backwards,
