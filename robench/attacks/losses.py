@@ -27,8 +27,11 @@ def loss_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
     """
     if loss == "cross-entropy":
         return F.cross_entropy(logits, y, reduction="none")
-    best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return _over_spread(best_other - _of(logits, y), logits, loss)
+    margin = logits.scatter(1, y[:, None], -torch.inf).amax(1) - _of(logits, y)
+    if loss == "margin" or logits.shape[1] < 3:
+        return margin
+    ranked = logits.sort(1, descending=True).values
+    return margin / (ranked[:, 0] - ranked[:, 2] + DENOMINATOR)
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -62,13 +65,6 @@ def direction_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
     else:
         share = F.one_hot(others.argmax(1), logits.shape[1]).to(logits.dtype)
     return share.scatter(1, y[:, None], -1.0)
-
-
-def _over_spread(margin: Tensor, logits: Tensor, loss: Loss) -> Tensor:
-    if loss == "margin" or logits.shape[1] < 3:
-        return margin
-    ranked = logits.sort(1, descending=True).values
-    return margin / (ranked[:, 0] - ranked[:, 2] + DENOMINATOR)
 
 
 def _of(logits: Tensor, classes: Tensor) -> Tensor:

@@ -25,6 +25,12 @@ def length(delta: Tensor, norm: str) -> Tensor:
     return exact.to(delta.dtype)
 
 
+def in_box(images: Tensor) -> Tensor:
+    """Which rows lie in the box [0, 1], but for rounding, ``(N,)``."""
+    low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
+    return (low >= -TOLERANCE) & (high <= 1 + TOLERANCE)
+
+
 def unit(delta: Tensor) -> Tensor:
     """Each row brought to the L2 length 1; a row of zeros stays as it is.
 

@@ -21,7 +21,7 @@ from robench.attacks import (
     State,
     spread,
 )
-from robench.attacks.norms import TOLERANCE, length, project, tolerance
+from robench.attacks.norms import in_box, length, project, tolerance
 from robench.errors import EvaluationError
 from robench.evaluation.chunk import Chunk
 from robench.evaluation.draws import EOT, Draws
@@ -283,7 +283,7 @@ class ChunkSweep:
         found = x.clone()
         for image, wrong in view.seen:
             distance = length(image - x, self.norm)
-            hit = wrong & _in_box(image) & (distance <= eps + self.tolerance) & (distance < nearest)
+            hit = wrong & in_box(image) & (distance <= eps + self.tolerance) & (distance < nearest)
             nearest = torch.where(hit, distance, nearest)
             found = torch.where(spread(hit, x), image, found)
         broken = nearest.isfinite()
@@ -356,8 +356,3 @@ def _require_usable(candidate: Tensor, x: Tensor) -> None:
         )
     if not candidate.isfinite().all():
         raise EvaluationError("the attack returned a candidate that is NaN or infinite")
-
-
-def _in_box(image: Tensor) -> Tensor:
-    low, high = image.flatten(1).amin(1), image.flatten(1).amax(1)
-    return (low >= -TOLERANCE) & (high <= 1 + TOLERANCE)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from robench.attacks.base import Noise, View
-from robench.attacks.norms import TOLERANCE, length, tolerance
+from robench.attacks.norms import in_box, length, tolerance
 from robench.errors import EvaluationError
 
 
@@ -62,8 +62,7 @@ class Adapter(nn.Module):
     @torch.no_grad()
     def _keep(self, images: Tensor, predictions: Tensor) -> None:
         distance = length(images - self.x, self.norm)
-        low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
-        inside = (low >= -TOLERANCE) & (high <= 1 + TOLERANCE) & (distance <= self.bound)
+        inside = in_box(images) & (distance <= self.bound)
         distance = distance.where(inside & (predictions != self.y), torch.inf)
         if len(self.rows) == 1 and len(images):
             best = distance.argmin()[None]
