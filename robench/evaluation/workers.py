@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 import torch
 
+from robench.allocation import give_back_memory, keep_freed_memory
 from robench.evaluation.memory import require_smaller
 
 S = TypeVar("S")
@@ -28,6 +29,7 @@ class Workers:
 
     A context manager. Inside, torch's own operations use one thread each where there are workers,
     and denormal numbers are flushed: a surrogate's tail is denormal, and slow, long before it is 0.
+    Memory that is freed inside is kept until the end.
 
     Attributes:
         threads: how many parts are computed at the same time.
@@ -55,6 +57,7 @@ class Workers:
     def __enter__(self) -> Self:
         self._before = torch.get_num_threads(), _flushes()
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         if self.threads > 1:
             self._pool = ThreadPoolExecutor(self.threads, initializer=_prepare)
             torch.set_num_threads(1)
@@ -67,6 +70,7 @@ class Workers:
             self._pool.shutdown()
             self._pool = None
             torch.set_num_threads(threads)
+        give_back_memory()
 
     def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
         """What ``function`` returns for each part of a call of so many rows, in order.

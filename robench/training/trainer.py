@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 
+from robench.allocation import keep_freed_memory
 from robench.architectures import VGG, build
 from robench.atomic import remove_leftovers
 from robench.datasets import find_dataset
@@ -285,6 +286,7 @@ def _seeded(recipe: Recipe) -> Iterator[None]:
     """Seed torch's own generator and set its threads for a while; both come back."""
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.training.threads)
+    keep_freed_memory()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.training.seed)

@@ -1,0 +1,51 @@
+"""Freed memory that stays with the process: fewer pages are asked for anew."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+GLIBC = platform.libc_ver()[0] == "glibc"
+
+FAULTS = """
+import resource
+import torch
+from robench.allocation import give_back_memory, keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.zeros(10_000_000)  # 40 MB: above every threshold of glibc's own
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = faults()
+assert keep_freed_memory()
+kept = (faults(), faults())[1]  # the first call fetches the memory that is kept
+give_back_memory()
+print(before, kept, faults())
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="only glibc's allocator can be told")
+def test_pages_are_fetched_once_and_come_back_after_they_were_given_back():
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
+    )
+    before, kept, again = map(int, done.stdout.split())
+    assert before > 20 * kept
+    assert again > 20 * kept
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    from robench import allocation
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    allocation._glibc.cache_clear()
+    allocation.keep_freed_memory.cache_clear()
+    try:
+        assert allocation.keep_freed_memory() is False
+        allocation.give_back_memory()
+    finally:
+        allocation._glibc.cache_clear()
+        allocation.keep_freed_memory.cache_clear()
