@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from robench import Model
 from robench.architectures import FlexConfig, ModelConfig, NeuronConfig, build
+from robench.attacks.losses import Loss
 from robench.evaluation.evaluate import PREPARED
 from robench.evaluation.ledger import Ledger
 from robench.evaluation.memory import cached_rows
@@ -45,49 +47,74 @@ def network_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return gradient
 
 
-class Pass(NamedTuple):
-    """A call of the model: with a gradient or without, over how many steps, for how many images."""
+@dataclass
+class Passes:
+    """What the calls of a network cost by themselves.
 
-    kind: str
-    timesteps: int
-    batch: int
+    Attributes:
+        calls: how many there were.
+        rows: images of all of them.
+        seconds: of the same calls once more, without anything around them.
+    """
+
+    calls: int = 0
+    rows: int = 0
+    seconds: float = 0.0
 
 
 @contextmanager
-def recorded_passes(model: Model) -> Iterator[Counter[Pass]]:
-    """Count the calls of the deployed network inside, as the attack makes them."""
-    counted: Counter[Pass] = Counter()
+def repeated_passes() -> Iterator[Passes]:
+    """Repeat every call of a network that an attack makes inside, bare, and time the repetition.
+
+    A repetition follows its call at once, on the same images, by the same threads, through the same
+    surrogate and path, so that neither the machine's mood nor the number of spikes tells them
+    apart.
+    """
+    passes = Passes()
     own_logits, own_gradient = ModelView.logits, ModelView.gradient
 
+    def repeat(view: ModelView, rows: int, bare: Callable[[slice], object]) -> None:
+        start = time.perf_counter()
+        view.workers.map(bare, rows)
+        passes.seconds += time.perf_counter() - start
+        passes.calls, passes.rows = passes.calls + 1, passes.rows + rows
+
     def logits(view: ModelView, x: Tensor) -> Tensor:
-        counted[Pass("forward", view.model.timesteps or 1, len(x))] += 1
-        return own_logits(view, x)
+        found = own_logits(view, x)
 
-    def gradient(view: ModelView, x: Tensor, *rest: Any, **options: Any) -> Tensor:
-        timesteps = options.get("timesteps") or view.model.timesteps or 1
-        counted[Pass("gradient", timesteps, len(x))] += 1
-        return own_gradient(view, x, *rest, **options)
+        def bare(rows: slice) -> None:
+            with torch.no_grad():
+                view.model.logits(x[rows])
 
-    for name, counting in (("logits", logits), ("gradient", gradient)):
-        setattr(ModelView, name, counting)
+        repeat(view, len(x), bare)
+        return found
+
+    def gradient(
+        view: ModelView, x: Tensor, y: Tensor, loss: Loss = "cross-entropy", **options: Any
+    ) -> Tensor:
+        counts = view.ledger.backwards[:, view.stage]
+        before = counts[view.samples]
+        found = own_gradient(view, x, y, loss, **options)
+        rescued = counts[view.samples] - before > 1  # rows that took a second pass
+        through = options.get("surrogate"), options.get("path")
+        module, swap = view._through(*through)
+
+        def bare(rows: slice) -> None:
+            network_gradient(module, x[rows], y[rows])
+            if (again := rescued[rows]).any():
+                network_gradient(module, x[rows][again], y[rows][again])
+
+        with swap, view._timesteps(options.get("timesteps")):
+            repeat(view, len(x), bare)
+        return found
+
+    for name, repeating in (("logits", logits), ("gradient", gradient)):
+        setattr(ModelView, name, repeating)
     try:
-        yield counted
+        yield passes
     finally:
         for name, own in (("logits", own_logits), ("gradient", own_gradient)):
             setattr(ModelView, name, own)
-
-
-def bare_pass(model: Model, kind: str, x: Tensor, y: Tensor, workers: Workers) -> None:
-    """One call of the model by the same threads, without anything around it."""
-
-    def part(rows: slice) -> None:
-        if kind == "gradient":
-            network_gradient(model.module, x[rows], y[rows])
-        else:
-            with torch.no_grad():
-                model.logits(x[rows])
-
-    workers.map(part, len(x))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.checkpoints import load_model
@@ -15,7 +14,7 @@ from benchmarks.timing import isolated
 from robench import find_attack
 from robench.datasets import find_dataset
 from robench.evaluation.chunk import Chunk
-from robench.evaluation.evaluate import CHUNK, PREPARED
+from robench.evaluation.evaluate import PREPARED, spans
 from robench.evaluation.metrics import robust_matrix
 from robench.evaluation.search import SweepName
 from robench.evaluation.sweep import ChunkSweep
@@ -35,11 +34,12 @@ def positions(
     found, passes = [], 0.0
     with Workers(shared=model.shareable) as workers:
         model.prepare(x[:PREPARED])
-        for rows in torch.split(torch.arange(len(x)), CHUNK):
+        for span in spans(len(x)):
+            rows = slice(span.start, span.stop)
             table = ChunkSweep(
                 model,
                 find_attack(attack).attack,
-                Chunk(x[rows], y[rows], rows.tolist()),
+                Chunk(x[rows], y[rows], span),
                 parse_grid(dataset.protocol.grids["linf"]),
                 seed=0,
                 batch_size=batch,

@@ -12,6 +12,7 @@ from conftest import SMALL_MODELS, Finished
 
 import robench.evaluation.evaluate
 import robench.evaluation.plan
+from robench.evaluation.sweep import ChunkSweep
 
 Cli = Callable[..., Finished]
 COMMAND = ("run", "--models", "smallmodels:small", "--limit", "30", "--eps", "8/255,16/255,32/255")
@@ -279,3 +280,37 @@ def test_interrupt_keeps_what_is_finished(
     done = cli(*command)
     assert done.code == 0
     assert "1 of them done already" in done.out
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"),
+    [(1, [1]), (225, [225]), (256, [256]), (374, [374]), (375, [250, 125]), (1000, [250] * 4)],
+)
+def test_no_chunk_is_so_short_that_it_fills_no_batch(n: int, sizes: list[int]) -> None:
+    found = robench.evaluation.evaluate.spans(n)
+    assert [len(span) for span in found] == sizes
+    assert [index for span in found for index in span] == list(range(n))
+
+
+@pytest.mark.usefixtures("small_models")
+def test_a_chunk_that_was_cut_otherwise_is_computed_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*COMMAND, "--attacks", "pgd[steps=4]", "--output")
+    assert cli(*command, tmp_path / "whole").code == 0
+    sweep, calls = ChunkSweep.run, iter(range(99))
+
+    def interrupted(self: ChunkSweep, *arguments: Any) -> Any:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return sweep(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
+        patch.setattr(ChunkSweep, "run", interrupted)
+        assert cli(*command, tmp_path / "cut").code == 130
+    assert cli(*command, tmp_path / "cut").code == 0
+    whole, cut = (
+        [c for n, c in comparable(tmp_path / r).items() if "rows" in n] for r in ("whole", "cut")
+    )
+    assert whole == cut

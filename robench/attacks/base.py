@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -139,7 +139,7 @@ class State:
 
     def rows(self, index: Tensor) -> Self:
         """The state of some rows, copied."""
-        return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return replace(self, **{f.name: _rows(getattr(self, f.name), index) for f in fields(self)})
 
     def assign(self, index: Tensor, part: Self) -> None:
         """Put the state of some rows back."""
@@ -300,6 +300,13 @@ def spread(eps: Tensor, x: Tensor) -> Tensor:
     return eps.view(-1, *([1] * (x.dim() - 1)))
 
 
+def _rows(values: Any, index: Tensor) -> Any:
+    """Some rows, copied; for numbers of rows ``index_select`` is several times as fast."""
+    if isinstance(values, Tensor) and index.dtype == torch.int64:
+        return values.index_select(0, index)
+    return values[index]
+
+
 def begin(x: Tensor, steps: int) -> State:
     """The state of rows that begin at the clean image."""
     n = len(x)
@@ -323,6 +330,17 @@ def rivals(view: View, x: Tensor, y: Tensor, count: int) -> Tensor:
     return logits.argsort(1, descending=True)[:, : min(count, view.classes - 1)]
 
 
+def magnitude(values: Tensor) -> Tensor:
+    """The largest absolute value of each row, ``(N,)``; NaN where one of them is."""
+    return values.flatten(1).abs().amax(1)
+
+
+def same(some: Tensor, others: Tensor) -> Tensor:
+    """Which rows are equal in every number, ``(N,)``."""
+    # as small integers: on truth values the reduction takes 20 times as long
+    return (some == others).flatten(1).view(torch.uint8).amin(1).bool()
+
+
 def vanished(gradient: Tensor) -> Tensor:
     """Which rows have a gradient that is zero everywhere, ``(N,)``."""
-    return (gradient == 0).flatten(1).all(1)
+    return magnitude(gradient) == 0

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from robench.attacks.base import spread
+from robench.attacks.base import magnitude, spread
 
 NORMS: dict[str, str] = {"linf": "L∞", "l2": "L2"}
 """Every norm that can be swept, as it is written for people."""
@@ -18,10 +18,9 @@ TOLERANCE = 1e-6
 
 def length(delta: Tensor, norm: str) -> Tensor:
     """The length of each row, ``(N,)``, summed in double precision."""
-    flat = delta.flatten(1)
     if norm == "linf":
-        return flat.abs().amax(1)
-    exact: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
+        return magnitude(delta)
+    exact: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, dtype=torch.float64)
     return exact.to(delta.dtype)
 
 

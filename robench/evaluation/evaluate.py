@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,8 @@ from robench.spiking.kernels import reference
 from robench.zoo import Model
 
 CHUNK = 250
-"""Samples that are swept together, whatever the batch, so that resuming is exact."""
+"""Samples that are swept together, whatever the batch, so that resuming is exact; the last may be
+half as many more, or fewer: a few samples alone would fill no batch."""
 PREPARED = 16
 """Images by which a model chooses how it computes its layers."""
 
@@ -68,7 +70,7 @@ def evaluate_cell(
     with ExitStack() as places:
         for model in models:
             places.enter_context(placed(model, cell.settings.device))
-        x = _chunk(cell, 0).x
+        x = _chunk(cell, spans(len(cell.images))[0]).x
         shared = all(model.shareable and model.device.type == "cpu" for model in models)
         largest = min(cached_rows(model, x) for model in models) if shared else LARGEST
         workers = Workers(shared=shared, largest=largest)
@@ -101,18 +103,19 @@ def _chunks(
     progress: Callable[[int], None],
 ) -> Iterator[tuple[pd.DataFrame, Witnesses | None]]:
     """The rows of each chunk with its witnesses, where those are asked for."""
-    for number, first in enumerate(range(0, len(cell.images), CHUNK)):
+    for number, span in enumerate(spans(len(cell.images))):
         place = cell.model.id, cell.attack.name, digest, number
         rows, witnesses = store.chunk(*place), None
         if cell.settings.witnesses:
             witnesses = store.chunk_witnesses(*place)
-        if rows is None or (cell.settings.witnesses and witnesses is None):
-            sweep = _sweep(cell, first, workers, batch)
-            rows = sweep.run(_after(first, progress))
+        usable = rows is not None and len(rows) == len(span)  # another version cut otherwise
+        if rows is None or not usable or (cell.settings.witnesses and witnesses is None):
+            sweep = _sweep(cell, span, workers, batch)
+            rows = sweep.run(_after(span.start, progress))
             witnesses = _witnesses(sweep) if cell.settings.witnesses else None
             store.write_chunk(*place, rows, witnesses)
         yield rows, witnesses
-        progress(first + len(rows))
+        progress(span.stop)
 
 
 def _witnesses(sweep: ChunkSweep) -> Witnesses:
@@ -125,18 +128,25 @@ def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]
     return lambda finished: progress(first + finished)
 
 
-def _chunk(cell: Cell, first: int) -> Chunk:
-    last = min(first + CHUNK, len(cell.images))
-    part = Images(cell.images.images[first:last], cell.images.labels[first:last])
-    return Chunk(part.tensor(), part.targets(), range(first, last), cell.attack.shared)
+def spans(n: int) -> list[range]:
+    """The samples of each chunk of a slice of ``n``, at least one."""
+    number = max(1, (n + CHUNK // 2) // CHUNK)
+    firsts = [*(k * CHUNK for k in range(number)), n]
+    return [range(first, last) for first, last in pairwise(firsts)]
 
 
-def _sweep(cell: Cell, first: int, workers: Workers, batch: int) -> ChunkSweep:
+def _chunk(cell: Cell, span: range) -> Chunk:
+    rows = slice(span.start, span.stop)
+    part = Images(cell.images.images[rows], cell.images.labels[rows])
+    return Chunk(part.tensor(), part.targets(), span, cell.attack.shared)
+
+
+def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:
     settings = cell.settings
     return ChunkSweep(
         cell.model,
         cell.bound,
-        _chunk(cell, first),
+        _chunk(cell, span),
         settings.grid,
         seed=settings.seed,
         batch_size=batch,
@@ -148,7 +158,7 @@ def _sweep(cell: Cell, first: int, workers: Workers, batch: int) -> ChunkSweep:
 
 
 def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
-    chunk = _chunk(cell, 0)
+    chunk = _chunk(cell, spans(len(cell.images))[0])
     found: list[Check | None] = [
         checks.deterministic(cell.model, chunk.x),
         checks.usable_gradient(rows),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robench.attacks.base import magnitude
 from robench.attacks.losses import Loss, direction_of, loss_of
 from robench.evaluation.draws import Numbers, mean_of
 from robench.spiking import Recorder, bound
@@ -140,9 +141,10 @@ def expected(
 
 def _unusable(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Which rows have a gradient that is zero or not finite, and the scale to try, ``(N,)``."""
-    finite = gradient.isfinite().flatten(1).all(1)
+    size = magnitude(gradient)
+    finite = size.isfinite()
     scale = torch.where(finite, RAISED, LOWERED).to(gradient.dtype)
-    return ~finite | (gradient == 0).flatten(1).all(1), scale
+    return ~finite | (size == 0), scale
 
 
 def _scaled(

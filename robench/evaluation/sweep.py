@@ -21,6 +21,7 @@ from robench.attacks import (
     State,
     spread,
 )
+from robench.attacks.base import magnitude, same
 from robench.attacks.norms import in_box, length, project, tolerance
 from robench.errors import EvaluationError
 from robench.evaluation.chunk import Chunk
@@ -148,17 +149,17 @@ class ChunkSweep:
         """
         task = self.search.task
         fresh = task == BEGIN
-        if fresh.any():
-            self._begin(self._take(fresh & self._commonest(self.search.stage, fresh)))
-            return
         running = (task == RUN) & (self.steps_left > 0)
         phases = max(len(stage.members) for stage in self.stages)
-        group = self._commonest(self.search.stage * phases + self.phase, running)
+        group = running & self._commonest(self.search.stage * phases + self.phase, running)
         waiting = (task == SHRINK) | ((task == RUN) & (self.steps_left <= 0))
-        if waiting.sum() >= (running & group).sum():
+        size = int(group.sum())
+        if size < self.batch_size and fresh.any():
+            self._begin(self._take(fresh & self._commonest(self.search.stage, fresh)))
+        elif int(waiting.sum()) >= size:
             self._show(self._take(waiting))
         else:
-            self._step(self._take(running & group))
+            self._step(self._take(group))
 
     @staticmethod
     def _commonest(key: Tensor, slots: Tensor) -> Tensor:
@@ -198,7 +199,7 @@ class ChunkSweep:
 
     def _rows(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         samples = self.search.sample[slots]
-        x, y = self.x[samples], self.chunk.y[samples]
+        x, y = self.x.index_select(0, samples), self.chunk.y[samples]
         return samples, x, y, self.budgets[self.search.point[slots]]
 
     def _begin(self, slots: Tensor) -> None:
@@ -212,11 +213,11 @@ class ChunkSweep:
         warm = spread(self.search.warm(slots), x)
         begin = torch.where(warm, self.best[slots], part.candidate)
         part.candidate = project(begin, x, eps, self.norm)
-        self.seen[slots] = (part.candidate == x).flatten(1).all(1)  # known to be right
+        self.seen[slots] = same(part.candidate, x)  # known to be right
         self.search.task[slots] = RUN
         self._store(slots, stage, part)
         self.produced_by[slots] = part.phase
-        self._settle(slots, view)
+        self._settle(slots, x, eps, view)
 
     def _step(self, slots: Tensor) -> None:
         samples, x, y, eps = self._rows(slots)
@@ -225,16 +226,16 @@ class ChunkSweep:
         view = self.view(samples, stage, self.taken[slots])
         state = self.states[stage]
         assert state is not None
-        before, phase = self.candidate[slots], self.phase[slots]
+        before, phase = self.candidate.index_select(0, slots), self.phase[slots]
         part = state.rows(slots)
         candidate, part = self.stages[stage].step(view, x, y, eps, part, self.noise(samples))
         _require_usable(candidate, x)
-        self._verify(slots, view)
-        broken = self._settle(slots, view)
+        self._verify(slots, before, view)
+        broken = self._settle(slots, x, eps, view)
         part.release(broken)
         part.candidate = project(candidate, x, eps, self.norm)
         self._store(slots, stage, part)
-        self.seen[slots] = (part.candidate == before).flatten(1).all(1)  # has not moved
+        self.seen[slots] = same(part.candidate, before)  # has not moved
         self.produced_by[slots[~broken]] = phase[~broken]  # a witness keeps the member it is from
 
     def _store(self, slots: Tensor, stage: int, part: State) -> None:
@@ -253,20 +254,20 @@ class ChunkSweep:
         samples, x, _, eps = self._rows(slots)
         shrink = self.search.task[slots] == SHRINK
         smaller = project(self.best[slots], x, eps, self.norm)
-        self.candidate[slots] = torch.where(spread(shrink, x), smaller, self.candidate[slots])
+        candidate = torch.where(spread(shrink, x), smaller, self.candidate[slots])
+        self.candidate[slots] = candidate
         self.seen[slots] &= ~shrink
         view = self.view(samples, int(self.search.stage[slots[0]]))
-        self._verify(slots, view)
-        broken = self._settle(slots, view)
+        self._verify(slots, candidate, view)
+        broken = self._settle(slots, x, eps, view)
         for row in (~broken).nonzero().squeeze(1).tolist():
             slot = int(slots[row])
             self.search.held(slot)
 
-    def _verify(self, slots: Tensor, view: ModelView) -> None:
+    def _verify(self, slots: Tensor, candidate: Tensor, view: ModelView) -> None:
         """Show the model the candidates that it was not shown by the attack itself."""
-        candidate = self.candidate[slots]
         for image, _ in view.seen:
-            self.seen[slots] |= (image == candidate).flatten(1).all(1)
+            self.seen[slots] |= same(image, candidate)
         rows = (~self.seen[slots]).nonzero().squeeze(1)
         if len(rows):
             late = self.view(view.samples[rows], view.stage)
@@ -276,20 +277,21 @@ class ChunkSweep:
             view.seen.append((candidate, wrong))
             self.seen[slots] = True
 
-    def _settle(self, slots: Tensor, view: ModelView) -> Tensor:
+    def _settle(self, slots: Tensor, x: Tensor, eps: Tensor, view: ModelView) -> Tensor:
         """Take the breaks out of what the model was shown; returns which rows broke, ``(n,)``."""
-        _, x, _, eps = self._rows(slots)
         nearest = torch.full_like(eps, torch.inf)
-        found = x.clone()
-        for image, wrong in view.seen:
-            distance = length(image - x, self.norm)
-            hit = wrong & in_box(image) & (distance <= eps + self.tolerance) & (distance < nearest)
-            nearest = torch.where(hit, distance, nearest)
-            found = torch.where(spread(hit, x), image, found)
-        broken = nearest.isfinite()
-        for row in broken.nonzero().squeeze(1).tolist():
+        found: dict[int, Tensor] = {}
+        for images, wrong in view.seen:
+            rows = wrong.nonzero().squeeze(1)
+            image = images.index_select(0, rows)
+            distance = length(image - x.index_select(0, rows), self.norm)
+            inside = in_box(image) & (distance <= eps[rows] + self.tolerance)
+            hit = inside & (distance < nearest[rows])
+            nearest[rows[hit]] = distance[hit]
+            found |= zip(rows[hit].tolist(), image[hit], strict=True)
+        for row in sorted(found):
             self._break(int(slots[row]), found[row], nearest[row])
-        return broken
+        return nearest.isfinite()
 
     def _break(self, slot: int, image: Tensor, distance: Tensor) -> None:
         sample, stage = int(self.search.sample[slot]), int(self.search.stage[slot])
@@ -354,5 +356,5 @@ def _require_usable(candidate: Tensor, x: Tensor) -> None:
             f"the attack returned candidates of shape {tuple(candidate.shape)} "
             f"for images of shape {tuple(x.shape)}"
         )
-    if not candidate.isfinite().all():
+    if not magnitude(candidate).isfinite().all():
         raise EvaluationError("the attack returned a candidate that is NaN or infinite")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from robench.attacks import Loss
+from robench.attacks.base import magnitude
 from robench.errors import EvaluationError
 from robench.evaluation.draws import Draws, Judge, Numbers, mean_of
 from robench.evaluation.gradient import Gradient, expected, take
@@ -224,8 +225,8 @@ class ModelView:
         passes += 0 if again is None else again
         passes *= draws
         count(self.ledger.backwards[:, self.stage], samples, passes)
-        finite = gradient.isfinite().flatten(1).all(1)
-        dead = ~finite | (gradient == 0).flatten(1).all(1)
+        size = magnitude(gradient)
+        dead = ~size.isfinite() | (size == 0)
         count(self.ledger.dead[:, self.stage], samples, dead * passes)
         return gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
