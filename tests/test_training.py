@@ -11,6 +11,7 @@ from robench.architectures import build
 from robench.datasets import DIGITS
 from robench.errors import ContentError
 from robench.training import Recipe, train
+from robench.training.adversarial import perturbed
 from robench.training.loop import Samples, learning_rate, reestimate_norms
 from robench.training.recipe import TrainingTable
 from robench.zoo import load_folder
@@ -25,7 +26,7 @@ width = 0.0625
 {model}
 
 [training]
-epochs = 2
+epochs = {epochs}
 batch_size = 32
 learning_rate = 0.05
 warmup_epochs = 1
@@ -50,9 +51,12 @@ def recipe(
     model: str = "",
     training: str = "",
     architecture: str = "vgg16",
+    epochs: int = 2,
 ) -> Recipe:
     path = folder / "recipe.toml"
-    text = RECIPE.format(architecture=architecture, mode=mode, model=model, training=training)
+    text = RECIPE.format(
+        architecture=architecture, mode=mode, model=model, training=training, epochs=epochs
+    )
     path.write_text(text, "utf-8")
     return Recipe.read(path)
 
@@ -254,3 +258,54 @@ def test_reestimated_norms_fit_the_data_and_no_weight_moves() -> None:
     assert not net.training
     assert not any(module.training for module in net.modules())
     assert all(torch.equal(before[name], value) for name, value in net.named_parameters())
+
+
+def adversarial(*phases: tuple[int, str]) -> str:
+    listed = [f'{{ epochs = {epochs}, epsilon = "{epsilon}" }}' for epochs, epsilon in phases]
+    return f"adversarial_schedule = [{', '.join(listed)}]"
+
+
+def test_adversarial_training_leaves_a_net_that_is_harder_to_break(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = replace(DIGITS, load=lambda split: DIGITS.load(split).first(600))
+    monkeypatch.setitem(registry._BUILT_IN, "digits", some)
+    test = DIGITS.load("test")
+    x, y, robust = test.tensor(), test.targets(), {}
+    for name, epsilon in (("plain", "0"), ("at", "24/255")):
+        made = recipe(tmp_path, training=adversarial((3, "0"), (7, epsilon)), epochs=10)
+        train(made, tmp_path / "digits" / name)
+        net = load_folder(tmp_path / "digits" / name).module
+        attacked = perturbed(net, x, y, 24 / 255, 10, torch.Generator().manual_seed(0))
+        robust[name] = float((net(attacked).argmax(1) == y).float().mean())
+    phases = [row["phase"] for row in log(tmp_path / "digits" / "at")]
+    assert phases == ["ann"] * 3 + ["ann ε=24/255"] * 7
+    assert robust["at"] > robust["plain"] + 0.1
+
+
+def test_the_attack_of_training_moves_images_and_nothing_else() -> None:
+    net = build(Recipe.read(ROOT / "models" / "digits" / "flex-stbp" / "recipe.toml").model)
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    x, y = DIGITS.load("train").first(8).tensor(), DIGITS.load("train").first(8).targets()
+    found = perturbed(net, x, y, 0.1, 2, torch.Generator().manual_seed(0))
+    again = perturbed(net, x, y, 0.1, 2, torch.Generator().manual_seed(0))
+    assert torch.equal(found, again)
+    assert 0.05 < float((found - x).abs().max()) <= 0.1 + 1e-6
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    assert net.training
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "message"), [("8/0", "no|not a number"), ("-1/255", "negative"), ("2", "above 1")]
+)
+def test_an_epsilon_of_training_has_to_be_one(tmp_path: Path, epsilon: str, message: str) -> None:
+    with pytest.raises(ContentError, match=message):
+        recipe(tmp_path, training=adversarial((1, "0"), (1, epsilon)))
+
+
+def test_an_adversarial_schedule_covers_all_epochs(tmp_path: Path) -> None:
+    with pytest.raises(ContentError, match="adversarial_schedule has 1 epochs, epochs says 2"):
+        recipe(tmp_path, training=adversarial((1, "8/255")))

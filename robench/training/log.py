@@ -19,8 +19,8 @@ class Row:
     """One line of ``training.csv``: an epoch, or a step of the conversion behind the last one.
 
     Attributes:
-        phase: ``ann``, ``twin``, ``T=4`` …; ``converted``, ``calibrated``,
-            ``norms re-estimated``, ``init``.
+        phase: ``ann``, ``twin``, ``T=4`` …, with ε where images are attacked; ``converted``,
+            ``calibrated``, ``norms re-estimated``, ``init``.
         epoch: how many are done, over all phases.
         train_loss: mean over the epoch; None where nothing was trained.
         train_accuracy: of the same forward passes.

@@ -16,6 +16,7 @@ from torch.optim import SGD, Optimizer
 from robench.architectures import VGG, ClipFloorShift
 from robench.datasets import Images
 from robench.spiking import spiking_layers
+from robench.training.adversarial import perturbed
 from robench.training.augment import AUGMENTATIONS
 from robench.training.recipe import TrainingTable
 
@@ -120,7 +121,7 @@ def train_epoch(
         optimizer: its learning rate is set before each step.
         table: the recipe.
         epoch: counts from 0 over all phases.
-        generator: of the order and of the augmentation.
+        generator: of the order, of the augmentation and of the starts of an attack.
         advance: called after each step with the epochs that are done, a fraction among them.
     """
     net.train()
@@ -135,6 +136,8 @@ def train_epoch(
         for name in table.augment:  # the frames of a sample, as channels, are changed alike
             x = AUGMENTATIONS[name](x.flatten(1, -3), generator).view(x.shape)
         x = laid_out(x, net)
+        if epsilon := table.epsilon(epoch).value:
+            x = perturbed(net, x, y, epsilon, table.adversarial_steps, generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=table.autocast == "bfloat16"):
             loss, logits = training_loss(net, x, y, table)
         optimizer.zero_grad()

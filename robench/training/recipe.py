@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from robench.architectures import ModelConfig
 from robench.errors import ContentError, UsageError, nearest
+from robench.numbers import Epsilon
 from robench.training.augment import Augmentation
 from robench.zoo import recipe_files
 from robench.zoo.card import read_table
@@ -25,6 +26,24 @@ class Phase(_Table):
 
     epochs: int = Field(ge=1)
     timesteps: int = Field(ge=1)
+
+
+class AdversarialPhase(_Table):
+    """Some epochs on images that are attacked within ε, written as everywhere; 0 is no attack."""
+
+    epochs: int = Field(ge=1)
+    epsilon: str
+
+    @field_validator("epsilon")
+    @classmethod
+    def _in_the_box(cls, text: str) -> str:
+        try:
+            value = Epsilon.parse(text).value
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        if value > 1:
+            raise ValueError(f"ε {text} is above 1, the range of a pixel")
+        return text
 
 
 class TrainingTable(_Table):
@@ -46,6 +65,9 @@ class TrainingTable(_Table):
         seed: of the initial weights, the order of the images and the augmentation.
         init: id of the model whose weights are the start, or empty.
         timesteps_schedule: the phases, in order; without it all epochs are at the card's T.
+        adversarial_schedule: phases of adversarial training, in order, over all epochs; none
+            without it. See :mod:`robench.training.adversarial`.
+        adversarial_steps: gradients that the attack takes on each image.
         augment: what is done to a training image, in this order: see
             :mod:`robench.training.augment`.
         autocast: ``bfloat16`` runs forward passes of the training in it; good where the
@@ -70,6 +92,8 @@ class TrainingTable(_Table):
     seed: int = Field(0, ge=0)
     init: str = ""
     timesteps_schedule: list[Phase] = []
+    adversarial_schedule: list[AdversarialPhase] = []
+    adversarial_steps: int = Field(2, ge=1)
     augment: list[Augmentation] = []
     autocast: Literal["none", "bfloat16"] = "none"
     reestimate_norm: int = Field(0, ge=0)
@@ -79,12 +103,22 @@ class TrainingTable(_Table):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        planned = sum(phase.epochs for phase in self.timesteps_schedule)
-        if self.timesteps_schedule and planned != self.epochs:
-            raise ValueError(f"timesteps_schedule has {planned} epochs, epochs says {self.epochs}")
+        for name in ("timesteps_schedule", "adversarial_schedule"):
+            schedule = getattr(self, name)
+            planned = sum(phase.epochs for phase in schedule)
+            if schedule and planned != self.epochs:
+                raise ValueError(f"{name} has {planned} epochs, epochs says {self.epochs}")
         if self.epochs == 0 and not self.init:
             raise ValueError("epochs may be 0 only where init names the weights")
         return self
+
+    def epsilon(self, epoch: int) -> Epsilon:
+        """Within which ε the images of an epoch, counted from 0, are attacked."""
+        for phase in self.adversarial_schedule:
+            if epoch < phase.epochs:
+                return Epsilon.parse(phase.epsilon)
+            epoch -= phase.epochs
+        return Epsilon(0.0, "0")
 
 
 class PurposeTable(_Table):

@@ -233,7 +233,9 @@ class _Run:
 
     def _phase(self, timesteps: int) -> str:
         mode = self.recipe.model.mode
-        return {"ann": "ann", "hybrid": "twin"}.get(mode, f"T={timesteps}")
+        name = {"ann": "ann", "hybrid": "twin"}.get(mode, f"T={timesteps}")
+        epsilon = self.recipe.training.epsilon(self.epoch - 1)  # of the epoch that is done
+        return f"{name} ε={epsilon.text}" if epsilon.value else name
 
 
 def converted(twin: VGG) -> VGG:
