@@ -13,6 +13,7 @@ from robench.analysis.curves import dataset_title
 from robench.analysis.document import draw_beside, link, markdown_table, section_of
 from robench.analysis.gradients import COLUMNS, ENSEMBLE, OWN, WORST, all_gradients
 from robench.evaluation.metrics import wilson
+from robench.reporting.heatmap import draw_cells
 from robench.spiking import STBP
 
 if TYPE_CHECKING:
@@ -128,7 +129,6 @@ def _percent(count: int, samples: int) -> str:
 
 def draw_gradients(table: pd.DataFrame) -> Figure:
     """Heat map of runs × models: the number is the robust accuracy, the colour what it hides."""
-    import seaborn as sns
     from matplotlib.colors import CenteredNorm
     from matplotlib.figure import Figure
 
@@ -146,25 +146,19 @@ def draw_gradients(table: pd.DataFrame) -> Figure:
         figsize=(0.85 * len(models) + 3.6, 0.27 * len(lines) + 1.9), layout="constrained"
     )
     ax = figure.subplots()
-    ax.grid(visible=False)
-    sns.heatmap(
-        above, ax=ax, annot=labels, fmt="", mask=np.isnan(above), cmap="vlag",
-        norm=CenteredNorm(0, high), linewidths=1.2, linecolor="white",
-        annot_kws={"fontsize": "small"}, xticklabels=[_short(model) for model in models],
-        yticklabels=[_name(*line) for line in lines],
-        cbar_kws={"label": f"points above {ENSEMBLE}", "aspect": 18, "pad": 0.02,
-                  "ticks": [low, 0, 20, 40, 60, high]},
+    draw_cells(
+        ax, above, labels, columns=[_short(model) for model in models],
+        rows=[_name(*line) for line in lines],
+        bar={"label": f"points above {ENSEMBLE}", "aspect": 18,
+             "ticks": [low, 0, 20, 40, 60, high]},
+        cmap="vlag", norm=CenteredNorm(0, high),
     )  # fmt: skip
     ax.collections[0].colorbar.ax.set_ylim(low, high)  # type: ignore[union-attr]
-    for i, j in np.argwhere(np.isnan(above)):
-        ax.text(j + 0.5, i + 0.5, labels[i, j], ha="center", va="center", fontsize="small")
     for i, (before, after) in enumerate(pairwise(lines), 1):
         if _group(before) != _group(after):
             ax.axhline(i, color="white", linewidth=6)
-    ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     for tick in ax.get_xticklabels():
         tick.set(rotation=35, ha="left", rotation_mode="anchor")
-    ax.tick_params(axis="y", length=0, rotation=0)
     first = table.iloc[0]
     notes = [
         f"{dataset_title(first['dataset'])}, {first['samples']:,} images, "

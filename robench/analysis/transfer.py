@@ -13,6 +13,7 @@ from robench.datasets import Dataset, find_dataset
 from robench.errors import UsageError
 from robench.evaluation import Plan, Planned, Request, look_up, make_plan
 from robench.numbers import Epsilon, parse_grid
+from robench.reporting.heatmap import draw_cells
 from robench.reporting.plots import save_figure
 from robench.results import CellResult, ResultStore
 from robench.zoo import ModelEntry, find_attack, model_entries
@@ -162,7 +163,6 @@ def draw_transfer(matrix: Matrix) -> Figure:
 
     A frame marks the pairs in which the source is the target itself.
     """
-    import seaborn as sns
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -176,16 +176,12 @@ def draw_transfer(matrix: Matrix) -> Figure:
     rows, columns = values.shape
     figure = Figure(figsize=(0.75 * columns + 3.4, 0.42 * rows + 2.0), layout="constrained")
     ax = figure.subplots()
-    ax.grid(visible=False)
-    sns.heatmap(
-        values, ax=ax, annot=labels, fmt="", mask=np.isnan(values), vmin=0, vmax=1, cmap="crest",
-        linewidths=1.5, linecolor="white", annot_kws={"fontsize": "small"},
-        xticklabels=matrix.targets, yticklabels=("(no attack)", *matrix.sources),
-        cbar_kws={"label": "robust accuracy, %", "aspect": 12, "pad": 0.02,
-                  "ticks": [0, 0.25, 0.5, 0.75, 1], "format": lambda v, _: f"{v * 100:.0f}"},
+    draw_cells(
+        ax, values, labels, columns=matrix.targets, rows=("(no attack)", *matrix.sources),
+        bar={"label": "robust accuracy, %", "ticks": [0, 0.25, 0.5, 0.75, 1],
+             "format": lambda v, _: f"{v * 100:.0f}"},
+        vmin=0, vmax=1, cmap="crest",
     )  # fmt: skip
-    for i, j in np.argwhere(np.isnan(values)):
-        ax.text(j + 0.5, i + 0.5, labels[i, j], ha="center", va="center", fontsize="small")
     for i, source in enumerate(matrix.sources, 1):
         if source in matrix.targets:
             j = matrix.targets.index(source)
@@ -194,10 +190,8 @@ def draw_transfer(matrix: Matrix) -> Figure:
                           linewidth=1.2)
             )  # fmt: skip
     ax.axhline(1, color="white", linewidth=7)
-    ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     for tick in ax.get_xticklabels():
         tick.set(rotation=35, ha="left", rotation_mode="anchor")
-    ax.tick_params(axis="y", length=0, rotation=0)
     ax.set_ylabel("examples made on")
     notes = [
         f"{matrix.dataset.title}, {matrix.samples:,} images, ε = {matrix.epsilon.text} (L∞)",

@@ -11,6 +11,7 @@ from robench.atomic import remove_leftovers, replacing
 from robench.attacks.norms import NORMS
 from robench.errors import UsageError
 from robench.numbers import Epsilon
+from robench.reporting.heatmap import draw_cells
 from robench.reporting.report import Report, Row, Table
 from robench.results import CurvePoint
 
@@ -123,7 +124,6 @@ def draw_curves(table: Table) -> Figure:
 def draw_areas(table: Table) -> Figure:
     """Heat map of the AUC, models × attacks; invalid cells are hatched and bear a ×."""
     import numpy as np
-    import seaborn as sns
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -148,15 +148,10 @@ def draw_areas(table: Table) -> Figure:
         figsize=(1.0 * len(columns) + 3.0, 0.42 * len(table.rows) + 1.3), layout="constrained"
     )
     ax = figure.subplots()
-    ax.grid(visible=False)
-    sns.heatmap(
-        values, ax=ax, annot=labels, fmt="", mask=np.isnan(values), vmin=0, vmax=1, cmap="crest",
-        linewidths=1.5, linecolor="white", annot_kws={"fontsize": "small"},
-        xticklabels=columns, yticklabels=[row.model for row in table.rows],
-        cbar_kws={"label": "AUC", "ticks": [0, 0.25, 0.5, 0.75, 1], "aspect": 12, "pad": 0.02},
+    draw_cells(
+        ax, values, labels, columns=columns, rows=[row.model for row in table.rows],
+        bar={"label": "AUC", "ticks": [0, 0.25, 0.5, 0.75, 1]}, vmin=0, vmax=1, cmap="crest",
     )  # fmt: skip
-    for i, j in np.argwhere(np.isnan(values)):
-        ax.text(j + 0.5, i + 0.5, labels[i, j], ha="center", va="center", fontsize="small")
     for i, j in hatched:
         ax.add_patch(
             Rectangle((j, i), 1, 1, facecolor="0.95", edgecolor="0.75", hatch="////",
@@ -167,8 +162,6 @@ def draw_areas(table: Table) -> Figure:
             fontweight="bold",
         )  # fmt: skip
     ax.axvline(len(table.attacks), color="white", linewidth=7)
-    ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
-    ax.tick_params(axis="y", length=0, rotation=0)
     notes = [f"AUC up to ε = {table.limit}"]
     if hatched:
         notes.append("× invalid, withheld")
