@@ -25,6 +25,8 @@ def main() -> int:
     arguments = _arguments()
     folder: Path = arguments.output
     if arguments.render:
+        if not (folder / "results.json").is_file():
+            sys.exit(f"{folder / 'results.json'}: no such file; measure first")
         return _write(folder, json.loads((folder / "results.json").read_text("utf-8")))
     options = _options(arguments)
     prepare(options.threads)
@@ -49,20 +51,28 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works")
     parser.add_argument("--render", action="store_true", help="write README.md again, no more")
-    parser.add_argument("--output", type=Path, default=None, help="folder of README and results")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repetitions", type=int)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=None,
+        help="folder of README and results; this one unless told",
+    )
+    cores = os.cpu_count() or 1
+    parser.add_argument("--threads", type=int, default=cores, help=f"of each; {cores} here")
+    parser.add_argument("--repetitions", type=int, help="of a gradient step, cell and bare call")
     parser.add_argument("--model", action="append", help="step through this checkpoint too")
     parser.add_argument("--stbp", help="spiking checkpoint of sweep, overhead and growth")
     parser.add_argument("--ann", help="checkpoint without spikes")
     parser.add_argument("--images", type=int, help="of a sweep")
-    parser.add_argument("--sweep-repetitions", type=int)
+    parser.add_argument("--sweep-repetitions", type=int, help="of a whole sweep; once unless told")
     parser.add_argument("--search", help="ID:ATTACK,… whose searches are compared")
     parser.add_argument("--peers", help="attack libraries to sweep with, e.g. Foolbox,ART")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if arguments.threads < 1:
+        parser.error("--threads: at least one is needed")
     if arguments.output is None:
         arguments.output = Path("out/benchmarks") if arguments.quick else HERE
     return arguments

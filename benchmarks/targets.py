@@ -140,7 +140,10 @@ def _overhead(results: Results) -> Iterator[Verdict]:
         met = worst["overhead"] <= OVERHEAD
         where = f"{worst['model']} under {worst['attack']}"
         extra = worst["seconds"] - worst["bare_seconds"]
-        limit = f"{extra:.2f} s beside the passes, over {worst['passes']} calls"
+        limit = (
+            f"{1000 * extra / worst['passes']:.1f} ms beside each of {worst['passes']} calls: "
+            "steps, projection, verification and checks run on one thread"
+        )
         yield Verdict(
             "overhead",
             f"≤ {OVERHEAD:g}",

@@ -2,7 +2,7 @@
 
 By default glibc hands large blocks back to the system as soon as they are freed and asks for them
 again a layer later, and the system clears every page anew. On a spiking network, whose layers make
-tensors of all time steps, that is a fifth to a third of the time of a pass on a CPU.
+tensors of all time steps, that took a fifth to a half of the time of a pass on one core.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 def keep_freed_memory() -> bool:
     """From now on free memory is kept; returns whether the C library can do that (glibc can).
 
-    It holds for the whole process: glibc has no way to ask what was set before.
+    It holds for the rest of the process, since glibc has no way to ask what was set before; the
+    memory itself goes back with :func:`give_back_memory`. All threads take from one arena, because
+    the others of glibc are too small for large blocks; there are few allocations to wait for.
     """
     library = _glibc()
     if library is None:

@@ -131,12 +131,15 @@ def run(
         raise typer.Exit(1)
 
 
+_MOST_ROWS = 10**6
+
+
 def _rows(text: str) -> int:
     """The number of rows that ``--batch-size`` asks for."""
     try:
         rows = int(text)
     except ValueError:
         raise UsageError(f"--batch-size {text!r} is neither auto nor an integer") from None
-    if rows < 1:
-        raise UsageError(f"--batch-size {rows}: at least 1 row is needed")
+    if not 1 <= rows <= _MOST_ROWS:
+        raise UsageError(f"--batch-size {rows}: a batch has from 1 to {_MOST_ROWS:,} rows")
     return rows

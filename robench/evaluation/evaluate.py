@@ -39,8 +39,8 @@ from robench.spiking.kernels import reference
 from robench.zoo import Model
 
 CHUNK = 250
-"""Samples that are swept together, whatever the batch, so that resuming is exact; the last may be
-half as many more, or fewer: a few samples alone would fill no batch."""
+"""Samples that are swept together, whatever the batch, so that resuming is exact. The last chunk
+has from half as many to almost half as many more: a few samples alone would fill no batch."""
 PREPARED = 16
 """Images by which a model chooses how it computes its layers."""
 
@@ -108,8 +108,9 @@ def _chunks(
         rows, witnesses = store.chunk(*place), None
         if cell.settings.witnesses:
             witnesses = store.chunk_witnesses(*place)
-        usable = rows is not None and len(rows) == len(span)  # another version cut otherwise
-        if rows is None or not usable or (cell.settings.witnesses and witnesses is None):
+        if rows is not None and rows["index"].tolist() != list(span):
+            rows = None  # another version cut otherwise
+        if rows is None or (cell.settings.witnesses and witnesses is None):
             sweep = _sweep(cell, span, workers, batch)
             rows = sweep.run(_after(span.start, progress))
             witnesses = _witnesses(sweep) if cell.settings.witnesses else None

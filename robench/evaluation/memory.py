@@ -24,7 +24,8 @@ SHARE = 0.5
 """Of the free memory: the rest is for the engine, and for whoever else computes here."""
 CACHED_BYTES = 128 * 2**20
 """Outputs of all layers of a part; a layer has a small share of it at a time."""
-_SHORT = ("not enough memory", "can't allocate memory")
+_SHORT = ("not enough memory", "can't allocate memory", "could not create a primitive")
+"""Parts of the messages of torch's allocator, and of oneDNN, which says no more."""
 
 
 def choose_rows(model: Model, x: Tensor) -> int:

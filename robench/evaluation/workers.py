@@ -29,7 +29,7 @@ class Workers:
 
     A context manager. Inside, torch's own operations use one thread each where there are workers,
     and denormal numbers are flushed: a surrogate's tail is denormal, and slow, long before it is 0.
-    Memory that is freed inside is kept until the end.
+    Memory that is freed inside is kept, and given back at the end.
 
     Attributes:
         threads: how many parts are computed at the same time.

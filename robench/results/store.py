@@ -172,8 +172,9 @@ class ResultStore:
         """A finished chunk of an unfinished cell, or None."""
         path = self._chunk_path(model, attack, digest, number)
         try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError):  # absent, or damaged: computed again
+            rows = pd.read_parquet(path)
+            return rows if set(ROWS) <= set(rows.columns) else None
+        except (OSError, ValueError, ArrowException):  # absent, or damaged: computed again
             return None
 
     def chunk_witnesses(

@@ -1,8 +1,9 @@
 """Adversarial training: images are replaced by what an attack makes of them (Madry et al., 2018).
 
 The attack is PGD of one or two long steps from a random point, as in Wong et al., "Fast is better
-than free" (2020), and goes through the network as it is deployed: the batch norms keep their
-statistics, so that training images alone move them, and a flexible layer does not adapt.
+than free" (2020), in float32. It goes through the network that is trained, at the T of the phase,
+in evaluation mode: the batch norms keep their statistics, so that training images alone move them,
+and a flexible layer does not adapt.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def perturbed(
     eps = torch.full((len(x),), epsilon, dtype=x.dtype)
     start = (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1) * epsilon
     candidate = project(x + start, x, eps)
-    with _as_deployed(net), torch.enable_grad():
+    with _in_evaluation(net), torch.enable_grad():
         for _ in range(steps):
             leaf = candidate.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(cross_entropy(net(leaf), y), leaf)
@@ -47,7 +48,7 @@ def perturbed(
 
 
 @contextmanager
-def _as_deployed(net: nn.Module) -> Iterator[None]:
+def _in_evaluation(net: nn.Module) -> Iterator[None]:
     """Inside, a network is in evaluation mode and none of its parameters takes a gradient."""
     training = net.training
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]

@@ -108,6 +108,8 @@ class TrainingTable(_Table):
             planned = sum(phase.epochs for phase in schedule)
             if schedule and planned != self.epochs:
                 raise ValueError(f"{name} has {planned} epochs, epochs says {self.epochs}")
+        if "adversarial_steps" in self.model_fields_set and not self.adversarial_schedule:
+            raise ValueError("adversarial_steps does nothing without adversarial_schedule")
         if self.epochs == 0 and not self.init:
             raise ValueError("epochs may be 0 only where init names the weights")
         return self

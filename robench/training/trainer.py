@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from robench.allocation import keep_freed_memory
+from robench.allocation import give_back_memory, keep_freed_memory
 from robench.architectures import VGG, build
 from robench.atomic import remove_leftovers
 from robench.datasets import find_dataset
@@ -295,3 +295,4 @@ def _seeded(recipe: Recipe) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+        give_back_memory()
