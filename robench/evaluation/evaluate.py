@@ -108,8 +108,8 @@ def _chunks(
         rows, witnesses = store.chunk(*place), None
         if cell.settings.witnesses:
             witnesses = store.chunk_witnesses(*place)
-        if rows is not None and rows["index"].tolist() != list(span):
-            rows = None  # another version cut otherwise
+        if rows is not None and not _complete(rows, span):
+            rows = None
         if rows is None or (cell.settings.witnesses and witnesses is None):
             sweep = _sweep(cell, span, workers, batch)
             rows = sweep.run(_after(span.start, progress))
@@ -117,6 +117,11 @@ def _chunks(
             store.write_chunk(*place, rows, witnesses)
         yield rows, witnesses
         progress(span.stop)
+
+
+def _complete(rows: pd.DataFrame, span: range) -> bool:
+    """Whether a stored chunk has all columns, and the samples of a span: others cut otherwise."""
+    return set(ROWS) <= set(rows.columns) and rows["index"].tolist() == list(span)
 
 
 def _witnesses(sweep: ChunkSweep) -> Witnesses:

@@ -4,10 +4,8 @@ A sample counts as broken at every ε from the smallest one at which an attack b
 that one, most of the work goes into confirming ε at which the sample holds, since those take all
 steps of a run while a break takes a few. The *fast* search confirms each sample about once: it
 begins at the largest ε, follows the witness down as far as it breaks in smaller balls, and goes
-on from there, one ε lower after each break, until a run holds. A sample that holds at the largest
-ε is tried once more at half of it, at a quarter and so on, by position in the grid: where a large
-step leads into a region without gradient, a small one may still find the way. The *ascending*
-search confirms every ε below the break, the *raw* one visits every ε.
+on from there, one ε lower after each break, until a run holds. The *ascending* search confirms
+every ε below the break, the *raw* one visits every ε.
 
 An attack of several stages searches with each of them in turn, below what those before it found.
 An ensemble begins each of its parts anew from the largest ε: what a part finds depends on where
@@ -40,7 +38,6 @@ class Search:
         high: the smallest position that the part in turn broke; the grid's length for none.
         lowest: the same over all parts.
         low: the largest position at which the witness, shrunk, is known to hold; 0 for none.
-        top: where the part in turn begins as long as it has broken nothing.
     """
 
     def __init__(
@@ -72,7 +69,6 @@ class Search:
         self.high = torch.full_like(self.sample, points)
         self.lowest = self.high.clone()
         self.low = torch.zeros_like(self.sample)
-        self.top = torch.full_like(self.sample, points - 1)
         for slot in range(len(self.sample)):
             self._enter(slot, 0)
 
@@ -88,7 +84,6 @@ class Search:
 
     def _enter(self, slot: int, stage: int) -> None:
         """Begin a stage below what is known to be broken, where there is anything below."""
-        stage = self._lower(slot, stage)
         while stage < len(self.stages):
             if stage in self.parts:  # what climbs needs no search of its own above the others'
                 self.high[slot] = self.points if self._descends(stage) else self.lowest[slot]
@@ -101,21 +96,8 @@ class Search:
         high = int(self.high[slot])
         self.stage[slot] = stage
         if self.sweep != "raw":
-            self.point[slot] = 1 if self._climbs(stage) else min(high - 1, int(self.top[slot]))
+            self.point[slot] = 1 if self._climbs(stage) else high - 1
         self.task[slot] = BEGIN
-
-    def _lower(self, slot: int, following: int) -> int:
-        """The stage that follows: its part's first again, lower, where the part broke nothing."""
-        begun = [part for part in self.parts if part < following]
-        if not begun or (following < len(self.stages) and following not in self.parts):
-            return following
-        first, top = max(begun), int(self.top[slot]) // 2
-        once = self.stages[first].start == "once"  # its run has served every ε
-        if top and not once and self._descends(first) and int(self.high[slot]) == self.points:
-            self.top[slot] = top
-            return first
-        self.top[slot] = self.points - 1
-        return following
 
     def broken(self, slot: int, position: int) -> None:
         """The sample was broken inside the ball of a position, at most the slot's own."""

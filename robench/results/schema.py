@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from robench.results.reason import short_reason
 
 SCHEMA = 1
-PROTOCOL = 3
+PROTOCOL = 2
 """Raised when the harness changes what it computes."""
 
 Status = Literal["done", "failed", "not-applicable"]
