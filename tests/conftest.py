@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from made_up import Builder, fall
 
 from robench.cli import main
 from robench.datasets import files
+from robench.evaluation.sweep import ChunkSweep
 from robench.zoo import Model, ModelCard
 from robench.zoo.card import CARD, WEIGHTS, file_sha256
 
@@ -22,6 +24,18 @@ class Finished:
     code: int
     out: str
     err: str
+
+
+def interrupt_chunk(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let a run be interrupted as it begins its chunk of that number, counted from 0."""
+    sweep, calls = ChunkSweep.run, iter(range(99))
+
+    def interrupted(self: ChunkSweep, *arguments: Any) -> Any:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return sweep(self, *arguments)
+
+    patch.setattr(ChunkSweep, "run", interrupted)
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import SMALL_MODELS, Finished
+from conftest import SMALL_MODELS, Finished, interrupt_chunk
 
 import robench.evaluation.evaluate
 import robench.evaluation.plan
-from robench.evaluation.sweep import ChunkSweep
 
 Cli = Callable[..., Finished]
 COMMAND = ("run", "--models", "smallmodels:small", "--limit", "30", "--eps", "8/255,16/255,32/255")
@@ -298,16 +297,9 @@ def test_a_chunk_that_was_cut_otherwise_is_computed_again(
 ) -> None:
     command = (*COMMAND, "--attacks", "pgd[steps=4]", "--output")
     assert cli(*command, tmp_path / "whole").code == 0
-    sweep, calls = ChunkSweep.run, iter(range(99))
-
-    def interrupted(self: ChunkSweep, *arguments: Any) -> Any:
-        if next(calls) == 1:
-            raise KeyboardInterrupt
-        return sweep(self, *arguments)
-
     with monkeypatch.context() as patch:
         patch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
-        patch.setattr(ChunkSweep, "run", interrupted)
+        interrupt_chunk(patch, 1)
         assert cli(*command, tmp_path / "cut").code == 130
     assert cli(*command, tmp_path / "cut").code == 0
     whole, cut = (

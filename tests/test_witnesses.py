@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Finished
+from conftest import Finished, interrupt_chunk
 
 import robench.evaluation.evaluate
 from robench.datasets import DIGITS
@@ -94,15 +93,8 @@ def test_none_broken(cli: Cli, tmp_path: Path) -> None:
 
 def stopped(cli: Cli, root: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
     """A run that is interrupted in its third chunk."""
-    sweep, calls = ChunkSweep.run, iter(range(99))
-
-    def interrupted(self: ChunkSweep, *arguments: Any) -> Any:
-        if next(calls) == 2:
-            raise KeyboardInterrupt
-        return sweep(self, *arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(ChunkSweep, "run", interrupted)
+        interrupt_chunk(patch, 2)
         assert cli(*COMMAND, *EPS, "--output", root, *options).code == 130
 
 

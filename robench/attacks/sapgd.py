@@ -22,6 +22,7 @@ from robench.attacks.base import (
     Start,
     State,
     View,
+    magnitude,
     spread,
     vanished,
 )
@@ -101,7 +102,7 @@ class SAPGD(IterativeAttack):
     def start_point(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
         """A random point on the surface of the ball, not yet in the box."""
         shift = 2 * noise("start", draw) - 1
-        return x + spread(eps / shift.abs().flatten(1).amax(1), x) * shift
+        return x + spread(eps / magnitude(shift), x) * shift
 
     def step_sizes(self) -> list[float]:
         """The longest way of a pixel in each step of a run, in units of ε.

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robench.allocation import give_back_memory
 from robench.datasets import Images
 from robench.evaluation import checks, metrics
 from robench.evaluation.cell import Cell
@@ -68,6 +69,7 @@ def evaluate_cell(
         return result
     models = (cell.model, *cell.sources)
     with ExitStack() as places:
+        places.callback(give_back_memory)
         for model in models:
             places.enter_context(placed(model, cell.settings.device))
         x = _chunk(cell, spans(len(cell.images))[0]).x

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 
 import torch
 
-from robench.allocation import give_back_memory, keep_freed_memory
+from robench.allocation import keep_freed_memory
 from robench.evaluation.memory import require_smaller
 
 S = TypeVar("S")
@@ -29,7 +29,7 @@ class Workers:
 
     A context manager. Inside, torch's own operations use one thread each where there are workers,
     and denormal numbers are flushed: a surrogate's tail is denormal, and slow, long before it is 0.
-    Memory that is freed inside is kept, and given back at the end.
+    Memory that is freed inside is kept: who calls hands it back.
 
     Attributes:
         threads: how many parts are computed at the same time.
@@ -70,7 +70,6 @@ class Workers:
             self._pool.shutdown()
             self._pool = None
             torch.set_num_threads(threads)
-        give_back_memory()
 
     def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
         """What ``function`` returns for each part of a call of so many rows, in order.
