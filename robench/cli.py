@@ -157,6 +157,14 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Drop an unfinished training and begin anew.")
     ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="<int>",
+            help="Another seed than the recipe's; without --output it goes into seeds/SEED.",
+        ),
+    ] = None,
     tensorboard: Annotated[
         Path | None,
         typer.Option(
@@ -170,7 +178,7 @@ def train(
     """Train models from their recipes."""
     from robench.training import Display, find_recipe
     from robench.training import train as run_training
-    from robench.zoo import training_folder
+    from robench.zoo import seed_folder, training_folder
 
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other")
@@ -178,6 +186,9 @@ def train(
     for path, recipe in [find_recipe(name) for name in recipes]:
         name = f"{path.parent.parent.name}/{path.parent.name}"
         target = training_folder(path) if output is None else output / name
+        if seed not in (None, recipe.training.seed):
+            recipe = recipe.with_seed(seed)
+            target = seed_folder(target, seed) if output is None else target
         require_writable("--output", target)
         with Display(name, recipe.training.epochs) as display:
             card = run_training(

@@ -129,3 +129,19 @@ def replication(
     for file in damaged:
         print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
     put("replication", section, output, check=check)
+
+
+@analyze.command()
+def seeds(
+    models_dir: ModelsDir = None,
+    output: Annotated[
+        Path, typer.Option(parser=file_at("--output"), metavar="FILE", help="The document.")
+    ] = Path("docs/training.md"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 where the table is stale.")
+    ] = False,
+) -> None:
+    """Put the accuracies of trainings with several seeds into the table of a document."""
+    from robench.analysis import find_seeds, seeds_section
+
+    put("seeds", seeds_section(find_seeds(models_dir)), output, check=check)

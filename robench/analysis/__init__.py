@@ -31,6 +31,7 @@ from robench.analysis.rank import (
     ranks,
 )
 from robench.analysis.replication import replication_section
+from robench.analysis.seeds import Seeds, find_seeds, seeds_section
 from robench.analysis.transfer import draw_transfer, transfer_pairs, write_transfer_figure
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Breaks",
     "Comparison",
     "Rank",
+    "Seeds",
     "TrainingLog",
     "all_gradients",
     "alone",
@@ -52,6 +54,7 @@ __all__ = [
     "ensemble",
     "fill_document",
     "find_logs",
+    "find_seeds",
     "gradient_comparisons",
     "gradients_section",
     "members_table",
@@ -63,6 +66,7 @@ __all__ = [
     "read_breaks",
     "read_log",
     "replication_section",
+    "seeds_section",
     "tables_in",
     "transfer_pairs",
     "write_budget_figure",

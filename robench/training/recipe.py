@@ -162,6 +162,10 @@ class Recipe(_Table):
         timesteps = model.timesteps if model.mode == "stbp" else None
         return [(training.epochs, timesteps or 1)]
 
+    def with_seed(self, seed: int) -> Self:
+        """The same recipe with another seed."""
+        return self.model_copy(update={"training": self.training.model_copy(update={"seed": seed})})
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read and check a recipe.

@@ -38,7 +38,7 @@ from robench.training.loop import (
 )
 from robench.training.recipe import Recipe
 from robench.zoo.card import CARD, WEIGHTS, AboutTable, ModelCard, read_weights, save_checkpoint
-from robench.zoo.contents import model_folders
+from robench.zoo.contents import model_folders, zoo_of
 
 Start = Literal["new", "resume", "restart"]
 
@@ -59,7 +59,7 @@ def train(
 
     Args:
         recipe: what to train and how.
-        folder: the model's folder, ``…/<dataset>/<name>``.
+        folder: the model's folder, ``…/<dataset>/<name>``, or one of its ``seeds``.
         progress: is given each row of the log as soon as it is known.
         start: ``resume`` goes on from the state of an unfinished training where there is one,
             and leaves a finished one as it is; ``restart`` drops that state; ``new`` begins where
@@ -251,12 +251,12 @@ def load_initial(net: VGG, model_id: str, folder: Path) -> None:
     Args:
         net: the network to fill.
         model_id: the other model, looked for beside ``folder`` first.
-        folder: of the model that is trained, ``…/<dataset>/<name>``.
+        folder: of the model that is trained, ``…/<dataset>/<name>``, or one of its ``seeds``.
 
     Raises:
         ContentError: there is no such model, or its weights are damaged or do not fit.
     """
-    known = model_folders(folder.resolve().parents[1])
+    known = model_folders(zoo_of(folder))
     if model_id not in known:
         raise ContentError(
             f"init {model_id!r} has no card{nearest(model_id, known)}; "

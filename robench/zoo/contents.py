@@ -13,6 +13,7 @@ from robench.zoo.card import CARD, WEIGHTS
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CARRIED = "_contents"
 VARIABLE = "ROBENCH_MODELS"
+SEEDS = "seeds"
 
 
 def _roots() -> list[Path]:
@@ -67,6 +68,22 @@ def training_folder(recipe: Path) -> Path:
     if not _is_carried(recipe):
         return folder
     return user_cache_path("robench") / "models" / folder.parent.name / folder.name
+
+
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Where a model that is trained with another seed than its recipe's goes.
+
+    Args:
+        folder: the model's own, ``…/<dataset>/<name>``.
+        seed: of the training.
+    """
+    return folder / SEEDS / str(seed)
+
+
+def zoo_of(folder: Path) -> Path:
+    """The folder of models that a checkpoint's folder, or that of one of its seeds, stands in."""
+    resolved = folder.resolve()
+    return resolved.parents[3 if resolved.parent.name == SEEDS else 1]
 
 
 def recipe_files(models_dir: Path | None = None) -> dict[str, Path]:

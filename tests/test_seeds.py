@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Finished
+
+from robench.analysis import find_seeds, seeds_section
+from robench.analysis.document import END, begin, fill
+from robench.errors import ContentError, UsageError
+from robench.training import Recipe, train
+from robench.zoo import seed_folder
+
+ROOT = Path(__file__).parents[1]
+Cli = Callable[..., Finished]
+
+RECIPE = """
+[model]
+architecture = "vgg16"
+mode = "ann"
+dataset = "digits"
+classes = 10
+width = 0.0625
+pool = "max"
+
+[training]
+epochs = 0
+batch_size = 32
+learning_rate = 0.05
+init = "digits/start"
+
+[about]
+description = "A test."
+"""
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A folder of models with two trained recipes, the second of which begins with the first."""
+    start = RECIPE.replace("digits/start", "digits/vgg16-ann")
+    for name, text in (("start", start), ("tiny", RECIPE)):
+        folder = tmp_path / "models" / "digits" / name
+        folder.mkdir(parents=True)
+        (folder / "recipe.toml").write_text(text, "utf-8")
+        train(Recipe.read(folder / "recipe.toml"), folder)
+    return tmp_path / "models"
+
+
+def edit(card: Path, old: str, new: str) -> None:
+    text = card.read_text("utf-8")
+    assert old in text
+    card.write_text(text.replace(old, new), "utf-8")
+
+
+def test_a_seed_goes_beside_its_model_and_finds_the_weights_to_begin_with(
+    models: Path, cli: Cli
+) -> None:
+    recipe = models / "digits" / "tiny" / "recipe.toml"
+    assert cli("train", recipe, "--seed", "7").code == 0
+    folder = seed_folder(recipe.parent, 7)
+    with (folder / "model.toml").open("rb") as file:
+        assert tomllib.load(file)["about"]["seed"] == 7
+    assert (folder / "training.csv").is_file()
+    with (recipe.parent / "model.toml").open("rb") as file:
+        assert tomllib.load(file)["about"]["seed"] == 0
+
+
+def test_the_recipes_own_seed_and_a_folder_of_the_users_have_no_folder_of_seeds(
+    models: Path, tmp_path: Path, cli: Cli
+) -> None:
+    recipe = models / "digits" / "start" / "recipe.toml"
+    assert cli("train", recipe, "--seed", "0").code == 0
+    assert cli("train", recipe, "--seed", "1", "--output", models / "..").code == 0
+    assert not (recipe.parent / "seeds").exists()
+    assert (tmp_path / "digits" / "start" / "model.toml").is_file()
+
+
+def test_the_table_has_each_seed_and_how_far_they_scatter(models: Path) -> None:
+    folder = models / "digits" / "tiny"
+    own = Recipe.read(folder / "recipe.toml")
+    for seed, accuracy in ((1, "0.5"), (2, "0.7")):
+        train(own.with_seed(seed), seed_folder(folder, seed))
+        card = seed_folder(folder, seed) / "model.toml"
+        lines = card.read_text("utf-8").splitlines()
+        at = next(i for i, line in enumerate(lines) if line.startswith("clean_accuracy"))
+        lines[at] = f"clean_accuracy = {accuracy}"
+        card.write_text("\n".join(lines), "utf-8")
+    mine = next(one for one in find_seeds(models) if one.model == "digits/tiny")
+    first = mine.accuracies[0]
+    assert list(mine.accuracies) == [0, 1, 2]
+    mean = (first + 1.2) / 3
+    squares = (first - mean) ** 2 + (0.5 - mean) ** 2 + (0.7 - mean) ** 2
+    assert mine.mean == pytest.approx(mean)
+    assert mine.deviation == pytest.approx((squares / 2) ** 0.5)
+    assert f"0: {first:.1%}, 1: 50.0%, 2: 70.0% | {mean:.1%}" in seeds_section([mine])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("epochs = 0", "epochs = 3", "another number of epochs"),
+        ('pool = "max"', 'pool = "average"', "another network"),
+    ],
+)
+def test_a_card_of_another_training_is_an_error(
+    models: Path, old: str, new: str, what: str
+) -> None:
+    folder = models / "digits" / "tiny"
+    train(Recipe.read(folder / "recipe.toml").with_seed(1), seed_folder(folder, 1))
+    edit(seed_folder(folder, 1) / "model.toml", old, new)
+    with pytest.raises(ContentError, match=what):
+        find_seeds(models)
+
+
+def test_without_a_second_seed_there_is_no_table() -> None:
+    with pytest.raises(UsageError, match="--seed"):
+        seeds_section([])
+
+
+def test_the_published_table_is_that_of_the_cards() -> None:
+    page = (ROOT / "docs" / "training.md").read_text("utf-8")
+    assert fill(page, "seeds", seeds_section(find_seeds(ROOT / "models"))) == page
+    assert begin("seeds") in page
+    assert END in page
