@@ -26,7 +26,6 @@ from robench.evaluation.sweep import ChunkSweep
 from robench.evaluation.workers import LARGEST, Workers
 from robench.numbers import Epsilon
 from robench.results import (
-    CLEAN_WRONG,
     ROWS,
     CellResult,
     Check,
@@ -127,7 +126,7 @@ def _complete(rows: pd.DataFrame, span: range) -> bool:
 
 
 def _witnesses(sweep: ChunkSweep) -> Witnesses:
-    broken = (sweep.position > CLEAN_WRONG).numpy()
+    broken = sweep.breaks.attacked.numpy()
     index = np.asarray(sweep.chunk.indices, dtype=np.int64)
     return Witnesses(index[broken], sweep.examples.numpy()[broken])
 

@@ -74,6 +74,8 @@ def take(
         if logits.requires_grad:
             value = loss_of(logits, y, loss).sum()
             (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
+    if gradient is not None:
+        gradient = gradient.contiguous()  # of channels-last weights: what follows goes by rows
     again = torch.zeros(len(x), dtype=torch.bool, device=device)
     if gradient is None:
         gradient = torch.zeros_like(x)

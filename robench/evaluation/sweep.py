@@ -24,6 +24,7 @@ from robench.attacks import (
 from robench.attacks.base import magnitude, same
 from robench.attacks.norms import in_box, length, project, tolerance
 from robench.errors import EvaluationError
+from robench.evaluation.breaks import Breaks
 from robench.evaluation.chunk import Chunk
 from robench.evaluation.draws import EOT, Draws
 from robench.evaluation.ledger import Ledger
@@ -34,7 +35,7 @@ from robench.evaluation.stages import beginnings, iterative
 from robench.evaluation.view import ModelView
 from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
-from robench.results import CLEAN_WRONG, NEVER
+from robench.results import NEVER
 from robench.zoo import Model
 
 
@@ -43,10 +44,7 @@ class ChunkSweep:
 
     Attributes:
         x: the clean images as the attack is given them; see :mod:`robench.evaluation.shared`.
-        position: of the smallest ε that breaks each sample, ``(N,)``; ``NEVER`` or
-            ``CLEAN_WRONG`` where there is none.
-        witness: what broke it there, of the shape of ``x``.
-        member: which part of the attack did.
+        breaks: what the attack found.
         ledger: how often the model was asked.
     """
 
@@ -82,15 +80,13 @@ class ChunkSweep:
         self.ledger = Ledger.empty(n, len(self.stages))
         if sources:
             self.ledger.elsewhere = Ledger.empty(n)
-        self.position = torch.full((n,), NEVER)
-        self.broken = torch.zeros(n, len(grid), dtype=torch.bool)
-        self.witness = self.x.clone()
-        self.member = [""] * n
+        self.breaks = Breaks(self.x, len(grid))
 
     @property
     def examples(self) -> Tensor:
         """The witnesses as the model was shown them, of the shape of the chunk's images."""
-        return shown(self.witness, self.chunk.x) if self.chunk.shared else self.witness
+        witness = self.breaks.witness
+        return shown(witness, self.chunk.x) if self.chunk.shared else witness
 
     def run(self, progress: Callable[[int], None] = lambda finished: None) -> pd.DataFrame:
         """Sweep; returns the rows of the store with ``dead`` beside them.
@@ -113,15 +109,13 @@ class ChunkSweep:
             x, y, view = self.x[samples], self.chunk.y[samples], self.view(samples, 0)
             direction = attack.direction(view, x, y, self.noise(samples))
             _require_usable(direction, x)
-            for point in range(len(self.budgets) - 1, 0, -1):  # the smallest break comes last
+            for point in range(1, len(self.budgets)):
                 eps = self.budgets[point].expand(len(samples))
                 image = project(x + spread(eps, x) * direction, x, eps, self.norm)
-                broken = view.logits(image).argmax(1) != y
-                self.broken[samples, point] = broken
-                self.position[samples[broken]] = point
-                self.witness[samples[broken]] = image[broken]
-            for sample in samples[self.position[samples] != NEVER].tolist():
-                self.member[sample] = attack.members[0]
+                rows = (view.logits(image).argmax(1) != y).nonzero().squeeze(1)
+                members = [attack.members[0]] * len(rows)
+                positions = torch.full_like(rows, point)
+                self.breaks.note(samples[rows], positions, image[rows], members)
             done += len(samples)
             progress(done)
 
@@ -175,9 +169,7 @@ class ChunkSweep:
         for rows in torch.split(torch.arange(len(self.x)), self.batch_size):
             predictions.append(self.view(rows, 0).logits(self.x[rows]).argmax(1))
         prediction = torch.cat(predictions)
-        wrong = prediction != self.chunk.y
-        self.position[wrong] = CLEAN_WRONG
-        self.broken[wrong, 0] = True
+        self.breaks.clean(prediction != self.chunk.y)
         return prediction
 
     def view(self, samples: Tensor, stage: int, step: Tensor | None = None) -> ModelView:
@@ -280,50 +272,52 @@ class ChunkSweep:
     def _settle(self, slots: Tensor, x: Tensor, eps: Tensor, view: ModelView) -> Tensor:
         """Take the breaks out of what the model was shown; returns which rows broke, ``(n,)``."""
         nearest = torch.full_like(eps, torch.inf)
-        found: dict[int, Tensor] = {}
+        found = None
         for images, wrong in view.seen:
             rows = wrong.nonzero().squeeze(1)
+            if not len(rows):
+                continue
             image = images.index_select(0, rows)
             distance = length(image - x.index_select(0, rows), self.norm)
             inside = in_box(image) & (distance <= eps[rows] + self.tolerance)
             hit = inside & (distance < nearest[rows])
             nearest[rows[hit]] = distance[hit]
-            found |= zip(rows[hit].tolist(), image[hit], strict=True)
-        for row in sorted(found):
-            self._break(int(slots[row]), found[row], nearest[row])
-        return nearest.isfinite()
+            found = torch.empty_like(x) if found is None else found
+            found[rows[hit]] = image[hit]
+        broken = nearest.isfinite()
+        if found is not None and broken.any():
+            self._break(slots[broken], found[broken], nearest[broken])
+        return broken
 
-    def _break(self, slot: int, image: Tensor, distance: Tensor) -> None:
-        sample, stage = int(self.search.sample[slot]), int(self.search.stage[slot])
-        position = int(self.search.point[slot])
+    def _break(self, slots: Tensor, images: Tensor, distances: Tensor) -> None:
+        """Note that slots were broken by images so far away, and send them on."""
+        samples, positions = self.search.sample[slots], self.search.point[slots]
         if self.sweep == "fast":  # it may lie inside a smaller ball than the one it was sought in
-            inside = int(torch.searchsorted(self.budgets, distance - self.tolerance))
-            position = min(position, max(inside, 1))
-        self.broken[sample, position] = True
-        best = int(self.position[sample])
-        if best == NEVER or position < best:
-            self.position[sample] = position
-            self.witness[sample] = image
-            self.member[sample] = self.stages[stage].members[int(self.produced_by[slot])]
-        self.best[slot] = image
-        self.search.broken(slot, position)
+            inside = torch.searchsorted(self.budgets, distances - self.tolerance)
+            positions = torch.minimum(positions, inside.clamp_min(1))
+        stages, phases = self.search.stage[slots].tolist(), self.produced_by[slots].tolist()
+        members = [self.stages[i].members[k] for i, k in zip(stages, phases, strict=True)]
+        self.breaks.note(samples, positions, images, members)
+        self.best[slots] = images
+        for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
+            self.search.broken(slot, position)
 
     def _reverify(self) -> Tensor:
         """Whether each witness breaks again, in another batch; a stochastic model draws anew."""
         again = torch.zeros(len(self.x), dtype=torch.bool)
-        attacked = (self.position > CLEAN_WRONG).nonzero().squeeze(1)
+        attacked = self.breaks.attacked.nonzero().squeeze(1)
         for rows in torch.split(attacked, self.batch_size // 2 + 1):
             view = replace(self.view(rows, 0), ledger=Ledger.empty(len(again)), judge="again")
-            again[rows] = view.logits(self.witness[rows]).argmax(1) != self.chunk.y[rows]
+            again[rows] = view.logits(self.breaks.witness[rows]).argmax(1) != self.chunk.y[rows]
         return again
 
     def _table(self, prediction: Tensor, again: Tensor) -> pd.DataFrame:
-        position = self.position.numpy()
-        attacked = position > CLEAN_WRONG
+        breaks, attacked = self.breaks, self.breaks.attacked.numpy()
+        position = breaks.position.numpy()
         if self.chunk.shared:
-            delta = perturbation(self.witness, self.chunk.x).double().flatten(1)
+            delta = perturbation(breaks.witness, self.chunk.x).double().flatten(1)
         else:
-            delta = (self.witness - self.x).double().flatten(1)
+            delta = (breaks.witness - self.x).double().flatten(1)
         lengths = {"linf": delta.abs().amax(1).numpy(), "l2": delta.norm(dim=1).numpy()}
         budgets = self.scale * self.budgets.double().numpy()
         bounds = budgets[position[attacked]] + self.scale * self.tolerance
@@ -336,7 +330,7 @@ class ChunkSweep:
             "break_position": position,
             "break_epsilon": np.where(position == NEVER, np.nan, budgets[position]),
             **{name: np.where(attacked, value, np.nan) for name, value in lengths.items()},
-            "member": pd.array([name or None for name in self.member], dtype="string"),
+            "member": pd.array([name or None for name in breaks.member], dtype="string"),
             "forwards": self.ledger.forwards.numpy(),
             "backwards": self.ledger.backwards.sum(1).numpy(),
             "reverified": again.numpy() | ~attacked,
@@ -344,7 +338,7 @@ class ChunkSweep:
         }
         if self.ledger.elsewhere is not None:
             columns["source_passes"] = self.ledger.elsewhere.backwards.sum(1).numpy()
-        raw = {f"raw_{k}": column.numpy() for k, column in enumerate(self.broken.unbind(1))}
+        raw = {f"raw_{k}": column.numpy() for k, column in enumerate(breaks.broken.unbind(1))}
         every = self.sweep == "raw" or isinstance(self.attack, LineAttack)
         return pd.DataFrame(columns | (raw if every else {}))
 

@@ -1,0 +1,66 @@
+"""What an attack has found on a chunk: the smallest ε at which each sample broke, and with what."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robench.results import CLEAN_WRONG, NEVER
+
+
+class Breaks:
+    """The breaks of a chunk of N samples.
+
+    Attributes:
+        position: of the smallest ε that breaks each sample, ``(N,)``; ``NEVER`` or
+            ``CLEAN_WRONG`` where there is none.
+        broken: at which points of the grid a sample was seen to break, ``(N, points)``.
+        witness: what broke it at the smallest, of the shape of the images.
+        member: which part of the attack did, for each sample.
+    """
+
+    def __init__(self, x: Tensor, points: int) -> None:
+        """Begin with none.
+
+        Args:
+            x: the clean images, ``(N, …)``.
+            points: length of the grid.
+        """
+        n = len(x)
+        self.position = torch.full((n,), NEVER)
+        self.broken = torch.zeros(n, points, dtype=torch.bool)
+        self.witness = x.clone()
+        self.member = [""] * n
+
+    def clean(self, wrong: Tensor) -> None:
+        """Note which samples are misclassified without attack, ``(N,)``."""
+        self.position[wrong] = CLEAN_WRONG
+        self.broken[wrong, 0] = True
+
+    def note(self, samples: Tensor, positions: Tensor, images: Tensor, members: list[str]) -> None:
+        """Note n breaks; of those of one sample the smallest ε counts, and of equals the first.
+
+        Args:
+            samples: indices in the chunk, ``(n,)``; one may come more than once.
+            positions: of the ε, ``(n,)``.
+            images: what broke them, ``(n, …)``.
+            members: which part of the attack did.
+        """
+        self.broken[samples, positions] = True
+        smallest: dict[int, int] = {}
+        known = self.position[samples].tolist()
+        found = positions.tolist()
+        for row, sample in enumerate(samples.tolist()):
+            before = found[smallest[sample]] if sample in smallest else known[row]
+            if before == NEVER or found[row] < before:
+                smallest[sample] = row
+        rows = torch.tensor(list(smallest.values()), dtype=torch.int64)
+        self.position[samples[rows]] = positions[rows]
+        self.witness[samples[rows]] = images[rows]
+        for sample, row in smallest.items():
+            self.member[sample] = members[row]
+
+    @property
+    def attacked(self) -> Tensor:
+        """Which samples an attack broke, ``(N,)``."""
+        return self.position > CLEAN_WRONG
