@@ -1,6 +1,7 @@
 /* The inner loops of a spiking network's forward and backward pass, for float and double.
 
-   This file includes itself once for each type; `real` is the type and F(name) its suffix. Arrays
+   This file includes itself once for each type; `real` is the type, `whole` an integer as wide as
+   it, so that both fill a vector alike, and F(name) the suffix of the type. Arrays
    have the channel as the innermost axis (NHWC) and time as the outermost. Every loop over time
    runs over a block of neurons that stays in the first cache. */
 
@@ -32,14 +33,17 @@ static inline int64_t past_inside(int64_t offset, int64_t stride, int64_t width,
 }
 
 #define real float
+#define whole int32_t
 #define FMA __builtin_fmaf
 #define F(name) name##_f32
 #include "kernels.c"
 #undef real
+#undef whole
 #undef FMA
 #undef F
 
 #define real double
+#define whole int64_t
 #define FMA __builtin_fma
 #define F(name) name##_f64
 #include "kernels.c"
@@ -147,33 +151,40 @@ void F(max_pool_forward)(const real *restrict x, real *restrict y, uint8_t *rest
 {
     int64_t rows = (height + 2 * pad - size) / stride + 1;
     int64_t columns = (width + 2 * pad - size) / stride + 1, line_size = columns * channels;
-#pragma omp parallel for num_threads((int)threads) schedule(static)
-    for (int64_t line = 0; line < images * rows; line++) {
-        int64_t image = line / rows, top = line % rows * stride - pad;
-        real *restrict best = y + line * line_size;
-        uint8_t *restrict arg = which + line * line_size;
-        for (int64_t k = 0; k < line_size; k++) {
-            best[k] = -INFINITY;
-            arg[k] = 0;
-        }
-        for (int64_t i = MAX(-top, 0); i < size && top + i < height; i++)
-            for (int64_t j = 0; j < size; j++) {
-                uint8_t here = (uint8_t)(i * size + j);
-                const real *restrict in = x + (image * height + top + i) * width * channels;
-                int64_t from = first_inside(j - pad, stride);
-                int64_t to = past_inside(j - pad, stride, width, columns);
-                int64_t together = stride == 1 ? MAX(to - from, 0) : 1;
-                for (int64_t q = from; q < to; q += together) {
-                    const real *restrict seen = in + (q * stride + j - pad) * channels;
-                    real *restrict b = best + q * channels;
-                    uint8_t *restrict w = arg + q * channels;
-                    for (int64_t k = 0; k < together * channels; k++) {
-                        int more = seen[k] > b[k] || seen[k] != seen[k]; /* NaN stays NaN */
-                        b[k] = more ? seen[k] : b[k];
-                        w[k] = more ? here : w[k];
+#pragma omp parallel num_threads((int)threads)
+    {
+        whole *restrict arg = malloc(line_size * sizeof(whole));
+#pragma omp for schedule(static)
+        for (int64_t line = 0; line < images * rows; line++) {
+            int64_t image = line / rows, top = line % rows * stride - pad;
+            real *restrict best = y + line * line_size;
+            uint8_t *restrict to = which + line * line_size;
+            for (int64_t k = 0; k < line_size; k++) {
+                best[k] = -INFINITY;
+                arg[k] = 0;
+            }
+            for (int64_t i = MAX(-top, 0); i < size && top + i < height; i++)
+                for (int64_t j = 0; j < size; j++) {
+                    whole here = (whole)(i * size + j);
+                    const real *restrict in = x + (image * height + top + i) * width * channels;
+                    int64_t from = first_inside(j - pad, stride);
+                    int64_t past = past_inside(j - pad, stride, width, columns);
+                    int64_t together = stride == 1 ? MAX(past - from, 0) : 1;
+                    for (int64_t q = from; q < past; q += together) {
+                        const real *restrict seen = in + (q * stride + j - pad) * channels;
+                        real *restrict b = best + q * channels;
+                        whole *restrict w = arg + q * channels;
+                        for (int64_t k = 0; k < together * channels; k++) {
+                            int more = (seen[k] > b[k]) | (seen[k] != seen[k]); /* NaN stays NaN */
+                            b[k] = more ? seen[k] : b[k];
+                            w[k] = more ? here : w[k];
+                        }
                     }
                 }
-            }
+            for (int64_t k = 0; k < line_size; k++)
+                to[k] = (uint8_t)arg[k];
+        }
+        free(arg);
     }
 }
 
@@ -185,30 +196,37 @@ void F(max_pool_backward)(const real *restrict gy, const uint8_t *restrict which
 {
     int64_t rows = (height + 2 * pad - size) / stride + 1;
     int64_t columns = (width + 2 * pad - size) / stride + 1, line_size = columns * channels;
-#pragma omp parallel for num_threads((int)threads) schedule(static)
-    for (int64_t line = 0; line < images * height; line++) {
-        int64_t image = line / height, r = line % height;
-        real *restrict out = gx + line * width * channels;
-        for (int64_t i = 0; i < size; i++) {
-            int64_t down = r + pad - i;
-            if (down < 0 || down % stride || down / stride >= rows)
-                continue;
-            const real *restrict g = gy + (image * rows + down / stride) * line_size;
-            const uint8_t *restrict arg = which + (image * rows + down / stride) * line_size;
-            for (int64_t j = 0; j < size; j++) {
-                uint8_t here = (uint8_t)(i * size + j);
-                int64_t from = first_inside(j - pad, stride);
-                int64_t to = past_inside(j - pad, stride, width, columns);
-                int64_t together = stride == 1 ? MAX(to - from, 0) : 1;
-                for (int64_t q = from; q < to; q += together) {
-                    real *restrict o = out + (q * stride + j - pad) * channels;
-                    const real *restrict v = g + q * channels;
-                    const uint8_t *restrict w = arg + q * channels;
-                    for (int64_t k = 0; k < together * channels; k++)
-                        o[k] += w[k] == here ? v[k] : 0;
+#pragma omp parallel num_threads((int)threads)
+    {
+        whole *restrict chosen = malloc(line_size * sizeof(whole));
+#pragma omp for schedule(static)
+        for (int64_t line = 0; line < images * height; line++) {
+            int64_t image = line / height, r = line % height;
+            real *restrict out = gx + line * width * channels;
+            for (int64_t i = 0; i < size; i++) {
+                int64_t down = r + pad - i;
+                if (down < 0 || down % stride || down / stride >= rows)
+                    continue;
+                const real *restrict g = gy + (image * rows + down / stride) * line_size;
+                const uint8_t *restrict arg = which + (image * rows + down / stride) * line_size;
+                for (int64_t k = 0; k < line_size; k++)
+                    chosen[k] = arg[k];
+                for (int64_t j = 0; j < size; j++) {
+                    whole here = (whole)(i * size + j);
+                    int64_t from = first_inside(j - pad, stride);
+                    int64_t past = past_inside(j - pad, stride, width, columns);
+                    int64_t together = stride == 1 ? MAX(past - from, 0) : 1;
+                    for (int64_t q = from; q < past; q += together) {
+                        real *restrict o = out + (q * stride + j - pad) * channels;
+                        const real *restrict v = g + q * channels;
+                        const whole *restrict w = chosen + q * channels;
+                        for (int64_t k = 0; k < together * channels; k++)
+                            o[k] += w[k] == here ? v[k] : 0;
+                    }
                 }
             }
         }
+        free(chosen);
     }
 }
 
@@ -226,16 +244,29 @@ static inline void F(repeat)(const real *restrict row, real *restrict tile, int6
         memcpy(tile + k, row, wide * sizeof(real));
 }
 
-/* Pooled pixels (pixels, narrow) with their channels repeated to (pixels, wide). */
-static inline const real *F(widen)(const real *restrict pooled, real *restrict tile,
+/* Pooled pixels (pixels, narrow) with their channels repeated to (pixels, wide), into `widened`
+   where they are not as wide already. */
+static inline const real *F(widen)(const real *restrict pooled, real *restrict widened,
                                    int64_t pixels, int64_t wide, int64_t narrow)
 {
-    if (wide == narrow)
+    if (!widened)
         return pooled;
     for (int64_t p = 0; p < pixels; p++)
         for (int64_t c = 0; c < wide; c += narrow)
-            memcpy(tile + p * wide + c, pooled + p * narrow, MIN(narrow, wide - c) * sizeof(real));
-    return tile;
+            for (int64_t j = 0; j < MIN(narrow, wide - c); j++)
+                widened[p * wide + c + j] = pooled[p * narrow + j];
+    return widened;
+}
+
+/* The way back: the sums over what a pooled channel was repeated to. */
+static inline void F(narrow)(const real *restrict widened, real *restrict pooled, int64_t pixels,
+                             int64_t wide, int64_t narrow)
+{
+    memset(pooled, 0, pixels * narrow * sizeof(real));
+    for (int64_t p = 0; p < pixels; p++)
+        for (int64_t c = 0; c < wide; c += narrow)
+            for (int64_t j = 0; j < MIN(narrow, wide - c); j++)
+                pooled[p * narrow + j] += widened[p * wide + c + j];
 }
 
 /* u = m·C + (1 − m)·P, m = hard(a·P + b + η(t)), η(t+1) = clip(η(t) + λ(mean|C| − mean|P|), ±limit).
@@ -249,41 +280,48 @@ void F(flex_forward)(const real *restrict C, const real *restrict P, const real 
                      int64_t narrow, real rate, real limit, int64_t constant, int64_t threads)
 {
     int64_t some = MAX(TILE / wide, 1), size = some * wide;
-#pragma omp parallel for num_threads((int)threads) schedule(static)
-    for (int64_t image = 0; image < n; image++) {
-        real gain[size], offset[size], drift[size], tile[size];
-        F(repeat)(a, gain, wide, size);
-        for (int64_t t = 0; t < steps; t++) {
-            int64_t in = constant ? image : t * n + image, out = t * n + image;
-            real *restrict now = eta + out * wide;
-            if (t == 0)
-                memcpy(now, start, wide * sizeof(real));
-            for (int64_t c = 0; c < wide; c++)
-                offset[c] = b[c] + now[c];
-            for (int64_t k = wide; k < size; k += wide)
-                memcpy(offset + k, offset, wide * sizeof(real));
-            memset(drift, 0, sizeof drift);
-            for (int64_t p = 0; p < pixels; p += some) {
-                int64_t here = MIN(some, pixels - p), elements = here * wide;
-                const real *restrict s = C + (in * pixels + p) * wide;
-                const real *restrict i = F(widen)(P + (in * pixels + p) * narrow, tile, here, wide,
-                                                  narrow);
-                real *restrict mixed = u + (out * pixels + p) * wide;
-                for (int64_t k = 0; k < elements; k++) {
-                    real m = F(hard)(gain[k] * i[k] + offset[k]);
-                    mixed[k] = i[k] + m * (s[k] - i[k]);
-                    drift[k] += ABS(s[k]) - ABS(i[k]);
+#pragma omp parallel num_threads((int)threads)
+    {
+        real *widened = wide == narrow ? NULL : malloc(pixels * wide * sizeof(real));
+#pragma omp for schedule(static)
+        for (int64_t image = 0; image < n; image++) {
+            real gain[size], offset[size], drift[size];
+            const real *restrict invariant = NULL;
+            F(repeat)(a, gain, wide, size);
+            for (int64_t t = 0; t < steps; t++) {
+                int64_t in = constant ? image : t * n + image, out = t * n + image;
+                real *restrict now = eta + out * wide;
+                if (t == 0)
+                    memcpy(now, start, wide * sizeof(real));
+                if (t == 0 || !constant)
+                    invariant = F(widen)(P + in * pixels * narrow, widened, pixels, wide, narrow);
+                for (int64_t c = 0; c < wide; c++)
+                    offset[c] = b[c] + now[c];
+                for (int64_t k = wide; k < size; k += wide)
+                    memcpy(offset + k, offset, wide * sizeof(real));
+                memset(drift, 0, sizeof drift);
+                for (int64_t p = 0; p < pixels; p += some) {
+                    int64_t elements = MIN(some, pixels - p) * wide;
+                    const real *restrict s = C + (in * pixels + p) * wide;
+                    const real *restrict i = invariant + p * wide;
+                    real *restrict mixed = u + (out * pixels + p) * wide;
+                    for (int64_t k = 0; k < elements; k++) {
+                        real m = F(hard)(gain[k] * i[k] + offset[k]);
+                        mixed[k] = i[k] + m * (s[k] - i[k]);
+                        drift[k] += ABS(s[k]) - ABS(i[k]);
+                    }
                 }
+                if (t + 1 < steps)
+                    for (int64_t c = 0; c < wide; c++) {
+                        real sum = 0;
+                        for (int64_t k = c; k < size; k += wide)
+                            sum += drift[k];
+                        real moved = now[c] + rate * (sum / pixels);
+                        now[n * wide + c] = MIN(MAX(moved, -limit), limit);
+                    }
             }
-            if (t + 1 < steps)
-                for (int64_t c = 0; c < wide; c++) {
-                    real sum = 0;
-                    for (int64_t k = c; k < size; k += wide)
-                        sum += drift[k];
-                    real moved = now[c] + rate * (sum / pixels);
-                    now[n * wide + c] = MIN(MAX(moved, -limit), limit);
-                }
         }
+        free(widened);
     }
 }
 
@@ -295,58 +333,64 @@ void F(flex_backward)(const real *restrict gu, const real *restrict C, const rea
                       int64_t through_eta, int64_t constant, int64_t threads)
 {
     int64_t some = MAX(TILE / wide, 1), size = some * wide;
-#pragma omp parallel for num_threads((int)threads) schedule(static)
-    for (int64_t image = 0; image < n; image++) {
-        real gain[size], offset[size], sum[size], later[size], tile[size], to_tile[size];
-        F(repeat)(a, gain, wide, size);
-        memset(later, 0, sizeof later); /* its first row is ∂/∂η(t+1) between two steps */
-        for (int64_t t = steps - 1; t >= 0; t--) {
-            int64_t in = constant ? image : t * n + image, out = t * n + image;
-            const real *restrict now = eta + out * wide;
-            int fresh = !constant || t == steps - 1;
-            for (int64_t c = 0; c < wide; c++) {
-                /* at the limit the clip passes no gradient: η(t+1) stands on it */
-                real next = t + 1 < steps ? now[n * wide + c] : 0;
-                later[c] = ABS(next) < limit ? later[c] : 0;
-                sum[c] = through_eta ? later[c] * rate / pixels : 0;
-                offset[c] = b[c] + now[c];
-            }
-            for (int64_t k = wide; k < size; k += wide) {
-                memcpy(offset + k, offset, wide * sizeof(real));
-                memcpy(sum + k, sum, wide * sizeof(real));
-            }
-            for (int64_t p = 0; p < pixels; p += some) {
-                int64_t here = MIN(some, pixels - p), elements = here * wide;
-                const real *restrict s = C + (in * pixels + p) * wide;
-                const real *restrict i = F(widen)(P + (in * pixels + p) * narrow, tile, here, wide,
-                                                  narrow);
-                const real *restrict g = gu + (out * pixels + p) * wide;
-                real *restrict to_s = gC + (in * pixels + p) * wide;
-                real *restrict to_i = gP + (in * pixels + p) * narrow;
-                if (fresh) {
-                    memset(to_s, 0, elements * sizeof(real));
-                    memset(to_i, 0, here * narrow * sizeof(real));
+#pragma omp parallel num_threads((int)threads)
+    {
+        real *widened = wide == narrow ? NULL : malloc(pixels * wide * sizeof(real));
+        real *summed = wide == narrow ? NULL : malloc(pixels * wide * sizeof(real));
+#pragma omp for schedule(static)
+        for (int64_t image = 0; image < n; image++) {
+            real gain[size], offset[size], sum[size], later[size];
+            const real *restrict invariant = NULL;
+            F(repeat)(a, gain, wide, size);
+            memset(later, 0, sizeof later); /* its first row is ∂/∂η(t+1) between two steps */
+            for (int64_t t = steps - 1; t >= 0; t--) {
+                int64_t in = constant ? image : t * n + image, out = t * n + image;
+                const real *restrict now = eta + out * wide;
+                real *restrict to_selective = gC + in * pixels * wide;
+                real *restrict to_invariant = summed ? summed : gP + in * pixels * wide;
+                if (t == steps - 1 || !constant) {
+                    invariant = F(widen)(P + in * pixels * narrow, widened, pixels, wide, narrow);
+                    memset(to_selective, 0, pixels * wide * sizeof(real));
+                    memset(to_invariant, 0, pixels * wide * sizeof(real));
                 }
-                for (int64_t k = 0; k < elements; k++) {
-                    real z = gain[k] * i[k] + offset[k], m = F(hard)(z);
-                    real gz = ABS(z) < 3 ? g[k] * (s[k] - i[k]) / 6 : 0;
-                    real sign_s = s[k] > 0 ? sum[k] : s[k] < 0 ? -sum[k] : 0;
-                    real sign_i = i[k] > 0 ? sum[k] : i[k] < 0 ? -sum[k] : 0;
-                    to_s[k] += g[k] * m + sign_s;
-                    to_tile[k] = g[k] * (1 - m) + gz * gain[k] - sign_i;
-                    later[k] += gz;
+                for (int64_t c = 0; c < wide; c++) {
+                    /* at the limit the clip passes no gradient: η(t+1) stands on it */
+                    real next = t + 1 < steps ? now[n * wide + c] : 0;
+                    later[c] = ABS(next) < limit ? later[c] : 0;
+                    sum[c] = through_eta ? later[c] * rate / pixels : 0;
+                    offset[c] = b[c] + now[c];
                 }
-                for (int64_t q = 0; q < here; q++)
-                    for (int64_t c = 0; c < wide; c += narrow)
-                        for (int64_t j = 0; j < MIN(narrow, wide - c); j++)
-                            to_i[q * narrow + j] += to_tile[q * wide + c + j];
+                for (int64_t k = wide; k < size; k += wide) {
+                    memcpy(offset + k, offset, wide * sizeof(real));
+                    memcpy(sum + k, sum, wide * sizeof(real));
+                }
+                for (int64_t p = 0; p < pixels; p += some) {
+                    int64_t elements = MIN(some, pixels - p) * wide;
+                    const real *restrict s = C + (in * pixels + p) * wide;
+                    const real *restrict i = invariant + p * wide;
+                    const real *restrict g = gu + (out * pixels + p) * wide;
+                    real *restrict to_s = to_selective + p * wide;
+                    real *restrict to_i = to_invariant + p * wide;
+                    for (int64_t k = 0; k < elements; k++) {
+                        real z = gain[k] * i[k] + offset[k], m = F(hard)(z);
+                        real gz = ABS(z) < 3 ? g[k] * (s[k] - i[k]) / 6 : 0;
+                        real sign_s = s[k] > 0 ? sum[k] : s[k] < 0 ? -sum[k] : 0;
+                        real sign_i = i[k] > 0 ? sum[k] : i[k] < 0 ? -sum[k] : 0;
+                        to_s[k] += g[k] * m + sign_s;
+                        to_i[k] += g[k] * (1 - m) + gz * gain[k] - sign_i;
+                        later[k] += gz;
+                    }
+                }
+                if (summed && (t == 0 || !constant))
+                    F(narrow)(summed, gP + in * pixels * narrow, pixels, wide, narrow);
+                for (int64_t c = 0; c < wide; c++)
+                    for (int64_t k = c + wide; k < size; k += wide) {
+                        later[c] += later[k];
+                        later[k] = 0;
+                    }
             }
-            for (int64_t c = 0; c < wide; c++)
-                for (int64_t k = c + wide; k < size; k += wide) {
-                    later[c] += later[k];
-                    later[k] = 0;
-                }
         }
+        free(widened), free(summed);
     }
 }
 
