@@ -11,6 +11,7 @@ from conftest import Finished
 from made_up import GRID, Builder, N
 
 from robench.analysis import draw_members, members_table, read_breaks, write_members
+from robench.analysis.members import OWN
 from robench.errors import UsageError
 from robench.results import ResultStore
 
@@ -59,6 +60,17 @@ def test_members_are_counted_by_the_smallest_epsilon(store) -> None:
     assert spgd.line == (
         f"digits/flex-stbp  spgd: b 3, a 2; {N - 7} of {N} held, 2 wrong without attack; valid"
     )
+
+
+def test_a_network_without_spikes_has_no_surrogates(builder) -> None:
+    names = [None, None, "triangle(1)", "pgd", "atan(2)", "triangle(1)/hart", "rectangle(1)"]
+    for model, mode in (("digits/vgg16-ann", "ann"), ("digits/vgg16-stbp", "stbp")):
+        members = [*names, *[None] * (N - 7)]
+        add(builder, model, "spgd", members=members, mode=mode)
+    (ann, stbp), _ = read_breaks(builder.store)
+    assert ann.members == (OWN, "pgd")
+    assert ann.counts.sum(1).tolist() == [4, 1]
+    assert len(stbp.members) == 5
 
 
 def test_the_newest_of_equal_cells_counts(builder) -> None:

@@ -18,6 +18,7 @@ from robench.reporting import write
 from robench.reporting.plots import save_figure
 from robench.reporting.report import verdict_text
 from robench.results import CLEAN_WRONG, NEVER, CellResult, Damaged, Outcome, ResultStore
+from robench.spiking import surrogate_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,8 @@ COLOURS = 9
 _OTHERS, _GREY = "other members", "0.55"
 _WIDE = 3
 """Panels side by side where all are of one attack."""
+OWN = "own gradient, momentum"
+"""What a member that substitutes a derivative is on a network that has no spikes."""
 MOST_LABELS = 10
 """Marks on the axis of ε."""
 
@@ -108,6 +111,8 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> Breaks | Da
         rows = store.rows(cell)
         position = rows["break_position"].to_numpy(np.int64)
         names = rows["member"]
+        if outcome.mode == "ann":
+            names = names.map(_without_spikes, na_action="ignore")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
     if len(position) and (position.min() < NEVER or position.max() >= points):
@@ -131,6 +136,11 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> Breaks | Da
         held=int((position == NEVER).sum()),
         verdict=verdict_text(outcome.verdict, outcome.reasons),
     )
+
+
+def _without_spikes(member: str) -> str:
+    """The name of a member on a network without spikes, where there is nothing to substitute."""
+    return OWN if member.partition("(")[0] in surrogate_names() else member
 
 
 def members_table(breaks: Sequence[Breaks]) -> str:
