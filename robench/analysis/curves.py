@@ -129,8 +129,8 @@ def _divide(axes: Sequence[Axes], logs: Sequence[tuple[TrainingLog, Any]]) -> No
                 ax.axvline(at, color=colour, linewidth=0.7, alpha=0.6, zorder=1)
         axes[0].annotate(
             name.removeprefix("ann ").replace("=", " = "), (at, 0.03),
-            xycoords=axes[0].get_xaxis_transform(), xytext=(2.5, 0), textcoords="offset points", rotation=90, ha="left", va="bottom",
-            color=colour, fontsize="x-small", zorder=5,
+            xycoords=axes[0].get_xaxis_transform(), xytext=(2.5, 0), textcoords="offset points",
+            rotation=90, ha="left", va="bottom", color=colour, fontsize="x-small", zorder=5,
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip
 
