@@ -94,7 +94,7 @@ def test_a_wheel_skips_what_it_does_not_carry_and_says_how_to_get_it(
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = _call(*command, *selection, at=tmp_path, **cache)
     assert done.returncode == 2, done.stderr  # none of them is left
-    (line,) = [line for line in done.stderr.splitlines() if "cifar10/vgg16-ann" in line]
+    (line,) = [line for line in done.stderr.splitlines() if "cifar10/vgg16-ann:" in line]
     assert line.startswith("skipped cifar10/vgg16-ann: weights are absent")
     assert "robench train cifar10/vgg16-ann" in line
     # what the line names finds its recipe: the images are what is missing here
