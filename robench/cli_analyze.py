@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from robench.cli_options import (
     FIGURES,
+    CheckPage,
     DataDir,
     DatasetName,
     Device,
@@ -18,9 +18,9 @@ from robench.cli_options import (
     Models,
     ModelsDir,
     NoRun,
+    Page,
     Results,
     Tables,
-    file_at,
     look_in,
     put,
     split_patterns,
@@ -112,12 +112,8 @@ def transfer(
 @analyze.command()
 def replication(
     results: Results = Path("results"),
-    output: Annotated[
-        Path, typer.Option(parser=file_at("--output"), metavar="FILE", help="The document.")
-    ] = Path("docs/replication.md"),
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 where the table is stale.")
-    ] = False,
+    output: Page = Path("docs/replication.md"),
+    check: CheckPage = False,
 ) -> None:
     """Put BioFlexNet's areas on MNIST and ours into the table of a document."""
     from robench.analysis import replication_section
@@ -134,12 +130,8 @@ def replication(
 @analyze.command()
 def seeds(
     models_dir: ModelsDir = None,
-    output: Annotated[
-        Path, typer.Option(parser=file_at("--output"), metavar="FILE", help="The document.")
-    ] = Path("docs/training.md"),
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 where the table is stale.")
-    ] = False,
+    output: Page = Path("docs/training.md"),
+    check: CheckPage = False,
 ) -> None:
     """Put the accuracies of trainings with several seeds into the table of a document."""
     from robench.analysis import find_seeds, seeds_section

@@ -86,7 +86,8 @@ def budget(
 
     if check:
         page = document or ATTACKS
-        put("budget", budget_section(output, page), page, check=True)
+        written = f"--no-run --document {page}"
+        put("budget", budget_section(output, page), page, check=True, options=written)
         return
     failed = False
     if not no_run:
@@ -151,7 +152,8 @@ def gradients(
 
     if check:
         page = document or ATTACKS
-        put("gradients", gradients_section(output, page), page, check=True)
+        written = f"--no-run --document {page}"
+        put("gradients", gradients_section(output, page), page, check=True, options=written)
         return
     failed = 0
     if not no_run:

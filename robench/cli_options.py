@@ -119,6 +119,12 @@ Document = Annotated[
         help="Put the tables into this document, e.g. docs/attacks.md.",
     ),
 ]
+Page = Annotated[
+    Path, typer.Option("--output", parser=file_at("--output"), metavar="FILE", help="The document.")
+]
+CheckPage = Annotated[
+    bool, typer.Option("--check", help="Write nothing; exit 1 where the table is stale.")
+]
 NoRun = Annotated[bool, typer.Option("--no-run", help="Draw what is there; compute nothing.")]
 Models = Annotated[str, typer.Option(help="all, ids or globs, with commas.")]
 DatasetName = Annotated[str | None, typer.Option(help="Keep the models of this data set.")]
@@ -165,16 +171,21 @@ def look_in(dataset: str | None, data_dir: Path | None) -> None:
         look_first_in(data_dir)
 
 
-def put(command: str, section: str, document: Path, *, check: bool) -> None:
-    """Put a section into a document, or say whether it stands there; exit 1 where it does not."""
+def put(command: str, section: str, document: Path, *, check: bool, options: str = "") -> None:
+    """Put a section into a document, or say whether it stands there; exit 1 where it does not.
+
+    Args:
+        command: behind ``robench analyze``.
+        section: as Markdown.
+        document: where it stands.
+        check: write nothing.
+        options: with which the command writes the document, for what is said of a stale one.
+    """
     from robench.analysis import fill_document
 
     same = fill_document(document, command, section, check=check)
     if check and not same:
-        options = "" if command == "replication" else f" --no-run --document {document}"
-        print(
-            f"{document} is stale; make it again with: robench analyze {command}{options}",
-            file=sys.stderr,
-        )
+        again = f"robench analyze {command} {options}".rstrip()
+        print(f"{document} is stale; make it again with: {again}", file=sys.stderr)
         raise typer.Exit(1)
     print(f"{document} is up to date" if check else f"wrote {document}")

@@ -1,48 +1,31 @@
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Finished
+from recipes import recipe_text
 
 from robench.analysis import find_seeds, seeds_section
 from robench.analysis.document import END, begin, fill
 from robench.errors import ContentError, UsageError
 from robench.training import Recipe, train
-from robench.zoo import seed_folder
+from robench.zoo import ModelCard, seed_folder
 
 ROOT = Path(__file__).parents[1]
 Cli = Callable[..., Finished]
 
-RECIPE = """
-[model]
-architecture = "vgg16"
-mode = "ann"
-dataset = "digits"
-classes = 10
-width = 0.0625
-pool = "max"
-
-[training]
-epochs = 0
-batch_size = 32
-learning_rate = 0.05
-init = "digits/start"
-
-[about]
-description = "A test."
-"""
+TRAINING = 'epochs = 0\nbatch_size = 32\nlearning_rate = 0.05\ninit = "digits/{}"'
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """A folder of models with two trained recipes, the second of which begins with the first."""
-    start = RECIPE.replace("digits/start", "digits/vgg16-ann")
-    for name, text in (("start", start), ("tiny", RECIPE)):
+    for name, init in (("start", "vgg16-ann"), ("tiny", "start")):
         folder = tmp_path / "models" / "digits" / name
         folder.mkdir(parents=True)
+        text = recipe_text(TRAINING.format(init), 'pool = "max"')
         (folder / "recipe.toml").write_text(text, "utf-8")
         train(Recipe.read(folder / "recipe.toml"), folder)
     return tmp_path / "models"
@@ -60,11 +43,9 @@ def test_a_seed_goes_beside_its_model_and_finds_the_weights_to_begin_with(
     recipe = models / "digits" / "tiny" / "recipe.toml"
     assert cli("train", recipe, "--seed", "7").code == 0
     folder = seed_folder(recipe.parent, 7)
-    with (folder / "model.toml").open("rb") as file:
-        assert tomllib.load(file)["about"]["seed"] == 7
+    assert ModelCard.read(folder / "model.toml").about.seed == 7
     assert (folder / "training.csv").is_file()
-    with (recipe.parent / "model.toml").open("rb") as file:
-        assert tomllib.load(file)["about"]["seed"] == 0
+    assert ModelCard.read(recipe.parent / "model.toml").about.seed == 0
 
 
 def test_the_recipes_own_seed_and_a_folder_of_the_users_have_no_folder_of_seeds(
@@ -117,6 +98,16 @@ def test_a_card_of_another_training_is_an_error(
 def test_without_a_second_seed_there_is_no_table() -> None:
     with pytest.raises(UsageError, match="--seed"):
         seeds_section([])
+
+
+def test_a_stale_table_is_told_with_the_command_that_mends_it(cli: Cli, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{begin('seeds')}\n\nold\n{END}\n", "utf-8")
+    stale = cli("analyze", "seeds", "--output", page, "--check")
+    assert (stale.code, stale.out) == (1, "")
+    assert stale.err.endswith("make it again with: robench analyze seeds\n")
+    assert cli("analyze", "seeds", "--output", page).code == 0
+    assert cli("analyze", "seeds", "--output", page, "--check").code == 0
 
 
 def test_the_published_table_is_that_of_the_cards() -> None:

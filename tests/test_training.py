@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from recipes import recipe_text
 from torch import nn
 
 import robench.datasets as registry
@@ -16,26 +17,12 @@ from robench.training.loop import Samples, learning_rate, reestimate_norms
 from robench.training.recipe import TrainingTable
 from robench.zoo import load_folder
 
-RECIPE = """
-[model]
-architecture = "{architecture}"
-mode = "{mode}"
-dataset = "digits"
-classes = 10
-width = 0.0625
-{model}
-
-[training]
-epochs = {epochs}
+TRAINING = """epochs = {}
 batch_size = 32
 learning_rate = 0.05
 warmup_epochs = 1
 augment = ["shift"]
-{training}
-
-[about]
-description = "A test."
-"""
+{}"""
 ROOT = Path(__file__).parents[1]
 
 
@@ -54,9 +41,8 @@ def recipe(
     epochs: int = 2,
 ) -> Recipe:
     path = folder / "recipe.toml"
-    text = RECIPE.format(
-        architecture=architecture, mode=mode, model=model, training=training, epochs=epochs
-    )
+    lines = TRAINING.format(epochs, training)
+    text = recipe_text(lines, model, architecture=architecture, mode=mode)
     path.write_text(text, "utf-8")
     return Recipe.read(path)
 

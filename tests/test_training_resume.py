@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Finished
+from recipes import recipe_text
 from safetensors.torch import load_file
 
 import robench.datasets as registry
@@ -22,23 +23,10 @@ from robench.training.checkpoint import checkpoint_file
 from robench.zoo import load_folder
 
 Cli = Callable[..., Finished]
-ANN = """
-[model]
-architecture = "vgg16"
-mode = "ann"
-dataset = "digits"
-classes = 10
-width = 0.0625
-
-[training]
-epochs = 3
+ANN = recipe_text("""epochs = 3
 batch_size = 32
 warmup_epochs = 1
-augment = ["crop", "flip", "cutout"]
-
-[about]
-description = "A test."
-"""
+augment = ["crop", "flip", "cutout"]""")
 STBP = (
     ANN.replace('"vgg16"', '"flex-vgg16"')
     .replace('"ann"', '"stbp"\ntimesteps = 2')

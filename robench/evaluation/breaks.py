@@ -8,7 +8,7 @@ from torch import Tensor
 from robench.results import CLEAN_WRONG, NEVER
 
 
-class Breaks:
+class ChunkBreaks:
     """The breaks of a chunk of N samples.
 
     Attributes:

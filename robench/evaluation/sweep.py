@@ -24,7 +24,7 @@ from robench.attacks import (
 from robench.attacks.base import magnitude, same
 from robench.attacks.norms import in_box, length, project, tolerance
 from robench.errors import EvaluationError
-from robench.evaluation.breaks import Breaks
+from robench.evaluation.breaks import ChunkBreaks
 from robench.evaluation.chunk import Chunk
 from robench.evaluation.draws import EOT, Draws
 from robench.evaluation.ledger import Ledger
@@ -80,7 +80,7 @@ class ChunkSweep:
         self.ledger = Ledger.empty(n, len(self.stages))
         if sources:
             self.ledger.elsewhere = Ledger.empty(n)
-        self.breaks = Breaks(self.x, len(grid))
+        self.breaks = ChunkBreaks(self.x, len(grid))
 
     @property
     def examples(self) -> Tensor:
