@@ -41,9 +41,9 @@ def test_witnesses_stay_in_ball_and_box_and_break(linear, attack) -> None:
     broken = (rows["break_position"] > 0).to_numpy()
     assert broken.any()
     assert (rows["linf"] <= rows["break_epsilon"] + TOLERANCE)[broken].all()
-    assert engine.witness.min() >= 0
-    assert engine.witness.max() <= 1
-    assert (linear.model.logits(engine.witness).argmax(1) != linear.y).numpy()[broken].all()
+    assert engine.examples.min() >= 0
+    assert engine.examples.max() <= 1
+    assert (linear.model.logits(engine.examples).argmax(1) != linear.y).numpy()[broken].all()
     assert rows["reverified"].all()
 
 

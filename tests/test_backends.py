@@ -97,7 +97,7 @@ def test_random_numbers_belong_to_the_sample(linear, name) -> None:
     for engine, table in zip(found[1:], tables[1:], strict=True):
         for column in ("break_position", "forwards", "backwards"):
             assert (table[column] == tables[0][column]).all()
-        assert torch.allclose(engine.witness, found[0].witness, atol=1e-6)
+        assert torch.allclose(engine.examples, found[0].examples, atol=1e-6)
 
 
 def test_draws_of_rows_and_the_global_generators() -> None:
