@@ -85,3 +85,19 @@ def test_one_look_beside_the_clean_image_is_enough() -> None:
     found = checks.asked(rows.assign(forwards=1))
     assert found is not None
     assert (found.value, found.verdict) == (1.0, "invalid")
+
+
+def test_a_sample_that_broke_at_the_smallest_epsilon_needs_no_gradient() -> None:
+    rows = pd.DataFrame(
+        {"break_position": [1, 1, 2, -1], "backwards": 3, "dead": [True] * 2 + [False] * 2}
+    )
+    found = checks.usable_gradient(rows)
+    assert found is not None
+    assert (found.value, found.verdict) == (0.0, "valid")
+    blind = checks.usable_gradient(rows.assign(dead=[False, False, True, True]))
+    assert blind is not None
+    assert (blind.value, blind.reason) == (1.0, "gradient-unavailable")
+    fallen = checks.usable_gradient(rows.assign(break_position=1))
+    assert fallen is not None
+    assert (fallen.value, fallen.verdict) == (0.0, "valid")
+    assert checks.usable_gradient(rows.assign(backwards=0)) is None

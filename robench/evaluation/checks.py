@@ -32,6 +32,7 @@ LOGIT_TOLERANCE = 1e-6  # in float64, where rounding cannot flip a spike
 SINGLE_TOLERANCE = 1e-3  # for a model that cannot run in float64
 DEAD_SAMPLES = 0.01
 CARD_ACCURACY = 0.005
+SMALLEST = 1  # position of the first ε above 0 in a grid
 
 _SEVERITY: tuple[Verdict, ...] = ("unchecked", "valid", "suspect", "invalid")
 
@@ -98,12 +99,15 @@ def usable_gradient(rows: pd.DataFrame) -> Check | None:
     """A zero or non-finite gradient on more than 1 % of the attacked samples is invalid.
 
     A sample counts when in no stage of the attack more than half of the gradients that it took on
-    the sample were usable. None where the attack took no gradient.
+    the sample were usable. One that broke at the smallest ε is left out: a better gradient cannot
+    lower its number, and it may be in need of none, as where the random start of a first stage
+    without a gradient breaks it. None where the attack took no gradient.
     """
     asked = rows["backwards"] > 0
     if not asked.any():
         return None
-    share = float(rows["dead"][asked].mean())
+    counted = rows["dead"][asked & (rows["break_position"] != SMALLEST)]
+    share = float(counted.mean()) if len(counted) else 0.0
     reason = "gradient-unavailable" if share == 1 else "zero-gradient"
     return _judge("gradient", share, DEAD_SAMPLES, reason)
 
