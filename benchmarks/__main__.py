@@ -16,6 +16,7 @@ from benchmarks.machine import describe, today
 from benchmarks.options import Options
 from benchmarks.report import PARTS, render
 from benchmarks.timing import prepare
+from robench.atomic import replacing
 
 HERE = Path(__file__).parent
 
@@ -115,8 +116,9 @@ def _earlier(folder: Path, options: Options) -> dict[str, Any]:
 def _write(folder: Path, results: dict[str, Any]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False)
-    (folder / "results.json").write_text(text + "\n", "utf-8")
-    (folder / "README.md").write_text(render(results), "utf-8")
+    for name, content in (("results.json", text + "\n"), ("README.md", render(results))):
+        with replacing(folder / name) as temporary:
+            temporary.write_text(content, "utf-8")
     return 0
 
 

@@ -61,7 +61,7 @@ def test_the_recipes_own_seed_and_a_folder_of_the_users_have_no_folder_of_seeds(
 def test_the_table_has_each_seed_and_how_far_they_scatter(models: Path) -> None:
     folder = models / "digits" / "tiny"
     own = Recipe.read(folder / "recipe.toml")
-    for seed, accuracy in ((1, "0.5"), (2, "0.7")):
+    for seed, accuracy in ((2, "0.5"), (10, "0.7")):
         train(own.with_seed(seed), seed_folder(folder, seed))
         card = seed_folder(folder, seed) / "model.toml"
         lines = card.read_text("utf-8").splitlines()
@@ -70,12 +70,12 @@ def test_the_table_has_each_seed_and_how_far_they_scatter(models: Path) -> None:
         card.write_text("\n".join(lines), "utf-8")
     mine = next(one for one in find_seeds(models) if one.model == "digits/tiny")
     first = mine.accuracies[0]
-    assert list(mine.accuracies) == [0, 1, 2]
+    assert list(mine.accuracies) == [0, 2, 10]
     mean = (first + 1.2) / 3
     squares = (first - mean) ** 2 + (0.5 - mean) ** 2 + (0.7 - mean) ** 2
     assert mine.mean == pytest.approx(mean)
     assert mine.deviation == pytest.approx((squares / 2) ** 0.5)
-    assert f"0: {first:.1%}, 1: 50.0%, 2: 70.0% | {mean:.1%}" in seeds_section([mine])
+    assert f"0: {first:.1%}, 2: 50.0%, 10: 70.0% | {mean:.1%}" in seeds_section([mine])
 
 
 @pytest.mark.parametrize(

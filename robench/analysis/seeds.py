@@ -46,7 +46,7 @@ def find_seeds(models_dir: Path | None = None) -> list[Seeds]:
     """
     found = []
     for name, folder in sorted(model_folders(models_dir).items()):
-        cards = sorted(folder.glob(f"{SEEDS}/*/{CARD}"))
+        cards = sorted(folder.glob(f"{SEEDS}/*/{CARD}"), key=_seed)
         if not cards:
             continue
         own = ModelCard.read(folder / CARD)
@@ -60,6 +60,12 @@ def find_seeds(models_dir: Path | None = None) -> list[Seeds]:
             accuracies[card.about.seed] = card.about.clean_accuracy
         found.append(Seeds(name, accuracies, own.about.clean_samples))
     return found
+
+
+def _seed(path: Path) -> tuple[int, str]:
+    """The seed that a card's folder is named after; names that are no number come first."""
+    name = path.parent.name
+    return (int(name) if name.isdecimal() else -1, name)
 
 
 def _differs(own: ModelCard, card: ModelCard) -> str:

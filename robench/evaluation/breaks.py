@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from robench.attacks.norms import NORMS, length
+from robench.errors import EvaluationError
 from robench.results import CLEAN_WRONG, NEVER
 
 
@@ -64,3 +71,32 @@ class ChunkBreaks:
     def attacked(self) -> Tensor:
         """Which samples an attack broke, ``(N,)``."""
         return self.position > CLEAN_WRONG
+
+    def columns(
+        self, delta: Tensor, budgets: NDArray[np.float64], norm: str, tolerance: float
+    ) -> dict[str, Any]:
+        """The columns of the store that tell of the breaks.
+
+        Args:
+            delta: what each witness adds to its image, ``(N, …)``.
+            budgets: the ε of the grid.
+            norm: in which they are measured.
+            tolerance: by how much rounding may make a perturbation longer than its ε.
+
+        Raises:
+            EvaluationError: a witness lies outside its ball.
+        """
+        position, attacked = self.position.numpy(), self.attacked.numpy()
+        lengths = {name: length(delta.double(), name).numpy() for name in NORMS}
+        if (lengths[norm][attacked] > budgets[position[attacked]] + tolerance).any():
+            raise EvaluationError("a witness lies outside its ε-ball: a bug in the engine")
+        return {
+            "break_position": position,
+            "break_epsilon": np.where(position == NEVER, np.nan, budgets[position]),
+            **{name: np.where(attacked, value, np.nan) for name, value in lengths.items()},
+            "member": pd.array([name or None for name in self.member], dtype="string"),
+        }
+
+    def raw_columns(self) -> dict[str, NDArray[np.bool_]]:
+        """Whether each sample was seen to break at each point of the grid, point by point."""
+        return {f"raw_{k}": column.numpy() for k, column in enumerate(self.broken.unbind(1))}

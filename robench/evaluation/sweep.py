@@ -35,7 +35,6 @@ from robench.evaluation.stages import beginnings, iterative
 from robench.evaluation.view import ModelView
 from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
-from robench.results import NEVER
 from robench.zoo import Model
 
 
@@ -312,35 +311,27 @@ class ChunkSweep:
         return again
 
     def _table(self, prediction: Tensor, again: Tensor) -> pd.DataFrame:
-        breaks, attacked = self.breaks, self.breaks.attacked.numpy()
-        position = breaks.position.numpy()
         if self.chunk.shared:
-            delta = perturbation(breaks.witness, self.chunk.x).double().flatten(1)
+            delta = perturbation(self.breaks.witness, self.chunk.x)
         else:
-            delta = (breaks.witness - self.x).double().flatten(1)
-        lengths = {"linf": delta.abs().amax(1).numpy(), "l2": delta.norm(dim=1).numpy()}
+            delta = self.breaks.witness - self.x
         budgets = self.scale * self.budgets.double().numpy()
-        bounds = budgets[position[attacked]] + self.scale * self.tolerance
-        if (lengths[self.norm][attacked] > bounds).any():
-            raise EvaluationError("a witness lies outside its ε-ball: a bug in the engine")
+        found = self.breaks.columns(delta, budgets, self.norm, self.scale * self.tolerance)
         columns = {
             "index": np.asarray(self.chunk.indices, dtype=np.int64),
             "label": self.chunk.y.numpy(),
             "clean_prediction": prediction.numpy(),
-            "break_position": position,
-            "break_epsilon": np.where(position == NEVER, np.nan, budgets[position]),
-            **{name: np.where(attacked, value, np.nan) for name, value in lengths.items()},
-            "member": pd.array([name or None for name in breaks.member], dtype="string"),
+            **found,
             "forwards": self.ledger.forwards.numpy(),
             "backwards": self.ledger.backwards.sum(1).numpy(),
-            "reverified": again.numpy() | ~attacked,
+            "reverified": (again | ~self.breaks.attacked).numpy(),
             "dead": self.ledger.blind().numpy(),
         }
         if self.ledger.elsewhere is not None:
             columns["source_passes"] = self.ledger.elsewhere.backwards.sum(1).numpy()
-        raw = {f"raw_{k}": column.numpy() for k, column in enumerate(breaks.broken.unbind(1))}
-        every = self.sweep == "raw" or isinstance(self.attack, LineAttack)
-        return pd.DataFrame(columns | (raw if every else {}))
+        if self.sweep == "raw" or isinstance(self.attack, LineAttack):
+            columns |= self.breaks.raw_columns()
+        return pd.DataFrame(columns)
 
 
 def _require_usable(candidate: Tensor, x: Tensor) -> None:
