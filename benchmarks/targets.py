@@ -9,6 +9,7 @@ from typing import Any
 Results = dict[str, Any]
 TITLES = {"vgg16": "VGG16", "flex-vgg16": "FLEX"}
 STEP, SEARCH_STEP, OVERHEAD, MEMORY = 2.0, 3.5, 1.15, 0.25
+ABOVE = 0.01
 SWEEP = {"STBP": 20.0, "ANN": 8.0}
 SEARCH = "robench, bfloat16 search"
 THEIRS, OURS = "their network", "robench's module"
@@ -29,8 +30,9 @@ def verdicts(results: Results) -> list[Verdict]:
     """Every target, in the order in which they were set."""
     return [
         *_steps(results),
-        *_searches(results),
+        *_search_steps(results),
         *_sweeps(results),
+        *_searches(results),
         *_overhead(results),
         *_memory(results),
     ]
@@ -79,7 +81,7 @@ def _steps(results: Results) -> Iterator[Verdict]:
         yield Verdict(title, f"≥ {STEP:g}× each", ", ".join(texts), met, "" if met else limit)
 
 
-def _searches(results: Results) -> Iterator[Verdict]:
+def _search_steps(results: Results) -> Iterator[Verdict]:
     for row in headline_rows(results):
         title = f"gradient step, bfloat16 search, {TITLES[row['architecture']]}"
         target = f"≥ {SEARCH_STEP:g}× snnTorch"
@@ -131,6 +133,27 @@ def _sweeps(results: Results) -> Iterator[Verdict]:
                 met,
                 "" if met else limit,
             )
+
+
+def _searches(results: Results) -> Iterator[Verdict]:
+    rows = results.get("search", {}).get("rows", [])
+    for attack in dict.fromkeys(row["attack"] for row in rows):
+        of = [row for row in rows if row["attack"] == attack]
+        worst = max(of, key=lambda row: max(row["above"]))
+        above, passes = max(worst["above"]), worst["gradients"]
+        met = above <= ABOVE
+        missed = [row["model"] for row in of if max(row["above"]) > ABOVE]
+        limit = (
+            f"missed on {', '.join(missed)}; on the worst the ascending sweep has "
+            f"{passes['ascending'] / passes['fast']:.1f} times as many passes"
+        )
+        yield Verdict(
+            f"search, {attack}, {len(of)} models",
+            f"≤ {100 * ABOVE:+g} point above the ascending sweep at every ε",
+            f"{100 * above:+.1f} at most ({worst['model']})",
+            met,
+            "" if met else limit,
+        )
 
 
 def _overhead(results: Results) -> Iterator[Verdict]:

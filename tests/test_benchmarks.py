@@ -191,12 +191,25 @@ def results(*, speed: float = 1.0) -> dict[str, Any]:
     ]
     cell = {"model": "digits/vgg16-ann", "attack": "pgd", "images": 256, "passes": 300}
     cell |= {"seconds": 3.0, "bare_seconds": 2.8 * speed, "overhead": 3.0 / 2.8 / speed}
+    sought = [
+        {
+            "model": f"digits/{name}",
+            "attack": "pgd",
+            "images": 1000,
+            "gradients": {"fast": 40.0, "ascending": 120.0},
+            "above": [0.0, above, -0.05],
+            "low": [0.0, above - 0.01, -0.06],
+            "high": [0.0, above + 0.01, -0.04],
+        }
+        for name, above in (("vgg16-ann", 0.01), ("flex-stbp", 0.028))
+    ]
     grown = {"what": "images", "model": "digits/vgg16-stbp", "exponent": 1.0}
     return {
         "machine": {"CPU": "a CPU"},
         "quick": False,
         "gradient": part | {"rows": [row, late], "trained_rates": {"digits/vgg16-stbp": [0.1]}},
         "sweep": part | {"tables": tables},
+        "search": part | {"rows": sought},
         "overhead": part | {"rows": [cell | {"rows_of_a_pass": 50.0}]},
         "growth": part | {"rows": [grown | {"sizes": [1, 2], "seconds": [1.0, 2.0]}]},
     }
@@ -204,7 +217,7 @@ def results(*, speed: float = 1.0) -> dict[str, Any]:
 
 def test_the_page_shows_every_part() -> None:
     page = render(results())
-    for heading in ("reached", "gradient step", "A sweep", "Overhead", "Growth"):
+    for heading in ("reached", "gradient step", "A sweep", "The search", "Overhead", "Growth"):
         assert f"{heading}\n" in page
     assert "| VGG16, reset to zero | snnTorch | 650 | 650 to 650 | 2.17 | 1000 | 1.67 |" in page
     assert "void: subtracts at once" in page
@@ -226,6 +239,11 @@ def test_a_missed_target_tells_the_limit() -> None:
     assert (stbp.met, stbp.measured) == (False, "19.0×, at most +0.0 points")
     assert "70 gradient passes a sample against 220" in stbp.limit
     assert found["sweep, ANN (digits/vgg16-ann), pgd"].met
+    search = found["search, pgd, 2 models"]
+    assert (search.met, search.measured) == (False, "+2.8 at most (digits/flex-stbp)")
+    assert search.limit.startswith(
+        "missed on digits/flex-stbp; on the worst the ascending sweep has 3.0"
+    )
     assert found["overhead"].met
 
 
@@ -236,7 +254,7 @@ def test_a_sweep_that_is_fast_and_weak_misses_its_target() -> None:
     assert (stbp.met, stbp.measured) == (False, "190.0×, at most +1.0 points")
 
 
-@pytest.mark.parametrize("part", ["gradient", "sweep", "overhead", "growth"])
+@pytest.mark.parametrize("part", ["gradient", "sweep", "search", "overhead", "growth"])
 def test_a_part_stands_alone(part: str) -> None:
     some = {key: value for key, value in results().items() if key in ("machine", "quick", part)}
     assert "a CPU" in render(some)
