@@ -15,14 +15,25 @@ from typing import Any
 from benchmarks.machine import describe, today
 from benchmarks.options import Options
 from benchmarks.report import PARTS, render
+from benchmarks.search import with_others
 from benchmarks.timing import prepare
 from robench.atomic import replacing
+from robench.errors import RobenchError
 
 HERE = Path(__file__).parent
 
 
 def main() -> int:
-    """Run the parts that were asked for; what another run measured here stays in the page."""
+    """Run the parts that were asked for; an error of the user's is one line."""
+    try:
+        return _main()
+    except RobenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _main() -> int:
+    """What another run measured here stays in the page."""
     arguments = _arguments()
     folder: Path = arguments.output
     if arguments.render:
@@ -36,6 +47,8 @@ def main() -> int:
         start = time.monotonic()
         print(f"{part} …", file=sys.stderr, flush=True)
         for measured in importlib.import_module(f"benchmarks.{part}").measure(options):
+            if part == "search":
+                measured["rows"] = with_others(measured["rows"], results.get(part))
             results[part] = measured | {
                 "date": today(),
                 "seconds": time.monotonic() - start,
@@ -72,11 +85,22 @@ def _arguments() -> argparse.Namespace:
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    arguments.peers = _listed(arguments.peers)
+    if unknown := set(arguments.peers or ()) - set(Options.peers):
+        parser.error(f"--peers: no such library: {', '.join(sorted(unknown))}")
+    arguments.search = _listed(arguments.search)
+    for pair in arguments.search or ():
+        if not all(pair.partition(":")):
+            parser.error(f"--search: {pair!r} is not of the form ID:ATTACK")
     if arguments.threads < 1:
         parser.error("--threads: at least one is needed")
     if arguments.output is None:
         arguments.output = Path("out/benchmarks") if arguments.quick else HERE
     return arguments
+
+
+def _listed(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(filter(None, text.split(",")))
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -85,15 +109,11 @@ def _options(arguments: argparse.Namespace) -> Options:
         options = options.quickly()
     changes: dict[str, Any] = {
         name: getattr(arguments, name)
-        for name in ("repetitions", "stbp", "ann", "images", "sweep_repetitions")
+        for name in ("repetitions", "stbp", "ann", "images", "sweep_repetitions", "search", "peers")
         if getattr(arguments, name) is not None
     }
     if arguments.model:
         changes["models"] = tuple(arguments.model)
-    if arguments.search is not None:
-        changes["search"] = tuple(filter(None, arguments.search.split(",")))
-    if arguments.peers is not None:
-        changes["peers"] = tuple(filter(None, arguments.peers.split(",")))
     return replace(options, **changes)
 
 

@@ -111,7 +111,8 @@ def run(
     print_troubles(plan)
     if not json:
         done = sum(planned.done for planned in plan.cells)
-        print(f"{len(plan.cells)} cells, {done} of them done already")
+        cells = "1 cell" if len(plan.cells) == 1 else f"{len(plan.cells)} cells"
+        print(f"{cells}, {done} of them done already")
     if dry_run:
         for line in [jsonlib.dumps(plan_data(plan))] if json else plan_lines(plan):
             print(line)

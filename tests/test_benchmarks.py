@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks import gradient, search, timing
+from benchmarks.__main__ import main
 from benchmarks.convolutions import shapes
 from benchmarks.gradient import CASES, Case
 from benchmarks.growth import exponent
@@ -144,6 +145,41 @@ def test_the_peak_is_that_of_the_step() -> None:
 
 def test_the_exponent_of_a_power_law() -> None:
     assert exponent([1, 2, 4], [3.0, 6.0, 12.0]) == pytest.approx(1)
+
+
+def test_a_pair_measured_again_takes_the_place_of_the_earlier_one() -> None:
+    first, second = ({"model": "m", "attack": name, "images": 1} for name in ("pgd", "spgd"))
+    assert search.with_others([first], None) == [first]
+    again = second | {"images": 2}
+    assert search.with_others([again], {"rows": [first, second]}) == [first, again]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--search", "digits/vgg16-ann"), "is not of the form ID:ATTACK"),
+        (("--peers", "Foolbox,Fool"), "no such library: Fool"),
+        (("sweep", "--stbp", "digits/nothing"), "error: unknown model 'digits/nothing'"),
+    ],
+)
+def test_what_the_benchmarks_cannot_use_is_one_line(
+    arguments: tuple[str, ...],
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv",
+        ["benchmarks", "--quick", "--threads", "1", "--output", str(tmp_path), *arguments],
+    )
+    monkeypatch.setattr("benchmarks.__main__.prepare", lambda threads: None)  # of the process
+    try:
+        code = main()
+    except SystemExit as end:
+        code = int(str(end.code))
+    assert code == 2
+    assert line in capsys.readouterr().err.splitlines()[-1]
 
 
 def results(*, speed: float = 1.0) -> dict[str, Any]:
