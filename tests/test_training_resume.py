@@ -129,6 +129,20 @@ def test_stopped_trainings_end_like_an_undisturbed_one(tmp_path: Path, text: str
     assert load_folder(stopped).fingerprint == load_folder(undisturbed).fingerprint
 
 
+def test_the_card_names_the_weights_that_it_began_with(tmp_path: Path) -> None:
+    recipe = Recipe.read(recipe_file(tmp_path))
+    first = train(recipe, tmp_path / "digits" / "start")
+    text = ANN.replace("[training]", '[training]\ninit = "digits/start"')
+    second, folder = Recipe.read(recipe_file(tmp_path, text)), tmp_path / "digits" / "tiny"
+    with pytest.raises(StoppedError):
+        train(second, folder, advance=stop_at(1.5))
+    other = train(recipe.with_seed(1), tmp_path / "digits" / "start")
+    assert first.about.init == ""
+    assert other.weights.sha256 != first.weights.sha256
+    card = train(second, folder, start="resume")
+    assert card.about.init == f"digits/start, weights SHA-256 {first.weights.sha256}"
+
+
 def test_killed_training_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     path = recipe_file(tmp_path)
     undisturbed, killed = tmp_path / "digits" / "undisturbed", tmp_path / "digits" / "killed"

@@ -73,6 +73,7 @@ def _differs(own: ModelCard, card: ModelCard) -> str:
     pairs = {
         "network": (own.model, card.model),
         "number of epochs": (own.about.epochs, card.about.epochs),
+        "start": (own.about.init, card.about.init),
         "training images": (own.about.data, card.about.data),
         "test images": (own.about.clean_samples, card.about.clean_samples),
     }

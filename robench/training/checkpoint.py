@@ -37,12 +37,14 @@ class Progress:
         images: SHA-256 of the training images.
         seconds: of training so far, over all attempts.
         rows: the log so far; one row is one epoch.
+        init: the model that the training began with, and the SHA-256 of its weights; or empty.
     """
 
     recipe: Mapping[str, Any]
     images: str
     seconds: float
     rows: tuple[Row, ...]
+    init: str = ""
 
     @property
     def epochs(self) -> int:

@@ -107,6 +107,7 @@ def train(
             clean_accuracy=run.rows[-1].test_accuracy,
             clean_samples=len(slice_),
             data=f"{len(images)} training images{encoding}, SHA-256 {images.sha256}",
+            init=run.done.init,
             seed=recipe.training.seed,
             epochs=recipe.training.epochs,
             hours=round(run.seconds() / 3600, 4),
@@ -160,7 +161,8 @@ class _Run:
         hybrid = config.mode == "hybrid"
         net = build(config, twin=hybrid)
         if table.init and not self.epoch:
-            load_initial(net, table.init, self.folder)
+            digest = load_initial(net, table.init, self.folder)
+            self.done = replace(self.done, init=f"{table.init}, weights SHA-256 {digest}")
         if config.architecture != "flex-vgg16":
             # VGG16 of width 1/4, batch 128, one AVX2 core: 0.23 s a step instead of 0.29, with
             # spikes at T = 4 1.06 instead of 1.33; FLEX loses by it
@@ -245,13 +247,16 @@ def converted(twin: VGG) -> VGG:
     return net
 
 
-def load_initial(net: VGG, model_id: str, folder: Path) -> None:
+def load_initial(net: VGG, model_id: str, folder: Path) -> str:
     """Load another model's weights; the thresholds of neurons that it does not have stay.
 
     Args:
         net: the network to fill.
         model_id: the other model, looked for beside ``folder`` first.
         folder: of the model that is trained, ``…/<dataset>/<name>``, or one of its ``seeds``.
+
+    Returns:
+        The SHA-256 of the weights.
 
     Raises:
         ContentError: there is no such model, or its weights are damaged or do not fit.
@@ -271,6 +276,7 @@ def load_initial(net: VGG, model_id: str, folder: Path) -> None:
     if absent or misfit:
         raise ContentError(f"{path}: does not fit this recipe: {(absent + misfit)[0]}")
     net.load_state_dict(own | state)
+    return card.weights.sha256
 
 
 def _describe(recipe: Recipe, rows: list[Row]) -> str:

@@ -41,6 +41,7 @@ class AboutTable(BaseModel):
     Attributes:
         clean_accuracy: on the data set's protocol slice, at the card's own T.
         clean_samples: how many images that accuracy was measured on.
+        init: the model whose weights the training began with, and their SHA-256; or empty.
         control: whether the model exists to be caught by the checks; ``all`` leaves it out.
     """
 
@@ -50,6 +51,7 @@ class AboutTable(BaseModel):
     clean_accuracy: float = Field(ge=0, le=1)
     clean_samples: int = Field(ge=1)
     data: str = ""
+    init: str = ""
     seed: int = 0
     epochs: int = 0
     hours: float = 0.0
