@@ -15,12 +15,15 @@ from typing import Any
 from benchmarks.machine import describe, today
 from benchmarks.options import Options
 from benchmarks.report import PARTS, render
-from benchmarks.search import with_others
 from benchmarks.timing import prepare
 from robench.atomic import replacing
 from robench.errors import RobenchError
 
 HERE = Path(__file__).parent
+LISTS = {"sweep": ("tables", ("model", "images")), "search": ("rows", ("model", "attack"))}
+"""Parts of which an earlier run's entries stay: where they are, and what tells them apart."""
+SAME = ("steps", "batch", "sweep_repetitions", "search_images")
+"""The options that such entries must have in common."""
 
 
 def main() -> int:
@@ -47,13 +50,9 @@ def _main() -> int:
         start = time.monotonic()
         print(f"{part} …", file=sys.stderr, flush=True)
         for measured in importlib.import_module(f"benchmarks.{part}").measure(options):
-            if part == "search":
-                measured["rows"] = with_others(measured["rows"], results.get(part))
-            results[part] = measured | {
-                "date": today(),
-                "seconds": time.monotonic() - start,
-                "options": asdict(options),
-            }
+            facts = {"date": today(), "seconds": time.monotonic() - start}
+            found = measured | facts | {"options": asdict(options)}
+            results[part] = with_others(part, found, results.get(part))
             _write(folder, results)  # a run that is cut off keeps what it has
             print(f"  {time.monotonic() - start:6.0f} s", file=sys.stderr, flush=True)
     print((folder / "README.md").read_text("utf-8"))
@@ -131,6 +130,18 @@ def _earlier(folder: Path, options: Options) -> dict[str, Any]:
         print("earlier results are of another machine or version: dropped", file=sys.stderr)
         return fresh
     return earlier | fresh
+
+
+def with_others(part: str, found: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
+    """What a part found, with the entries of an earlier run that it did not measure again."""
+    if part not in LISTS or earlier is None:
+        return found
+    if any(found["options"][name] != earlier["options"][name] for name in SAME):
+        return found
+    name, keys = LISTS[part]
+    measured = {tuple(entry[key] for key in keys) for entry in found[name]}
+    kept = [e for e in earlier[name] if tuple(e[key] for key in keys) not in measured]
+    return found | {name: kept + found[name]}
 
 
 def _write(folder: Path, results: dict[str, Any]) -> int:

@@ -78,13 +78,6 @@ def compare(model_id: str, attack: str, images: int, batch: int) -> dict[str, An
     }
 
 
-def with_others(rows: list[dict[str, Any]], earlier: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The rows, behind those that an earlier run measured of other models and attacks."""
-    measured = {(row["model"], row["attack"]) for row in rows}
-    kept = [] if earlier is None else earlier["rows"]
-    return [row for row in kept if (row["model"], row["attack"]) not in measured] + rows
-
-
 def measure(options: Options) -> Iterator[dict[str, Any]]:
     """The rows so far, after each model and attack."""
     rows: list[dict[str, Any]] = []

@@ -112,7 +112,10 @@ def excess(ours: list[float], theirs: list[float]) -> float:
 
 
 def _sweeps(results: Results) -> Iterator[Verdict]:
-    for table in results.get("sweep", {}).get("tables", []):
+    tables = results.get("sweep", {}).get("tables", [])
+    for table in tables:
+        if any(t["model"] == table["model"] and t["images"] > table["images"] for t in tables):
+            continue  # the targets are for the whole sweep
         target = SWEEP[table["role"]]
         peer = foolbox_row(table)
         if peer is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks import gradient, search, timing
-from benchmarks.__main__ import main
+from benchmarks.__main__ import main, with_others
 from benchmarks.convolutions import shapes
 from benchmarks.gradient import CASES, Case
 from benchmarks.growth import exponent
@@ -147,11 +148,23 @@ def test_the_exponent_of_a_power_law() -> None:
     assert exponent([1, 2, 4], [3.0, 6.0, 12.0]) == pytest.approx(1)
 
 
-def test_a_pair_measured_again_takes_the_place_of_the_earlier_one() -> None:
+def test_what_is_measured_again_takes_the_place_of_the_earlier() -> None:
+    options = asdict(Options(threads=1))
     first, second = ({"model": "m", "attack": name, "images": 1} for name in ("pgd", "spgd"))
-    assert search.with_others([first], None) == [first]
-    again = second | {"images": 2}
-    assert search.with_others([again], {"rows": [first, second]}) == [first, again]
+    earlier = {"rows": [first, second], "options": options}
+    again = {"rows": [second | {"images": 2}], "options": options}
+    assert with_others("search", again, None) == again
+    assert with_others("search", again, earlier)["rows"] == [first, *again["rows"]]
+    other = {"rows": again["rows"], "options": options | {"search_images": 16}}
+    assert with_others("search", other, earlier) == other
+    assert with_others("overhead", again, earlier) == again
+
+
+def test_the_targets_are_for_the_largest_sweep_of_a_model() -> None:
+    more = results()
+    small = more["sweep"]["tables"][0] | {"images": 8}
+    more["sweep"]["tables"].insert(0, small)
+    assert verdicts(more) == verdicts(results())
 
 
 @pytest.mark.parametrize(
