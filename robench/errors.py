@@ -51,6 +51,11 @@ class EvaluationError(RobenchError):
     """Something that went wrong while a cell was computed: the cell is failed, others go on."""
 
 
+def plainly(message: str) -> str:
+    """What a validator says of a value, without the prefix that pydantic gives it."""
+    return message.removeprefix("Value error, ")
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """A clause that offers the known names nearest to ``name``, or nothing where none is near.
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from robench.atomic import remove_leftovers, replacing, temporary_path
-from robench.errors import UsageError
+from robench.errors import UsageError, plainly
 from robench.results.schema import CellResult
 
 ROWS = (
@@ -224,7 +224,7 @@ class ResultStore:
         try:
             cell = CellResult.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            return Damaged(path, error.errors()[0]["msg"])
+            return Damaged(path, plainly(error.errors()[0]["msg"]))
         except OSError as error:
             return Damaged(path, error.strerror or type(error).__name__)
         if cell.status == "done":

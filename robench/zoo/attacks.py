@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from robench.attacks import IMPLEMENTATIONS, Attack
 from robench.attacks.backends import LIBRARIES
-from robench.errors import ContentError, RobenchError, UsageError, nearest
+from robench.errors import ContentError, RobenchError, UsageError, nearest, plainly
 from robench.zoo.card import read_table
 from robench.zoo.contents import attack_files
 from robench.zoo.plugins import ATTACKS, plugins, the_plugin
@@ -238,7 +238,8 @@ def _what(error: ErrorDetails) -> str:
     """What pydantic says of a value, with the value where its type is wrong."""
     wrong_type = error["type"].endswith(("_type", "_parsing"))
     given = json.dumps(error["input"], default=str, ensure_ascii=False)
-    return f"{error['msg']}, not {given}" if wrong_type and len(given) <= LONGEST else error["msg"]
+    message = plainly(error["msg"])
+    return f"{message}, not {given}" if wrong_type and len(given) <= LONGEST else message
 
 
 def _first_line(text: str | None) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from robench.architectures import ModelConfig
 from robench.atomic import replacing
-from robench.errors import ContentError
+from robench.errors import ContentError, plainly
 
 T = TypeVar("T", bound=BaseModel)
 CARD = "model.toml"
@@ -97,7 +97,7 @@ def read_table(path: Path, kind: type[T]) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-        raise ContentError(f"{path}: key {key}: {first['msg']}") from None
+        raise ContentError(f"{path}: key {key}: {plainly(first['msg'])}") from None
 
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
