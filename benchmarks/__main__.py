@@ -74,8 +74,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=cores, help=f"of each; {cores} here")
     parser.add_argument("--repetitions", type=int, help="of a gradient step, cell and bare call")
     parser.add_argument("--model", action="append", help="step through this checkpoint too")
-    parser.add_argument("--stbp", help="spiking checkpoint of sweep, overhead and growth")
-    parser.add_argument("--ann", help="checkpoint without spikes")
+    parser.add_argument(
+        "--stbp", help="spiking checkpoint of sweep, overhead and growth; '' for none"
+    )
+    parser.add_argument("--ann", help="checkpoint without spikes; '' for none")
     parser.add_argument("--images", type=int, help="of a sweep")
     parser.add_argument("--sweep-repetitions", type=int, help="of a whole sweep; once unless told")
     parser.add_argument("--search", help="ID:ATTACK,… whose searches are compared")

@@ -61,6 +61,13 @@ class Options:
     search_images: int = 1000
     quick: bool = False
 
+    @property
+    def roles(self) -> tuple[tuple[str, str], ...]:
+        """What each checkpoint stands for in sweep and overhead, with its id, unless empty."""
+        return tuple(
+            (role, model) for role, model in (("STBP", self.stbp), ("ANN", self.ann)) if model
+        )
+
     def quickly(self) -> Options:
         """The same, so small that it says nothing about speed."""
         return replace(

@@ -40,7 +40,8 @@ def overhead(model_id: str, attack: str, options: Options) -> dict[str, Any]:
 def measure(options: Options) -> Iterator[dict[str, Any]]:
     """The rows so far, after each cell."""
     rows: list[dict[str, Any]] = []
-    for model_id in (at_hand(options.stbp), at_hand(options.ann)):
+    for _, asked in options.roles:
+        model_id = at_hand(asked)
         for attack in ROBENCH:
             rows.append(isolated(options.threads, overhead, model_id, attack, options))
             yield {"rows": rows}

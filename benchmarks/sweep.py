@@ -102,7 +102,7 @@ def peer_sweep(model_id: str, peer: str, column: str, options: Options) -> dict[
 def measure(options: Options) -> Iterator[dict[str, Any]]:
     """The tables so far, after each competitor's sweep."""
     tables: list[dict[str, Any]] = []
-    for role, asked in (("STBP", options.stbp), ("ANN", options.ann)):
+    for role, asked in options.roles:
         model_id = at_hand(asked)
         rows: list[dict[str, Any]] = []
         tables.append(

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robench.attacks import PGD, SPGD
+from robench.attacks.spgd import SurrogateRun
 from robench.datasets import DIGITS
 from robench.errors import EvaluationError, UsageError
 from robench.evaluation.cell import Cell, Settings
@@ -61,8 +62,8 @@ class Twin(nn.Module):
         return (x.flatten(1) @ net.first).relu().mm(net.second).relu() @ net.head
 
 
-def model_of(net, **more):
-    return Model(net, "digits/two", 4, timesteps=T, mode="stbp", **more)
+def model_of(net, mode="stbp", **more):
+    return Model(net, "digits/two", 4, timesteps=T, mode=mode, **more)
 
 
 X = torch.rand(5, 3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -277,7 +278,7 @@ def test_the_published_ensemble_has_its_19_members():
         "bptr": {None},
         "act": {None},
     }
-    assert SPGD(surrogates=OZDENIZCI_LEGENSTEIN).members == OZDENIZCI_LEGENSTEIN
+    assert SPGD(surrogates=OZDENIZCI_LEGENSTEIN).members == (*OZDENIZCI_LEGENSTEIN, "rga")
     net = Two(LIFParameters())
     view = view_of(model_of(net, make_twin=lambda: Twin(net)))
     for member in members:
@@ -320,11 +321,41 @@ def test_a_member_that_cannot_be_read_is_said(text, said):
             find_attack(f"spgd[surrogates=[{text}]]")
 
 
-def test_spgd_without_paths_is_what_it_was():
+def test_spgd_begins_with_pgd_and_names_its_members():
     assert "paths" not in SPGD().model_dump(mode="json")
     assert SPGD(paths=("hart",)).model_dump(mode="json")["paths"] == ["hart"]
-    assert SPGD().members == ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
+    assert SPGD().members == ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)", "rga")
     assert isinstance(SPGD().stages[0], PGD)
+    with pytest.raises(ValueError, match="needs at least one"):
+        SPGD(surrogates=(), hybrid_members=("rga",))
+
+
+def steps_of(attack, mode):
+    """What each step of a run went through, on images that nothing breaks."""
+    model = model_of(Two(LIFParameters(0.5)).float(), mode=mode)
+    x = torch.rand(3, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    y, eps = model.logits(x).argmax(1), torch.full((3,), 1e-3)
+    view = ModelView(model, y, torch.arange(len(x)), Ledger.empty(len(x)))
+    state = attack.init(view, x, y, eps, lambda *_: torch.rand_like(x))
+    names = []
+    for _ in range(attack.steps):
+        names.append(attack.members[int(state.phase[0])])
+        state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
+    return names
+
+
+def test_every_second_step_on_a_hybrid_network_goes_through_its_rate():
+    run = SurrogateRun(steps=7, surrogates=("atan(2)", "triangle(1)", "rectangle(1)"))
+    turn = [*run.surrogates] * 3
+    assert steps_of(run, "stbp") == turn[:7]
+    assert steps_of(run, "hybrid") == [
+        "atan(2)", "rga", "triangle(1)", "rga", "rectangle(1)", "rga", "atan(2)",
+    ]  # fmt: skip
+    both = run.model_copy(update={"hybrid_members": ("rga", "atan(2)")})
+    assert steps_of(both, "hybrid") == [
+        "atan(2)", "rga", "triangle(1)", "atan(2)", "rectangle(1)", "rga", "atan(2)",
+    ]  # fmt: skip
+    assert steps_of(run.model_copy(update={"hybrid_members": ()}), "hybrid") == turn[:7]
 
 
 def test_spgd_goes_round_its_members_and_names_the_one_that_broke():

@@ -37,8 +37,8 @@ def test_each_member_runs_alone_as_in_spgd() -> None:
 def test_the_proposed_attack_has_the_strongest_and_begins_with_the_cheapest() -> None:
     ranked = [rank("atan(2)", 3), rank("act", 4, 0.58), rank("triangle(1)/hart", 5), rank("x", 9)]
     text = ensemble(ranked, 3)
-    assert text == "spgd[surrogates=[atan(2),triangle(1)/hart],paths=[act]]"
-    assert ensemble(ranked, 1) == "spgd[surrogates=[atan(2)]]"
+    assert text == "spgd[surrogates=[atan(2),triangle(1)/hart],paths=[act],hybrid_members=[]]"
+    assert ensemble(ranked, 1) == "spgd[surrogates=[atan(2)],hybrid_members=[]]"
     attack = find_attack(ensemble([ranked[0], rank("rga", 4)], 2)).attack
     assert isinstance(attack, SPGD)
     assert attack.members == ("atan(2)", "rga")

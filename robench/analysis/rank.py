@@ -50,7 +50,8 @@ def alone(members: Sequence[str], steps: int) -> list[NamedAttack]:
     attacks = []
     for text in dict.fromkeys(members):
         takes = Member.parse(text).surrogate is not None
-        whole = SPGD(surrogates=(text,) if takes else (), paths=() if takes else (text,))
+        chosen = {"surrogates": (text,) if takes else (), "paths": () if takes else (text,)}
+        whole = SPGD(**chosen, hybrid_members=())
         run = whole.at_budget(steps)
         name = f"{text.replace('/', '~')}@{steps}"
         attacks.append(NamedAttack(name, run, run.name, run.full_version, ""))
@@ -196,8 +197,9 @@ def ensemble(ranked: Sequence[Rank], keep: int) -> str:
     chosen = sorted(ranked[:keep], key=lambda one: round(one.cost, 1))
     surrogates = [r.member for r in chosen if Member.parse(r.member).surrogate is not None]
     paths = [r.member for r in chosen if r.member not in surrogates]
-    written = f"surrogates=[{','.join(surrogates)}]"
-    return f"spgd[{written},paths=[{','.join(paths)}]]" if paths else f"spgd[{written}]"
+    lists = [("surrogates", surrogates), ("paths", paths), ("hybrid_members", [])]
+    written = (f"{name}=[{','.join(of)}]" for name, of in lists if of or name != "paths")
+    return f"spgd[{','.join(written)}]"
 
 
 def rank_lines(ranked: Sequence[Rank]) -> Iterator[str]:

@@ -53,6 +53,11 @@ class View(Protocol):
         ...
 
     @property
+    def hybrid(self) -> bool:
+        """Whether it was trained without spikes, so that its rates stand for activations."""
+        ...
+
+    @property
     def sources(self) -> Sequence[View]:
         """Other models on which examples may be made, each bound to the same rows."""
         ...

@@ -4,12 +4,15 @@ One gradient hides what another finds, and one loss what another shows, so SPGD 
 case per sample over four runs: ``pgd``'s own; one with momentum and a large, falling step that goes
 round a set of surrogates and gradient paths; then two of that kind, with a smaller step, from what
 broke the sample at a larger ε. The first of those raises the margin, the second the difference of
-logits ratio, which a network cannot flatten by training. On a network without spikes there is
-nothing to substitute and all of them follow the model's own gradient.
+logits ratio, which a network cannot flatten by training. A hybrid network was trained without
+spikes, and what it computes is in its rates: there every second step follows the gradient of the
+rate. On a network without spikes there is nothing to substitute and all of them follow the model's
+own gradient.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,6 +57,7 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
     Attributes:
         steps: of the run.
         surrogates: visited in turn, one for each step, with the paths.
+        hybrid_members: on a hybrid network every second step goes through one of these instead.
         momentum: weight of the accumulated gradient, each normalised to mean magnitude 1.
         first_step: the step in units of ε at the beginning.
         last_step: and at the end; linear in between.
@@ -67,10 +71,27 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
 
     steps: int = Field(20, ge=1, le=MOST)
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
+    hybrid_members: tuple[str, ...] = ("rga",)
     momentum: float = Field(0.75, ge=0, lt=1)
     first_step: float = Field(1.0, gt=0)
     last_step: float = Field(0.05, gt=0)
     loss: Loss = "cross-entropy"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The surrogates and paths, then those of a hybrid network alone."""
+        return tuple(dict.fromkeys((*super().members, *self.hybrid_members)))
+
+    def turns(self, view: View) -> tuple[int, ...]:
+        """The members, as indices, in the order in which the steps go round them."""
+        usual = range(len(super().members))
+        if not (view.hybrid and self.hybrid_members):
+            return tuple(usual)
+        others = [self.members.index(member) for member in self.hybrid_members]
+        pairs = math.lcm(len(usual), len(others))
+        return tuple(
+            turn for i in range(pairs) for turn in (usual[i % len(usual)], others[i % len(others)])
+        )
 
     def at_budget(self, passes: int) -> SurrogateRun:
         """One run of so many steps."""
@@ -98,8 +119,8 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         """A step along the momentum, through the member that is in turn."""
         assert isinstance(state, MomentumState)
         done = self.steps - state.steps_left
-        members = self.members
-        name = members[int(state.phase[0])]
+        turns = torch.tensor(self.turns(view), device=done.device)
+        name = self.members[int(state.phase[0])]
         gradient = self.gradient(view, state.candidate, y, self.loss, name, state.memory)
         state.momentum = self.momentum * state.momentum + to_mean_one(gradient)
         size = torch.lerp(
@@ -109,7 +130,7 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         )
         candidate = state.candidate + spread(size * eps, x) * state.momentum.sign()
         state.steps_left = state.steps_left - 1
-        state.phase = (done + 1) % len(members)
+        state.phase = turns[(done + 1) % len(turns)]
         return candidate, state
 
 
@@ -138,7 +159,7 @@ class SPGD(StagedAttack, SurrogateRun):
     """
 
     name: ClassVar[str] = "spgd"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4  # a hybrid network's steps go through rga too
 
     pgd_steps: int = Field(20, ge=1, le=MOST)
     warm_step: float = Field(0.5, gt=0)

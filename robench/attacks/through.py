@@ -27,7 +27,7 @@ class ThroughMembers(Attack):
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
-        if not self.members:
+        if not combine(self.surrogates, self.paths):
             raise ValueError("surrogates needs at least one, or paths one that takes none")
         for member in self.members:
             Member.parse(member)

@@ -68,6 +68,11 @@ class ModelView:
         return self.model.spikes is not None
 
     @property
+    def hybrid(self) -> bool:
+        """Whether it was trained without spikes, so that its rates stand for activations."""
+        return self.model.mode == "hybrid"
+
+    @property
     def sources(self) -> list[ModelView]:
         """A view of each other model; it counts in a ledger of its own."""
         ledger = self.ledger.elsewhere or Ledger.empty(len(self.ledger.forwards))

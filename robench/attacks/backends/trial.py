@@ -45,6 +45,7 @@ class LinearView:
     backwards: int = 0
     classes: int = CLASSES
     spiking: bool = False
+    hybrid: bool = False
     sources: tuple[View, ...] = ()
 
     def logits(self, x: Tensor) -> Tensor:
