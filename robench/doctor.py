@@ -56,6 +56,18 @@ def _devices() -> Iterator[Finding]:
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     yield Finding(f"threads       {torch.get_num_threads()}")
     yield Finding(f"CUDA device   {cuda}")
+    yield Finding(f"kernels       {_kernels()}")
+
+
+def _kernels() -> str:
+    """Whether the loops in C can be had; without them all is computed, slower."""
+    from robench.spiking import kernels
+
+    if kernels.library() is not None:
+        return "compiled"
+    if kernels.switched_off():
+        return f"off ({kernels.SWITCH}=off); plain PyTorch is used"
+    return f"none: {kernels.compiler()!r} cannot build them; plain PyTorch is used"
 
 
 def _plugins() -> Iterator[Finding]:

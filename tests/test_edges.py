@@ -13,7 +13,10 @@ import torch
 from robench.datasets import DIGITS, Images
 from robench.errors import EvaluationError
 from robench.evaluation.chunk import Chunk
-from robench.results import ResultStore
+from robench.evaluation.sweep import ChunkSweep
+from robench.numbers import parse_grid
+from robench.results import CLEAN_WRONG, NEVER, ResultStore
+from robench.zoo import Model, find_attack
 
 ATTACKS = (
     "fgsm,pgd[steps=3],spgd[steps=3,pgd_steps=3],sapgd[steps=3],apgd-ce[steps=3],"
@@ -101,6 +104,26 @@ def test_no_sample_survives(cli, tmp_path) -> None:
         assert outcome["verdict"] == "valid"
     for rows in rows_of(tmp_path, "digits/small").values():
         assert rows["break_position"].isin((0, 1)).all()
+
+
+class Picky(torch.nn.Module):
+    """A classifier that cannot flatten a batch of nothing, as most hand-written ones."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        brightness = x.view(x.size(0), -1).mean(1)
+        return torch.stack([brightness, 1 - brightness], 1)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "noise", "apgd-ce", "square[queries=5]"])
+@pytest.mark.parametrize("wrong", [False, True], ids=["none broken", "all wrong"])
+def test_no_model_is_shown_an_empty_batch(name: str, wrong: bool) -> None:
+    model = Model(Picky(), "digits/picky", 2)
+    x = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.2
+    y = model.logits(x).argmax(1)
+    chunk = Chunk(x, 1 - y if wrong else y, range(len(x)))
+    grid = parse_grid(["0.001"])
+    rows = ChunkSweep(model, find_attack(name).attack, chunk, grid, seed=0, batch_size=4).run()
+    assert (rows["break_position"] == (CLEAN_WRONG if wrong else NEVER)).all()
 
 
 def test_every_sample_is_wrong_without_an_attack(cli, tmp_path) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -43,6 +44,31 @@ class Tight(nn.Module):
         return out
 
 
+class TightBehind(torch.autograd.Function):
+    """The identity; memory runs out on the way back, above so many rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, most: int) -> Tensor:
+        ctx.most = most
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        if len(gradient) > ctx.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return gradient, None
+
+
+class TightBackwards(nn.Module):
+    def __init__(self, net: nn.Module, most: int) -> None:
+        super().__init__()
+        self.net, self.most = net, most
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = TightBehind.apply(self.net(x), self.most)
+        return out
+
+
 @pytest.fixture(params=[1, 2])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """Threads of torch; where there are two, workers share a call."""
@@ -52,12 +78,14 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def evaluate(net: nn.Module, root: Path) -> tuple[pd.DataFrame, RunRecord]:
+def evaluate(
+    net: nn.Module, root: Path, attack: str = "pgd[steps=3]"
+) -> tuple[pd.DataFrame, RunRecord]:
     dataset = find_dataset("digits")
     model = Model(net, "digits/small", 10, shareable=True)
     settings = Settings(parse_grid(["8/255", "32/255"]), batch_size=48)
     images = dataset.load("test").first(60)
-    cell = Cell(model, find_attack("pgd[steps=3]"), dataset, images, settings)
+    cell = Cell(model, find_attack(attack), dataset, images, settings)
     store = ResultStore(root)
     result = evaluate_cell(cell, store)
     return store.rows(result), result.run
@@ -78,6 +106,20 @@ def test_running_out_of_memory_loses_nothing(
     assert run.batch_size == 3 * threads
     # the sweep's calls fail once for each halving and thread; those of the checks begin anew
     assert 0 < tight.failures < 40
+
+
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize("attack", ["pgd[steps=3]", "apgd-ce[steps=5]"])
+def test_a_backward_pass_that_does_not_fit_is_taken_with_fewer_rows(
+    tmp_path: Path, threads: int, attack: str
+) -> None:
+    (entry,) = select_models(["smallmodels:small"])
+    net = entry.load().module
+    expected, _ = evaluate(net, tmp_path / "wide", attack)
+    found, run = evaluate(TightBackwards(net, 4), tmp_path / "tight", attack)
+    pd.testing.assert_frame_equal(found, expected)
+    assert run.batch_size is not None
+    assert run.batch_size <= 4 * threads
 
 
 def test_halves_keep_the_order_and_are_remembered() -> None:
@@ -161,11 +203,11 @@ def test_outputs_are_counted_once(plain: Model) -> None:
     assert not plain.module[1]._forward_hooks
 
 
-@pytest.mark.parametrize(("free", "rows"), [(2**40, 64), (0, 1), (40 * 150 * 4 * 3, 20)])
-def test_rows_follow_the_free_memory(
-    plain: Model, monkeypatch: pytest.MonkeyPatch, free: int, rows: int
+@pytest.mark.parametrize(("there", "rows"), [(2**40, 64), (0, 1), (40 * 150 * 4 * 3, 20)])
+def test_rows_follow_the_capacity(
+    plain: Model, monkeypatch: pytest.MonkeyPatch, there: int, rows: int
 ) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
+    monkeypatch.setattr(memory, "capacity", lambda device: there)
     assert memory.choose_rows(plain, torch.rand(10, 3, 4, 4)) == rows
 
 
@@ -180,5 +222,16 @@ def test_a_gpu_is_measured_with_as_many_rows_as_fit(
     assert tight.module.failures == 1
 
 
-def test_free_memory_of_this_machine() -> None:
-    assert 2**20 < memory.free_bytes(torch.device("cpu")) < 2**50
+def test_a_container_and_a_limit_of_the_process_bound_the_capacity(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(memory, "_CONTAINER_LIMITS", (tmp_path / "memory.max",))
+    whole = memory.capacity(cpu)
+    assert 2**20 < whole < 2**50
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.capacity(cpu) == whole
+    (tmp_path / "memory.max").write_text("3000000\n")
+    assert memory.capacity(cpu) == 3000000
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda what: (2000000, 9))
+    assert memory.capacity(cpu) == 2000000

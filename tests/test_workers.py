@@ -57,6 +57,52 @@ def test_parts_are_all_rows_in_order(threads, rows):
         assert all(SMALLEST <= len(part) <= LARGEST for part in parts[:-1])
 
 
+def test_the_same_threads_take_parts_of_another_size(threads):
+    with Workers(shared=True) as workers:
+        size = workers.part(64)
+        other = workers.in_parts_of(5)
+        parts = other.map(lambda part: list(range(20))[part], 20)
+        assert workers.part(64) == size
+    assert size == (64 if threads == 1 else min(LARGEST, -(-64 // threads)))
+    assert [row for part in parts for row in part] == list(range(20))
+    if threads > 1:
+        assert {len(part) for part in parts} == {5}
+
+
+class Sizes(torch.nn.Module):
+    """A classifier that notes how many rows it sees at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        brightness = x.flatten(1).mean(1)
+        return torch.stack([brightness, 1 - brightness], 1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 16, 64])
+def test_witnesses_are_seen_again_in_batches_of_another_size(threads, batch):
+    net = Sizes()
+    x = pictures(128, torch.float32)
+    y = net(x).argmax(1)
+    with Workers(shared=True) as workers:
+        model = Model(net, "test/sizes", 2, shareable=True)
+        chunk = Chunk(x, y, range(len(x)))
+        grid = parse_grid(["0.3"])  # all break at it, in the first step
+        sweep = ChunkSweep(
+            model, PGD(steps=2), chunk, grid, seed=0, batch_size=batch, workers=workers
+        )
+        size = workers.part(batch)
+        rows = sweep.run()
+        assert (rows["break_position"] == 1).all()
+        net.seen.clear()
+        assert sweep._reverify().all()
+    assert sum(net.seen) == len(x)
+    assert all(seen != size for seen in net.seen[:-1])  # what is left over may have any size
+
+
 def test_inside_torch_has_one_thread_and_flushes_denormals(threads):
     with Workers(shared=True) as workers:
         states = workers.map(lambda _: (torch.get_num_threads(), flushes()), 64)

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -129,9 +130,16 @@ def zero_epsilon(
     model: Model, attack: Attack, chunk: Chunk, seed: int, sources: tuple[Model, ...] = ()
 ) -> Check:
     """At ε = 0 the attack returns the clean image and the clean accuracy."""
-    first = list(chunk.indices)[:SAMPLES]
-    part = replace(chunk, x=chunk.x[:SAMPLES], y=chunk.y[:SAMPLES], indices=first)
-    sweep = ChunkSweep(model, attack, part, (), seed=seed, batch_size=SAMPLES, sources=sources)
+    look = partial(_zero_epsilon, model, attack, chunk, seed, sources)
+    return with_fewer(look, SAMPLES)
+
+
+def _zero_epsilon(
+    model: Model, attack: Attack, chunk: Chunk, seed: int, sources: tuple[Model, ...], samples: int
+) -> Check:
+    first = list(chunk.indices)[:samples]
+    part = replace(chunk, x=chunk.x[:samples], y=chunk.y[:samples], indices=first)
+    sweep = ChunkSweep(model, attack, part, (), seed=seed, batch_size=samples, sources=sources)
     rows = torch.arange(len(first))
     x, y, view, noise = sweep.x, part.y, sweep.view(rows, 0), sweep.noise(rows)
     clean = view.logits(x).argmax(1)

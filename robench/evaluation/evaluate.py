@@ -103,7 +103,11 @@ def _chunks(
     batch: int,
     progress: Callable[[int], None],
 ) -> Iterator[tuple[pd.DataFrame, Witnesses | None]]:
-    """The rows of each chunk with its witnesses, where those are asked for."""
+    """The rows of each chunk with its witnesses, where those are asked for.
+
+    A chunk for which memory runs out where no call can be halved, as in the backward pass of an
+    attack with a loss of its own, begins anew with calls of half as many rows.
+    """
     for number, span in enumerate(spans(len(cell.images))):
         place = cell.model.id, cell.attack.name, digest, number
         rows, witnesses = store.chunk(*place), None
@@ -112,8 +116,11 @@ def _chunks(
         if rows is not None and not _complete(rows, span):
             rows = None
         if rows is None or (cell.settings.witnesses and witnesses is None):
-            sweep = _sweep(cell, span, workers, batch)
-            rows = sweep.run(_after(span.start, progress))
+            compute = partial(_swept, cell, span, workers, progress)
+            sweep, rows = with_fewer(compute, batch)
+            if sweep.batch_size < batch:
+                batch = sweep.batch_size
+                workers.most = min(workers.most, max(1, batch // workers.threads))
             witnesses = _witnesses(sweep) if cell.settings.witnesses else None
             store.write_chunk(*place, rows, witnesses)
         yield rows, witnesses
@@ -129,6 +136,13 @@ def _witnesses(sweep: ChunkSweep) -> Witnesses:
     broken = sweep.breaks.attacked.numpy()
     index = np.asarray(sweep.chunk.indices, dtype=np.int64)
     return Witnesses(index[broken], sweep.examples.numpy()[broken])
+
+
+def _swept(
+    cell: Cell, span: range, workers: Workers, progress: Callable[[int], None], batch: int
+) -> tuple[ChunkSweep, pd.DataFrame]:
+    sweep = _sweep(cell, span, workers, batch)
+    return sweep, sweep.run(_after(span.start, progress))
 
 
 def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:

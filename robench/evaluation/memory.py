@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,15 +22,21 @@ BACKWARD = 3
 layer keeps from one to the other."""
 MEASURED_ROWS = 8
 SHARE = 0.5
-"""Of the free memory: the rest is for the engine, and for whoever else computes here."""
+"""Of all memory: the rest is for the engine, and for whoever else computes here."""
 CACHED_BYTES = 128 * 2**20
 """Outputs of all layers of a part; a layer has a small share of it at a time."""
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 _SHORT = ("not enough memory", "can't allocate memory", "could not create a primitive")
 """Parts of the messages of torch's allocator, and of oneDNN, which says no more."""
 
 
 def choose_rows(model: Model, x: Tensor) -> int:
-    """How many rows a call should have: what fits into half of the free memory.
+    """How many rows a call should have: what fits into half of the memory.
+
+    The choice depends on the model and the machine alone, not on what else runs there.
 
     Args:
         model: where it will compute.
@@ -44,7 +51,7 @@ def choose_rows(model: Model, x: Tensor) -> int:
     device = model.device
     x = x[:MEASURED_ROWS].to(device)
     needed = _on_cuda(model, x) if device.type == "cuda" else BACKWARD * output_bytes(model, x[:1])
-    fitting = int(SHARE * free_bytes(device)) // max(1, needed)
+    fitting = int(SHARE * capacity(device)) // max(1, needed)
     return max(1, min(fitting, MOST_ROWS.get(device.type, MOST_ROWS["cpu"])))
 
 
@@ -114,18 +121,22 @@ def _on_cuda(model: Model, x: Tensor) -> int:
     return with_fewer(measure, len(x))
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that can be had, in bytes."""
+def capacity(device: torch.device) -> int:
+    """Memory that this process may come to have on a device, in bytes."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(free + cached)
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    own = [limit] if limit != resource.RLIM_INFINITY else []
+    return int(min(installed, *own, *map(_limit_in, _CONTAINER_LIMITS)))
+
+
+def _limit_in(path: Path) -> float:
+    """The bytes that a container's file allows; infinite where there is no limit, or no file."""
     try:
-        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-        (available,) = (line for line in lines if line.startswith("MemAvailable:"))
-        return int(available.split()[1]) * 1024
-    except (OSError, ValueError):  # no Linux, or an old one: what is free is not known
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        return int(path.read_text("ascii"))
+    except (OSError, ValueError):  # "max"
+        return float("inf")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

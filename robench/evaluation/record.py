@@ -14,6 +14,7 @@ import torch
 
 from robench.evaluation.cell import Cell
 from robench.results import CellResult, Outcome, RunRecord
+from robench.spiking import kernels
 
 _LIBRARIES = ("robench", "torch", "numpy", "pandas", "scikit-learn")
 
@@ -46,6 +47,7 @@ def record(
                 device=cell.settings.device,
                 threads=torch.get_num_threads(),
                 batch_size=batch_size,
+                kernels=not cell.settings.reference and kernels.library() is not None,
                 peak_memory_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),
                 versions={
                     "python": platform.python_version(),

@@ -104,7 +104,7 @@ class ChunkSweep:
     def _along(self, attack: LineAttack, right: Tensor, progress: Callable[[int], None]) -> None:
         """Show every ε of the grid along the direction of each sample."""
         done = len(self.x) - len(right)
-        for samples in torch.split(right, self.batch_size):
+        for samples in _batches(right, self.batch_size):
             x, y, view = self.x[samples], self.chunk.y[samples], self.view(samples, 0)
             direction = attack.direction(view, x, y, self.noise(samples))
             _require_usable(direction, x)
@@ -302,11 +302,17 @@ class ChunkSweep:
             self.search.broken(slot, position)
 
     def _reverify(self) -> Tensor:
-        """Whether each witness breaks again, in another batch; a stochastic model draws anew."""
+        """Whether each witness breaks again, in another batch; a stochastic model draws anew.
+
+        The other batch is one of another size for each thread, not for the call as a whole.
+        """
         again = torch.zeros(len(self.x), dtype=torch.bool)
         attacked = self.breaks.attacked.nonzero().squeeze(1)
-        for rows in torch.split(attacked, self.batch_size // 2 + 1):
-            view = replace(self.view(rows, 0), ledger=Ledger.empty(len(again)), judge="again")
+        size = self.workers.part(self.batch_size)
+        workers = self.workers.in_parts_of(size // 2 + 1 if size > 2 else size + 1)
+        for rows in _batches(attacked, workers.largest * workers.threads):
+            view = self.view(rows, 0)
+            view = replace(view, ledger=Ledger.empty(len(again)), judge="again", workers=workers)
             again[rows] = view.logits(self.breaks.witness[rows]).argmax(1) != self.chunk.y[rows]
         return again
 
@@ -332,6 +338,11 @@ class ChunkSweep:
         if self.sweep == "raw" or isinstance(self.attack, LineAttack):
             columns |= self.breaks.raw_columns()
         return pd.DataFrame(columns)
+
+
+def _batches(samples: Tensor, size: int) -> list[Tensor]:
+    """Samples in parts of a size. No samples are no part: a model may not take an empty batch."""
+    return [part for part in torch.split(samples, size) if len(part)]
 
 
 def _require_usable(candidate: Tensor, x: Tensor) -> None:

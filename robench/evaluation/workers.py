@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from typing import Self, TypeVar
 
@@ -33,6 +34,8 @@ class Workers:
 
     Attributes:
         threads: how many parts are computed at the same time.
+        smallest: rows that a part has at least, where there are so many.
+        largest: and at most.
         most: rows that a part may have; it falls where memory runs out, and stays so.
     """
 
@@ -43,7 +46,7 @@ class Workers:
             shared: whether threads may call the model at the same time.
             largest: rows that a thread computes at a time.
         """
-        self.largest = largest
+        self.smallest, self.largest = SMALLEST, largest
         self.threads = torch.get_num_threads() if shared else 1
         self.most = sys.maxsize
         self._pool: ThreadPoolExecutor | None = None
@@ -71,6 +74,18 @@ class Workers:
             self._pool = None
             torch.set_num_threads(threads)
 
+    def part(self, rows: int) -> int:
+        """How many rows of a call of so many are computed as one batch."""
+        if self._pool is None:
+            return rows
+        return min(max(-(-rows // self.threads), self.smallest), self.largest)
+
+    def in_parts_of(self, rows: int) -> Self:
+        """The same threads, which compute so many rows at a time."""
+        other = copy(self)
+        other.smallest = other.largest = rows
+        return other
+
     def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
         """What ``function`` returns for each part of a call of so many rows, in order.
 
@@ -82,8 +97,7 @@ class Workers:
         """
         if self._pool is None:
             return self._halved(function, slice(0, rows))
-        even = -(-rows // self.threads)
-        size = min(max(even, SMALLEST), self.largest)
+        size = self.part(rows)
         firsts = range(0, max(rows, 1), size)  # a call of no rows is one empty part
         parts = [slice(first, min(first + size, rows)) for first in firsts]
         found = list(self._pool.map(partial(self._halved, function), parts))

@@ -138,6 +138,10 @@ class RunRecord(_Record):
     batch_size: int | None = Field(
         None, description="rows of one call, at the end; none where no image was attacked"
     )
+    kernels: bool | None = Field(
+        None,
+        description="whether compiled kernels were at hand; absent from records older than this",
+    )
     peak_memory_mb: float
     versions: dict[str, str]
 

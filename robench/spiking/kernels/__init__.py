@@ -23,6 +23,8 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
+SWITCH = "ROBENCH_KERNELS"
+"""The environment variable that switches the kernels off."""
 SOURCE = Path(__file__).with_name("kernels.c")
 _FLAGS = (
     "-std=c11",
@@ -89,30 +91,47 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | float | int | None)
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None where they cannot be had."""
-    if os.environ.get("ROBENCH_KERNELS") == "off":
+    if switched_off():
         return None
     try:
-        return ctypes.CDLL(str(_built()), mode=os.RTLD_NOW)
+        built = build(user_cache_path("robench") / "kernels")
+        return ctypes.CDLL(str(built), mode=os.RTLD_NOW)
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _built() -> Path:
-    """The library of this source, these flags and this processor; built where it is missing."""
-    compiler = os.environ.get("CC") or "cc"
+def switched_off() -> bool:
+    """Whether the user wants none."""
+    return os.environ.get(SWITCH) == "off"
+
+
+def compiler() -> str:
+    """The command of the C compiler."""
+    return os.environ.get("CC") or "cc"
+
+
+def build(folder: Path) -> Path:
+    """The library of this source, these flags and this processor; built where it is missing.
+
+    Args:
+        folder: where it lies.
+
+    Raises:
+        OSError: there is no compiler, or nothing can be written.
+        subprocess.SubprocessError: the compiler fails.
+    """
     key = hashlib.sha256(SOURCE.read_bytes())
-    key.update(repr((compiler, _FLAGS, platform.machine(), _processor())).encode())
-    folder = user_cache_path("robench") / "kernels"
+    key.update(repr((compiler(), _FLAGS, platform.machine(), _processor())).encode())
     path = folder / f"{key.hexdigest()[:16]}.so"
     if _is_whole(path):
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         module, shared = Path(temporary, "kernels.o"), Path(temporary, "kernels.so")
-        _run(compiler, *_FLAGS, "-c", str(SOURCE), "-o", str(module))
+        _run(*_FLAGS, "-c", str(SOURCE), "-o", str(module))
         # not linked against OpenMP: its names are found in the copy that torch has loaded, since
         # a second copy would bring a second pool of threads
-        _run(compiler, "-shared", str(module), "-o", str(shared))
+        _run("-shared", str(module), "-o", str(shared))
         with shared.open("ab") as file:
             file.write(_digest(shared.read_bytes()))  # what follows its sections is never loaded
         shared.replace(path)
@@ -133,8 +152,8 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def _run(compiler: str, *arguments: str) -> None:
-    command = (*shlex.split(compiler), *arguments)
+def _run(*arguments: str) -> None:
+    command = (*shlex.split(compiler()), *arguments)
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
