@@ -8,14 +8,17 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.checkpoints import at_hand, load_model, weights_of
 from benchmarks.machine import describe, today
 from benchmarks.options import Options
 from benchmarks.report import PARTS, render
 from benchmarks.timing import prepare
+from robench import find_attack
 from robench.atomic import replacing
 from robench.errors import RobenchError
 
@@ -44,6 +47,7 @@ def _main() -> int:
             sys.exit(f"{folder / 'results.json'}: no such file; measure first")
         return _write(folder, json.loads((folder / "results.json").read_text("utf-8")))
     options = _options(arguments)
+    _require(options, arguments.parts or PARTS)
     prepare(options.threads)
     results = _earlier(folder, options)
     for part in arguments.parts or PARTS:
@@ -93,8 +97,9 @@ def _arguments() -> argparse.Namespace:
     for pair in arguments.search or ():
         if not all(pair.partition(":")):
             parser.error(f"--search: {pair!r} is not of the form ID:ATTACK")
-    if arguments.threads < 1:
-        parser.error("--threads: at least one is needed")
+    for name in ("threads", "repetitions", "images", "sweep_repetitions"):
+        if (value := getattr(arguments, name)) is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')}: at least one is needed")
     if arguments.output is None:
         arguments.output = Path("out/benchmarks") if arguments.quick else HERE
     return arguments
@@ -118,6 +123,24 @@ def _options(arguments: argparse.Namespace) -> Options:
     return replace(options, **changes)
 
 
+def _require(options: Options, parts: Sequence[str]) -> None:
+    """Name what cannot be had before anything is measured.
+
+    Raises:
+        RobenchError: a model or an attack is not known, or has no weights.
+    """
+    if "gradient" in parts:
+        for model_id in options.models:
+            load_model(model_id)
+    if "search" in parts:
+        for model_id, _, attack in (pair.partition(":") for pair in options.search):
+            load_model(model_id)
+            find_attack(attack)
+    asked = [model_id for _, model_id in options.roles]
+    for model_id in asked if {"sweep", "overhead"} & set(parts) else asked[:1]:
+        at_hand(model_id)
+
+
 def _earlier(folder: Path, options: Options) -> dict[str, Any]:
     """What was measured before on this machine with these versions; other numbers are dropped."""
     fresh: dict[str, Any] = {
@@ -135,14 +158,18 @@ def _earlier(folder: Path, options: Options) -> dict[str, Any]:
 
 
 def with_others(part: str, found: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
-    """What a part found, with the entries of an earlier run that it did not measure again."""
+    """What a part found, with the entries of an earlier run that it did not measure again.
+
+    Those of other weights than a checkpoint has now are left out.
+    """
     if part not in LISTS or earlier is None:
         return found
     if any(found["options"][name] != earlier["options"][name] for name in SAME):
         return found
     name, keys = LISTS[part]
     measured = {tuple(entry[key] for key in keys) for entry in found[name]}
-    kept = [e for e in earlier[name] if tuple(e[key] for key in keys) not in measured]
+    others = [e for e in earlier[name] if tuple(e[key] for key in keys) not in measured]
+    kept = [e for e in others if e["weights"] == weights_of(e["model"])]
     return found | {name: kept + found[name]}
 
 

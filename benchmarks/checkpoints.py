@@ -22,6 +22,14 @@ def load_images(model_id: str, count: int) -> tuple[Dataset, Images]:
     return dataset, dataset.load("test").first(count)
 
 
+def weights_of(model_id: str) -> str:
+    """What tells the weights of a checkpoint from others under its name; empty without any."""
+    try:
+        return load_model(model_id).fingerprint[:16]
+    except (RobenchError, OSError):
+        return ""
+
+
 def at_hand(model_id: str) -> str:
     """The id itself, or its stand-in where weights or data are missing.
 

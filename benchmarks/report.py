@@ -38,7 +38,7 @@ def render(results: Results) -> str:
         results=results,
         parts=parts,
         machine=table(("", ""), _machine(results), left=2),
-        targets=_targets(results) if any(parts.values()) else "",
+        targets="" if results["quick"] or not any(parts.values()) else _targets(results),
         gradient=_gradient(results) if parts["gradient"] else "",
         rates=_rates(results) if parts["gradient"] else "",
         sameness=_sameness(results) if parts["gradient"] else "",
@@ -196,6 +196,7 @@ def _search(results: Results) -> str:
             (
                 row["model"],
                 f"`{row['attack']}`",
+                row.get("version", "?"),
                 str(row["images"]),
                 f"{passes['fast']:.1f}",
                 f"{passes['ascending']:.1f}",
@@ -207,6 +208,7 @@ def _search(results: Results) -> str:
     header = (
         "model",
         "attack",
+        "version",
         "images",
         "gradients, fast",
         "ascending",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks import robench_side
-from benchmarks.checkpoints import at_hand, load_images, load_model
+from benchmarks.checkpoints import at_hand, load_images, load_model, weights_of
 from benchmarks.options import Options
 from benchmarks.peers import snntorch as snntorch_peer
 from benchmarks.peers.attacks import SWEEPS, Budget
@@ -21,6 +22,7 @@ from benchmarks.targets import OURS, THEIRS
 from benchmarks.timing import isolated, median
 from robench import Cell, CellResult, Model, ResultStore, Settings, evaluate_cell, find_attack
 from robench.numbers import parse_grid
+from robench.spiking import kernels
 
 ROBENCH = ("pgd", "spgd")
 CARD_STEPS = 20
@@ -49,22 +51,34 @@ def evaluate(cell: Cell) -> tuple[float, CellResult]:
         return time.perf_counter() - start, result
 
 
+def compile_kernels() -> float:
+    """Seconds that the kernels take to build from nothing; 0 where none can be built."""
+    start = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        try:
+            kernels.build(Path(folder))
+        except (OSError, subprocess.SubprocessError):
+            return 0.0
+    return time.perf_counter() - start
+
+
 def robench_sweep(model_id: str, attack: str, options: Options) -> dict[str, Any]:
-    """A sweep from a cold start, and once more with everything compiled; in a fresh process."""
+    """A sweep, with the time that its kernels take to build; in a fresh process."""
     for library in ("pyarrow.parquet", "sklearn.metrics"):
         import_module(library)  # the peers' libraries are imported before the clock starts, too
     model = load_model(model_id)
     cell = cell_of(model, request(attack, options.steps), options)
-    cold, result = evaluate(cell)
-    warm, _ = evaluate(cell)
+    kernels.library()  # built anew below, where that can be timed by itself
+    compiling = compile_kernels()
+    seconds, result = evaluate(cell)
     torch.set_flush_denormal(True)  # a cell leaves it off
     outcome = result.outcome
     if outcome is None:
         raise RuntimeError(f"{model_id} under {attack}: {result.error}")
     return {
         "version": cell.attack.version,
-        "seconds": cold,
-        "compile_seconds": max(0.0, cold - warm),
+        "seconds": compiling + seconds,
+        "compile_seconds": compiling,
         "gradients": outcome.backwards,
         "forwards": outcome.forwards,
         "accuracy": [point.accuracy for point in outcome.curve],
@@ -109,6 +123,7 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
             {
                 "role": role,
                 "model": model_id,
+                "weights": weights_of(model_id),
                 "asked": asked,
                 "images": min(options.images, len(load_images(model_id, options.images)[1])),
                 "steps": options.steps,

@@ -15,6 +15,7 @@ from torch import nn
 
 from benchmarks import gradient, search, timing
 from benchmarks.__main__ import main, with_others
+from benchmarks.checkpoints import weights_of
 from benchmarks.convolutions import shapes
 from benchmarks.gradient import CASES, Case
 from benchmarks.growth import exponent
@@ -150,7 +151,8 @@ def test_the_exponent_of_a_power_law() -> None:
 
 def test_what_is_measured_again_takes_the_place_of_the_earlier() -> None:
     options = asdict(Options(threads=1))
-    first, second = ({"model": "m", "attack": name, "images": 1} for name in ("pgd", "spgd"))
+    of = {"model": "digits/vgg16-ann", "weights": weights_of("digits/vgg16-ann"), "images": 1}
+    first, second = (of | {"attack": name} for name in ("pgd", "spgd"))
     earlier = {"rows": [first, second], "options": options}
     again = {"rows": [second | {"images": 2}], "options": options}
     assert with_others("search", again, None) == again
@@ -158,6 +160,8 @@ def test_what_is_measured_again_takes_the_place_of_the_earlier() -> None:
     other = {"rows": again["rows"], "options": options | {"search_images": 16}}
     assert with_others("search", other, earlier) == other
     assert with_others("overhead", again, earlier) == again
+    retrained = {"rows": [first | {"weights": "0" * 16}], "options": options}
+    assert with_others("search", again, retrained) == again
 
 
 def test_the_targets_are_for_the_largest_sweep_of_a_model() -> None:
@@ -173,6 +177,11 @@ def test_the_targets_are_for_the_largest_sweep_of_a_model() -> None:
         (("--search", "digits/vgg16-ann"), "is not of the form ID:ATTACK"),
         (("--peers", "Foolbox,Fool"), "no such library: Fool"),
         (("sweep", "--stbp", "digits/nothing"), "error: unknown model 'digits/nothing'"),
+        (("gradient", "--model", "digits/nothing"), "error: unknown model 'digits/nothing'"),
+        (("--search", "digits/vgg16-ann:pdg"), "error: unknown attack 'pdg'"),
+        (("--images", "0"), "--images: at least one is needed"),
+        (("--repetitions", "0"), "--repetitions: at least one is needed"),
+        (("--sweep-repetitions", "-1"), "--sweep-repetitions: at least one is needed"),
     ],
 )
 def test_what_the_benchmarks_cannot_use_is_one_line(
@@ -276,6 +285,10 @@ def test_the_page_shows_every_part() -> None:
     assert "\n\n\n" not in page.strip()
 
 
+def test_a_quick_run_judges_nothing() -> None:
+    assert "to be reached" not in render(results() | {"quick": True})
+
+
 def test_a_missed_target_tells_the_limit() -> None:
     found = {verdict.what: verdict for verdict in verdicts(results())}
     memory = found["peak memory of a gradient step, VGG16"]
@@ -287,6 +300,8 @@ def test_a_missed_target_tells_the_limit() -> None:
     stbp = found["sweep, STBP (digits/vgg16-stbp), pgd"]
     assert (stbp.met, stbp.measured) == (False, "19.0×, at most +0.0 points")
     assert "70 gradient passes a sample against 220" in stbp.limit
+    assert "convolutions alone are 82% of a gradient step" in stbp.limit
+    assert "would make it 23.3×" in stbp.limit
     assert found["sweep, ANN (digits/vgg16-ann), pgd"].met
     search = found["search, pgd, 2 models"]
     assert (search.met, search.measured) == (False, "+2.8 at most (digits/flex-stbp)")

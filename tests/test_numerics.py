@@ -13,6 +13,7 @@ import torch
 
 from robench.attacks import SPGD
 from robench.datasets import find_dataset
+from robench.errors import MissingDataError
 from robench.evaluation.chunk import Chunk
 from robench.evaluation.sweep import ChunkSweep
 from robench.evaluation.workers import Workers
@@ -20,9 +21,13 @@ from robench.numbers import parse_grid
 from robench.spiking import kernels
 from robench.zoo import select_models
 
-ANN = ("vgg16-ann", "flex-ann")
-NAMES = (*ANN, "vgg16-hybrid", "flex-hybrid", "vgg16-stbp", "flex-stbp")
-GRID = parse_grid(["4/255", "8/255", "16/255", "24/255"])
+ANN = ("digits/vgg16-ann", "digits/flex-ann")
+SPIKING = ("vgg16-hybrid", "flex-hybrid", "vgg16-stbp", "flex-stbp")
+NAMES = (*ANN, *(f"digits/{name}" for name in SPIKING), "cifar10/vgg16-stbp")
+GRIDS = {
+    "digits": parse_grid(["4/255", "8/255", "16/255", "24/255"]),
+    "cifar10": parse_grid(["0.5/255", "1/255", "2/255", "4/255"]),
+}
 ATTACK = SPGD(pgd_steps=4, steps=4)
 
 
@@ -30,10 +35,11 @@ ATTACK = SPGD(pgd_steps=4, steps=4)
 def search():
     """The smallest breaking positions of a model on the first images of the digits."""
     threads_before = torch.get_num_threads()
-    data = find_dataset("digits").load("test")
 
     def positions(model, images, *, batch_size=64, threads=1, plain=False, dtype=torch.float32):
         model.module.to(dtype)
+        name = model.id.partition("/")[0]
+        data = find_dataset(name).load("test")
         x, y = data.tensor()[:images].to(dtype), data.targets()[:images]
         torch.set_num_threads(threads)
         workers = Workers(shared=threads > 1)
@@ -41,7 +47,7 @@ def search():
             model.prepare(x[:16])
             chunk = Chunk(x, y, range(images))
             options = {"seed": 0, "batch_size": batch_size, "workers": workers}
-            rows = ChunkSweep(model, ATTACK, chunk, GRID, **options).run()
+            rows = ChunkSweep(model, ATTACK, chunk, GRIDS[name], **options).run()
         assert rows["reverified"].all()
         return rows["break_position"]
 
@@ -50,7 +56,11 @@ def search():
 
 
 def load(name):
-    (entry,) = select_models([f"digits/{name}"])
+    (entry,) = select_models([name])
+    try:
+        find_dataset(name.partition("/")[0]).load("test")
+    except MissingDataError as error:
+        pytest.skip(str(error))
     return entry.load()
 
 
