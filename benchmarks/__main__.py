@@ -23,7 +23,11 @@ from robench.atomic import replacing
 from robench.errors import RobenchError
 
 HERE = Path(__file__).parent
-LISTS = {"sweep": ("tables", ("model", "images")), "search": ("rows", ("model", "attack"))}
+LISTS = {
+    "sweep": ("tables", ("model", "images")),
+    "search": ("rows", ("model", "attack")),
+    "overhead": ("rows", ("model", "attack", "images")),
+}
 """Parts of which an earlier run's entries stay: where they are, and what tells them apart."""
 SAME = ("steps", "batch", "sweep_repetitions", "search_images")
 """The options that such entries must have in common."""
@@ -66,7 +70,7 @@ def _main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does all work? minutes")
     parser.add_argument("--render", action="store_true", help="write README.md again, no more")
     parser.add_argument(
         "--output",

@@ -114,11 +114,18 @@ def peer_sweep(model_id: str, peer: str, column: str, options: Options) -> dict[
 
 
 def measure(options: Options) -> Iterator[dict[str, Any]]:
-    """The tables so far, after each competitor's sweep."""
+    """The tables so far, after each competitor's sweep.
+
+    Repetitions go A B C A B C, so that a busy moment of the machine meets all alike.
+    """
     tables: list[dict[str, Any]] = []
+    competitors = [
+        *((attack, "") for attack in ROBENCH),
+        *((peer, column) for column in (THEIRS, OURS) for peer in options.peers),
+    ]
     for role, asked in options.roles:
         model_id = at_hand(asked)
-        rows: list[dict[str, Any]] = []
+        runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
         tables.append(
             {
                 "role": role,
@@ -128,30 +135,29 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
                 "images": min(options.images, len(load_images(model_id, options.images)[1])),
                 "steps": options.steps,
                 "grid": list(options.grid),
-                "rows": rows,
+                "rows": [],
             }
         )
-        for competitor, column in (
-            *((attack, "") for attack in ROBENCH),
-            *((peer, column) for column in (THEIRS, OURS) for peer in options.peers),
-        ):
-            rows.append(
-                {"competitor": competitor, "column": column}
-                | _repeated(model_id, competitor, column, options)
-            )
-            yield {"tables": tables}
+        for _ in range(options.sweep_repetitions):
+            for who in competitors:
+                runs.setdefault(who, []).append(_run(model_id, *who, options))
+                tables[-1]["rows"] = [_row(*one, found) for one, found in runs.items()]
+                yield {"tables": tables}
 
 
-def _repeated(model_id: str, competitor: str, column: str, options: Options) -> dict[str, Any]:
-    runs = []
-    for _ in range(options.sweep_repetitions):
-        try:
-            if not column:
-                run = isolated(options.threads, robench_sweep, model_id, competitor, options)
-            else:
-                run = isolated(options.threads, peer_sweep, model_id, competitor, column, options)
-        except (NotComparable, ImportError) as reason:
-            return {"skipped": str(reason)}
-        runs.append(run)
+def _run(model_id: str, competitor: str, column: str, options: Options) -> dict[str, Any]:
+    try:
+        if not column:
+            return isolated(options.threads, robench_sweep, model_id, competitor, options)
+        return isolated(options.threads, peer_sweep, model_id, competitor, column, options)
+    except (NotComparable, ImportError) as reason:
+        return {"skipped": str(reason)}
+
+
+def _row(competitor: str, column: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A competitor's runs as one, with the median of their times."""
+    who = {"competitor": competitor, "column": column}
+    if "skipped" in runs[0]:
+        return who | runs[0]
     middle = {key: median([run[key] for run in runs]) for key in ("seconds", "compile_seconds")}
-    return runs[0] | middle
+    return who | runs[0] | middle | {"all_seconds": [run["seconds"] for run in runs]}

@@ -159,7 +159,7 @@ def test_what_is_measured_again_takes_the_place_of_the_earlier() -> None:
     assert with_others("search", again, earlier)["rows"] == [first, *again["rows"]]
     other = {"rows": again["rows"], "options": options | {"search_images": 16}}
     assert with_others("search", other, earlier) == other
-    assert with_others("overhead", again, earlier) == again
+    assert with_others("growth", again, earlier) == again
     retrained = {"rows": [first | {"weights": "0" * 16}], "options": options}
     assert with_others("search", again, retrained) == again
 
