@@ -29,7 +29,7 @@ LISTS = {
     "overhead": ("rows", ("model", "attack", "images")),
 }
 """Parts of which an earlier run's entries stay: where they are, and what tells them apart."""
-SAME = ("steps", "batch", "sweep_repetitions", "search_images")
+SAME = ("steps", "batch", "search_images")
 """The options that such entries must have in common."""
 
 

@@ -180,8 +180,9 @@ def _sweep(part: dict[str, Any]) -> dict[str, str]:
     header = ("", "s", "of it compiling", "× `pgd`", "gradients", "forwards", "above Foolbox")
     epsilons = (text.removesuffix("/255") for text in part["grid"])
     stand_in = "" if part["model"] == part["asked"] else f", in place of {part['asked']}"
+    often = f", {part['repetitions']} repetitions" if part.get("repetitions", 1) > 1 else ""
     return {
-        "title": f"{part['role']}: {part['model']}{stand_in}, {part['images']} images",
+        "title": f"{part['role']}: {part['model']}{stand_in}, {part['images']} images{often}",
         "times": table(header, lines),
         "curves": table(("ε · 255", *epsilons), curves),
     }

@@ -133,6 +133,7 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
                 "weights": weights_of(model_id),
                 "asked": asked,
                 "images": min(options.images, len(load_images(model_id, options.images)[1])),
+                "repetitions": options.sweep_repetitions,
                 "steps": options.steps,
                 "grid": list(options.grid),
                 "rows": [],
