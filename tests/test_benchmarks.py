@@ -51,6 +51,7 @@ def test_snntorch_computes_the_same_function(case: Case) -> None:
     assert proof["agreement"] >= gradient.AGREEMENT
 
 
+@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("architecture", ["vgg16", "flex-vgg16"])
 def test_spikingjelly_computes_the_same_function_with_reset_to_zero(architecture: str) -> None:
     pytest.importorskip("spikingjelly", reason="spikingjelly is part of the extra `bench`")
