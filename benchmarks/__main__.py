@@ -59,7 +59,7 @@ def _main() -> int:
         print(f"{part} …", file=sys.stderr, flush=True)
         for measured in importlib.import_module(f"benchmarks.{part}").measure(options):
             facts = {"date": today(), "seconds": time.monotonic() - start}
-            found = measured | facts | {"options": asdict(options)}
+            found = stamped(part, measured) | facts | {"options": asdict(options)}
             results[part] = with_others(part, found, results.get(part))
             _write(folder, results)  # a run that is cut off keeps what it has
             print(f"  {time.monotonic() - start:6.0f} s", file=sys.stderr, flush=True)
@@ -140,8 +140,9 @@ def _require(options: Options, parts: Sequence[str]) -> None:
         for model_id, _, attack in (pair.partition(":") for pair in options.search):
             load_model(model_id)
             find_attack(attack)
-    asked = [model_id for _, model_id in options.roles]
-    for model_id in asked if {"sweep", "overhead"} & set(parts) else asked[:1]:
+    swept = options.roles if {"sweep", "overhead"} & set(parts) else ()
+    grown = (options.stbp,) if "growth" in parts else ()
+    for model_id in (*(model_id for _, model_id in swept), *grown):
         at_hand(model_id)
 
 
@@ -159,6 +160,16 @@ def _earlier(folder: Path, options: Options) -> dict[str, Any]:
         print("earlier results are of another machine or version: dropped", file=sys.stderr)
         return fresh
     return earlier | fresh
+
+
+def stamped(part: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """What a part measured, each entry of a checkpoint with what tells its weights from others."""
+    name = LISTS[part][0] if part in LISTS else "rows"
+    entries = [
+        entry | ({"weights": weights_of(entry["model"])} if entry["model"] else {})
+        for entry in measured[name]
+    ]
+    return measured | {name: entries}
 
 
 def with_others(part: str, found: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:

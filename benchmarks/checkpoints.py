@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from robench import Model, select_models
 from robench.datasets import Dataset, Images, find_dataset
 from robench.errors import RobenchError
@@ -22,6 +24,7 @@ def load_images(model_id: str, count: int) -> tuple[Dataset, Images]:
     return dataset, dataset.load("test").first(count)
 
 
+@cache
 def weights_of(model_id: str) -> str:
     """What tells the weights of a checkpoint from others under its name; empty without any."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.checkpoints import at_hand, load_images, load_model, weights_of
+from benchmarks.checkpoints import at_hand, load_images, load_model
 from benchmarks.options import Options
 from benchmarks.robench_side import timesteps_of
 from benchmarks.sweep import cell_of, evaluate, request
@@ -51,7 +51,6 @@ def growth(model_id: str, what: str, sizes: list[int], options: Options) -> dict
     return {
         "what": what,
         "model": model_id,
-        "weights": weights_of(model_id),
         "sizes": sizes,
         "seconds": seconds,
         "exponent": exponent(sizes, seconds),

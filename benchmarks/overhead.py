@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.checkpoints import at_hand, load_model, weights_of
+from benchmarks.checkpoints import at_hand, load_model
 from benchmarks.options import Options
 from benchmarks.robench_side import repeated_passes
 from benchmarks.sweep import ROBENCH, cell_of, evaluate, request
@@ -27,7 +27,6 @@ def overhead(model_id: str, attack: str, options: Options) -> dict[str, Any]:
         bare.append(passes.seconds)
     return {
         "model": model_id,
-        "weights": weights_of(model_id),
         "attack": attack,
         "images": len(cell.images),
         "seconds": median(cells),

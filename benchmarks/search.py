@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.checkpoints import load_model, weights_of
+from benchmarks.checkpoints import load_model
 from benchmarks.options import Options
 from benchmarks.timing import isolated
 from robench import find_attack
@@ -68,7 +68,6 @@ def compare(model_id: str, attack: str, images: int, batch: int) -> dict[str, An
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return {
         "model": model_id,
-        "weights": weights_of(model_id),
         "version": find_attack(attack).version,
         "attack": attack,
         "images": len(fast),

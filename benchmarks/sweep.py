@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks import robench_side
-from benchmarks.checkpoints import at_hand, load_images, load_model, weights_of
+from benchmarks.checkpoints import at_hand, load_images, load_model
 from benchmarks.options import Options
 from benchmarks.peers import snntorch as snntorch_peer
 from benchmarks.peers.attacks import SWEEPS, Budget
@@ -130,7 +130,6 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
             {
                 "role": role,
                 "model": model_id,
-                "weights": weights_of(model_id),
                 "asked": asked,
                 "images": min(options.images, len(load_images(model_id, options.images)[1])),
                 "repetitions": options.sweep_repetitions,

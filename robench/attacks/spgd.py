@@ -12,7 +12,6 @@ own gradient.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -82,16 +81,14 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         """The surrogates and paths, then those of a hybrid network alone."""
         return tuple(dict.fromkeys((*super().members, *self.hybrid_members)))
 
-    def turns(self, view: View) -> tuple[int, ...]:
-        """The members, as indices, in the order in which the steps go round them."""
-        usual = range(len(super().members))
+    def turn(self, view: View, done: Tensor) -> Tensor:
+        """Which member, as an index, has its turn after so many steps, ``(N,)``."""
+        usual = len(super().members)
         if not (view.hybrid and self.hybrid_members):
-            return tuple(usual)
-        others = [self.members.index(member) for member in self.hybrid_members]
-        pairs = math.lcm(len(usual), len(others))
-        return tuple(
-            turn for i in range(pairs) for turn in (usual[i % len(usual)], others[i % len(others)])
-        )
+            return done % usual
+        members, pair = self.members, done // 2
+        others = torch.tensor([members.index(member) for member in self.hybrid_members])
+        return torch.where(done % 2 == 0, pair % usual, others[pair % len(others)])
 
     def at_budget(self, passes: int) -> SurrogateRun:
         """One run of so many steps."""
@@ -119,7 +116,6 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         """A step along the momentum, through the member that is in turn."""
         assert isinstance(state, MomentumState)
         done = self.steps - state.steps_left
-        turns = torch.tensor(self.turns(view), device=done.device)
         name = self.members[int(state.phase[0])]
         gradient = self.gradient(view, state.candidate, y, self.loss, name, state.memory)
         state.momentum = self.momentum * state.momentum + to_mean_one(gradient)
@@ -130,7 +126,7 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         )
         candidate = state.candidate + spread(size * eps, x) * state.momentum.sign()
         state.steps_left = state.steps_left - 1
-        state.phase = turns[(done + 1) % len(turns)]
+        state.phase = self.turn(view, done + 1)
         return candidate, state
 
 

@@ -120,7 +120,7 @@ def _chunks(
             sweep, rows = with_fewer(compute, batch)
             if sweep.batch_size < batch:
                 batch = sweep.batch_size
-                workers.most = min(workers.most, max(1, batch // workers.threads))
+                workers.allow(batch)
             witnesses = _witnesses(sweep) if cell.settings.witnesses else None
             store.write_chunk(*place, rows, witnesses)
         yield rows, witnesses

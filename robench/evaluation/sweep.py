@@ -165,7 +165,7 @@ class ChunkSweep:
 
     def _clean(self) -> Tensor:
         predictions = []
-        for rows in torch.split(torch.arange(len(self.x)), self.batch_size):
+        for rows in _batches(torch.arange(len(self.x)), self.batch_size):
             predictions.append(self.view(rows, 0).logits(self.x[rows]).argmax(1))
         prediction = torch.cat(predictions)
         self.breaks.clean(prediction != self.chunk.y)

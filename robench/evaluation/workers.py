@@ -74,6 +74,10 @@ class Workers:
             self._pool = None
             torch.set_num_threads(threads)
 
+    def allow(self, rows: int) -> None:
+        """Compute no more than so many rows at the same time from now on."""
+        self.most = min(self.most, max(1, rows // self.threads))
+
     def part(self, rows: int) -> int:
         """How many rows of a call of so many are computed as one batch."""
         if self._pool is None:
