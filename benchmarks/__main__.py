@@ -20,7 +20,7 @@ from benchmarks.report import PARTS, render
 from benchmarks.timing import prepare
 from robench import find_attack
 from robench.atomic import replacing
-from robench.errors import RobenchError
+from robench.errors import RobenchError, UsageError
 
 HERE = Path(__file__).parent
 LISTS = {
@@ -140,6 +140,8 @@ def _require(options: Options, parts: Sequence[str]) -> None:
         for model_id, _, attack in (pair.partition(":") for pair in options.search):
             load_model(model_id)
             find_attack(attack)
+    if "growth" in parts and not options.stbp:
+        raise UsageError("growth is measured on a spiking checkpoint: name one with --stbp")
     swept = options.roles if {"sweep", "overhead"} & set(parts) else ()
     grown = (options.stbp,) if "growth" in parts else ()
     for model_id in (*(model_id for _, model_id in swept), *grown):

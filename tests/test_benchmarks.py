@@ -180,6 +180,7 @@ def test_the_targets_are_for_the_largest_sweep_of_a_model() -> None:
         (("sweep", "--stbp", "digits/nothing"), "error: unknown model 'digits/nothing'"),
         (("gradient", "--model", "digits/nothing"), "error: unknown model 'digits/nothing'"),
         (("--search", "digits/vgg16-ann:pdg"), "error: unknown attack 'pdg'"),
+        (("growth", "--stbp", ""), "error: growth is measured on a spiking checkpoint"),
         (("--images", "0"), "--images: at least one is needed"),
         (("--repetitions", "0"), "--repetitions: at least one is needed"),
         (("--sweep-repetitions", "-1"), "--sweep-repetitions: at least one is needed"),
