@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_paths import Two, X, Y, model_of, view_of
+from two_layers import Two, X, Y, model_of, view_of
 
 from robench.attacks.sapgd import SAPGDState
 from robench.errors import UsageError

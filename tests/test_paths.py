@@ -5,73 +5,18 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from test_attacks import sweep
 from torch import nn
 from torch.nn import functional as F
+from two_layers import ATAN, T, Twin, Two, X, Y, model_of, view_of
 
-from robench.attacks import PGD, SPGD
-from robench.attacks.spgd import SurrogateRun
 from robench.datasets import DIGITS
-from robench.errors import EvaluationError, UsageError
+from robench.errors import EvaluationError
 from robench.evaluation.cell import Cell, Settings
-from robench.evaluation.view import Ledger, ModelView
 from robench.numbers import parse_grid
-from robench.spiking import (
-    LIF,
-    OZDENIZCI_LEGENSTEIN,
-    PATHS,
-    LIFParameters,
-    Member,
-    Surrogate,
-    combine,
-    direct,
-    kernels,
-)
+from robench.spiking import LIF, PATHS, LIFParameters, kernels
 from robench.zoo import Model, find_attack
 
-T = 3
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}
-ATAN = Surrogate("atan", 2.0)
-
-
-class Two(nn.Module):
-    """Two layers of neurons between matrices, with the mean activity as read-out."""
-
-    def __init__(self, parameters, surrogate=ATAN, *, graded=False):
-        super().__init__()
-        generator = torch.Generator().manual_seed(3)
-        for name, shape in (("first", (12, 8)), ("second", (8, 7)), ("head", (7, 4))):
-            weight = torch.randn(shape, generator=generator, dtype=torch.float64)
-            self.register_buffer(name, weight * 1.5 / math.sqrt(shape[0]) + 0.15)
-        self.neurons = nn.ModuleList(LIF(parameters, surrogate, graded=graded) for _ in range(2))
-        self.double()
-
-    def forward(self, x):
-        x = direct(x.flatten(1), T)
-        hidden = self.neurons[0](x @ self.first)
-        return self.neurons[1](hidden @ self.second).mean(0) @ self.head
-
-
-class Twin(nn.Module):
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x):
-        net = self.net
-        return (x.flatten(1) @ net.first).relu().mm(net.second).relu() @ net.head
-
-
-def model_of(net, mode="stbp", **more):
-    return Model(net, "digits/two", 4, timesteps=T, mode=mode, **more)
-
-
-X = torch.rand(5, 3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-Y = torch.tensor([0, 1, 2, 3, 0])
-
-
-def view_of(model):
-    return ModelView(model, Y, torch.arange(len(X)), Ledger.empty(len(X)))
 
 
 def run_neurons(current, p):
@@ -260,113 +205,3 @@ def test_an_attack_that_asks_for_a_twin_is_not_applicable_without_one(twin):
         ann, find_attack("spgd[paths=[act]]"), DIGITS, images, Settings(parse_grid(["0.1"]))
     )
     assert not cell.unmet()
-
-
-def test_the_published_ensemble_has_its_19_members():
-    assert len(OZDENIZCI_LEGENSTEIN) == len(set(OZDENIZCI_LEGENSTEIN)) == 19
-    members = [Member.parse(text) for text in OZDENIZCI_LEGENSTEIN]
-    found = {}
-    for member in members:
-        name = member.surrogate.name if member.surrogate else member.path.name
-        found.setdefault(name, set()).add(member.surrogate.sharpness if member.surrogate else None)
-    assert found == {
-        "triangle": {0.25, 0.5, 1.0, 2.0, 3.0},
-        "damped_exponential": {0.5, 1.0, 2.0},
-        "exponential": {0.5, 1.0, 2.0},
-        "rectangle": {0.25, 0.5, 1.0, 2.0, 4.0},
-        "straight_through": {1.0},
-        "bptr": {None},
-        "act": {None},
-    }
-    assert SPGD(surrogates=OZDENIZCI_LEGENSTEIN).members == (*OZDENIZCI_LEGENSTEIN, "rga")
-    net = Two(LIFParameters())
-    view = view_of(model_of(net, make_twin=lambda: Twin(net)))
-    for member in members:
-        assert view.gradient(X, Y, surrogate=member.surrogate, path=member.path).any()
-
-
-def test_surrogates_and_paths_combine():
-    assert combine(("atan(2)",), ()) == ("atan(2)",)
-    assert combine(("atan(2)", "triangle(1)"), ("stbp", "bptr", "hart")) == (
-        "atan(2)/stbp",
-        "atan(2)/hart",
-        "triangle(1)/stbp",
-        "triangle(1)/hart",
-        "bptr",
-    )
-    assert combine(("triangle(1)/hart", "atan(2)", "rga"), ("stbp", "rga")) == (
-        "triangle(1)/hart",
-        "atan(2)/stbp",
-        "rga",
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("hart", r"triangle\(1\)/hart"),
-        ("atan(2)/bptr", "write bptr alone"),
-        ("atan(2)/hard", "did you mean hart"),
-        ("bptrr", "did you mean bptr"),
-        ("attan(2)", "did you mean atan"),
-        ("none", "needs a derivative"),
-        ("atan(2)/", "unknown gradient path"),
-    ],
-)
-def test_a_member_that_cannot_be_read_is_said(text, said):
-    with pytest.raises(UsageError, match=said):
-        Member.parse(text)
-    if "/" not in text:  # a request names a folder; a card may have one
-        with pytest.raises(UsageError, match=f"attack spgd.*{said}"):
-            find_attack(f"spgd[surrogates=[{text}]]")
-
-
-def test_spgd_begins_with_pgd_and_names_its_members():
-    assert "paths" not in SPGD().model_dump(mode="json")
-    assert SPGD(paths=("hart",)).model_dump(mode="json")["paths"] == ["hart"]
-    assert SPGD().members == ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)", "rga")
-    assert isinstance(SPGD().stages[0], PGD)
-    with pytest.raises(ValueError, match="needs at least one"):
-        SPGD(surrogates=(), hybrid_members=("rga",))
-
-
-def steps_of(attack, mode):
-    """What each step of a run went through, on images that nothing breaks."""
-    model = model_of(Two(LIFParameters(0.5)).float(), mode=mode)
-    x = torch.rand(3, 3, 2, 2, generator=torch.Generator().manual_seed(1))
-    y, eps = model.logits(x).argmax(1), torch.full((3,), 1e-3)
-    view = ModelView(model, y, torch.arange(len(x)), Ledger.empty(len(x)))
-    state = attack.init(view, x, y, eps, lambda *_: torch.rand_like(x))
-    names = []
-    for _ in range(attack.steps):
-        names.append(attack.members[int(state.phase[0])])
-        state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
-    return names
-
-
-def test_every_second_step_on_a_hybrid_network_goes_through_its_rate():
-    run = SurrogateRun(steps=7, surrogates=("atan(2)", "triangle(1)", "rectangle(1)"))
-    turn = [*run.surrogates] * 3
-    assert steps_of(run, "stbp") == turn[:7]
-    assert steps_of(run, "hybrid") == [
-        "atan(2)", "rga", "triangle(1)", "rga", "rectangle(1)", "rga", "atan(2)",
-    ]  # fmt: skip
-    both = run.model_copy(update={"hybrid_members": ("rga", "atan(2)")})
-    assert steps_of(both, "hybrid") == [
-        "atan(2)", "rga", "triangle(1)", "atan(2)", "rectangle(1)", "rga", "atan(2)",
-    ]  # fmt: skip
-    assert steps_of(run.model_copy(update={"hybrid_members": ()}), "hybrid") == turn[:7]
-
-
-def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
-    net = Two(LIFParameters(0.5)).float()
-    model = model_of(net, make_twin=lambda: Twin(net))
-    x = torch.rand(40, 3, 2, 2, generator=torch.Generator().manual_seed(1))
-    y = model.logits(x).argmax(1)
-    attack = SPGD(surrogates=("atan(2)", "triangle(1)/hart"), paths=("rga", "act"), pgd_steps=1)
-    assert attack.members == ("atan(2)", "triangle(1)/hart", "rga", "act")
-    rows = sweep(model, attack, x, y).run()
-    broken = rows[rows["break_position"] > 0]
-    assert set(broken["member"]) <= {"pgd", *attack.members}
-    assert broken["member"].nunique() >= 3
-    assert rows["reverified"].all()

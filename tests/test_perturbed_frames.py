@@ -100,9 +100,9 @@ def test_the_shared_gradient_is_that_of_the_frames_that_move() -> None:
     chunk = Chunk(chunk.x.round(), chunk.y, chunk.indices, shared=True)  # spikes: 0 or 1
     sweep = ChunkSweep(model, FGSM(), chunk, GRID, seed=0, batch_size=64)
     rows = torch.arange(len(chunk.x))
-    view = sweep.view(rows, 0)
+    view = sweep.target.view(rows, 0)
     generator = torch.Generator().manual_seed(2)
-    z = 0.5 + 0.2 * (torch.rand(sweep.x.shape, generator=generator) - 0.5)
+    z = 0.5 + 0.2 * (torch.rand(sweep.target.x.shape, generator=generator) - 0.5)
     ours = view.gradient(z, chunk.y, "margin")
     moving = ((chunk.x + (2 * z - 1)[:, None]) == shown(z, chunk.x)).float()
     toward = torch.where(chunk.y == 0, 1.0, -1.0)[:, None, None, None, None]
@@ -113,7 +113,7 @@ def test_the_shared_gradient_is_that_of_the_frames_that_move() -> None:
     margin = (logits.gather(1, 1 - chunk.y[:, None]) - logits.gather(1, chunk.y[:, None])).sum()
     torch.testing.assert_close(torch.autograd.grad(margin, leaf)[0], expected)
     assert [torch.equal(image, z) for image, _ in view.seen] == [True, True]
-    assert sweep.ledger.backwards.sum() == 2 * len(rows)
+    assert sweep.target.ledger.backwards.sum() == 2 * len(rows)
 
 
 def test_what_clipping_takes_away_is_no_part_of_the_perturbation() -> None:
@@ -153,7 +153,7 @@ def test_a_square_has_signs_of_its_own_in_each_frame() -> None:
     model, chunk = linear(2, 0.4, 0.6)
     attack = Square(queries=1, p_init=0.5)
     sweep = ChunkSweep(model, attack, chunk, GRID, seed=0, batch_size=64)
-    noise = sweep.noise(torch.arange(len(chunk.x)))
+    noise = sweep.target.noise(torch.arange(len(chunk.x)))
     done = torch.zeros(len(chunk.x), dtype=torch.int64)
     square = attack._square(chunk.x, done, noise)
     inside = square.abs()

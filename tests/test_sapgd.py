@@ -5,7 +5,7 @@ import torch
 from conftest import LinearModel
 from test_adaptive import by_hand as gradient_by_hand
 from test_attacks import GRID, held, sweep
-from test_paths import Two, model_of
+from two_layers import Two, model_of
 
 from robench.attacks import PGD, SAPGD
 from robench.attacks.norms import project

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from test_attacks import sweep
-from test_paths import T, Two, X, Y
 from torch import nn
 from torch.nn import functional as F
+from two_layers import T, Two, X, Y
 
 from robench.attacks import APGDCE, FGSM, PGD, SPGD, Square
 from robench.datasets import DIGITS

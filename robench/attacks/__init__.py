@@ -7,11 +7,8 @@ from robench.attacks.base import (
     IterativeAttack,
     LineAttack,
     Need,
-    Noise,
     StagedAttack,
     State,
-    View,
-    spread,
 )
 from robench.attacks.ddn import DDN
 from robench.attacks.ensembles import AutoAttack, EnsembleAttack, SpikingAutoAttack
@@ -20,12 +17,14 @@ from robench.attacks.fgsm import FGSM
 from robench.attacks.losses import Loss
 from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD, PGDL2
+from robench.attacks.rows import spread
 from robench.attacks.sapgd import SAPGD
 from robench.attacks.source import PGDSource, SPGDSource
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
 from robench.attacks.tour import Tour
 from robench.attacks.transfer import Transfer
+from robench.attacks.view import Noise, View
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
     attack.name: attack

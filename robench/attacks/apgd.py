@@ -14,19 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import (
-    MOST,
-    IterativeAttack,
-    Need,
-    Noise,
-    Start,
-    State,
-    View,
-    rivals,
-    spread,
-)
+from robench.attacks.base import MOST, IterativeAttack, Need, Start, State
 from robench.attacks.losses import loss_of, targeted_dlr
 from robench.attacks.pgd import PGD
+from robench.attacks.rows import spread
+from robench.attacks.view import Noise, View, rivals
 
 MOMENTUM = 0.75
 """α: the share of the new direction in a step; the rest goes on along the last one."""

@@ -11,17 +11,17 @@ the attack is given an image again, and the engine does the rest.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from torch import Tensor
 
-from robench.attacks.losses import Loss
+from robench.attacks.rows import spread
+from robench.attacks.view import Noise, View
 from robench.errors import UsageError
-from robench.spiking import GradientPath, RowMemory, Surrogate
+from robench.spiking import Surrogate
 
 Need = Literal["gradient", "spikes", "twin", "sources", "frames"]
 Start = Literal["own", "cold", "warm", "witness", "once"]
@@ -37,93 +37,6 @@ def _readable(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Surrogates = Annotated[tuple[str, ...], AfterValidator(_readable)]
 """A parameter that names surrogates, at least one and each with a derivative."""
-
-
-class View(Protocol):
-    """How an attack sees a model, bound to the rows of one call."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes K."""
-        ...
-
-    @property
-    def spiking(self) -> bool:
-        """Whether surrogates and gradient paths can be substituted."""
-        ...
-
-    @property
-    def hybrid(self) -> bool:
-        """Whether it was trained without spikes, so that its rates stand for activations."""
-        ...
-
-    @property
-    def sources(self) -> Sequence[View]:
-        """Other models on which examples may be made, each bound to the same rows."""
-        ...
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of the deployed model; a call that misclassifies is a break.
-
-        A stochastic model is deployed as the mean over some draws, the same for a sample each time.
-        """
-        ...
-
-    def differentiable(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Logits ``(M, K)`` through which autograd reaches ``x``: for a loss of the attack's own.
-
-        A backward pass through them turns the forward pass that was counted into a gradient pass,
-        each further one counts as another. The gradient is the one that the model itself gives.
-
-        Args:
-            x: images, ``(M, C, H, W)``.
-            rows: which row of the call each image belongs to, ``(M,)``. Without it they are one
-                to one, and a call that misclassifies is a break.
-        """
-        ...
-
-    def gradient(
-        self,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss = "cross-entropy",
-        *,
-        surrogate: Surrogate | None = None,
-        path: GradientPath | None = None,
-        timesteps: int | None = None,
-        memory: RowMemory | None = None,
-    ) -> Tensor:
-        """``∂loss/∂x`` of each row, of the shape of ``x``; None leaves what the model has.
-
-        A gradient with substitutes finds directions; the deployed model decides what is a break.
-        A model without spikes has nothing to substitute and gives its own. Where the gradient
-        underflows or overflows it comes back rescaled, with its direction alone, and the second
-        pass that this took is counted. A stochastic model gives the mean over several draws.
-
-        Args:
-            x: images, ``(N, C, H, W)``.
-            y: true labels, ``(N,)``.
-            loss: what the gradient raises.
-            surrogate: the derivative of every spike.
-            path: which connections carry gradient.
-            timesteps: T.
-            memory: what the neurons remember of each row, for a surrogate that follows them over
-                the steps of an attack; the call moves it on. With it T stays what it was.
-        """
-        ...
-
-
-class Noise(Protocol):
-    """Random numbers that belong to a sample, not to a batch, an ε or an attack."""
-
-    def __call__(self, stream: str, draw: int | Tensor = 0) -> Tensor:
-        """Numbers uniform in [0, 1), ``(N, C, H, W)``.
-
-        Args:
-            stream: what they are for; the same stream gives the same numbers to every attack.
-            draw: which draw of that stream, one for all rows or ``(N,)``.
-        """
-        ...
 
 
 @dataclass
@@ -300,11 +213,6 @@ class LineAttack(DirectAttack):
         return x + spread(eps, x) * self.direction(view, x, y, noise)
 
 
-def spread(eps: Tensor, x: Tensor) -> Tensor:
-    """ε of each row, ``(N,)``, with the axes that broadcast against ``x``."""
-    return eps.view(-1, *([1] * (x.dim() - 1)))
-
-
 def _rows(values: Any, index: Tensor) -> Any:
     """Some rows, copied; for numbers of rows ``index_select`` is several times as fast."""
     if isinstance(values, Tensor) and index.dtype == torch.int64:
@@ -320,32 +228,3 @@ def begin(x: Tensor, steps: int) -> State:
         torch.full((n,), steps, dtype=torch.int64, device=x.device),
         torch.zeros(n, dtype=torch.int64, device=x.device),
     )
-
-
-def rivals(view: View, x: Tensor, y: Tensor, count: int) -> Tensor:
-    """The other classes in the falling order of their logits, ``(N, R)`` with R at most ``count``.
-
-    Args:
-        view: the model.
-        x: images, ``(N, C, H, W)``.
-        y: their own classes, ``(N,)``.
-        count: how many are wanted; there are no more than all others.
-    """
-    logits = view.logits(x).scatter(1, y[:, None], -torch.inf)
-    return logits.argsort(1, descending=True)[:, : min(count, view.classes - 1)]
-
-
-def magnitude(values: Tensor) -> Tensor:
-    """The largest absolute value of each row, ``(N,)``; NaN where one of them is."""
-    return values.flatten(1).abs().amax(1)
-
-
-def same(some: Tensor, others: Tensor) -> Tensor:
-    """Which rows are equal in every number, ``(N,)``."""
-    # as small integers: on truth values the reduction takes 20 times as long
-    return (some == others).flatten(1).view(torch.uint8).amin(1).bool()
-
-
-def vanished(gradient: Tensor) -> Tensor:
-    """Which rows have a gradient that is zero everywhere, ``(N,)``."""
-    return magnitude(gradient) == 0

@@ -15,8 +15,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robench.attacks.base import DirectAttack, Need, Noise, View, spread
+from robench.attacks.base import DirectAttack, Need
 from robench.attacks.norms import unit
+from robench.attacks.rows import spread
+from robench.attacks.view import Noise, View
 
 LAST_STEP = 0.01
 """Length of the last step; the first has length 1, with a cosine in between."""

@@ -14,8 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import MOST, DirectAttack, Need, Noise, View, rivals, spread
+from robench.attacks.base import MOST, DirectAttack, Need
 from robench.attacks.norms import length
+from robench.attacks.rows import spread
+from robench.attacks.view import Noise, View, rivals
 
 
 class FABT(DirectAttack):

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robench.attacks.base import LineAttack, Need, Noise, View
+from robench.attacks.base import LineAttack, Need
+from robench.attacks.view import Noise, View
 
 
 class FGSM(LineAttack):

@@ -7,7 +7,9 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import MOST, IterativeAttack, Noise, State, View, begin, spread
+from robench.attacks.base import MOST, IterativeAttack, State, begin
+from robench.attacks.rows import spread
+from robench.attacks.view import Noise, View
 
 
 class RandomNoise(IterativeAttack):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from robench.attacks.base import magnitude, spread
+from robench.attacks.rows import magnitude, spread
 
 NORMS: dict[str, str] = {"linf": "L∞", "l2": "L2"}
 """Every norm that can be swept, as it is written for people."""

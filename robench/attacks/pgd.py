@@ -11,19 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import (
-    MOST,
-    IterativeAttack,
-    Need,
-    Noise,
-    Start,
-    State,
-    View,
-    spread,
-    vanished,
-)
+from robench.attacks.base import MOST, IterativeAttack, Need, Start, State
 from robench.attacks.losses import Loss
 from robench.attacks.norms import project, unit
+from robench.attacks.rows import spread, vanished
+from robench.attacks.view import Noise, View
 
 
 class PGD(IterativeAttack):

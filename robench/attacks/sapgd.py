@@ -15,19 +15,11 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from robench.attacks.apgd import FIRST_WINDOW, LEAST_WINDOW, SHRINKAGE
-from robench.attacks.base import (
-    IterativeAttack,
-    Need,
-    Noise,
-    Start,
-    State,
-    View,
-    magnitude,
-    spread,
-    vanished,
-)
+from robench.attacks.base import IterativeAttack, Need, Start, State
 from robench.attacks.losses import Loss
 from robench.attacks.norms import to_mean_one
+from robench.attacks.rows import magnitude, spread, vanished
+from robench.attacks.view import Noise, View
 from robench.spiking import RowMemory, Surrogate
 
 FIRST_MOMENT, SECOND_MOMENT = 0.5, 0.8

@@ -19,22 +19,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import (
-    MOST,
-    Attack,
-    IterativeAttack,
-    Need,
-    Noise,
-    StagedAttack,
-    Start,
-    State,
-    View,
-    spread,
-)
+from robench.attacks.base import MOST, Attack, IterativeAttack, Need, StagedAttack, Start, State
 from robench.attacks.losses import Loss
 from robench.attacks.norms import to_mean_one
 from robench.attacks.pgd import PGD
+from robench.attacks.rows import spread
 from robench.attacks.through import ThroughMembers
+from robench.attacks.view import Noise, View
 from robench.spiking import RowMemory
 
 

@@ -7,8 +7,9 @@ from typing import Any, Self
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor
 
-from robench.attacks.base import Attack, Need, View
+from robench.attacks.base import Attack, Need
 from robench.attacks.losses import Loss
+from robench.attacks.view import View
 from robench.spiking import Member, RowMemory, combine
 
 

@@ -13,9 +13,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robench.attacks.base import Noise, Start, State, View
+from robench.attacks.base import Start, State
 from robench.attacks.pgd import PGD
 from robench.attacks.through import ThroughMembers
+from robench.attacks.view import Noise, View
 from robench.spiking import RowMemory
 
 

@@ -13,18 +13,10 @@ import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
-from robench.attacks.base import (
-    IterativeAttack,
-    Need,
-    Noise,
-    Start,
-    State,
-    Surrogates,
-    View,
-    begin,
-    spread,
-)
+from robench.attacks.base import IterativeAttack, Need, Start, State, Surrogates, begin
 from robench.attacks.norms import project, to_mean_one
+from robench.attacks.rows import spread
+from robench.attacks.view import Noise, View
 from robench.spiking import Surrogate
 
 

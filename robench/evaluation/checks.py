@@ -23,7 +23,7 @@ from robench.evaluation.chunk import Chunk
 from robench.evaluation.draws import DRAWS, Draws, Numbers
 from robench.evaluation.memory import is_out_of_memory, with_fewer
 from robench.evaluation.stages import iterative
-from robench.evaluation.sweep import ChunkSweep
+from robench.evaluation.target import Target
 from robench.results import CLEAN_WRONG, Check, Verdict
 from robench.spiking import bound
 from robench.zoo import Model
@@ -139,9 +139,9 @@ def _zero_epsilon(
 ) -> Check:
     first = list(chunk.indices)[:samples]
     part = replace(chunk, x=chunk.x[:samples], y=chunk.y[:samples], indices=first)
-    sweep = ChunkSweep(model, attack, part, (), seed=seed, batch_size=samples, sources=sources)
+    target = Target(model, part, seed=seed, sources=sources)
     rows = torch.arange(len(first))
-    x, y, view, noise = sweep.x, part.y, sweep.view(rows, 0), sweep.noise(rows)
+    x, y, view, noise = target.x, part.y, target.view(rows, 0), target.noise(rows)
     clean = view.logits(x).argmax(1)
     eps = torch.zeros(len(rows), dtype=x.dtype)
     wrong = torch.zeros(len(rows), dtype=torch.bool)

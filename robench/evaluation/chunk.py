@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from robench.errors import EvaluationError
@@ -32,3 +33,8 @@ class Chunk:
     def __post_init__(self) -> None:
         if len(self.x) and not (self.x.amin() >= 0 and self.x.amax() <= 1):  # NaN is neither
             raise EvaluationError("the images do not lie in [0, 1]; divide pixels by 255")
+
+
+def batches(samples: Tensor, size: int) -> list[Tensor]:
+    """Samples in parts of a size. No samples are no part: a model may not take an empty batch."""
+    return [part for part in torch.split(samples, size) if len(part)]

@@ -134,7 +134,7 @@ def _complete(rows: pd.DataFrame, span: range) -> bool:
 
 def _witnesses(sweep: ChunkSweep) -> Witnesses:
     broken = sweep.breaks.attacked.numpy()
-    index = np.asarray(sweep.chunk.indices, dtype=np.int64)
+    index = np.asarray(sweep.target.chunk.indices, dtype=np.int64)
     return Witnesses(index[broken], sweep.examples.numpy()[broken])
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robench.attacks.base import magnitude
 from robench.attacks.losses import Loss, direction_of, loss_of
+from robench.attacks.rows import magnitude
 from robench.evaluation.draws import Numbers, mean_of
 from robench.spiking import Recorder, bound
 

@@ -8,30 +8,22 @@ attack can substitute one surrogate for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from robench.attacks import (
-    Attack,
-    LineAttack,
-    State,
-    spread,
-)
-from robench.attacks.base import magnitude, same
+from robench.attacks import Attack, LineAttack, State, spread
 from robench.attacks.norms import in_box, length, project, tolerance
+from robench.attacks.rows import magnitude, same
 from robench.errors import EvaluationError
 from robench.evaluation.breaks import ChunkBreaks
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.draws import EOT, Draws
-from robench.evaluation.ledger import Ledger
-from robench.evaluation.noise import SampleNoise
+from robench.evaluation.chunk import Chunk, batches
+from robench.evaluation.draws import EOT
 from robench.evaluation.search import BEGIN, RUN, SHRINK, Search, SweepName
-from robench.evaluation.shared import SCALE, SharedView, blank, perturbation, shown
 from robench.evaluation.stages import beginnings, iterative
+from robench.evaluation.table import reverify, table
+from robench.evaluation.target import Target
 from robench.evaluation.view import ModelView
 from robench.evaluation.workers import Workers
 from robench.numbers import Epsilon
@@ -42,9 +34,8 @@ class ChunkSweep:
     """An attack on one chunk over a grid.
 
     Attributes:
-        x: the clean images as the attack is given them; see :mod:`robench.evaluation.shared`.
+        target: the model and the images, with the count of the calls.
         breaks: what the attack found.
-        ledger: how often the model was asked.
     """
 
     def __init__(
@@ -66,26 +57,27 @@ class ChunkSweep:
         ``sources`` are other models on which the attack may make examples, ``eot`` draws that a
         gradient of a stochastic model is averaged over.
         """
-        self.workers, self.sources = workers or Workers(shared=False), sources
-        self.model, self.chunk, self.sweep = model, chunk, sweep
         self.attack, self.stages = attack, iterative(attack)
-        self.x, self.scale = (blank(chunk.x), SCALE) if chunk.shared else (chunk.x, 1)
+        self.target = Target(
+            model,
+            chunk,
+            seed=seed,
+            stages=len(self.stages),
+            workers=workers,
+            sources=sources,
+            eot=eot,
+        )
+        self.x, self.y = self.target.x, chunk.y
         self.norm, self.tolerance = attack.norm, tolerance(self.x, attack.norm)
-        self.seed, self.batch_size = seed, batch_size
-        budgets = [epsilon.value / self.scale for epsilon in grid]
+        self.sweep, self.batch_size = sweep, batch_size
+        budgets = [epsilon.value / self.target.scale for epsilon in grid]
         self.budgets = torch.tensor(budgets, dtype=self.x.dtype)
-        self.draws = Draws(seed, model.dataset, list(chunk.indices), eot)
-        n = len(self.x)
-        self.ledger = Ledger.empty(n, len(self.stages))
-        if sources:
-            self.ledger.elsewhere = Ledger.empty(n)
         self.breaks = ChunkBreaks(self.x, len(grid))
 
     @property
     def examples(self) -> Tensor:
         """The witnesses as the model was shown them, of the shape of the chunk's images."""
-        witness = self.breaks.witness
-        return shown(witness, self.chunk.x) if self.chunk.shared else witness
+        return self.target.examples(self.breaks.witness)
 
     def run(self, progress: Callable[[int], None] = lambda finished: None) -> pd.DataFrame:
         """Sweep; returns the rows of the store with ``dead`` beside them.
@@ -94,19 +86,24 @@ class ChunkSweep:
             progress: called with the number of samples that are finished.
         """
         prediction = self._clean()
-        right = (prediction == self.chunk.y).nonzero().squeeze(1)
+        right = (prediction == self.y).nonzero().squeeze(1)
         if isinstance(self.attack, LineAttack):
             self._along(self.attack, right, progress)
         else:
             self._search(right, progress)
-        return self._table(prediction, self._reverify())
+        again = reverify(self.target, self.breaks, self.batch_size)
+        budgets = self.target.scale * self.budgets.double().numpy()
+        rows = table(self.target, self.breaks, prediction, again, budgets, self.norm)
+        if self.sweep == "raw" or isinstance(self.attack, LineAttack):
+            rows = rows.assign(**self.breaks.raw_columns())
+        return rows
 
     def _along(self, attack: LineAttack, right: Tensor, progress: Callable[[int], None]) -> None:
         """Show every ε of the grid along the direction of each sample."""
         done = len(self.x) - len(right)
-        for samples in _batches(right, self.batch_size):
-            x, y, view = self.x[samples], self.chunk.y[samples], self.view(samples, 0)
-            direction = attack.direction(view, x, y, self.noise(samples))
+        for samples in batches(right, self.batch_size):
+            x, y, view = self.x[samples], self.y[samples], self.target.view(samples, 0)
+            direction = attack.direction(view, x, y, self.target.noise(samples))
             _require_usable(direction, x)
             for point in range(1, len(self.budgets)):
                 eps = self.budgets[point].expand(len(samples))
@@ -165,32 +162,15 @@ class ChunkSweep:
 
     def _clean(self) -> Tensor:
         predictions = []
-        for rows in _batches(torch.arange(len(self.x)), self.batch_size):
-            predictions.append(self.view(rows, 0).logits(self.x[rows]).argmax(1))
+        for rows in batches(torch.arange(len(self.x)), self.batch_size):
+            predictions.append(self.target.view(rows, 0).logits(self.x[rows]).argmax(1))
         prediction = torch.cat(predictions)
-        self.breaks.clean(prediction != self.chunk.y)
+        self.breaks.clean(prediction != self.y)
         return prediction
-
-    def view(self, samples: Tensor, stage: int, step: Tensor | None = None) -> ModelView:
-        """The model as a stage of the attack sees it, bound to some samples of the chunk.
-
-        ``step`` of its run that each row is in tells a stochastic model's gradients apart.
-        """
-        y, others = self.chunk.y[samples], self.sources
-        bound = (self.model, y, samples, self.ledger, stage, self.workers, others)
-        if self.chunk.shared:
-            frames = self.chunk.x[samples]
-            return SharedView(*bound, draws=self.draws, step=step, frames=frames)
-        return ModelView(*bound, draws=self.draws, step=step)
-
-    def noise(self, samples: Tensor) -> SampleNoise:
-        """The random numbers of some samples of the chunk."""
-        indices = [self.chunk.indices[int(i)] for i in samples]
-        return SampleNoise(self.seed, self.model.dataset, indices, self.x.shape[1:])
 
     def _rows(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         samples = self.search.sample[slots]
-        x, y = self.x.index_select(0, samples), self.chunk.y[samples]
+        x, y = self.x.index_select(0, samples), self.y[samples]
         return samples, x, y, self.budgets[self.search.point[slots]]
 
     def _begin(self, slots: Tensor) -> None:
@@ -198,8 +178,8 @@ class ChunkSweep:
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
         self.taken[slots] = 0
-        view = self.view(samples, stage, self.taken[slots])
-        part = self.stages[stage].init(view, x, y, eps, self.noise(samples))
+        view = self.target.view(samples, stage, self.taken[slots])
+        part = self.stages[stage].init(view, x, y, eps, self.target.noise(samples))
         _require_usable(part.candidate, x)
         warm = spread(self.search.warm(slots), x)
         begin = torch.where(warm, self.best[slots], part.candidate)
@@ -214,12 +194,12 @@ class ChunkSweep:
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
         self.taken[slots] += 1
-        view = self.view(samples, stage, self.taken[slots])
+        view = self.target.view(samples, stage, self.taken[slots])
         state = self.states[stage]
         assert state is not None
         before, phase = self.candidate.index_select(0, slots), self.phase[slots]
         part = state.rows(slots)
-        candidate, part = self.stages[stage].step(view, x, y, eps, part, self.noise(samples))
+        candidate, part = self.stages[stage].step(view, x, y, eps, part, self.target.noise(samples))
         _require_usable(candidate, x)
         self._verify(slots, before, view)
         broken = self._settle(slots, x, eps, view)
@@ -248,7 +228,7 @@ class ChunkSweep:
         candidate = torch.where(spread(shrink, x), smaller, self.candidate[slots])
         self.candidate[slots] = candidate
         self.seen[slots] &= ~shrink
-        view = self.view(samples, int(self.search.stage[slots[0]]))
+        view = self.target.view(samples, int(self.search.stage[slots[0]]))
         self._verify(slots, candidate, view)
         broken = self._settle(slots, x, eps, view)
         for row in (~broken).nonzero().squeeze(1).tolist():
@@ -261,7 +241,7 @@ class ChunkSweep:
             self.seen[slots] |= same(image, candidate)
         rows = (~self.seen[slots]).nonzero().squeeze(1)
         if len(rows):
-            late = self.view(view.samples[rows], view.stage)
+            late = self.target.view(view.samples[rows], view.stage)
             late.logits(candidate[rows])
             wrong = torch.zeros(len(slots), dtype=torch.bool)
             wrong[rows] = late.seen[0][1]
@@ -300,49 +280,6 @@ class ChunkSweep:
         self.best[slots] = images
         for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
             self.search.broken(slot, position)
-
-    def _reverify(self) -> Tensor:
-        """Whether each witness breaks again, in another batch; a stochastic model draws anew.
-
-        The other batch is one of another size for each thread, not for the call as a whole.
-        """
-        again = torch.zeros(len(self.x), dtype=torch.bool)
-        attacked = self.breaks.attacked.nonzero().squeeze(1)
-        size = self.workers.part(self.batch_size)
-        workers = self.workers.in_parts_of(size // 2 + 1 if size > 2 else size + 1)
-        for rows in _batches(attacked, workers.largest * workers.threads):
-            view = self.view(rows, 0)
-            view = replace(view, ledger=Ledger.empty(len(again)), judge="again", workers=workers)
-            again[rows] = view.logits(self.breaks.witness[rows]).argmax(1) != self.chunk.y[rows]
-        return again
-
-    def _table(self, prediction: Tensor, again: Tensor) -> pd.DataFrame:
-        if self.chunk.shared:
-            delta = perturbation(self.breaks.witness, self.chunk.x)
-        else:
-            delta = self.breaks.witness - self.x
-        budgets = self.scale * self.budgets.double().numpy()
-        found = self.breaks.columns(delta, budgets, self.norm, self.scale * self.tolerance)
-        columns = {
-            "index": np.asarray(self.chunk.indices, dtype=np.int64),
-            "label": self.chunk.y.numpy(),
-            "clean_prediction": prediction.numpy(),
-            **found,
-            "forwards": self.ledger.forwards.numpy(),
-            "backwards": self.ledger.backwards.sum(1).numpy(),
-            "reverified": (again | ~self.breaks.attacked).numpy(),
-            "dead": self.ledger.blind().numpy(),
-        }
-        if self.ledger.elsewhere is not None:
-            columns["source_passes"] = self.ledger.elsewhere.backwards.sum(1).numpy()
-        if self.sweep == "raw" or isinstance(self.attack, LineAttack):
-            columns |= self.breaks.raw_columns()
-        return pd.DataFrame(columns)
-
-
-def _batches(samples: Tensor, size: int) -> list[Tensor]:
-    """Samples in parts of a size. No samples are no part: a model may not take an empty batch."""
-    return [part for part in torch.split(samples, size) if len(part)]
 
 
 def _require_usable(candidate: Tensor, x: Tensor) -> None:

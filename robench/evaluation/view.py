@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from robench.attacks import Loss
-from robench.attacks.base import magnitude
+from robench.attacks.rows import magnitude
 from robench.errors import EvaluationError
 from robench.evaluation.draws import Draws, Judge, Numbers, mean_of
 from robench.evaluation.gradient import Gradient, expected, take

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from robench.attacks.base import Noise, View
 from robench.attacks.norms import in_box, length, tolerance
+from robench.attacks.view import Noise, View
 from robench.errors import EvaluationError
 
 

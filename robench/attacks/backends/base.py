@@ -22,7 +22,8 @@ from torch import Tensor
 
 from robench.attacks.backends.adapter import Adapter, seeded, seeds
 from robench.attacks.backends.trial import require_sound
-from robench.attacks.base import DirectAttack, Noise, View
+from robench.attacks.base import DirectAttack
+from robench.attacks.view import Noise, View
 from robench.errors import UsageError, nearest
 
 

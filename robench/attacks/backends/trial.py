@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robench.attacks.base import View
 from robench.attacks.losses import Loss
+from robench.attacks.view import View
 from robench.spiking import GradientPath, RowMemory, Surrogate
 
 if TYPE_CHECKING:

@@ -1,0 +1,62 @@
+"""SPGD: whose turn it is, in which order, and what is named."""
+
+import pytest
+import torch
+from test_attacks import sweep
+from two_layers import Twin, Two, model_of
+
+from robench.attacks import PGD, SPGD
+from robench.attacks.spgd import SurrogateRun
+from robench.evaluation.view import Ledger, ModelView
+from robench.spiking import LIFParameters
+
+
+def test_spgd_begins_with_pgd_and_names_its_members():
+    assert "paths" not in SPGD().model_dump(mode="json")
+    assert SPGD(paths=("hart",)).model_dump(mode="json")["paths"] == ["hart"]
+    assert SPGD().members == ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)", "rga")
+    assert isinstance(SPGD().stages[0], PGD)
+    with pytest.raises(ValueError, match="needs at least one"):
+        SPGD(surrogates=(), hybrid_members=("rga",))
+
+
+def steps_of(attack, mode):
+    """What each step of a run went through, on images that nothing breaks."""
+    model = model_of(Two(LIFParameters(0.5)).float(), mode=mode)
+    x = torch.rand(3, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    y, eps = model.logits(x).argmax(1), torch.full((3,), 1e-3)
+    view = ModelView(model, y, torch.arange(len(x)), Ledger.empty(len(x)))
+    state = attack.init(view, x, y, eps, lambda *_: torch.rand_like(x))
+    names = []
+    for _ in range(attack.steps):
+        names.append(attack.members[int(state.phase[0])])
+        state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
+    return names
+
+
+def test_every_second_step_on_a_hybrid_network_goes_through_its_rate():
+    run = SurrogateRun(steps=7, surrogates=("atan(2)", "triangle(1)", "rectangle(1)"))
+    turn = [*run.surrogates] * 3
+    assert steps_of(run, "stbp") == turn[:7]
+    assert steps_of(run, "hybrid") == [
+        "atan(2)", "rga", "triangle(1)", "rga", "rectangle(1)", "rga", "atan(2)",
+    ]  # fmt: skip
+    both = run.model_copy(update={"hybrid_members": ("rga", "atan(2)")})
+    assert steps_of(both, "hybrid") == [
+        "atan(2)", "rga", "triangle(1)", "atan(2)", "rectangle(1)", "rga", "atan(2)",
+    ]  # fmt: skip
+    assert steps_of(run.model_copy(update={"hybrid_members": ()}), "hybrid") == turn[:7]
+
+
+def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
+    net = Two(LIFParameters(0.5)).float()
+    model = model_of(net, make_twin=lambda: Twin(net))
+    x = torch.rand(40, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    y = model.logits(x).argmax(1)
+    attack = SPGD(surrogates=("atan(2)", "triangle(1)/hart"), paths=("rga", "act"), pgd_steps=1)
+    assert attack.members == ("atan(2)", "triangle(1)/hart", "rga", "act")
+    rows = sweep(model, attack, x, y).run()
+    broken = rows[rows["break_position"] > 0]
+    assert set(broken["member"]) <= {"pgd", *attack.members}
+    assert broken["member"].nunique() >= 3
+    assert rows["reverified"].all()
