@@ -106,6 +106,7 @@ def test_no_source_is_not_applicable(cli: Cli, tmp_path: Path) -> None:
     (cell,) = json.loads(done.out)
     assert cell["status"] == "not-applicable"
     assert "sources" in cell["error"]
+    assert cell["run"].get("kernels") is None  # nothing was computed
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ def record(
 ) -> CellResult:
     """The record of a cell whose evaluation began at ``started``, on the monotonic clock."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    at_hand = None  # nothing was computed, so nothing is compiled for the answer
+    if status != "not-applicable":
+        at_hand = not cell.settings.reference and kernels.library() is not None
     return CellResult.model_validate(
         {
             "status": status,
@@ -47,7 +50,7 @@ def record(
                 device=cell.settings.device,
                 threads=torch.get_num_threads(),
                 batch_size=batch_size,
-                kernels=not cell.settings.reference and kernels.library() is not None,
+                kernels=at_hand,
                 peak_memory_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),
                 versions={
                     "python": platform.python_version(),

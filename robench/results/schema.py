@@ -140,7 +140,7 @@ class RunRecord(_Record):
     )
     kernels: bool | None = Field(
         None,
-        description="whether compiled kernels were at hand; absent from records older than this",
+        description="whether compiled kernels were at hand; null if nothing was computed",
     )
     peak_memory_mb: float
     versions: dict[str, str]
