@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import typer
 
 from robench.cli_analyze import analyze
-from robench.cli_compare import budget, gradients, rank
+from robench.cli_budget import budget, doubling
+from robench.cli_compare import gradients, rank
 from robench.cli_options import (
     DataDir,
     Json,
@@ -33,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 analyze.command()(budget)
+analyze.command()(doubling)
 analyze.command()(gradients)
 analyze.command()(rank)
 app.add_typer(analyze, name="analyze")
@@ -42,6 +44,7 @@ _KEPT = {
     "run": _CELLS,
     "train": "finished epochs are kept, and the same command with --resume goes on",
     "analyze budget": _CELLS,
+    "analyze doubling": _CELLS,
     "analyze gradients": _CELLS,
     "analyze rank": _CELLS,
     "analyze transfer": _CELLS,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FIGURES = Path("results/figures")
 """Where figures and the tables beside them go by default."""
+ATTACKS = Path("docs/attacks.md")
+"""The document whose tables are checked by default."""
 
 
 def folder_at(option: str) -> Callable[[str | Path], Path]:
@@ -125,8 +127,15 @@ Page = Annotated[
 CheckPage = Annotated[
     bool, typer.Option("--check", help="Write nothing; exit 1 where the table is stale.")
 ]
+CheckAttacks = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Write nothing; exit 1 where --document (docs/attacks.md) is stale."
+    ),
+]
 NoRun = Annotated[bool, typer.Option("--no-run", help="Draw what is there; compute nothing.")]
 Models = Annotated[str, typer.Option(help="all, ids or globs, with commas.")]
+Epsilons = Annotated[str, typer.Option(help="One or more ε with commas, each attacked by itself.")]
 DatasetName = Annotated[str | None, typer.Option(help="Keep the models of this data set.")]
 Limit = Annotated[
     str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
@@ -189,3 +198,23 @@ def put(command: str, section: str, document: Path, *, check: bool, options: str
         print(f"{document} is stale; make it again with: {again}", file=sys.stderr)
         raise typer.Exit(1)
     print(f"{document} is up to date" if check else f"wrote {document}")
+
+
+def split_epsilons(text: str) -> list[str]:
+    """What stands between commas; an empty one is refused where it is read."""
+    return [part.strip() for part in text.split(",")]
+
+
+def draw_tables(command: str, folder: Path, write_figure: Callable[[Path], Path]) -> None:
+    """Draw a figure beside each table of a command in a folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from robench.analysis import tables_in
+
+    tables = tables_in(folder, command)
+    if not tables:
+        raise UsageError(f"there are no tables in {folder}; make them without --no-run")
+    for table in tables:
+        print(f"wrote {write_figure(table)}")

@@ -10,6 +10,7 @@ from robench.analysis.budget import (
 from robench.analysis.budget_report import budget_section, write_budget_figure
 from robench.analysis.curves import draw_training, write_training_figures
 from robench.analysis.document import fill_document, tables_in, write_table
+from robench.analysis.doubling import at_factors, doubling_lines, doubling_section, doubling_table
 from robench.analysis.gradients import Comparison, all_gradients, gradient_comparisons
 from robench.analysis.gradients_report import gradients_section, write_gradients_figure
 from robench.analysis.logs import TrainingLog, find_logs, read_log
@@ -44,10 +45,14 @@ __all__ = [
     "all_gradients",
     "alone",
     "at_budgets",
+    "at_factors",
     "budget_plans",
     "budget_rows",
     "budget_section",
     "budget_table",
+    "doubling_lines",
+    "doubling_section",
+    "doubling_table",
     "draw_members",
     "draw_training",
     "draw_transfer",

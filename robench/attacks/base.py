@@ -114,6 +114,17 @@ class Attack(BaseModel, ABC):
         """
         raise UsageError(f"attack {self.name} is not measured in gradient passes")
 
+    def lengthened(self, factor: int) -> Self:
+        """The same attack with so many times the steps.
+
+        Raises:
+            UsageError: it takes none.
+        """
+        counts = [name for name in ("pgd_steps", "steps") if name in type(self).model_fields]
+        if not counts:
+            raise UsageError(f"attack {self.name} takes no steps")
+        return type(self)(**dict(self) | {name: factor * getattr(self, name) for name in counts})
+
     @property
     def parts(self) -> tuple[Attack, ...]:
         """The attacks that it consists of, each of them searched as if it ran alone."""
