@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robench.analysis.curves import dataset_title
 from robench.analysis.document import markdown_table, section_of
@@ -70,7 +71,7 @@ def doubling_table(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFr
         UsageError: no cell is done.
     """
     found: list[dict[str, Any]] = []
-    before: dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float64]]] = {}
+    before: dict[tuple[str, str], NDArray[np.float64]] = {}
     for cell in cells:
         if cell.outcome is None:
             continue
@@ -97,8 +98,8 @@ def doubling_table(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFr
         }
         if (shorter := before.get((cell.model, attack))) is not None:
             interval = bootstrap(shorter - areas)
-            row |= {"gain": float((shorter - areas).mean())}
-            row |= {"low": interval.low, "high": interval.high}
+            gain = float((shorter - areas).mean())
+            row |= {"gain": gain, "low": interval.low, "high": interval.high}
         before[cell.model, attack] = areas
         found.append(row)
     if not found:

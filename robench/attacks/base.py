@@ -77,6 +77,7 @@ class Attack(BaseModel, ABC):
         least_classes: fewer classes leave the attack undefined, which is an error before the run.
         norm: the norm that its ε is measured in, ``linf`` or ``l2``.
         needs: what a model must offer; where one is unmet the cell is not applicable.
+        lengths: the parameters that say how many steps it takes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -86,6 +87,7 @@ class Attack(BaseModel, ABC):
     least_classes: ClassVar[int] = 2
     norm: ClassVar[str] = "linf"
     needs: ClassVar[frozenset[Need]] = frozenset()
+    lengths: ClassVar[tuple[str, ...]] = ("steps",)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -120,10 +122,14 @@ class Attack(BaseModel, ABC):
         Raises:
             UsageError: it takes none.
         """
-        counts = [name for name in ("pgd_steps", "steps") if name in type(self).model_fields]
-        if not counts:
+        longer = {
+            name: factor * getattr(self, name)
+            for name in self.lengths
+            if name in type(self).model_fields
+        }
+        if not longer:
             raise UsageError(f"attack {self.name} takes no steps")
-        return type(self)(**dict(self) | {name: factor * getattr(self, name) for name in counts})
+        return type(self)(**dict(self) | longer)
 
     @property
     def parts(self) -> tuple[Attack, ...]:

@@ -147,6 +147,7 @@ class SPGD(StagedAttack, SurrogateRun):
 
     name: ClassVar[str] = "spgd"
     version: ClassVar[int] = 4  # a hybrid network's steps go through rga too
+    lengths: ClassVar[tuple[str, ...]] = ("pgd_steps", "steps")
 
     pgd_steps: int = Field(20, ge=1, le=MOST)
     warm_step: float = Field(0.5, gt=0)
