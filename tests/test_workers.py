@@ -9,6 +9,7 @@ from networks import network
 from robench.attacks import PGD
 from robench.evaluation.chunk import Chunk
 from robench.evaluation.sweep import ChunkSweep
+from robench.evaluation.table import reverify
 from robench.evaluation.view import Ledger, ModelView
 from robench.evaluation.workers import LARGEST, SMALLEST, Workers
 from robench.numbers import parse_grid
@@ -98,7 +99,7 @@ def test_witnesses_are_seen_again_in_batches_of_another_size(threads, batch):
         rows = sweep.run()
         assert (rows["break_position"] == 1).all()
         net.seen.clear()
-        assert sweep._reverify().all()
+        assert reverify(sweep.target, sweep.breaks, batch).all()
     assert sum(net.seen) == len(x)
     assert all(seen != size for seen in net.seen[:-1])  # what is left over may have any size
 
