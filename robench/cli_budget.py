@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robench.cli_options import (
-    ATTACKS,
     FIGURES,
     CheckAttacks,
     DataDir,
@@ -24,6 +23,7 @@ from robench.cli_options import (
     NoRun,
     Results,
     Tables,
+    check_attacks,
     draw_tables,
     look_in,
     named_attacks,
@@ -74,9 +74,7 @@ def budget(
     from robench.zoo import select_models
 
     if check:
-        page = document or ATTACKS
-        written = f"--no-run --document {page}"
-        put("budget", budget_section(output, page), page, check=True, options=written)
+        check_attacks("budget", lambda page: budget_section(output, page), document)
         return
     failed = False
     if not no_run:
@@ -138,9 +136,7 @@ def doubling(
     from robench.zoo import select_models
 
     if check:
-        page = document or ATTACKS
-        written = f"--no-run --document {page}"
-        put("doubling", doubling_section(output), page, check=True, options=written)
+        check_attacks("doubling", lambda page: doubling_section(output), document)
         return
     failed = False
     if not no_run:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robench.cli_options import (
-    ATTACKS,
     FIGURES,
     CheckAttacks,
     DataDir,
@@ -26,6 +25,7 @@ from robench.cli_options import (
     NoRun,
     Results,
     Tables,
+    check_attacks,
     draw_tables,
     file_at,
     look_in,
@@ -71,9 +71,7 @@ def gradients(
     from robench.zoo import select_models
 
     if check:
-        page = document or ATTACKS
-        written = f"--no-run --document {page}"
-        put("gradients", gradients_section(output, page), page, check=True, options=written)
+        check_attacks("gradients", lambda page: gradients_section(output, page), document)
         return
     failed = 0
     if not no_run:

@@ -200,6 +200,19 @@ def put(command: str, section: str, document: Path, *, check: bool, options: str
     print(f"{document} is up to date" if check else f"wrote {document}")
 
 
+def check_attacks(command: str, section: Callable[[Path], str], document: Path | None) -> None:
+    """Say whether the section of a command stands in its document; exit 1 where it does not.
+
+    Args:
+        command: behind ``robench analyze``.
+        section: as Markdown, for a document at a path.
+        document: docs/attacks.md where there is none.
+    """
+    page = document or ATTACKS
+    written = f"--no-run --document {page}"
+    put(command, section(page), page, check=True, options=written)
+
+
 def split_epsilons(text: str) -> list[str]:
     """What stands between commas; an empty one is refused where it is read."""
     return [part.strip() for part in text.split(",")]
