@@ -30,6 +30,7 @@ from robench.cli_options import (
     put,
     split_epsilons,
     split_patterns,
+    tables_at_hand,
 )
 from robench.errors import UsageError
 
@@ -152,11 +153,12 @@ def doubling(
         done = carry_out(plan, store)
         failed = any(result.status == "failed" for result in done)
         for name, part in doubling_table(done, store).groupby("dataset"):
-            for line in doubling_lines(part):
-                print(line)
             path = output / f"{name}-doubling.csv"
             write_table(part, path)
             print(f"wrote {path}")
+    for path in tables_at_hand("doubling", output):
+        for line in doubling_lines(path):
+            print(line)
     if document is not None:
         put("doubling", doubling_section(output), document, check=False)
     if failed:

@@ -218,8 +218,8 @@ def split_epsilons(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
-def draw_tables(command: str, folder: Path, write_figure: Callable[[Path], Path]) -> None:
-    """Draw a figure beside each table of a command in a folder.
+def tables_at_hand(command: str, folder: Path) -> list[Path]:
+    """The tables of a command in a folder.
 
     Raises:
         UsageError: there is none.
@@ -229,5 +229,14 @@ def draw_tables(command: str, folder: Path, write_figure: Callable[[Path], Path]
     tables = tables_in(folder, command)
     if not tables:
         raise UsageError(f"there are no tables in {folder}; make them without --no-run")
-    for table in tables:
+    return tables
+
+
+def draw_tables(command: str, folder: Path, write_figure: Callable[[Path], Path]) -> None:
+    """Draw a figure beside each table of a command in a folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for table in tables_at_hand(command, folder):
         print(f"wrote {write_figure(table)}")

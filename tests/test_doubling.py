@@ -74,8 +74,12 @@ def test_the_command_measures_and_fills_in_the_page(cli: Cli, tmp_path: Path) ->
     assert "6 training images" in page.read_text("utf-8")
     assert cli(*command).out.count("kept") == 2
     assert cli(*command, "--document", page, "--check").code == 0
+    assert "pgd ×2" in cli(*command, "--no-run").out
     (tmp_path / "figures" / "digits-doubling.csv").unlink()
     assert cli(*command, "--document", page, "--check").code == 1
+    nothing = cli(*command, "--no-run")
+    assert nothing.code == 2
+    assert "there are no tables" in nothing.err
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.analysis.curves import dataset_title
-from robench.analysis.document import markdown_table, section_of
+from robench.analysis.document import markdown_table, read_table, section_of
 from robench.errors import UsageError
 from robench.evaluation.metrics import bootstrap, sample_areas
 from robench.results import CellResult, ResultStore
@@ -142,9 +142,13 @@ def _of_dataset(table: pd.DataFrame) -> str:
     return "\n".join([caption, "", *markdown_table(head, lines, words=2), ""])
 
 
-def doubling_lines(table: pd.DataFrame) -> Iterator[str]:
-    """What was found, a line for each model, attack and factor."""
-    for row in table.to_dict("records"):
+def doubling_lines(path: Path) -> Iterator[str]:
+    """What a table says, a line for each model, attack and factor.
+
+    Raises:
+        UsageError: the table is damaged.
+    """
+    for row in read_table(path, COLUMNS).to_dict("records"):
         gain = gain_text(row["gain"], row["low"], row["high"]).strip("*")
         yield (
             f"{row['model']:24} {row['attack']} ×{row['factor']}  {row['passes']:4.0f} passes  "
