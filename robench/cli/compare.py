@@ -1,7 +1,4 @@
-"""``robench analyze gradients`` and ``rank``: surrogates and gradient paths beside each other.
-
-Parse, call, print, as in :mod:`robench.cli`.
-"""
+"""``robench analyze gradients`` and ``rank``: surrogates and gradient paths beside each other."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robench.cli_options import (
+from robench.cli.options import (
     FIGURES,
     CheckAttacks,
     DataDir,
@@ -65,7 +62,7 @@ def gradients(
         write_gradients_figure,
         write_table,
     )
-    from robench.console import carry_out, print_troubles, require_cells
+    from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Plan, Request
     from robench.results import ResultStore
     from robench.zoo import select_models
@@ -133,7 +130,7 @@ def rank(
         ranks,
         write_table,
     )
-    from robench.console import carry_out, print_troubles, require_cells
+    from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Request
     from robench.results import ResultStore
     from robench.zoo import select_models, split_names

@@ -1,4 +1,4 @@
-"""``robench run``: parse, call, print, as in :mod:`robench.cli`."""
+"""``robench run``, the main job: parse, call, print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli_options import (
+from robench.cli.options import (
     DataDir,
     DatasetName,
     Device,
@@ -80,7 +80,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Attack models over a sweep of ε and store the results; the same command continues."""
-    from robench.console import carry_out, plan_data, plan_lines, print_troubles, require_cells
+    from robench.cli.console import carry_out, plan_data, plan_lines, print_troubles, require_cells
     from robench.evaluation import Request, find_grid, make_plan
     from robench.results import ResultStore
     from robench.zoo import select_models

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Heavy imports wait until a command needs them."""
+"""The commands put together, the short ones among them, and what an error ends with."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from robench.cli_analyze import analyze
-from robench.cli_budget import budget, doubling
-from robench.cli_compare import gradients, rank
-from robench.cli_options import (
+from robench.cli.analyze import analyze
+from robench.cli.budget import budget, doubling
+from robench.cli.compare import gradients, rank
+from robench.cli.options import (
     DataDir,
     Json,
     ModelsDir,
@@ -24,7 +24,7 @@ from robench.cli_options import (
     look_in,
     require_writable,
 )
-from robench.cli_run import run
+from robench.cli.run import run
 from robench.errors import RobenchError, UsageError
 
 app = typer.Typer(
@@ -132,7 +132,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List what is registered, and whether it can run."""
-    from robench.inventory import inventory, table_lines
+    from robench.cli.inventory import inventory, table_lines
 
     look_in(None, data_dir)
     rows = inventory(what, models_dir)
@@ -232,7 +232,7 @@ def data_download(
 @app.command()
 def doctor() -> None:
     """Show versions, devices, plug-ins and known traps."""
-    from robench.doctor import examine
+    from robench.cli.doctor import examine
 
     sound = True
     for finding in examine():

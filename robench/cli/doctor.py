@@ -71,7 +71,7 @@ def _kernels() -> str:
 
 
 def _plugins() -> Iterator[Finding]:
-    from robench.inventory import plugin_rows
+    from robench.cli.inventory import plugin_rows
 
     for row in plugin_rows():
         text = f"plug-in {row['plugin']} from {row['from']}: {row['state']}"

@@ -1,4 +1,4 @@
-"""The commands of ``robench analyze``: parse, call, print, as in :mod:`robench.cli`."""
+"""The group ``robench analyze``, with the commands that draw and tabulate what is stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from robench.cli_options import (
+from robench.cli.options import (
     FIGURES,
     CheckPage,
     DataDir,
@@ -80,7 +80,7 @@ def transfer(
 ) -> None:
     """Draw the matrix of source against target; what is not stored is computed first."""
     from robench.analysis import transfer_pairs, write_transfer_figure
-    from robench.console import carry_out, print_troubles
+    from robench.cli.console import carry_out, print_troubles
     from robench.evaluation import Request
     from robench.results import ResultStore
     from robench.zoo import select_models

@@ -1,7 +1,4 @@
-"""``robench analyze budget`` and ``doubling``: what the passes of an attack are worth.
-
-Parse, call, print, as in :mod:`robench.cli`.
-"""
+"""``robench analyze budget`` and ``doubling``: what the passes of an attack are worth."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robench.cli_options import (
+from robench.cli.options import (
     FIGURES,
     CheckAttacks,
     DataDir,
@@ -69,7 +66,7 @@ def budget(
         write_budget_figure,
         write_table,
     )
-    from robench.console import carry_out, print_troubles, require_cells
+    from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Request
     from robench.results import ResultStore
     from robench.zoo import select_models
@@ -131,7 +128,7 @@ def doubling(
         doubling_table,
         write_table,
     )
-    from robench.console import carry_out, print_troubles, require_cells
+    from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Request, make_plan
     from robench.results import ResultStore
     from robench.zoo import select_models
