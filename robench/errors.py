@@ -7,6 +7,8 @@
     ├── ContentError      2   a card, a weight file or a data file that is not what it should be
     │   └── MissingDataError  2   images that are nowhere at hand
     ├── PluginError       2   a plug-in that cannot be loaded
+    ├── DownloadError     1   a data set that did not come
+    ├── TrainingError     1   a training that cannot go on
     └── EvaluationError   1   something that went wrong while a cell was computed
 """
 
@@ -45,6 +47,14 @@ class PluginError(RobenchError):
     """A plug-in that cannot be loaded; the text names its distribution and version."""
 
     exit_code = 2
+
+
+class DownloadError(RobenchError):
+    """A data set that did not come: no network, no room, or other files than the published ones."""
+
+
+class TrainingError(RobenchError):
+    """A training that cannot go on; what was saved of it stays."""
 
 
 class EvaluationError(RobenchError):

@@ -2,11 +2,15 @@
 
 import gzip
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import Finished
 from data_files import encode, pixels, write_parquet
 
 from robench.datasets import CIFAR10, MNIST, Dataset, files, find_dataset
@@ -54,15 +58,16 @@ def test_other_file_under_the_same_name_is_decoded_anew(home: Path) -> None:
     assert images.encoding == "1 JPEG, 2 PNG"
 
 
+@pytest.mark.parametrize("kept", [0, 100])
 @pytest.mark.parametrize("ending", ["npy", "json"])
-def test_damaged_decoded_file_is_made_anew(home: Path, ending: str) -> None:
+def test_damaged_decoded_file_is_made_anew(home: Path, ending: str, kept: int) -> None:
     made = pixels(CIFAR10, 2)
     write_parquet(
         home / "data" / "cifar10" / "test-0.parquet", [encode(image) for image in made], [0, 1]
     )
     CIFAR10.load("test")
     (path,) = (home / "decoded").glob(f"*.{ending}")
-    path.write_bytes(path.read_bytes()[:100])
+    path.write_bytes(path.read_bytes()[:kept])
     files._decoded.cache_clear()
     assert np.array_equal(CIFAR10.load("test").images, made)
     assert len(list((home / "decoded").iterdir())) == 2
@@ -87,9 +92,11 @@ GOOD = encode(np.zeros((3, 32, 32), np.uint8))
         ("test-0.parquet", [GOOD[:60]], [0], "img", "row 0.*decoded"),
         ("test-0.parquet", [encode(np.zeros((3, 9, 32), np.uint8))], [0], "img", "9×32, not 32×32"),
         ("test-0.parquet", [GOOD], [10], "img", r"labels.*0 … 9"),
-        ("test-0.parquet", [GOOD], [0], "picture", "columns img or image"),
+        ("test-0.parquet", [GOOD], [0], "picture", "its columns are picture"),
         ("test-0.parquet", [], [], "img", "test-0.parquet|labels"),
         ("test-00000-of-00003.parquet", [GOOD], [0], "img", "1 of 3 files"),
+        ("test-00002-of-00003.parquet", [GOOD], [0], "img", "not one set of files"),
+        ("test-0.parquet", [encode(np.zeros((1, 32, 32), np.uint8))], [0], "img", "L, not RGB"),
     ],
 )
 def test_bad_parquet_is_named(
@@ -98,6 +105,52 @@ def test_bad_parquet_is_named(
     write_parquet(home / "data" / "cifar10" / name, encoded, labels, column)
     with pytest.raises(ContentError, match=match):
         CIFAR10.load("test")
+
+
+ROW = [{"bytes": GOOD, "path": None}]
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"img": pa.array(["text"]), "label": [0]}, "img is string"),
+        ({"img": pa.array([{"bytes": "text"}]), "label": [0]}, "img is struct<bytes: string>"),
+        ({"img": ROW, "label": [3.7]}, "label does not hold an integer"),
+        ({"img": ROW, "label": pa.array([None], pa.int64())}, "label does not hold an integer"),
+        ({"img": ROW, "label": pa.array([2**63 + 1], pa.uint64())}, "too large"),
+        ({"img": [{"bytes": None, "path": None}], "label": [0]}, "bytes: null"),
+    ],
+)
+def test_columns_that_hold_something_else_are_named(
+    home: Path, columns: dict[str, object], match: str
+) -> None:
+    path = home / "data" / "cifar10" / "test-0.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(ContentError, match=match) as found:
+        CIFAR10.load("test")
+    assert "robench data download cifar10" in str(found.value)
+
+
+def test_stale_shards_beside_a_whole_set_are_named(home: Path) -> None:
+    for name in ("0-of-1", "0-of-2", "1-of-2"):
+        write_parquet(home / "data" / "cifar10" / f"test-{name}.parquet", [GOOD], [0])
+    with pytest.raises(ContentError, match="not one set of files"):
+        CIFAR10.load("test")
+
+
+def test_link_to_nowhere_does_not_keep_other_models_from_running(
+    cli: Callable[..., Finished], home: Path
+) -> None:
+    path = home / "data" / "mnist" / "test-0.parquet"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(home / "nowhere")
+    models = ("--models", "digits/vgg16-ann,mnist/*", "--attacks", "fgsm", "--limit", "2")
+    done = cli("run", *models, "--dry-run")
+    assert done.code == 0, done.err
+    assert "digits/vgg16-ann" in done.out
+    assert f"{path}: cannot be read" in done.err
+    assert str(path) in cli("list", "models").out
 
 
 def test_file_that_is_no_parquet_is_named(home: Path) -> None:

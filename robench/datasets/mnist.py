@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
 
 from robench.compat import torchvision
 from robench.datasets import files
@@ -27,9 +32,15 @@ def read_folder(folder: Path, split: Split) -> files.Arrays:
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     prefix = folder / "MNIST" / "raw" / _PREFIX[split]
-    images = read_image_file(f"{prefix}-images-idx3-ubyte").numpy()
-    labels = read_label_file(f"{prefix}-labels-idx1-ubyte").numpy()
-    return images[:, None], labels
+    images = _read(read_image_file, f"{prefix}-images-idx3-ubyte")
+    return images[:, None], _read(read_label_file, f"{prefix}-labels-idx1-ubyte")
+
+
+def _read(read: Callable[[str], Tensor], path: str) -> NDArray[Any]:
+    try:
+        return read(path).numpy()
+    except (AssertionError, RuntimeError, TypeError, ValueError, KeyError):  # torchvision's, bare
+        raise ValueError(f"{Path(path).name} is not in the idx format, or is cut off") from None
 
 
 def fetch(folder: Path) -> None:

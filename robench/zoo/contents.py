@@ -17,8 +17,13 @@ SEEDS = "seeds"
 
 
 def _roots() -> list[Path]:
-    """The checkout beside the package, what the wheel carries, the user's cache: in this order."""
-    roots = [_PACKAGE / _CARRIED, user_cache_path("robench")]
+    """The checkout beside the package, what the wheel carries, the user's cache: in this order.
+
+    A cache that the user may not read counts as empty.
+    """
+    roots, cache = [_PACKAGE / _CARRIED], user_cache_path("robench")
+    if os.access(cache, os.R_OK | os.X_OK):
+        roots.append(cache)
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "models").is_dir():
         roots.insert(0, checkout)
