@@ -52,7 +52,7 @@ def test_the_recipes_own_seed_and_a_folder_of_the_users_have_no_folder_of_seeds(
     models: Path, tmp_path: Path, cli: Cli
 ) -> None:
     recipe = models / "digits" / "start" / "recipe.toml"
-    assert cli("train", recipe, "--seed", "0").code == 0
+    assert cli("train", recipe, "--seed", "0", "--restart").code == 0
     assert cli("train", recipe, "--seed", "1", "--output", models / "..").code == 0
     assert not (recipe.parent / "seeds").exists()
     assert (tmp_path / "digits" / "start" / "model.toml").is_file()

@@ -1,9 +1,11 @@
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import Finished
 from recipes import recipe_text
 from torch import nn
 
@@ -11,7 +13,7 @@ import robench.datasets as registry
 from robench.architectures import build
 from robench.datasets import DIGITS
 from robench.errors import ContentError
-from robench.training import Recipe, train
+from robench.training import Recipe, find_recipe, train
 from robench.training.adversarial import perturbed
 from robench.training.loop import Samples, learning_rate, reestimate_norms
 from robench.training.recipe import TrainingTable
@@ -130,6 +132,28 @@ def test_stbp_starts_from_an_ann_and_a_control_takes_weights_as_they_are(tmp_pat
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+def test_a_start_with_more_layers_than_the_network_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "digits" / "tiny"
+    train(recipe(tmp_path, architecture="flex-vgg16"), folder)
+    plain = recipe(tmp_path, training='init = "digits/tiny"')
+    with pytest.raises(ContentError, match="does not fit"):
+        train(plain, folder.with_name("other"))
+
+
+def test_a_training_that_diverges_ends_with_a_line_and_publishes_nothing(
+    cli: Callable[..., Finished], tmp_path: Path
+) -> None:
+    folder = tmp_path / "digits" / "tiny"
+    folder.mkdir(parents=True)
+    recipe(folder, training="weight_decay = 1e30")
+    done = cli("train", folder)
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 1
+    for text in (folder, "the loss is nan in epoch", "--restart"):
+        assert str(text) in done.err
+    assert not (folder / "weights.safetensors").exists()
+
+
 def test_missing_or_misfit_start_is_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "digits" / "tiny"
     with pytest.raises(ContentError, match="digits/no-such-model"):
@@ -138,7 +162,7 @@ def test_missing_or_misfit_start_is_an_error(tmp_path: Path) -> None:
     misfit = recipe(tmp_path, training='init = "digits/tiny"', architecture="flex-vgg16")
     with pytest.raises(ContentError, match="does not fit"):
         train(misfit, folder.with_name("other"))
-    assert list(folder.with_name("other").iterdir()) == []
+    assert not folder.with_name("other").exists()
 
 
 @pytest.mark.parametrize(
@@ -149,10 +173,20 @@ def test_missing_or_misfit_start_is_an_error(tmp_path: Path) -> None:
         ("epochs = 2", 'epochs = 2\nschedule = "step"', "training.schedule"),
         ("epochs = 2", "", "training.epochs"),
         ("epochs = 2", "epochs = 0", "training"),
-        ("warmup_epochs", "warm_up", "training.warm_up"),
+        (
+            "warmup_epochs = 1",
+            "warmup_epoch = 1",
+            "warmup_epoch: there is no such key; did you mean",
+        ),
+        ("[training]", "[trainig]", "trainig: there is no such key; did you mean"),
+        ("learning_rate = 0.05", "learning_rate = inf", "training.learning_rate"),
+        ("epochs = 2", "epochs = 2\nseed = 9223372036854775808", "training.seed"),
+        ("epochs = 2", "epochs = 2\nthreads = 99999999999", "training.threads"),
+        ("batch_size = 32", "batch_size = 99999999999", "training.batch_size"),
+        ("warmup_epochs = 1", "warmup_epochs = 3", "warmup_epochs is 3, epochs is 2"),
         ('"shift"', '"mixup"', "training.augment"),
         ("classes = 10", "classes = 1", "model.classes"),
-        ("warmup_epochs", 'loss = "tet"\nwarmup_epochs', "whole file"),
+        ("warmup_epochs", 'loss = "tet"\nwarmup_epochs', "tet belong to stbp"),
         (
             "batch_size",
             "timesteps_schedule = [{epochs = 1, timesteps = 2}]\nbatch_size",
@@ -169,6 +203,31 @@ def test_bad_recipe_names_file_and_key(tmp_path: Path, old: str, new: str, key: 
     assert str(path) in str(caught.value)
     assert key in str(caught.value)
     assert "Value error" not in str(caught.value)  # of pydantic
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"digits"', '"digit"', "key model.dataset: unknown data set 'digit'"),
+        ('"digits"', '"mnist"', "data set is mnist, but the folder stands in 'digits'"),
+        ("classes = 10", "classes = 5", "model has 5 classes, digits has 10"),
+        ("classes = 10", "classes = 20", "model has 20 classes, digits has 10"),
+        ("[training]", '[training]\ninit = "digits/tiny"', "init is digits/tiny, the model itself"),
+    ],
+)
+def test_recipe_that_does_not_fit_data_set_or_folder_is_refused(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    folder = tmp_path / "digits" / "tiny"
+    folder.mkdir(parents=True)
+    recipe(folder)
+    path = folder / "recipe.toml"
+    assert find_recipe(str(folder))[0] == path
+    path.write_text(path.read_text("utf-8").replace(old, new, 1), "utf-8")
+    with pytest.raises(ContentError) as caught:
+        find_recipe(str(path))
+    assert str(path) in str(caught.value)
+    assert says in str(caught.value)
 
 
 RECIPES = sorted(ROOT.glob("models/*/*/recipe.toml"))

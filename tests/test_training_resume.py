@@ -136,7 +136,7 @@ def test_the_card_names_the_weights_that_it_began_with(tmp_path: Path) -> None:
     second, folder = Recipe.read(recipe_file(tmp_path, text)), tmp_path / "digits" / "tiny"
     with pytest.raises(StoppedError):
         train(second, folder, advance=stop_at(1.5))
-    other = train(recipe.with_seed(1), tmp_path / "digits" / "start")
+    other = train(recipe.with_seed(1), tmp_path / "digits" / "start", start="restart")
     assert first.about.init == ""
     assert other.weights.sha256 != first.weights.sha256
     card = train(second, folder, start="resume")
@@ -187,15 +187,63 @@ def test_command_line_resumes_restarts_and_refuses(cli: Cli, tmp_path: Path) -> 
     assert lines[0].startswith("digits/tiny  epoch 2/3  ann  train loss ")
     assert lines[-1].startswith("digits/tiny  trained, clean accuracy ")
     before = (folder / "weights.safetensors").stat().st_mtime_ns
-    finished = cli("train", path, "--resume")
-    assert finished.code == 0
+    kept = cli("train", path, "--resume")
+    assert kept.code == 0
+    assert kept.out.startswith("digits/tiny  kept, clean accuracy ")
     assert (folder / "weights.safetensors").stat().st_mtime_ns == before
 
+    again = cli("train", path)
+    assert again.code == 2
+    assert "a finished training is there" in again.err
     with pytest.raises(StoppedError):
-        train(Recipe.read(path), folder, advance=stop_at(1.5))
+        train(Recipe.read(path), folder, start="restart", advance=stop_at(1.5))
     restarted = cli("train", path, "--restart")
     assert restarted.code == 0
     assert "epoch 1/3" in restarted.out
+
+
+def test_a_finished_training_of_another_recipe_is_not_called_this_ones(
+    cli: Cli, tmp_path: Path
+) -> None:
+    path = recipe_file(tmp_path)
+    train(Recipe.read(path), path.parent)
+    other = cli("train", path, "--seed", "7", "--resume", "--output", path.parents[2])
+    assert other.code == 2
+    assert "had another seed" in other.err
+    weights = path.with_name("weights.safetensors")
+    weights.write_bytes(bytes(500))
+    damaged = cli("train", path, "--resume")
+    assert damaged.code == 2
+    assert str(weights) in damaged.err
+    assert "begin anew with --restart" in damaged.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('dataset = "digits"', 'dataset = "digit"', "unknown data set 'digit'"),
+        ("[training]", '[training]\ninit = "digits/nope"', "no model 'digits/nope'"),
+    ],
+)
+def test_restart_keeps_the_state_where_nothing_can_begin(
+    cli: Cli, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    path = recipe_file(tmp_path)
+    with pytest.raises(StoppedError):
+        train(Recipe.read(path), path.parent, advance=stop_at(1.5))
+    recipe_file(tmp_path, path.read_text("utf-8").replace(old, new))
+    refused = cli("train", path, "--restart")
+    assert refused.code == 2
+    assert says in refused.err
+    assert checkpoint_file(path.parent).is_file()
+
+
+def test_two_recipes_do_not_train_into_one_folder(cli: Cli, tmp_path: Path) -> None:
+    paths = [recipe_file(tmp_path / place) for place in ("a", "b")]
+    done = cli("train", *paths, "--output", tmp_path / "c")
+    assert done.code == 2
+    assert f"two of these recipes would be trained into {tmp_path / 'c'}" in done.err
+    assert not (tmp_path / "c").exists()
 
 
 def test_state_of_another_recipe_or_other_images_is_refused(
@@ -243,4 +291,4 @@ def test_tensorboard_is_given_the_rows(tmp_path: Path, monkeypatch: pytest.Monke
     assert calls[-1] == "closed"
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError, match="pip install"):
-        train(recipe, folder, events=tmp_path / "events")
+        train(recipe, folder, start="restart", events=tmp_path / "events")

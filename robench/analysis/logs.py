@@ -77,7 +77,8 @@ def _match(pattern: str, folders: dict[str, Path]) -> list[str]:
     if pattern in folders:
         if not (folders[pattern] / LOG).is_file():
             raise UsageError(
-                f"model {pattern} has no {LOG}; train it anew with: robench train {pattern}"
+                f"model {pattern} has no {LOG}; train it anew with: "
+                f"robench train {pattern} --restart"
             )
         return [pattern]
     if pattern == "all" or any(sign in pattern for sign in "*?["):

@@ -55,7 +55,7 @@ def find_seeds(models_dir: Path | None = None) -> list[Seeds]:
             card = ModelCard.read(path)
             if reason := _differs(own, card):
                 raise ContentError(
-                    f"{path}: {reason}; train it anew with --seed {path.parent.name}"
+                    f"{path}: {reason}; train it anew with --seed {path.parent.name} --restart"
                 )
             accuracies[card.about.seed] = card.about.clean_accuracy
         found.append(Seeds(name, accuracies, own.about.clean_samples))

@@ -158,7 +158,10 @@ def train(
         bool, typer.Option("--resume", help="Go on with what is unfinished; keep what is finished.")
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Drop an unfinished training and begin anew.")
+        bool,
+        typer.Option(
+            "--restart", help="Begin anew; drop what is unfinished and replace what is finished."
+        ),
     ] = False,
     seed: Annotated[
         int | None,
@@ -179,13 +182,16 @@ def train(
     data_dir: DataDir = None,
 ) -> None:
     """Train models from their recipes."""
-    from robench.training import Display, find_recipe
+    from robench.training import SEEDS, Display, find_recipe, finished
     from robench.training import train as run_training
     from robench.zoo import seed_folder, training_folder
 
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other")
+    if seed is not None and seed >= SEEDS:
+        raise UsageError(f"--seed {seed}: a seed lies below {SEEDS}")
     look_in(None, data_dir)
+    plan = {}
     for path, recipe in [find_recipe(name) for name in recipes]:
         name = f"{path.parent.parent.name}/{path.parent.name}"
         target = training_folder(path) if output is None else output / name
@@ -193,6 +199,13 @@ def train(
             recipe = recipe.with_seed(seed)
             target = seed_folder(target, seed) if output is None else target
         require_writable("--output", target)
+        if target in plan:
+            raise UsageError(f"two of these recipes would be trained into {target}")
+        plan[target] = name, recipe
+    for target, (name, recipe) in plan.items():
+        if resume and (card := finished(recipe, target)) is not None:
+            print(f"{name}  kept, clean accuracy {card.about.clean_accuracy:.1%}")
+            continue
         with Display(name, recipe.training.epochs) as display:
             card = run_training(
                 recipe,

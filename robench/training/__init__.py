@@ -2,11 +2,21 @@
 
 from robench.training.display import Display
 from robench.training.log import Row
-from robench.training.recipe import RECIPE, Phase, PurposeTable, Recipe, TrainingTable, find_recipe
-from robench.training.trainer import Start, train
+from robench.training.recipe import (
+    RECIPE,
+    SEEDS,
+    Phase,
+    PurposeTable,
+    Recipe,
+    TrainingTable,
+    find_recipe,
+)
+from robench.training.start import Start, finished
+from robench.training.trainer import train
 
 __all__ = [
     "RECIPE",
+    "SEEDS",
     "Display",
     "Phase",
     "PurposeTable",
@@ -15,5 +25,6 @@ __all__ = [
     "Start",
     "TrainingTable",
     "find_recipe",
+    "finished",
     "train",
 ]

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import count
 from pathlib import Path
 
 from robench.atomic import replacing
@@ -57,6 +58,8 @@ def write_log(path: Path, rows: Sequence[Row]) -> None:
 def tensorboard(folder: Path | None, epochs_done: int) -> Iterator[Callable[[Row], None]]:
     """Write rows for TensorBoard into ``folder``; with None they go nowhere.
 
+    A row is a step there: the epochs first, then what follows the last of them.
+
     Args:
         folder: of the event files.
         epochs_done: what an interrupted training wrote beyond them is hidden.
@@ -74,10 +77,13 @@ def tensorboard(folder: Path | None, epochs_done: int) -> Iterator[Callable[[Row
 
     writer = SummaryWriter(folder, purge_step=epochs_done + 1)
 
+    steps = count(epochs_done + 1)
+
     def write(row: Row) -> None:
+        step = next(steps)
         for name, value in asdict(row).items():
             if isinstance(value, float):
-                writer.add_scalar(name, value, row.epoch)
+                writer.add_scalar(name, value, step)
 
     try:
         yield write

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from robench.architectures import ModelConfig
+from robench.datasets import find_dataset
 from robench.errors import ContentError, UsageError, nearest
 from robench.numbers import Epsilon
 from robench.training.augment import Augmentation
@@ -15,10 +16,12 @@ from robench.zoo import recipe_files
 from robench.zoo.card import read_table
 
 RECIPE = "recipe.toml"
+SEEDS = 2**63
+"""Seeds lie below this, as TOML's integers do."""
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Phase(_Table):
@@ -81,7 +84,7 @@ class TrainingTable(_Table):
     """
 
     epochs: int = Field(ge=0)
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(64, ge=2, le=1_000_000)
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -89,7 +92,7 @@ class TrainingTable(_Table):
     warmup_epochs: int = Field(2, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     loss: Literal["ce", "tet"] = "ce"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=SEEDS)
     init: str = ""
     timesteps_schedule: list[Phase] = []
     adversarial_schedule: list[AdversarialPhase] = []
@@ -99,7 +102,7 @@ class TrainingTable(_Table):
     reestimate_norm: int = Field(0, ge=0)
     calibration_steps: int = Field(0, ge=0)
     calibration_rate: float = Field(0.003, gt=0)
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -110,6 +113,8 @@ class TrainingTable(_Table):
                 raise ValueError(f"{name} has {planned} epochs, epochs says {self.epochs}")
         if "adversarial_steps" in self.model_fields_set and not self.adversarial_schedule:
             raise ValueError("adversarial_steps does nothing without adversarial_schedule")
+        if "warmup_epochs" in self.model_fields_set and 0 < self.epochs < self.warmup_epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, epochs is {self.epochs}")
         if self.epochs == 0 and not self.init:
             raise ValueError("epochs may be 0 only where init names the weights")
         return self
@@ -162,6 +167,19 @@ class Recipe(_Table):
         timesteps = model.timesteps if model.mode == "stbp" else None
         return [(training.epochs, timesteps or 1)]
 
+    def misfit(self) -> str:
+        """What keeps the model from being trained on its data set; empty where nothing does.
+
+        Raises:
+            UsageError: there is no such data set.
+        """
+        dataset, model = find_dataset(self.model.dataset), self.model
+        if model.classes != dataset.classes:
+            return f"model has {model.classes} classes, {dataset.name} has {dataset.classes}"
+        if reason := dataset.mismatch(model.input_kind, model.timesteps):
+            return f"model {reason}"
+        return ""
+
     def with_seed(self, seed: int) -> Self:
         """The same recipe with another seed."""
         return self.model_copy(update={"training": self.training.model_copy(update={"seed": seed})})
@@ -178,21 +196,31 @@ class Recipe(_Table):
 
 
 def find_recipe(name: str) -> tuple[Path, Recipe]:
-    """The recipe of a model's id, or of a ``recipe.toml``, with its absolute path.
+    """The recipe of a model, with its absolute path.
+
+    Args:
+        name: the model's id, its ``recipe.toml``, or the folder that this lies in.
 
     Raises:
         UsageError: there is none; the message offers the nearest id.
-        ContentError: the recipe is damaged, or is for another data set than the zoo's folder that
-            it stands in.
+        ContentError: the recipe is damaged, or does not fit its data set or its folder.
     """
     known = recipe_files()
     path = known.get(name, Path(name)).absolute()
+    if path.is_dir():
+        path /= RECIPE
     if not path.is_file():
         raise UsageError(f"there is no recipe {name!r}{nearest(name, known)}")
-    recipe, place = Recipe.read(path), path.parent.parent.name
-    if path in known.values() and recipe.model.dataset != place:
-        raise ContentError(
-            f"{path}: key model.dataset: {recipe.model.dataset!r}, but the folder stands in "
-            f"{place!r}"
-        )
+    recipe, folder = Recipe.read(path), path.parent
+    place = folder.parent.name
+    try:
+        reason = recipe.misfit()
+    except UsageError as error:
+        raise ContentError(f"{path}: key model.dataset: {error}") from None
+    if not reason and recipe.model.dataset != place:
+        reason = f"data set is {recipe.model.dataset}, but the folder stands in {place!r}"
+    if not reason and recipe.training.init == f"{place}/{folder.name}":
+        reason = f"init is {recipe.training.init}, the model itself"
+    if reason:
+        raise ContentError(f"{path}: the {reason}")
     return path, recipe

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from robench.architectures import ModelConfig
 from robench.atomic import replacing
-from robench.errors import ContentError, plainly
+from robench.errors import ContentError, nearest, plainly
 
 T = TypeVar("T", bound=BaseModel)
 CARD = "model.toml"
@@ -86,7 +86,7 @@ def read_table(path: Path, kind: type[T]) -> T:
             the message names the file and the key.
     """
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(path.read_text("utf-8-sig"))  # an editor may write a mark before it
         return kind.model_validate(data)
     except FileNotFoundError:
         raise ContentError(f"{path}: there is no such file") from None
@@ -95,9 +95,22 @@ def read_table(path: Path, kind: type[T]) -> T:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ContentError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-        raise ContentError(f"{path}: key {key}: {plainly(first['msg'])}") from None
+        raise ContentError(f"{path}: {_first_trouble(error, kind)}") from None
+
+
+def _first_trouble(error: ValidationError, kind: type[BaseModel]) -> str:
+    """What is wrong with a table: an unknown key, for it may be why another is missing, or else."""
+    troubles = error.errors()
+    first = next((t for t in troubles if t["type"] == "extra_forbidden"), troubles[0])
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"key {key}: {plainly(first['msg'])}" if key else plainly(first["msg"])
+    *tables, name = (str(part) for part in first["loc"])
+    known: Any = kind
+    for table in tables:
+        known = getattr(known, "model_fields", {}).get(table)
+        known = known and known.annotation
+    return f"key {key}: there is no such key{nearest(name, getattr(known, 'model_fields', ()))}"
 
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
