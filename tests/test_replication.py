@@ -110,6 +110,10 @@ def test_the_command_fills_the_document_and_tells_when_it_is_stale(
     assert (absent.code, absent.out) == (2, "")
     assert "nope" in absent.err
     builder.store.root.mkdir()
+    empty = cli("analyze", "replication", "--results", builder.store.root, "--output", document)
+    assert empty.code == 2
+    assert "0.9303" not in document.read_text("utf-8")
+    builder.add("mnist/vgg16-ann", "pgd", at(10), grid=PROTOCOL)
     command = ("analyze", "replication", "--results", builder.store.root, "--output", document)
     assert cli(*command, "--check").code == 1
     assert cli(*command).code == 0
@@ -123,12 +127,13 @@ def test_the_command_fills_the_document_and_tells_when_it_is_stale(
 
 @pytest.mark.parametrize(("text", "told"), [(None, "cannot read"), ("text\n", "no place")])
 def test_a_document_without_a_place_is_one_line(
-    cli: Cli, tmp_path: Path, text: str | None, told: str
+    cli: Cli, tmp_path: Path, builder: Builder, text: str | None, told: str
 ) -> None:
     document = tmp_path / "page.md"
     if text is not None:
         document.write_text(text, "utf-8")
-    done = cli("analyze", "replication", "--results", tmp_path, "--output", document)
+    builder.add("mnist/vgg16-ann", "pgd", at(10), grid=PROTOCOL)
+    done = cli("analyze", "replication", "--results", builder.store.root, "--output", document)
     assert done.code == 2
     (line,) = done.err.splitlines()
     assert str(document) in line

@@ -83,6 +83,7 @@ def test_the_table_has_each_seed_and_how_far_they_scatter(models: Path) -> None:
     [
         ("epochs = 0", "epochs = 3", "another number of epochs"),
         ('pool = "max"', 'pool = "average"', "another network"),
+        ("seed = 1", "seed = 2", "the seed is 2, not the folder's"),
     ],
 )
 def test_a_card_of_another_training_is_an_error(
@@ -92,6 +93,13 @@ def test_a_card_of_another_training_is_an_error(
     train(Recipe.read(folder / "recipe.toml").with_seed(1), seed_folder(folder, 1))
     edit(seed_folder(folder, 1) / "model.toml", old, new)
     with pytest.raises(ContentError, match=what):
+        find_seeds(models)
+
+
+def test_a_seed_that_is_the_models_own_is_an_error(models: Path) -> None:
+    folder = models / "digits" / "tiny"
+    train(Recipe.read(folder / "recipe.toml"), seed_folder(folder, 0))
+    with pytest.raises(ContentError, match="the same seed as the model's"):
         find_seeds(models)
 
 

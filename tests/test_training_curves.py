@@ -60,6 +60,7 @@ def test_a_log_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ("phase,epoch", "phase,epoche", "columns"),
         ("twin,2,", "twin,two,", "line 3"),
         ("twin,2,1.1,", "twin,2,much,", "line 3"),
+        ("twin,2,1.1,", "twin,2,nan,", "line 3: train_loss is nan"),
         (
             "\ntwin,2,1.1,0.7,1.0,0.75,0.1,1.5,\n",
             "\ntwin,2,1.1\n",
@@ -110,10 +111,11 @@ def test_the_figure_shows_every_number_of_every_log() -> None:
     stbp = TrainingLog("digits/vgg16-stbp", "vgg16", "stbp", phases, ())
     figure = draw_training([stbp, ann, hybrid])
     axes = figure.axes
-    assert [ax.get_title("left") for ax in axes] == ["ann", "hybrid", "stbp", "", "", ""]
+    names = ["vgg16-ann", "vgg16-hybrid", "vgg16-stbp"]
+    assert [ax.get_title("left") for ax in axes] == [*names, "", "", ""]
     for column, log in enumerate((ann, hybrid, stbp)):
         for ax, what in ((axes[column], "accuracy"), (axes[column + 3], "loss")):
-            low, high = ax.get_xlim()
+            (low, high), (bottom, top) = ax.get_xlim(), ax.get_ylim()
             drawn = [
                 (float(x), float(y)) for line in ax.lines for x, y in line.get_xydata().tolist()
             ]
@@ -121,14 +123,26 @@ def test_the_figure_shows_every_number_of_every_log() -> None:
                 assert (row.epoch, getattr(row, f"train_{what}")) in drawn
                 assert (row.epoch, getattr(row, f"test_{what}")) in drawn
                 assert low < row.epoch < high
+                assert bottom < getattr(row, f"test_{what}") < top
             for row in log.steps:
                 (x,) = {x for x, y in drawn if y == getattr(row, f"test_{what}")}
                 assert row.epoch < x < high
+            ticks = [float(tick) for tick in ax.get_xticks()]
+            assert all(tick.is_integer() and 1 <= tick <= len(log.epochs) for tick in ticks)
     assert [text.get_text() for text in axes[2].texts] == ["T = 4", "T = 10"]
     assert not axes[1].texts
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == ["vgg16", "test images", "training images", "converted", "calibrated"]
+    assert labels == ["test images", "training images", "converted", "calibrated"]
+
+
+def test_many_models_stand_in_bands_of_four_at_the_most() -> None:
+    logs = [
+        TrainingLog(f"digits/net{i}-ann", "vgg16", "ann", epochs(("ann", 3)), ()) for i in range(5)
+    ]
+    axes = [ax for ax in draw_training(logs).axes if ax.axison]
+    assert len(axes) == 10
+    assert len({ax.get_ylim() for ax in axes if ax.get_title("left")}) == 1
 
 
 def test_one_file_for_each_data_set_and_the_same_each_time(tmp_path: Path) -> None:

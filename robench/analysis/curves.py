@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ _BEHIND: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9}
 _STEPS = {"init": "*", "converted": "X", "calibrated": "o", "norms re-estimated": "D"}
 _OTHER_STEP = "s"
 _GREY = "0.35"
+_COLUMNS = 4
+"""So many models stand side by side at the most."""
+_LEAST = 0.06
+"""The axis of accuracy covers so much at least."""
 _MANY = 20
 """From this quotient of the largest and the smallest loss on, their axis is logarithmic."""
 
@@ -44,45 +49,114 @@ def write_training_figures(logs: Sequence[TrainingLog], folder: Path) -> list[Pa
 
 
 def draw_training(logs: Sequence[TrainingLog]) -> Figure:
-    """Accuracy above, loss below, a column for each mode; the test images' lines are solid.
+    """Accuracy above loss for each model; the test images' lines are solid.
 
-    Thin vertical lines divide phases, e.g. of different T. What follows the last epoch of a
-    hybrid network, its conversion and calibration, are points to the right of it.
+    Thin vertical lines divide phases, e.g. of different T. What is done to a network behind its
+    last epoch, the conversion of a hybrid for one, are points on a grey ground beside the epochs.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    used = {log.mode for log in logs}
-    modes = [*(mode for mode in _MODES if mode in used), *sorted(used.difference(_MODES))]
-    figure = Figure(figsize=(2.9 * len(modes) + 2.1, 4.9), layout="constrained")
-    axes = figure.subplots(2, len(modes), sharex="col", sharey="row", squeeze=False)
-    colours = line_colours(logs)
-    for mode, (upper, lower) in zip(modes, axes.T, strict=True):
-        here = [(log, c) for log, c in zip(logs, colours, strict=True) if log.mode == mode]
-        end = max(_last_epoch(log) for log, _ in here)
-        for log, colour in here:
-            _draw(upper, log, "accuracy", colour, end)
-            _draw(lower, log, "loss", colour, end)
-        _divide((upper, lower), here)
-        upper.set_title(mode, loc="left", fontweight="bold")
-        lower.set_xlabel("epoch")
-        lower.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        if end:
-            lower.set_xlim(left=1 - 0.05 * end)
-    losses = [value for log in logs for value in _values(log, "loss") if value > 0]
-    if max(losses) > _MANY * min(losses):
-        axes[1, 0].set_yscale("log")
-    lowest = min(value for log in logs for value in _values(log, "accuracy"))
-    axes[0, 0].set_ylim(max(0.0, lowest - 0.06), 1.02)
-    axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes[0, 0].set_ylabel("accuracy")
-    axes[1, 0].set_ylabel("loss")
-    _legend(figure, logs, colours)
+    order = {mode: number for number, mode in enumerate(_MODES)}
+    logs = sorted(logs, key=lambda log: (order.get(log.mode, len(order)), log.mode, log.model))
+    bands = ceil(len(logs) / _COLUMNS)
+    columns = ceil(len(logs) / bands)
+    size = (max(2.35 * columns + 0.6, 4.2), 4.0 * bands + 0.7)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    upper, lower = list(grid[0::2].flat), list(grid[1::2].flat)
+    for ax in (*upper[len(logs) :], *lower[len(logs) :]):
+        ax.set_axis_off()
+    for log, colour, above, below in zip(logs, line_colours(logs), upper, lower, strict=False):
+        _draw(above, log, "accuracy", colour)
+        _draw(below, log, "loss", colour)
+        for ax in (above, below):
+            _arrange(ax, log)
+        _name_phases(above, log)
+        above.set_title(log.model.partition("/")[2], loc="left", fontweight="bold")
+        above.tick_params(labelbottom=False)
+        below.set_xlabel("epoch")
+    _scale(upper[: len(logs)], lower[: len(logs)], logs)
+    for ax in grid[:, 1:].ravel():
+        ax.tick_params(labelleft=False)
+    for above, below in grid[:, 0].reshape(bands, 2):
+        above.set_ylabel("accuracy")
+        below.set_ylabel("loss")
+    figure.suptitle(dataset_title(logs[0].dataset), x=0.01, ha="left", fontweight="bold")
+    _legend(figure, logs, columns)
     return figure
+
+
+def _draw(ax: Axes, log: TrainingLog, what: str, colour: Any) -> None:
+    """The lines of one model."""
+    x: list[float] = [row.epoch for row in log.epochs]
+    test = [getattr(row, f"test_{what}") for row in log.epochs]
+    ax.plot(x, [getattr(row, f"train_{what}") for row in log.epochs], color=colour, **_TRAINING)
+    ax.plot(x, test, color=colour, **_TEST)
+    y = test[-1:] + [getattr(row, f"test_{what}") for row in log.steps]
+    ax.plot(x[-1:] + _places(log), y, color=colour, **_BEHIND)
+    for row, at, value in zip(log.steps, _places(log), y[-len(log.steps) :], strict=False):
+        ax.plot([at], [value], color=colour, zorder=4, **_point(row.phase))
 
 
 def _last_epoch(log: TrainingLog) -> int:
     return max(row.epoch for row in (*log.epochs, *log.steps))
+
+
+def _places(log: TrainingLog) -> list[float]:
+    """Where the steps behind the last epoch are drawn: at distances that are no epochs."""
+    end = _last_epoch(log)
+    gap = 0.14 * max(end, 1)
+    return [end + gap * number for number in range(1, len(log.steps) + 1)]
+
+
+def _arrange(ax: Axes, log: TrainingLog) -> None:
+    """Ticks at epochs alone, a grey ground behind the steps, a line before each later phase."""
+    from matplotlib.ticker import MaxNLocator
+
+    end, places = _last_epoch(log), _places(log)
+    margin = 0.06 * max(end, 1)
+    right = places[-1] if places else end
+    ax.set_xlim(min(1, end) - margin, right + margin)
+    ticks = [float(tick) for tick in MaxNLocator(4, integer=True).tick_values(1, max(end, 2))]
+    beside = 1 + 0.6 * (ticks[1] - ticks[0])
+    ax.set_xticks([1, *(tick for tick in ticks if beside < tick <= end)] if end else [])
+    if places:
+        ax.axvspan((places[0] + end) / 2, right + margin, color="0.95", linewidth=0, zorder=0)
+    for _, first in log.phases[1:]:
+        ax.axvline(first - 0.5, color=_GREY, linewidth=0.7, alpha=0.6, zorder=1)
+
+
+def _name_phases(ax: Axes, log: TrainingLog) -> None:
+    """The names of several phases, at the foot of the panel."""
+    for name, first in log.phases if len(log.phases) > 1 else ():
+        ax.annotate(
+            name.removeprefix("ann ").replace("=", " = "), (first - 0.5 if first > 1 else 1, 0.03),
+            xycoords=ax.get_xaxis_transform(), xytext=(2.5, 0), textcoords="offset points",
+            rotation=90, ha="left", va="bottom", color=_GREY, fontsize="x-small", zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5},
+        )  # fmt: skip
+
+
+def _scale(upper: Sequence[Axes], lower: Sequence[Axes], logs: Sequence[TrainingLog]) -> None:
+    """The same scale of accuracy, and of loss, in all panels."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
+
+    accuracies = [value for log in logs for value in _values(log, "accuracy")]
+    high = max(accuracies)
+    low = min(*accuracies, high - _LEAST)
+    margin = 0.06 * (high - low)
+    ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)]
+    for ax in upper:
+        ax.set_ylim(low - margin, high + margin)
+        ax.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick < 1.001]))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    losses = [value for log in logs for value in _values(log, "loss") if value > 0]
+    for ax in lower:
+        if losses and max(losses) > _MANY * min(losses):
+            ax.set_yscale("log")
+            ax.set_ylim(0.8 * min(losses), 1.25 * max(losses))
+        elif losses:
+            ax.set_ylim(0, 1.05 * max(losses))
 
 
 def _values(log: TrainingLog, what: str) -> list[float]:
@@ -91,70 +165,26 @@ def _values(log: TrainingLog, what: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def _draw(ax: Axes, log: TrainingLog, what: str, colour: Any, end: int) -> None:
-    """One model's lines; ``end`` is the largest epoch of the column, for the distance of steps."""
-    x: list[float] = [row.epoch for row in log.epochs]
-    test = [getattr(row, f"test_{what}") for row in log.epochs]
-    ax.plot(x, [getattr(row, f"train_{what}") for row in log.epochs], color=colour, **_TRAINING)
-    ax.plot(x, test, color=colour, **_TEST)
-    if not log.steps:
-        return
-    gap = max(end, 1) * 0.055
-    x = x[-1:] + [row.epoch + gap * number for number, row in enumerate(log.steps, 1)]
-    y = test[-1:] + [getattr(row, f"test_{what}") for row in log.steps]
-    ax.plot(x, y, color=colour, **_BEHIND)
-    points = list(zip(x, y, strict=True))[-len(log.steps) :]
-    for row, (at, value) in zip(log.steps, points, strict=True):
-        ax.plot([at], [value], color=colour, zorder=4, **_point(row.phase))
-
-
 def _point(step: str) -> dict[str, Any]:
     return {"marker": _STEPS.get(step, _OTHER_STEP), "markersize": 6, "markeredgewidth": 0}
 
 
-def _divide(axes: Sequence[Axes], logs: Sequence[tuple[TrainingLog, Any]]) -> None:
-    """A line before each later phase, and the names of the phases at the foot of the upper panel.
-
-    Models with the same phases share lines and names, which are grey then.
-    """
-    owners: dict[tuple[str, int], list[Any]] = {}
-    for log, colour in logs:
-        for phase in log.phases if len(log.phases) > 1 else ():
-            owners.setdefault(phase, []).append(colour)
-    for (name, first), colours in owners.items():
-        colour = colours[0] if len(colours) == 1 else _GREY
-        at = first - 0.5 if first > 1 else 1
-        for ax in axes:
-            if first > 1:
-                ax.axvline(at, color=colour, linewidth=0.7, alpha=0.6, zorder=1)
-        axes[0].annotate(
-            name.removeprefix("ann ").replace("=", " = "), (at, 0.03),
-            xycoords=axes[0].get_xaxis_transform(), xytext=(2.5, 0), textcoords="offset points",
-            rotation=90, ha="left", va="bottom", color=colour, fontsize="x-small", zorder=5,
-            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5},
-        )  # fmt: skip
-
-
-def _legend(figure: Figure, logs: Sequence[TrainingLog], colours: Sequence[Any]) -> None:
+def _legend(figure: Figure, logs: Sequence[TrainingLog], columns: int) -> None:
     from matplotlib.lines import Line2D
 
-    # the column says the mode, so models that share all but that share an entry
-    names = {
-        (log.model.partition("/")[2].replace(f"-{log.mode}", "", 1), colour): None
-        for log, colour in zip(logs, colours, strict=True)
-    }
-    handles = [Line2D([], [], color=colour, linewidth=1.4, label=name) for name, colour in names]
-    handles += [
+    handles = [
         Line2D([], [], color=_GREY, label="test images", **_TEST),
         Line2D([], [], color=_GREY, label="training images", **_TRAINING),
     ]
     for step in dict.fromkeys(row.phase for log in logs for row in log.steps):
         handles.append(Line2D([], [], color=_GREY, **_BEHIND, **_point(step), label=step))
     figure.legend(
-        handles=handles, loc="outside right upper", frameon=False, handlelength=2.6,
-        title=dataset_title(logs[0].dataset), alignment="left",
-        title_fontproperties={"weight": "bold"},
-    )  # fmt: skip
+        handles=handles,
+        loc="outside lower left",
+        ncols=max(2, columns + 1),
+        frameon=False,
+        handlelength=2.6,
+    )
 
 
 def dataset_title(dataset: str) -> str:

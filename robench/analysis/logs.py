@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
@@ -138,16 +139,22 @@ def _row(values: Mapping[str, str]) -> Row:
         raise ValueError(f"there are not {len(fields(Row))} values")
 
     def number(name: str) -> float | None:
-        return float(values[name]) if values[name] else None
+        return finite(name) if values[name] else None
+
+    def finite(name: str) -> float:
+        value = float(values[name])
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+        return value
 
     return Row(
         phase=values["phase"],
         epoch=int(values["epoch"]),
         train_loss=number("train_loss"),
         train_accuracy=number("train_accuracy"),
-        test_loss=float(values["test_loss"]),
-        test_accuracy=float(values["test_accuracy"]),
+        test_loss=finite("test_loss"),
+        test_accuracy=finite("test_accuracy"),
         learning_rate=number("learning_rate"),
-        seconds=float(values["seconds"]),
+        seconds=finite("seconds"),
         firing_rate=number("firing_rate"),
     )

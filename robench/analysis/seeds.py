@@ -53,6 +53,8 @@ def find_seeds(models_dir: Path | None = None) -> list[Seeds]:
         accuracies = {own.about.seed: own.about.clean_accuracy}
         for path in cards:
             card = ModelCard.read(path)
+            if path.parent.name != str(card.about.seed):
+                raise ContentError(f"{path}: the seed is {card.about.seed}, not the folder's")
             if reason := _differs(own, card):
                 raise ContentError(
                     f"{path}: {reason}; train it anew with --seed {path.parent.name} --restart"
@@ -77,6 +79,8 @@ def _differs(own: ModelCard, card: ModelCard) -> str:
         "training images": (own.about.data, card.about.data),
         "test images": (own.about.clean_samples, card.about.clean_samples),
     }
+    if own.about.seed == card.about.seed:
+        return "the same seed as the model's"
     return next(
         (f"another {what} than the model's" for what, (a, b) in pairs.items() if a != b), ""
     )

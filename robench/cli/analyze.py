@@ -23,6 +23,7 @@ from robench.cli.options import (
     Tables,
     look_in,
     put,
+    require_results,
     split_patterns,
 )
 from robench.errors import UsageError
@@ -119,8 +120,7 @@ def replication(
     from robench.analysis import replication_section
     from robench.results import ResultStore
 
-    if not results.is_dir():
-        raise UsageError(f"there are no results in {results}; make them with: robench run")
+    require_results(results)
     section, damaged = replication_section(ResultStore(results))
     for file in damaged:
         print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)

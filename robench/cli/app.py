@@ -22,6 +22,7 @@ from robench.cli.options import (
     file_at,
     folder_at,
     look_in,
+    require_results,
     require_writable,
 )
 from robench.cli.run import run
@@ -96,8 +97,7 @@ def leaderboard(
     from robench.results import ResultStore
 
     output = output or Path(f"leaderboard.{format}")
-    if not any(results.glob("*/*/*/*.json")):
-        raise UsageError(f"there are no results in {results}; make them with: robench run")
+    require_results(results)
     report = build_report(ResultStore(results))
     for damaged in report.damaged:
         print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)

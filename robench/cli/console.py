@@ -17,12 +17,15 @@ from robench.results import CellResult, Damaged, ResultStore
 
 
 def trouble_lines(plan: Plan) -> Iterator[str]:
-    """A line for each model that is left out and each stored result that is damaged.
+    """A line for each reason to leave models out and for each stored result that is damaged.
 
     And one for the done cells that lack the witnesses that were asked for.
     """
+    left_out: dict[str, list[str]] = {}
     for skipped in plan.skipped:
-        yield f"skipped {skipped.model}: {skipped.reason}"
+        left_out.setdefault(skipped.reason, []).append(skipped.model)
+    for reason, models in left_out.items():
+        yield f"skipped {', '.join(models)}: {reason}"
     for planned in plan.cells:
         if isinstance(planned.stored, Damaged):
             yield (

@@ -73,6 +73,16 @@ def require_writable(option: str, path: Path) -> None:
         raise UsageError(f"{option} {path}: cannot write into {place}; choose another place")
 
 
+def require_results(folder: Path) -> None:
+    """Refuse a folder without results.
+
+    Raises:
+        UsageError: nothing is stored there.
+    """
+    if not any(folder.glob("*/*/*/*.json")):
+        raise UsageError(f"there are no results in {folder}; make them with: robench run")
+
+
 ModelsDir = Annotated[
     Path | None,
     typer.Option(
