@@ -26,6 +26,15 @@ class Finished:
     err: str
 
 
+def refused(done: Finished, *texts: object) -> None:
+    """Exit code 2 and one line on stderr with these texts."""
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1, done.err
+    assert "Traceback" not in done.err + done.out
+    for text in texts:
+        assert str(text) in done.err
+
+
 def interrupt_chunk(patch: pytest.MonkeyPatch, number: int) -> None:
     """Let a run be interrupted as it begins its chunk of that number, counted from 0."""
     sweep, calls = ChunkSweep.run, iter(range(99))

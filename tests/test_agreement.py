@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_attacks import held, sweep
+from sweeping import held, sweep
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import LinearModel
-from test_attacks import GRID, held, sweep
-from test_cli_errors import refused
+from conftest import LinearModel, refused
+from sweeping import GRID, held, sweep, three_alike
 from torch.nn import functional as F
 
 from robench.attacks import APGDCE, APGDDLR, APGDT, PGD, Square
@@ -23,17 +22,6 @@ ONE = parse_grid(["0.00001"])  # too small to break anything
 @pytest.fixture(params=[False, True], ids=["box idle", "box active"])
 def linear(request: pytest.FixtureRequest) -> LinearModel:
     return LinearModel((3, 4, 4), 16, box=request.param)
-
-
-def three_alike(linear: LinearModel, classes: int) -> Model:
-    """The linear model with further classes that never win: the closed form stays."""
-    old = linear.model.module[1]
-    new = torch.nn.Linear(old.in_features, classes)
-    with torch.no_grad():
-        new.weight.zero_()
-        new.bias.fill_(-1e3)
-        new.weight[:2], new.bias[:2] = old.weight, old.bias
-    return Model(torch.nn.Sequential(torch.nn.Flatten(), new), "digits/linear", classes)
 
 
 @pytest.mark.parametrize("order", ["fast", "ascending", "raw"])

@@ -3,26 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sweeping import EPSILON, GRID, held, sweep
 
 from robench.attacks import FGSM, PGD, SPGD, Attack, DirectAttack, RandomNoise
 from robench.attacks.norms import TOLERANCE
 from robench.datasets import find_dataset
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.sweep import ChunkSweep
 from robench.numbers import Epsilon, parse_grid
 from robench.zoo import select_models
-
-GRID = parse_grid(["0.002", "0.005", "0.01", "0.02", "0.03", "0.05", "0.1"])
-
-
-def sweep(model, attack: Attack, x, y, grid=GRID, **options):
-    options = {"seed": 0, "batch_size": 16} | options
-    return ChunkSweep(model, attack, Chunk(x, y, range(len(x))), grid, **options)
-
-
-def held(rows, point: int) -> int:
-    position = rows["break_position"].to_numpy()
-    return int(((position == -1) | (position > point)).sum())
 
 
 @pytest.mark.parametrize("order", ["fast", "ascending", "raw"])
@@ -139,9 +126,6 @@ def zoo_slice():
     (entry,) = select_models(["digits/vgg16-ann"])
     images = find_dataset("digits").load("test").first(200)
     return entry.load(), images.tensor(), images.targets()
-
-
-EPSILON = 8 / 255
 
 
 def robust_of_ours(zoo_slice, attack: Attack) -> int:

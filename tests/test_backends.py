@@ -5,9 +5,8 @@ import sys
 
 import pytest
 import torch
-from conftest import LinearModel
-from test_attacks import EPSILON, GRID, held, sweep
-from test_cli_errors import refused
+from conftest import LinearModel, refused
+from sweeping import EPSILON, GRID, held, sweep
 
 from robench.attacks.backends import LIBRARIES
 from robench.attacks.backends.adapter import Adapter, seeded

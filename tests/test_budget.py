@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Finished
-from test_attacks import GRID, held, sweep
+from sweeping import GRID, held, sweep
 
 from robench.analysis import at_budgets, budget_section, budget_table, paired, write_table
 from robench.analysis.document import begin, fill

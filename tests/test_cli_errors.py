@@ -6,21 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Finished, sign
+from conftest import Finished, refused, sign
 
 from robench.zoo import attack_files, contents, load_folder, model_folders
 
 Cli = Callable[..., Finished]
 TINY = ("--limit", "2", "--eps", "8/255", "--attacks", "fgsm")
-
-
-def refused(done: Finished, *texts: object) -> None:
-    """Exit code 2 and one line on stderr with these texts."""
-    assert done.code == 2
-    assert len(done.err.splitlines()) == 1, done.err
-    assert "Traceback" not in done.err + done.out
-    for text in texts:
-        assert str(text) in done.err
 
 
 @pytest.mark.parametrize(

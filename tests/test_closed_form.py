@@ -8,8 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import LinearModel
-from test_apgd import three_alike
-from test_attacks import sweep
+from sweeping import sweep, three_alike
 
 from robench.attacks import (
     APGDCE,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import Finished
 from made_up import Builder, N
-from test_attacks import sweep
+from sweeping import sweep
 
 from robench.analysis import at_factors, doubling_section, doubling_table, write_table
 from robench.analysis.document import begin, fill

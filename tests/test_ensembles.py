@@ -9,10 +9,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 from made_up import Builder, fall
-from test_apgd import three_alike
-from test_attacks import held, sweep
-from test_cli_errors import refused
+from sweeping import held, sweep, three_alike
 from torch import nn
 
 from robench.attacks import (

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Finished
-from test_attacks import sweep
-from test_cli_errors import refused
+from conftest import Finished, refused
+from sweeping import sweep
 
 from robench.analysis import (
     all_gradients,

@@ -4,10 +4,9 @@ import json
 
 import pytest
 import torch
-from conftest import LinearModel
+from conftest import LinearModel, refused
 from made_up import Builder, fall
-from test_attacks import held, sweep
-from test_cli_errors import refused
+from sweeping import held, sweep
 
 from robench.attacks import DDN, PGDL2
 from robench.attacks.norms import length, project, tolerance, unit

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import LinearModel
+from sweeping import GRID, held, sweep
 from test_adaptive import by_hand as gradient_by_hand
-from test_attacks import GRID, held, sweep
 from two_layers import Two, model_of
 
 from robench.attacks import PGD, SAPGD

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_attacks import held, sweep
+from sweeping import held, sweep
 
 from robench.evaluation.noise import SampleNoise
 from robench.evaluation.view import Ledger, ModelView

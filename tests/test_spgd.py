@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_attacks import sweep
+from sweeping import sweep
 from two_layers import Twin, Two, model_of
 
 from robench.attacks import PGD, SPGD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_attacks import sweep
+from sweeping import sweep
 from torch import nn
 from torch.nn import functional as F
 from two_layers import T, Two, X, Y

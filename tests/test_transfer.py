@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Finished
-from test_attacks import GRID, held, sweep
-from test_cli_errors import refused
+from conftest import Finished, refused
+from sweeping import GRID, held, sweep
 from torch import nn
 
 from robench.analysis import transfer_pairs
