@@ -212,15 +212,22 @@ def find_recipe(name: str) -> tuple[Path, Recipe]:
     if not path.is_file():
         raise UsageError(f"there is no recipe {name!r}{nearest(name, known)}")
     recipe, folder = Recipe.read(path), path.parent
-    place = folder.parent.name
+    if reason := _trouble(recipe, folder):
+        raise ContentError(f"{path}: {reason}")
+    return path, recipe
+
+
+def _trouble(recipe: Recipe, folder: Path) -> str:
+    """Why a recipe cannot be trained in its folder; empty where it can."""
+    dataset, place, init = recipe.model.dataset, folder.parent.name, recipe.training.init
     try:
         reason = recipe.misfit()
     except UsageError as error:
-        raise ContentError(f"{path}: key model.dataset: {error}") from None
-    if not reason and recipe.model.dataset != place:
-        reason = f"data set is {recipe.model.dataset}, but the folder stands in {place!r}"
-    if not reason and recipe.training.init == f"{place}/{folder.name}":
-        reason = f"init is {recipe.training.init}, the model itself"
+        return f"key model.dataset: {error}"
     if reason:
-        raise ContentError(f"{path}: the {reason}")
-    return path, recipe
+        return f"the {reason}"
+    if dataset != place:
+        return f"key model.dataset: {dataset!r}, but the folder stands in {place!r}"
+    if init == f"{place}/{folder.name}":
+        return f"key training.init: {init} is the model itself"
+    return ""
