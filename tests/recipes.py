@@ -1,6 +1,17 @@
-"""Recipes of small networks on digits, as the text of a ``recipe.toml``."""
+"""Recipes of small networks on digits, as the text of a ``recipe.toml`` and as it is read."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+from robench.training import Recipe
+
+TRAINING = """epochs = {}
+batch_size = 32
+learning_rate = 0.05
+warmup_epochs = 1
+augment = ["shift"]
+{}"""
 
 
 def recipe_text(
@@ -29,3 +40,23 @@ width = 0.0625
 [about]
 description = "A test."
 """
+
+
+def recipe(
+    folder: Path,
+    mode: str = "ann",
+    model: str = "",
+    training: str = "",
+    architecture: str = "vgg16",
+    epochs: int = 2,
+) -> Recipe:
+    path = folder / "recipe.toml"
+    lines = TRAINING.format(epochs, training)
+    text = recipe_text(lines, model, architecture=architecture, mode=mode)
+    path.write_text(text, "utf-8")
+    return Recipe.read(path)
+
+
+def adversarial(*phases: tuple[int, str]) -> str:
+    listed = [f'{{ epochs = {epochs}, epsilon = "{epsilon}" }}' for epochs, epsilon in phases]
+    return f"adversarial_schedule = [{', '.join(listed)}]"

@@ -149,11 +149,14 @@ def doubling(
         print_troubles(plan)
         done = carry_out(plan, store)
         failed = any(result.status == "failed" for result in done)
+        paths = []
         for name, part in doubling_table(done, store).groupby("dataset"):
-            path = output / f"{name}-doubling.csv"
-            write_table(part, path)
-            print(f"wrote {path}")
-    for path in tables_at_hand("doubling", output):
+            paths.append(output / f"{name}-doubling.csv")
+            write_table(part, paths[-1])
+            print(f"wrote {paths[-1]}")
+    else:
+        paths = tables_at_hand("doubling", output)
+    for path in paths:
         for line in doubling_lines(path):
             print(line)
     if document is not None:

@@ -136,7 +136,7 @@ class Run:
         """Evaluate on the test images and record the row."""
         began = time.perf_counter() if began is None else began
         score = evaluate(net, self.test)
-        for loss in (score.loss, score.loss if trained is None else trained.loss):
+        for loss in [done.loss for done in (trained, score) if done is not None]:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"{self.folder}: the loss is {loss} in epoch {self.epoch} ({phase}); lower the "
