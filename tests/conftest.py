@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from robench.datasets import files
 from robench.evaluation.sweep import ChunkSweep
 from robench.zoo import Model, ModelCard
 from robench.zoo.card import CARD, WEIGHTS, file_sha256
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
 
 @dataclass(frozen=True)

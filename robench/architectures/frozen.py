@@ -99,7 +99,7 @@ def prefers_sparse(conv: nn.Conv2d, x: Tensor) -> bool:
         conv: the layer.
         x: inputs that are typical of it, ``(T, N, C, H, W)``.
     """
-    if conv.out_channels < SPARSE_CHANNELS or not kernels.usable(x):
+    if conv.out_channels < SPARSE_CHANNELS or x.device.type != "cpu" or not kernels.usable(x):
         return False
     return int(x.count_nonzero()) <= SPARSE_DENSITY * x.numel()
 
@@ -112,7 +112,7 @@ def _convolved(x: Tensor, folded: Folded, *, sparse: bool) -> Tensor:
     out, padded = len(folded.bias), len(folded.row_bias)
     y = torch.empty((n, out, height, width), dtype=x.dtype, memory_format=torch.channels_last)
     kernels.call(
-        "sparse_conv", x.dtype, x, folded.rows, folded.row_bias, y, n, height, width, channels,
+        "sparse_conv", x, folded.rows, folded.row_bias, y, n, height, width, channels,
         out, padded,
     )  # fmt: skip
     return y
@@ -154,10 +154,10 @@ def _pool(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """The maxima and where each was found, of a channels-last ``(N, C, H, W)``."""
     n, channels, height, width = x.shape
     shape = (n, channels, window.outputs(height), window.outputs(width))
-    y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-    which = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    which = torch.empty_like(y, dtype=torch.uint8)
     kernels.call(
-        "max_pool_forward", x.dtype, x, y, which, n, height, width, channels,
+        "max_pool_forward", x, y, which, n, height, width, channels,
         window.size, window.stride, window.padding,
     )  # fmt: skip
     return y, which
@@ -168,7 +168,7 @@ def _pool_back(gradient: Tensor, which: Tensor, into: Tensor, window: Window) ->
     n, channels, height, width = into.shape
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     kernels.call(
-        "max_pool_backward", into.dtype, gradient, which, into, n, height, width, channels,
+        "max_pool_backward", gradient, which, into, n, height, width, channels,
         window.size, window.stride, window.padding,
     )  # fmt: skip
 
@@ -189,7 +189,10 @@ class _MaxPool(torch.autograd.Function):
             return None, None
         (which,) = ctx.saved_tensors
         into = torch.empty(
-            ctx.shape, dtype=grads[0].dtype, memory_format=torch.channels_last
+            ctx.shape,
+            dtype=grads[0].dtype,
+            device=grads[0].device,
+            memory_format=torch.channels_last,
         ).zero_()
         _pool_back(grads[0], which, into, ctx.window)
         return into, None
@@ -242,7 +245,7 @@ class _Flex(torch.autograd.Function):
         eta = x.new_empty(timesteps, n, wide)
         u = x.new_empty(timesteps * n, height, width, wide)
         kernels.call(
-            "flex_forward", x.dtype, selective, pooled, layer.gain, layer.offset, layer.eta, eta,
+            "flex_forward", selective, pooled, layer.gain, layer.offset, layer.eta, eta,
             u, timesteps, n, height * width, wide, pooled.shape[1], layer.plasticity, ETA_LIMIT,
             steps < timesteps,
         )  # fmt: skip
@@ -262,7 +265,7 @@ class _Flex(torch.autograd.Function):
         gradient = grads[0].flatten(0, 1).contiguous(memory_format=torch.channels_last)
         to_selective, to_pooled = torch.empty_like(selective), torch.empty_like(pooled)
         kernels.call(
-            "flex_backward", eta.dtype, gradient, selective, pooled, layer.gain, layer.offset, eta,
+            "flex_backward", gradient, selective, pooled, layer.gain, layer.offset, eta,
             to_selective, to_pooled, timesteps, n, selective.shape[-1] * selective.shape[-2], wide,
             pooled.shape[1], layer.plasticity, ETA_LIMIT, layer.through_plasticity,
             len(selective) < timesteps * n,

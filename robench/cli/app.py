@@ -16,6 +16,7 @@ from robench.cli.budget import budget, doubling
 from robench.cli.compare import gradients, rank
 from robench.cli.options import (
     DataDir,
+    Device,
     Json,
     ModelsDir,
     Results,
@@ -179,6 +180,7 @@ def train(
             help="Write TensorBoard's events into this folder too.",
         ),
     ] = None,
+    device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
     """Train models from their recipes."""
@@ -214,6 +216,7 @@ def train(
                 start="resume" if resume else "restart" if restart else "new",
                 advance=display.advance,
                 events=None if tensorboard is None else tensorboard / name,
+                device=device,
             )
         print(f"{name}  trained, clean accuracy {card.about.clean_accuracy:.1%}")
 

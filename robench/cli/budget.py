@@ -49,6 +49,7 @@ def budget(
         str, typer.Option(help="train, or test to look at the published images.")
     ] = "train",
     dataset: DatasetName = None,
+    device: Device = "auto",
     results: Results = Path("out/budget"),
     output: Tables = FIGURES,
     document: Document = None,
@@ -83,7 +84,7 @@ def budget(
         entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
         store = ResultStore(results)
         store.require_writable()
-        request = Request(limit=limit, sweep="ascending", split=split)  # type: ignore[arg-type]
+        request = Request(limit=limit, sweep="ascending", split=split, device=device)  # type: ignore[arg-type]
         passes = _integers("--budgets", budgets)
         plans = budget_plans(entries, named, passes, split_epsilons(eps), request, store)
         require_cells(plans[0])

@@ -57,6 +57,8 @@ def _devices() -> Iterator[Finding]:
     yield Finding(f"threads       {torch.get_num_threads()}")
     yield Finding(f"CUDA device   {cuda}")
     yield Finding(f"kernels       {_kernels()}")
+    if torch.cuda.is_available():
+        yield Finding(f"CUDA kernels  {_cuda_kernels()}")
 
 
 def _kernels() -> str:
@@ -68,6 +70,17 @@ def _kernels() -> str:
     if kernels.switched_off():
         return f"off ({kernels.SWITCH}=off); plain PyTorch is used"
     return f"none: {kernels.compiler()!r} cannot build them; plain PyTorch is used"
+
+
+def _cuda_kernels() -> str:
+    """The same for the loops in Triton."""
+    from robench.spiking import kernels
+
+    if kernels.on_gpu() is not None:
+        return "at hand"
+    if kernels.switched_off():
+        return f"off ({kernels.SWITCH}=off); plain PyTorch is used"
+    return "none: Triton does not import; plain PyTorch is used"
 
 
 def _plugins() -> Iterator[Finding]:

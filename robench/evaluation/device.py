@@ -1,7 +1,8 @@
-"""Where a model computes. The engine's own tensors stay on the CPU, whatever the device."""
+"""Where a network computes. The engine's own tensors stay on the CPU, whatever the device."""
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,21 +39,34 @@ def find_device(text: str) -> str:
 
 
 @contextmanager
-def placed(model: Model, device: str) -> Iterator[None]:
-    """Inside, a model's module lives on a device; then it goes back to where it was.
+def repeatable() -> Iterator[None]:
+    """Inside, convolutions on CUDA are computed in float32, and equal calls take equal ways.
 
-    On CUDA, convolutions compute in float32 as the CPU's do, where cuDNN's default is less, and
-    equal calls take equal ways.
+    cuDNN's default is TF32, with 10 bits of a product where the CPU has 23.
     """
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
+        yield
+
+
+def hardware(device: str) -> str:
+    """The name of a device, as a card tells it."""
+    if device == "cpu":
+        return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
+    return torch.cuda.get_device_name(device)
+
+
+@contextmanager
+def placed(model: Model, device: str) -> Iterator[None]:
+    """Inside, a model's module lives on a device; then it goes back to where it was."""
     before = model.device
     if torch.device(device) == before:
         yield
         return
     try:
         model.module.to(device)
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ):
+        with repeatable():
             yield
     finally:
         model.module.to(before)

@@ -33,7 +33,7 @@ def record(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     at_hand = None  # nothing was computed, so nothing is compiled for the answer
     if status != "not-applicable":
-        at_hand = not cell.settings.reference and kernels.library() is not None
+        at_hand = not cell.settings.reference and kernels.at_hand(cell.settings.device)
     return CellResult.model_validate(
         {
             "status": status,

@@ -108,7 +108,7 @@ class _LIF(torch.autograd.Function):
         if kernels.usable(x):
             beta, threshold = float(p.beta), float(p.threshold)
             kernels.call(
-                "lif_forward", x.dtype, x, x.stride(0) if len(x) > 1 else 0, v, s, len(x),
+                "lif_forward", x, x.stride(0) if len(x) > 1 else 0, v, s, len(x),
                 x[0].numel(), beta, threshold, beta * p.initial * threshold, float(amplitude),
                 p.reset == "zero",
             )  # fmt: skip
@@ -151,7 +151,7 @@ class _LIF(torch.autograd.Function):
             if given is None and kind == len(_KINDS):
                 given = surrogate.derivative(v - p.threshold)
             kernels.call(
-                "lif_backward", v.dtype, grad_s, v, given, grad_x, len(v), v[0].numel(),
+                "lif_backward", grad_s, v, given, grad_x, len(v), v[0].numel(),
                 float(p.beta), float(p.threshold), float(amplitude), p.reset == "zero",
                 not p.detach_reset, kind, float(surrogate.sharpness),
             )  # fmt: skip

@@ -35,9 +35,9 @@ def perturbed(
         steps: gradients that are taken.
         generator: of the starts.
     """
-    eps = torch.full((len(x),), epsilon, dtype=x.dtype)
+    eps = torch.full((len(x),), epsilon, dtype=x.dtype, device=x.device)
     start = (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1) * epsilon
-    candidate = project(x + start, x, eps)
+    candidate = project(x + start.to(x.device), x, eps)
     with _in_evaluation(net), torch.enable_grad():
         for _ in range(steps):
             leaf = candidate.detach().requires_grad_()

@@ -36,7 +36,7 @@ def calibrate(
     """
     net.eval()
     twin.eval()
-    x = net.normalise(data.x(slice(IMAGES)))
+    x = net.normalise(data.x(slice(IMAGES)).to(net.head.weight.device))
     spikes = [direct(part, net.timesteps) for part in torch.split(x, CHUNK)]
     rates = [direct(part, 1) for part in torch.split(x, CHUNK)]
     for i, (layer, model) in enumerate(zip(net.features, twin.features, strict=True)):

@@ -73,6 +73,9 @@ def save(
             tensors[f"{_MOMENTUM}/{name}"] = momentum
     tensors["generator"] = generator.get_state()
     tensors["torch"] = torch.random.get_rng_state()
+    device = next(net.parameters()).device
+    if device.type == "cuda":
+        tensors["cuda"] = torch.cuda.get_rng_state(device)
     path.parent.mkdir(parents=True, exist_ok=True)
     packed = {name: value.detach().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
@@ -104,6 +107,8 @@ def restore(path: Path, net: nn.Module, optimizer: Optimizer, generator: torch.G
                 optimizer.state[parameter][_MOMENTUM] = torch.empty_like(parameter).copy_(momentum)
         generator.set_state(tensors["generator"])
         torch.random.set_rng_state(tensors["torch"])
+        if (drawn := tensors.get("cuda")) is not None and parameter.device.type == "cuda":
+            torch.cuda.set_rng_state(drawn, parameter.device)
     except (KeyError, RuntimeError) as error:
         raise ContentError(f"{path}: {error}; begin anew with --restart") from None
 

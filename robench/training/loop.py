@@ -70,13 +70,14 @@ def make_optimizer(net: nn.Module, table: TrainingTable) -> SGD:
 
 
 def laid_out(x: Tensor, net: nn.Module) -> Tensor:
-    """Images as the convolutions of a network, by their weights, want them in memory.
+    """Images on the network's device, as its convolutions, by their weights, want them in memory.
 
     Frames stay as they are: the network puts the steps together first.
     """
     first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
     last = x.dim() == 4 and first.weight.is_contiguous(memory_format=torch.channels_last)
-    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    order = torch.channels_last if last else torch.contiguous_format
+    return x.contiguous(memory_format=order).to(first.weight.device)
 
 
 def learning_rate(table: TrainingTable, done: float) -> float:
@@ -136,9 +137,10 @@ def train_epoch(
         for name in table.augment:  # the frames of a sample, as channels, are changed alike
             x = AUGMENTATIONS[name](x.flatten(1, -3), generator).view(x.shape)
         x = laid_out(x, net)
+        y = y.to(x.device)
         if epsilon := table.epsilon(epoch).value:
             x = perturbed(net, x, y, epsilon, table.adversarial_steps, generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=table.autocast == "bfloat16"):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=table.autocast == "bfloat16"):
             loss, logits = training_loss(net, x, y, table)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -184,8 +186,9 @@ def evaluate(net: nn.Module, data: Samples, batch_size: int = 128) -> Score:
     with spike_counter(net) as counts:
         for start in range(0, len(data.y), batch_size):
             part = slice(start, start + batch_size)
-            y = data.y[part]
-            logits = net(laid_out(data.x(part), net))
+            x = laid_out(data.x(part), net)
+            y = data.y[part].to(x.device)
+            logits = net(x)
             loss += float(cross_entropy(logits, y, reduction="sum"))
             hits += int((logits.argmax(1) == y).sum())
     rate = counts[0] / counts[1] if counts[1] else None
@@ -213,7 +216,7 @@ def reestimate_norms(
     with averaging_norms(net):
         for _ in range(batches):
             chosen = torch.randperm(len(data.y), generator=generator)[:batch_size]
-            net(data.x(chosen))
+            net(laid_out(data.x(chosen), net))
 
 
 @contextmanager

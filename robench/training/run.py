@@ -38,6 +38,7 @@ class Run:
         folder: the model's.
         done: how far an interrupted training came.
         advance: is given after each step the epochs that are done, a fraction among them.
+        device: where the networks are, as torch writes it.
         listeners: are given each row of the log.
         rows: the log so far.
     """
@@ -48,6 +49,7 @@ class Run:
     folder: Path
     done: Progress
     advance: Callable[[float], None]
+    device: str = "cpu"
     listeners: list[Callable[[Row], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class Run:
         if table.init and not self.epoch:
             digest = load_initial(net, table.init, self.folder)
             self.done = replace(self.done, init=f"{table.init}, weights SHA-256 {digest}")
+        net = net.to(self.device)
         if config.architecture != "flex-vgg16":
             # VGG16 of width 1/4, batch 128, one AVX2 core: 0.23 s a step instead of 0.29, with
             # spikes at T = 4 1.06 instead of 1.33; FLEX loses by it
@@ -90,7 +93,7 @@ class Run:
         else:
             self.examine(net, "init")
         if self.recipe.model.mode == "hybrid":
-            twin, net = net, converted(net)
+            twin, net = net, converted(net).to(self.device)
             self.examine(net, "converted")
             if table.calibration_steps:
                 steps, rate = table.calibration_steps, table.calibration_rate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from robench.allocation import give_back_memory, keep_freed_memory
 from robench.atomic import remove_leftovers
 from robench.datasets import find_dataset
 from robench.errors import UsageError
+from robench.evaluation.device import find_device, hardware, repeatable
 from robench.training.checkpoint import Progress, checkpoint_file, facts
 from robench.training.log import LOG, Row, tensorboard, write_log
 from robench.training.loop import Samples
@@ -31,6 +31,7 @@ def train(
     start: Start = "new",
     advance: Callable[[float], None] = lambda epochs: None,
     events: Path | None = None,
+    device: str = "cpu",
 ) -> ModelCard:
     """Train a checkpoint; its weights, card and log are written when all is done.
 
@@ -46,19 +47,20 @@ def train(
             weights when it is done; ``new`` begins where there is neither.
         advance: is given after each step the epochs that are done, a fraction among them.
         events: a folder for TensorBoard.
+        device: ``cpu``, ``cuda``, ``cuda:i``, or ``auto`` for CUDA where torch finds it.
 
     Returns:
         The card that was written.
 
     Raises:
         UsageError: the data set is not known or gives what the model does not take, or ``new``
-            would replace a training.
+            would replace a training; or the device is not here.
         ContentError: the weights to start from are missing or do not fit; what is there belongs
             to another recipe or to other images.
         TrainingError: the loss is no number any more; the epochs before that are kept.
         MissingDataError: the data set's images are not at hand.
     """
-    saved = checkpoint_file(folder)
+    device, saved = find_device(device), checkpoint_file(folder)
     if start == "resume" and (card := finished(recipe, folder)) is not None:
         return card
     if start == "new":
@@ -71,8 +73,8 @@ def train(
     done = Progress(facts(recipe), images.sha256, 0.0, ())
     if start == "resume":
         done = saved_progress(done, folder)
-    with _seeded(recipe), tensorboard(events, done.epochs) as show:
-        run = Run(recipe, Samples.of(images), Samples.of(slice_), folder, done, advance)
+    with _seeded(recipe, device), repeatable(), tensorboard(events, done.epochs) as show:
+        run = Run(recipe, Samples.of(images), Samples.of(slice_), folder, done, advance, device)
         run.listeners += [progress, show]
         net = run.first_network()
         if start == "restart":  # only now, when nothing keeps the new training from beginning
@@ -90,7 +92,7 @@ def train(
             seed=recipe.training.seed,
             epochs=recipe.training.epochs,
             hours=round(run.seconds() / 3600, 4),
-            hardware=f"{platform.machine()} CPU, {recipe.training.threads} thread(s)",
+            hardware=hardware(device),
             control=recipe.about.control,
         )
         card = save_checkpoint(folder, net, recipe.model, about)
@@ -110,13 +112,13 @@ def _describe(recipe: Recipe, rows: list[Row]) -> str:
 
 
 @contextmanager
-def _seeded(recipe: Recipe) -> Iterator[None]:
-    """Seed torch's own generator and set its threads for a while; both come back."""
+def _seeded(recipe: Recipe, device: str) -> Iterator[None]:
+    """Seed torch's own generators and set its threads for a while; all come back."""
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.training.threads)
     keep_freed_memory()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
             torch.manual_seed(recipe.training.seed)
             yield
     finally:

@@ -1,14 +1,15 @@
-"""The inner loops in C, built on first use where a compiler is at hand.
+"""The inner loops: in C for the CPU, and the same in Triton for CUDA, built on first use.
 
-``kernels.c`` is compiled once for each machine into the user's cache folder. Where that is not
-possible, or inside :func:`reference`, callers take their plain PyTorch code instead, which
-computes the same function.
+``kernels.c`` is compiled once for each machine into the user's cache folder; ``gpu.py`` needs the
+Triton that torch brings for CUDA. Where neither is possible, or inside :func:`reference`, callers
+take their plain PyTorch code instead, which computes the same function.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import os
 import platform
 import shlex
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from platformdirs import user_cache_path
@@ -58,23 +60,38 @@ def is_reference() -> bool:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels can take these tensors: on the CPU, all of float32 or of float64."""
-    return (
-        not is_reference()
-        and all(x.device.type == "cpu" and x.dtype in _SUFFIX for x in tensors)
-        and len({x.dtype for x in tensors}) == 1
-        and library() is not None
-    )
+    """Whether the kernels can take these tensors.
 
-
-def call(name: str, dtype: torch.dtype, *arguments: Tensor | float | int | None) -> None:
-    """Call a kernel of ``kernels.c``; tensors go as pointers, floats in ``dtype``.
-
-    The caller answers for shapes and strides.
+    All of them on the CPU and of float32 or of float64, or all on one CUDA device and of float32.
     """
+    if is_reference() or len({(x.dtype, x.device) for x in tensors}) > 1:
+        return False
+    dtype, device = tensors[0].dtype, tensors[0].device.type
+    if device == "cuda":
+        return dtype == torch.float32 and at_hand(device)
+    return device == "cpu" and dtype in _SUFFIX and at_hand(device)
+
+
+def at_hand(device: str) -> bool:
+    """Whether there are kernels for a device, such as ``cuda:0``."""
+    return (on_gpu if device.startswith("cuda") else library)() is not None
+
+
+def call(name: str, *arguments: Tensor | float | int | None) -> None:
+    """Call a kernel by its name in ``kernels.c`` on the device of its first argument, a tensor.
+
+    The caller answers for shapes and strides. In C, tensors go as pointers and floats in the type
+    of the first argument.
+    """
+    first = arguments[0]
+    assert isinstance(first, Tensor)
+    if first.device.type == "cuda":
+        with torch.cuda.device(first.device):
+            getattr(on_gpu(), name)(*arguments)
+        return
     loaded = library()
     assert loaded is not None
-    real = _REAL[dtype]
+    real = _REAL[first.dtype]
     converted: list[object] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
@@ -85,7 +102,19 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | float | int | None)
             converted.append(real(argument))
         else:
             converted.append(ctypes.c_int64(argument))
-    getattr(loaded, f"{name}_{_SUFFIX[dtype]}")(*converted, ctypes.c_int64(torch.get_num_threads()))
+    suffix = _SUFFIX[first.dtype]
+    getattr(loaded, f"{name}_{suffix}")(*converted, ctypes.c_int64(torch.get_num_threads()))
+
+
+@cache
+def on_gpu() -> ModuleType | None:
+    """The kernels for CUDA, or None where they cannot be had."""
+    if switched_off():
+        return None
+    try:
+        return importlib.import_module("robench.spiking.kernels.gpu")
+    except ImportError:
+        return None
 
 
 @cache

@@ -1,0 +1,298 @@
+"""The inner loops of ``kernels.c`` for CUDA, in Triton: the same names, arguments and layouts.
+
+Arrays have the channel as the innermost axis (NHWC) and time as the outermost; all are of float32.
+A loop over time stays inside one program, so that a membrane never leaves its registers. No sum
+depends on the order in which programs run: equal calls give equal numbers.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+ATAN, TRIANGLE, FAST_SIGMOID, RECTANGLE, STRAIGHT_THROUGH = (tl.constexpr(k) for k in range(5))
+NEURONS, ELEMENTS, TILE, WIDEST = 512, 1024, 2048, 32
+HALF_PI = tl.constexpr(1.5707963267948966)
+
+
+@triton.jit
+def _lif_forward(
+    x, x_stride, v, s, steps, size, beta, threshold, first, amplitude,
+    TO_ZERO: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    x, v, s = x + at, v + at, s + at
+    membrane = tl.load(x, inside, 0.0) + first
+    for t in range(steps):
+        if t > 0:
+            x, v, s = x + x_stride, v + size, s + size
+            current = tl.load(x, inside, 0.0)
+            fired = membrane > threshold
+            leaked = beta * membrane + current
+            if TO_ZERO:
+                membrane = tl.where(fired, current, leaked)
+            else:
+                membrane = leaked - tl.where(fired, threshold, 0.0)
+        tl.store(v, membrane, inside)
+        tl.store(s, tl.where(membrane > threshold, amplitude, 0.0), inside)
+
+
+def lif_forward(
+    x: Tensor, x_stride: int, v: Tensor, s: Tensor, steps: int, size: int, beta: float,
+    threshold: float, first: float, amplitude: float, to_zero: bool,
+) -> None:  # fmt: skip
+    """LIF neurons over all steps: the membrane and the spikes, ``(steps, size)`` each."""
+    _lif_forward[(triton.cdiv(size, NEURONS),)](
+        x, x_stride, v, s, steps, size, beta, threshold, first, amplitude, to_zero, NEURONS
+    )
+
+
+@triton.jit
+def _slope(z, given, inside, k, KIND: tl.constexpr):
+    if KIND == ATAN:
+        scaled = z * (k * HALF_PI)
+        slope = k / 2 / (scaled * scaled + 1)
+    elif KIND == TRIANGLE:
+        slope = tl.maximum(k - tl.abs(z), 0.0) / (k * k)
+    elif KIND == FAST_SIGMOID:
+        below = tl.abs(z) * k + 1
+        slope = 1 / (below * below)
+    elif KIND == RECTANGLE:
+        slope = tl.where(tl.abs(z) < k / 2, 1 / k, 0.0)
+    elif KIND == STRAIGHT_THROUGH:
+        slope = tl.zeros_like(z) + k
+    else:
+        slope = tl.load(given, inside, 0.0)
+    return slope
+
+
+@triton.jit
+def _lif_backward(
+    gs, v, given, gx, steps, size, beta, threshold, amplitude, k,
+    TO_ZERO: tl.constexpr, THROUGH_RESET: tl.constexpr, KIND: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    at += tl.cast(steps - 1, tl.int64) * size
+    later = tl.zeros((BLOCK,), tl.float32)
+    for _ in range(steps):
+        membrane = tl.load(v + at, inside, 0.0)
+        spike = tl.load(gs + at, inside, 0.0) * amplitude
+        if THROUGH_RESET:  # v(t+1) also depends on s(t)
+            if TO_ZERO:
+                spike -= beta * membrane * later
+            else:
+                spike -= threshold * later
+        kept = beta * later
+        if TO_ZERO:
+            kept = tl.where(membrane > threshold, 0.0, kept)
+        later = spike * _slope(membrane - threshold, given + at, inside, k, KIND) + kept
+        tl.store(gx + at, later, inside)
+        at -= size
+
+
+def lif_backward(
+    gs: Tensor, v: Tensor, given: Tensor | None, gx: Tensor, steps: int, size: int, beta: float,
+    threshold: float, amplitude: float, to_zero: bool, through_reset: bool, kind: int, k: float,
+) -> None:  # fmt: skip
+    """The way back: ``gx`` from ``gs``; ``given`` is the slope where its kind is none of these."""
+    _lif_backward[(triton.cdiv(size, NEURONS),)](
+        gs, v, v if given is None else given, gx, steps, size, beta, threshold, amplitude, k,
+        to_zero, through_reset, kind, NEURONS,
+    )  # fmt: skip
+
+
+@triton.jit
+def _place(at, channels, columns, rows):
+    """Channel, column, row and image of an element of ``(images, rows, columns, channels)``."""
+    pixel = at // channels
+    line = pixel // columns
+    return at % channels, pixel % columns, line % rows, line // rows
+
+
+@triton.jit
+def _max_pool_forward(
+    x, y, which, elements, height, width, channels, rows, columns,
+    SIZE: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < elements
+    channel, column, row, image = _place(at, channels, columns, rows)
+    best = tl.full((BLOCK,), float("-inf"), tl.float32)
+    arg = tl.zeros((BLOCK,), tl.int32)
+    for i in tl.static_range(SIZE):
+        for j in tl.static_range(SIZE):
+            r, q = row * STRIDE - PAD + i, column * STRIDE - PAD + j
+            seen = inside & (r >= 0) & (r < height) & (q >= 0) & (q < width)
+            place = ((image * height + r) * width + q) * channels + channel
+            value = tl.load(x + place, seen, float("-inf"))
+            more = (value > best) | (value != value)  # NaN stays NaN
+            best = tl.where(more, value, best)
+            arg = tl.where(more, i * SIZE + j, arg)
+    tl.store(y + at, best, inside)
+    tl.store(which + at, arg.to(tl.uint8), inside)
+
+
+def max_pool_forward(
+    x: Tensor, y: Tensor, which: Tensor, images: int, height: int, width: int, channels: int,
+    size: int, stride: int, pad: int,
+) -> None:  # fmt: skip
+    """Max pooling, and where in its window each maximum was found first."""
+    rows, columns = ((side + 2 * pad - size) // stride + 1 for side in (height, width))
+    elements = images * rows * columns * channels
+    _max_pool_forward[(triton.cdiv(elements, ELEMENTS),)](
+        x, y, which, elements, height, width, channels, rows, columns, size, stride, pad, ELEMENTS
+    )
+
+
+@triton.jit
+def _max_pool_backward(
+    gy, which, gx, elements, height, width, channels, rows, columns,
+    SIZE: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < elements
+    channel, column, row, image = _place(at, channels, width, height)
+    total = tl.load(gx + at, inside, 0.0)
+    for i in tl.static_range(SIZE):
+        for j in tl.static_range(SIZE):
+            down, right = row + PAD - i, column + PAD - j
+            r, q = down // STRIDE, right // STRIDE
+            seen = inside & (down >= 0) & (right >= 0) & (r < rows) & (q < columns)
+            if STRIDE > 1:
+                seen = seen & (down % STRIDE == 0) & (right % STRIDE == 0)
+            place = ((image * rows + r) * columns + q) * channels + channel
+            chosen = tl.load(which + place, seen, 255) == i * SIZE + j
+            total += tl.load(gy + place, seen & chosen, 0.0)
+    tl.store(gx + at, total, inside)
+
+
+def max_pool_backward(
+    gy: Tensor, which: Tensor, gx: Tensor, images: int, height: int, width: int, channels: int,
+    size: int, stride: int, pad: int,
+) -> None:  # fmt: skip
+    """The way back, added to ``gx``: each input gathers from the windows that chose it."""
+    rows, columns = ((side + 2 * pad - size) // stride + 1 for side in (height, width))
+    elements = images * height * width * channels
+    _max_pool_backward[(triton.cdiv(elements, ELEMENTS),)](
+        gy, which, gx, elements, height, width, channels, rows, columns, size, stride, pad, ELEMENTS
+    )
+
+
+@triton.jit
+def _hard(z):
+    return tl.minimum(tl.maximum(z / 6 + 0.5, 0.0), 1.0)
+
+
+@triton.jit
+def _flex_forward(
+    C, P, a, b, start, eta, u, steps, n, pixels, wide, narrow, rate, limit,
+    CONSTANT: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    image = tl.program_id(0).to(tl.int64)
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    own = c < wide
+    gain, offset = tl.load(a + c, own, 0.0), tl.load(b + c, own, 0.0)
+    now = tl.load(start + c, own, 0.0)
+    for t in range(steps):
+        out = t * n + image
+        source = image if CONSTANT else out
+        tl.store(eta + out * wide + c, now, own)
+        drift = tl.zeros((PIXELS, CHANNELS), tl.float32)
+        for first in range(0, pixels, PIXELS):
+            p = first + tl.arange(0, PIXELS)
+            inside = (p < pixels)[:, None] & own[None, :]
+            s = tl.load(C + ((source * pixels + p) * wide)[:, None] + c[None, :], inside, 0.0)
+            place = ((source * pixels + p) * narrow)[:, None] + (c % narrow)[None, :]
+            i = tl.load(P + place, inside, 0.0)
+            m = _hard(gain[None, :] * i + (offset + now)[None, :])
+            to = u + ((out * pixels + p) * wide)[:, None] + c[None, :]
+            tl.store(to, i + m * (s - i), inside)
+            drift += tl.abs(s) - tl.abs(i)
+        now = now + rate * (tl.sum(drift, 0) / pixels)
+        now = tl.minimum(tl.maximum(now, -limit), limit)
+
+
+def _tile(channels: int) -> tuple[int, int]:
+    """Pixels and channels of a tile."""
+    wide = min(triton.next_power_of_2(channels), WIDEST)
+    return TILE // wide, wide
+
+
+def flex_forward(
+    C: Tensor, P: Tensor, a: Tensor, b: Tensor, start: Tensor, eta: Tensor, u: Tensor, steps: int,
+    n: int, pixels: int, wide: int, narrow: int, rate: float, limit: float, constant: bool,
+) -> None:  # fmt: skip
+    """Mixed responses and η of a flexible layer; see the kernel in C."""
+    tile = _tile(wide)
+    _flex_forward[(n, triton.cdiv(wide, tile[1]))](
+        C, P, a, b, start, eta, u, steps, n, pixels, wide, narrow, rate, limit, constant, *tile
+    )
+
+
+@triton.jit
+def _flex_backward(
+    gu, C, P, a, b, eta, gC, gP, steps, n, pixels, wide, narrow, repeats, rate, limit,
+    THROUGH_ETA: tl.constexpr, CONSTANT: tl.constexpr, ADD: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    image = tl.program_id(0).to(tl.int64)
+    pooled = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    for repeat in range(repeats):  # the channels that one pooled channel was repeated to
+        c = pooled + repeat * narrow
+        own = (pooled < narrow) & (c < wide)
+        gain, offset = tl.load(a + c, own, 0.0), tl.load(b + c, own, 0.0)
+        later = tl.zeros((CHANNELS,), tl.float32)  # ∂/∂η(t+1)
+        next = tl.zeros((CHANNELS,), tl.float32)
+        for back in range(steps):
+            t = steps - 1 - back
+            out = t * n + image
+            source = image if CONSTANT else out
+            now = tl.load(eta + out * wide + c, own, 0.0)
+            later = tl.where(tl.abs(next) < limit, later, 0.0)  # the clip passes no gradient
+            sum = tl.zeros((CHANNELS,), tl.float32)
+            if THROUGH_ETA:
+                sum = later * rate / pixels
+            through_mask = tl.zeros((PIXELS, CHANNELS), tl.float32)
+            for first in range(0, pixels, PIXELS):
+                p = first + tl.arange(0, PIXELS)
+                inside = (p < pixels)[:, None] & own[None, :]
+                at_c = ((source * pixels + p) * wide)[:, None] + c[None, :]
+                at_p = ((source * pixels + p) * narrow)[:, None] + pooled[None, :]
+                s, i = tl.load(C + at_c, inside, 0.0), tl.load(P + at_p, inside, 0.0)
+                at_u = ((out * pixels + p) * wide)[:, None] + c[None, :]
+                g = tl.load(gu + at_u, inside, 0.0)
+                z = gain[None, :] * i + (offset + now)[None, :]
+                m = _hard(z)
+                gz = tl.where(tl.abs(z) < 3, g * (s - i) / 6, 0.0)
+                up = sum[None, :]
+                sign_s = tl.where(s > 0, up, tl.where(s < 0, -up, 0.0))
+                sign_i = tl.where(i > 0, up, tl.where(i < 0, -up, 0.0))
+                to_s = g * m + sign_s
+                to_i = g * (1 - m) + gz * gain[None, :] - sign_i
+                if ADD:
+                    to_s += tl.load(gC + at_c, inside, 0.0)
+                    to_i += tl.load(gP + at_p, inside, 0.0)
+                tl.store(gC + at_c, to_s, inside)
+                tl.store(gP + at_p, to_i, inside)
+                through_mask += gz
+            later += tl.sum(through_mask, 0)
+            next = now
+
+
+def flex_backward(
+    gu: Tensor, C: Tensor, P: Tensor, a: Tensor, b: Tensor, eta: Tensor, gC: Tensor, gP: Tensor,
+    steps: int, n: int, pixels: int, wide: int, narrow: int, rate: float, limit: float,
+    through_eta: bool, constant: bool,
+) -> None:  # fmt: skip
+    """The way back: ``gC`` and ``gP`` from ``gu``; with ``constant`` they receive the sums."""
+    add = constant or wide != narrow
+    if add:
+        gC.zero_(), gP.zero_()
+    tile = _tile(narrow)
+    _flex_backward[(n, triton.cdiv(narrow, tile[1]))](
+        gu, C, P, a, b, eta, gC, gP, steps, n, pixels, wide, narrow, triton.cdiv(wide, narrow),
+        rate, limit, through_eta, constant, add, *tile,
+    )  # fmt: skip
