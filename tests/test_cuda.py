@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,10 +93,10 @@ def test_a_cell_is_that_of_the_cpu(attack: str, name: str, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     few = replace(DIGITS, load=lambda split: DIGITS.load(split).first(160))
     monkeypatch.setitem(registry._BUILT_IN, "digits", few)
-    yield
+    return
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from robench.spiking import kernels
 
@@ -104,6 +105,26 @@ def test_pooling(agree: Callable[..., None], window: tuple[int, int, int], broke
     agree("max_pool_forward", [x, y, which, 2, 7, 6, 5, *window], 2, exactly=True)
     gradient, into = draw(*y.shape, seed=1), draw(2, 7, 6, 5, seed=2)
     agree("max_pool_backward", [gradient, which, into, 2, 7, 6, 5, *window], 1, exactly=False)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 16, 8, 8), (3, 40, 1, 1)])
+@pytest.mark.parametrize("out", [8, 33, 70])
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_convolution(
+    gpu: ModuleType, shape: tuple[int, int, int, int], out: int, biased: bool
+) -> None:
+    n, channels, height, width = shape
+    x, weight = draw(*shape).double(), draw(out, channels, 3, 3, seed=1).double()
+    bias = draw(out, seed=2).double() if biased else None
+    expected = F.conv2d(x, weight, bias, padding=1)
+    padded = out + -out % 8
+    rows = F.pad(weight.permute(2, 3, 1, 0), (0, padded - out)).float().contiguous().to(DEVICE)
+    seen = x.permute(0, 2, 3, 1).float().contiguous().to(DEVICE)
+    y = unwritten(n, height, width, out).to(DEVICE)
+    added = None if bias is None else F.pad(bias, (0, padded - out)).float().to(DEVICE)
+    gpu.conv(seen, rows, added, y, n, height, width, channels, out, padded)
+    found = y.cpu().permute(0, 3, 1, 2).double()
+    assert (found - expected).norm() < 1e-6 * expected.norm()  # as float32, and no TF32
 
 
 @pytest.mark.parametrize(("wide", "narrow"), [(8, 8), (16, 3), (70, 35)])

@@ -41,8 +41,9 @@ class Folded:
         weight: ``(C_out, C_in, 3, 3)``, channels last.
         bias: ``(C_out,)``.
         back: the weight of the convolution that takes the gradient back to the input.
-        rows: the weight as a sparse convolution reads it, ``(3, 3, C_in, padded)``.
+        rows: the weight as the kernels read it, ``(3, 3, C_in, padded)``.
         row_bias: ``(padded,)``.
+        back_rows: the same of ``back``, ``(3, 3, C_out, padded)``.
         sources: what it was made from, kept so that nothing else comes to lie at its address.
         key: in which state that was.
     """
@@ -52,6 +53,7 @@ class Folded:
     back: Tensor
     rows: Tensor
     row_bias: Tensor
+    back_rows: Tensor
     sources: tuple[Tensor, ...]
     key: tuple[object, ...]
 
@@ -75,17 +77,24 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, known: Folded | None = None) -> 
     with torch.no_grad():
         scale = norm.weight / torch.sqrt(variance + norm.eps)
         weight, bias = conv.weight * scale[:, None, None, None], norm.bias - mean * scale
-        vector = VECTOR // weight.element_size()
-        padding = -len(bias) % vector
+        back = weight.flip(-1, -2).transpose(0, 1)
+        rows = _rows(weight)
         return Folded(
             weight.contiguous(memory_format=torch.channels_last),
             bias,
-            weight.flip(-1, -2).transpose(0, 1).contiguous(memory_format=torch.channels_last),
-            F.pad(weight.permute(2, 3, 1, 0), (0, padding)).contiguous(),
-            F.pad(bias, (0, padding)),
+            back.contiguous(memory_format=torch.channels_last),
+            rows,
+            F.pad(bias, (0, rows.shape[-1] - len(bias))),
+            _rows(back),
             tuple(x.detach() for x in sources),
             key,
         )
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """A weight ``(C_out, C_in, 3, 3)`` as the kernels read it: rows of C_out, padded to vectors."""
+    vector = VECTOR // weight.element_size()
+    return F.pad(weight.permute(2, 3, 1, 0), (0, -len(weight) % vector)).contiguous()
 
 
 def prefers_sparse(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -106,29 +115,45 @@ def prefers_sparse(conv: nn.Conv2d, x: Tensor) -> bool:
 
 def _convolved(x: Tensor, folded: Folded, *, sparse: bool) -> Tensor:
     """The folded convolution of a channels-last ``(N, C_in, H, W)``."""
-    if not (sparse and kernels.usable(x, folded.weight)):
+    on_gpu = x.device.type == "cuda"
+    if not ((sparse or on_gpu) and kernels.usable(x, folded.weight)):
         return F.conv2d(x, folded.weight, folded.bias, padding=1)
+    kernel = "conv" if on_gpu else "sparse_conv"
+    return _by_rows(kernel, x, folded.rows, folded.row_bias, len(folded.bias))
+
+
+def _convolved_back(gradient: Tensor, folded: Folded) -> Tensor:
+    """The gradient at the input of the folded convolution, for ``(N, C_out, H, W)``."""
+    if gradient.device.type == "cuda" and kernels.usable(gradient, folded.back):
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        return _by_rows("conv", gradient, folded.back_rows, None, len(folded.back))
+    return F.conv2d(gradient, folded.back, padding=1)
+
+
+def _by_rows(kernel: str, x: Tensor, rows: Tensor, bias: Tensor | None, out: int) -> Tensor:
     n, channels, height, width = x.shape
-    out, padded = len(folded.bias), len(folded.row_bias)
-    y = torch.empty((n, out, height, width), dtype=x.dtype, memory_format=torch.channels_last)
-    kernels.call(
-        "sparse_conv", x, folded.rows, folded.row_bias, y, n, height, width, channels,
-        out, padded,
-    )  # fmt: skip
+    y = _channels_last(x, (n, out, height, width))
+    kernels.call(kernel, x, rows, bias, y, n, height, width, channels, out, rows.shape[-1])
     return y
+
+
+def _channels_last(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """An empty tensor ``(N, C, H, W)`` of the type and on the device of another."""
+    order = torch.channels_last
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=order)
 
 
 class _Conv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, folded: Folded, sparse: bool) -> Tensor:
-        ctx.back = folded.back
+        ctx.folded = folded
         ctx.set_materialize_grads(False)
         return _convolved(x.contiguous(memory_format=torch.channels_last), folded, sparse=sparse)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         gradient = grads[0]
-        return None if gradient is None else F.conv2d(gradient, ctx.back, padding=1), None, None
+        return None if gradient is None else _convolved_back(gradient, ctx.folded), None, None
 
 
 def conv(x: Tensor, folded: Folded, *, sparse: bool = False) -> Tensor:
@@ -154,7 +179,7 @@ def _pool(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """The maxima and where each was found, of a channels-last ``(N, C, H, W)``."""
     n, channels, height, width = x.shape
     shape = (n, channels, window.outputs(height), window.outputs(width))
-    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    y = _channels_last(x, shape)
     which = torch.empty_like(y, dtype=torch.uint8)
     kernels.call(
         "max_pool_forward", x, y, which, n, height, width, channels,
@@ -188,12 +213,7 @@ class _MaxPool(torch.autograd.Function):
         if grads[0] is None:
             return None, None
         (which,) = ctx.saved_tensors
-        into = torch.empty(
-            ctx.shape,
-            dtype=grads[0].dtype,
-            device=grads[0].device,
-            memory_format=torch.channels_last,
-        ).zero_()
+        into = _channels_last(grads[0], ctx.shape).zero_()
         _pool_back(grads[0], which, into, ctx.window)
         return into, None
 
@@ -270,7 +290,7 @@ class _Flex(torch.autograd.Function):
             pooled.shape[1], layer.plasticity, ETA_LIMIT, layer.through_plasticity,
             len(selective) < timesteps * n,
         )  # fmt: skip
-        into = F.conv2d(to_selective, layer.conv.back, padding=1)
+        into = _convolved_back(to_selective, layer.conv)
         into = into.contiguous(memory_format=torch.channels_last)
         _pool_back(to_pooled, which, into, _NINE)
         return into.view(ctx.shape), None, None

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 ATAN, TRIANGLE, FAST_SIGMOID, RECTANGLE, STRAIGHT_THROUGH = (tl.constexpr(k) for k in range(5))
-NEURONS, ELEMENTS, TILE, WIDEST = 512, 1024, 2048, 32
+NEURONS, PIECE, STRIP, TILE, WIDEST = 512, 256, 128, 2048, 32
 HALF_PI = tl.constexpr(1.5707963267948966)
 
 
@@ -105,34 +105,29 @@ def lif_backward(
 
 
 @triton.jit
-def _place(at, channels, columns, rows):
-    """Channel, column, row and image of an element of ``(images, rows, columns, channels)``."""
-    pixel = at // channels
-    line = pixel // columns
-    return at % channels, pixel % columns, line % rows, line // rows
-
-
-@triton.jit
 def _max_pool_forward(
-    x, y, which, elements, height, width, channels, rows, columns,
+    x, y, which, height, width, channels, rows, columns,
     SIZE: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < elements
-    channel, column, row, image = _place(at, channels, columns, rows)
+    line = tl.program_id(0)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < columns * channels
+    column, channel = at // channels, at % channels
+    row = line % rows + tl.zeros((BLOCK,), tl.int32)
+    x += (line // rows).to(tl.int64) * height * width * channels
+    out = line.to(tl.int64) * columns * channels + at
     best = tl.full((BLOCK,), float("-inf"), tl.float32)
     arg = tl.zeros((BLOCK,), tl.int32)
     for i in tl.static_range(SIZE):
         for j in tl.static_range(SIZE):
             r, q = row * STRIDE - PAD + i, column * STRIDE - PAD + j
             seen = inside & (r >= 0) & (r < height) & (q >= 0) & (q < width)
-            place = ((image * height + r) * width + q) * channels + channel
-            value = tl.load(x + place, seen, float("-inf"))
+            value = tl.load(x + (r * width + q) * channels + channel, seen, float("-inf"))
             more = (value > best) | (value != value)  # NaN stays NaN
             best = tl.where(more, value, best)
             arg = tl.where(more, i * SIZE + j, arg)
-    tl.store(y + at, best, inside)
-    tl.store(which + at, arg.to(tl.uint8), inside)
+    tl.store(y + out, best, inside)
+    tl.store(which + out, arg.to(tl.uint8), inside)
 
 
 def max_pool_forward(
@@ -141,21 +136,24 @@ def max_pool_forward(
 ) -> None:  # fmt: skip
     """Max pooling, and where in its window each maximum was found first."""
     rows, columns = ((side + 2 * pad - size) // stride + 1 for side in (height, width))
-    elements = images * rows * columns * channels
-    _max_pool_forward[(triton.cdiv(elements, ELEMENTS),)](
-        x, y, which, elements, height, width, channels, rows, columns, size, stride, pad, ELEMENTS
+    _max_pool_forward[(images * rows, triton.cdiv(columns * channels, PIECE))](
+        x, y, which, height, width, channels, rows, columns, size, stride, pad, PIECE
     )
 
 
 @triton.jit
 def _max_pool_backward(
-    gy, which, gx, elements, height, width, channels, rows, columns,
+    gy, which, gx, height, width, channels, rows, columns,
     SIZE: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < elements
-    channel, column, row, image = _place(at, channels, width, height)
-    total = tl.load(gx + at, inside, 0.0)
+    line = tl.program_id(0)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < width * channels
+    column, channel = at // channels, at % channels
+    row = line % height + tl.zeros((BLOCK,), tl.int32)
+    windows = (line // height).to(tl.int64) * rows * columns * channels
+    to = gx + line.to(tl.int64) * width * channels + at
+    total = tl.load(to, inside, 0.0)
     for i in tl.static_range(SIZE):
         for j in tl.static_range(SIZE):
             down, right = row + PAD - i, column + PAD - j
@@ -163,10 +161,10 @@ def _max_pool_backward(
             seen = inside & (down >= 0) & (right >= 0) & (r < rows) & (q < columns)
             if STRIDE > 1:
                 seen = seen & (down % STRIDE == 0) & (right % STRIDE == 0)
-            place = ((image * rows + r) * columns + q) * channels + channel
+            place = windows + ((r * columns + q) * channels + channel)
             chosen = tl.load(which + place, seen, 255) == i * SIZE + j
             total += tl.load(gy + place, seen & chosen, 0.0)
-    tl.store(gx + at, total, inside)
+    tl.store(to, total, inside)
 
 
 def max_pool_backward(
@@ -175,10 +173,52 @@ def max_pool_backward(
 ) -> None:  # fmt: skip
     """The way back, added to ``gx``: each input gathers from the windows that chose it."""
     rows, columns = ((side + 2 * pad - size) // stride + 1 for side in (height, width))
-    elements = images * height * width * channels
-    _max_pool_backward[(triton.cdiv(elements, ELEMENTS),)](
-        gy, which, gx, elements, height, width, channels, rows, columns, size, stride, pad, ELEMENTS
+    _max_pool_backward[(images * height, triton.cdiv(width * channels, PIECE))](
+        gy, which, gx, height, width, channels, rows, columns, size, stride, pad, PIECE
     )
+
+
+@triton.jit
+def _conv(
+    x, weight, bias, y, pixels, height, width, channels, out, padded,
+    BIASED: tl.constexpr, PIXELS: tl.constexpr, OUT: tl.constexpr, IN: tl.constexpr,
+):  # fmt: skip
+    at = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    o = tl.program_id(1) * OUT + tl.arange(0, OUT)
+    row, column = at // width % height, at % width
+    total = tl.zeros((PIXELS, OUT), tl.float32)
+    for tap in range(9):
+        i, j = tap // 3 - 1, tap % 3 - 1
+        r, q = row + i, column + j
+        seen = (at < pixels) & (r >= 0) & (r < height) & (q >= 0) & (q < width)
+        source = x + (at + i * width + j).to(tl.int64) * channels
+        for first in range(0, channels, IN):
+            c = first + tl.arange(0, IN)
+            a = tl.load(source[:, None] + c[None, :], seen[:, None] & (c < channels)[None, :], 0.0)
+            rows = weight + (tap * channels + c)[:, None] * padded + o[None, :]
+            w = tl.load(rows, (c < channels)[:, None] & (o < out)[None, :], 0.0)
+            total = tl.dot(a, w, total, input_precision="tf32x3")
+    if BIASED:
+        total += tl.load(bias + o, o < out, 0.0)[None, :]
+    to = y + (at.to(tl.int64) * out)[:, None] + o[None, :]
+    tl.store(to, total, (at < pixels)[:, None] & (o < out)[None, :])
+
+
+def conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, images: int, height: int,
+    width: int, channels: int, out: int, padded: int,
+) -> None:  # fmt: skip
+    """3×3 convolution, padding 1, with the weights as ``sparse_conv`` takes them in C.
+
+    A product of two numbers is computed in three of TF32, whose sum has the error of float32.
+    """
+    pixels = images * height * width
+    wide, deep = (min(max(triton.next_power_of_2(n), 16), 64) for n in (out, channels))
+    deep = min(deep, 32)
+    _conv[(triton.cdiv(pixels, STRIP), triton.cdiv(out, wide))](
+        x, weight, weight if bias is None else bias, y, pixels, height, width, channels, out,
+        padded, bias is not None, STRIP, wide, deep,
+    )  # fmt: skip
 
 
 @triton.jit
