@@ -89,6 +89,18 @@ def test_the_scan_backwards(
     agree("lif_backward", at, 1, exactly=False)
 
 
+@STEPS
+@pytest.mark.parametrize("moving", [False, True])
+def test_the_slopes_that_follow_the_membrane(
+    agree: Callable[..., None], steps: int, moving: bool
+) -> None:
+    n, size, stride = 3, 300, 2500  # of a row that holds the statistics of other layers too
+    v, statistics = draw(steps, n, size), draw(n, stride, seed=1).abs()
+    slopes = unwritten(steps, n, size)
+    given = (steps, n, size, 0.6, 2.65, moving)
+    agree("assg", [v, statistics, stride, slopes, *given], 2, exactly=False)
+
+
 WINDOWS = pytest.mark.parametrize("window", [(2, 2, 0), (3, 1, 1)])
 
 

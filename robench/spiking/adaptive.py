@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robench.spiking.memory import Recorder, recorder
+from robench.spiking import kernels
+from robench.spiking.memory import recorder
 from robench.spiking.surrogate import Surrogate, atan
 
 DECAY = 0.9
@@ -72,16 +73,20 @@ def assg(
         distance = z.abs()
         mean = DECAY * mean + (1 - DECAY) * distance
         deviation = DECAY * deviation + (1 - DECAY) * (distance - mean).abs()
-    sharpness = 2 * math.tan(math.pi * bound) / math.pi / (mean + RELAXATION * deviation + OFFSET)
+    sharpness = _amplitude(bound) / (mean + RELAXATION * deviation + OFFSET)
     return atan(z, sharpness), mean, deviation
+
+
+def _amplitude(bound: float) -> float:
+    return 2 * math.tan(math.pi * bound) / math.pi
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the statistics of a layer lie."""
+    """Where the statistics of a layer lie: ``(N, 2, T·neurons)``, of each neuron M and then D."""
 
-    recorder: Recorder
-    index: tuple[int, int]
+    statistics: Tensor
+    frozen: bool
 
 
 def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
@@ -94,25 +99,40 @@ def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
     here = recorder()
     if here is None or surrogate is None or surrogate.name != "assg":
         return None
-    return Place(here, here.place(like, 2))
+    return Place(here.statistics(like, (MEAN_START, DEVIATION_START)), here.frozen)
 
 
-def slopes(surrogate: Surrogate, z: Tensor, place: Place | None) -> Tensor:
-    """``g`` of all steps of a layer, of the shape and the strides of ``z``, ``(T, N, …)``.
+def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | None) -> Tensor:
+    """``g`` of all steps of a layer, of the shape and the strides of its membrane ``(T, N, …)``.
 
     ASSG without a place is that of an attack's first step.
     """
     if surrogate.elementwise:
-        return surrogate.derivative(z)
+        return surrogate.derivative(v - threshold)
     if surrogate.name == "pdsg":
-        return pdsg(z, surrogate.sharpness)
-    start = (MEAN_START, DEVIATION_START)
+        return torch.empty_like(v).copy_(pdsg(v - threshold, surrogate.sharpness))
     if place is None:
-        mean, deviation = (torch.full_like(z, value) for value in start)
-    else:
-        mean, deviation = place.recorder.read(place.index, start, z)
-    frozen = place is not None and place.recorder.frozen
-    found, mean, deviation = assg(z, surrogate.sharpness, mean, deviation, frozen=frozen)
-    if place is not None:
-        place.recorder.write(place.index, (mean, deviation))
-    return found if found.stride() == z.stride() else torch.empty_like(z).copy_(found)
+        start = v.new_tensor([MEAN_START, DEVIATION_START])[:, None]
+        place = Place(start.repeat(v.shape[1], 1, v[:, 0].numel()), frozen=False)
+    ordered = v.movedim(2, -1) if v.dim() == 5 else v  # the channel of an image is innermost
+    found = _assg_by_row(surrogate, ordered.flatten(2).contiguous(), threshold, place)
+    found = found.view(ordered.shape)
+    found = found.movedim(-1, 2) if v.dim() == 5 else found
+    return found if found.stride() == v.stride() else torch.empty_like(v).copy_(found)
+
+
+def _assg_by_row(surrogate: Surrogate, v: Tensor, threshold: float, place: Place) -> Tensor:
+    """The slopes of a membrane ``(T, N, size)``; the statistics move on."""
+    steps, n, size = v.shape
+    if kernels.usable(v, place.statistics):
+        found = torch.empty_like(v)
+        kernels.call(
+            "assg", v, place.statistics, place.statistics.stride(0), found, steps, n, size,
+            float(threshold), _amplitude(surrogate.sharpness), not place.frozen,
+        )  # fmt: skip
+        return found
+    mean, deviation = place.statistics.view(n, 2, steps, size).permute(1, 2, 0, 3)
+    found, *moved = assg(v - threshold, surrogate.sharpness, mean, deviation, frozen=place.frozen)
+    mean.copy_(moved[0])
+    deviation.copy_(moved[1])
+    return found

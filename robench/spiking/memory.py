@@ -54,7 +54,7 @@ class RowMemory:
 
 
 class Recorder:
-    """The statistics of the rows of one call, layer by layer, before it and after it.
+    """The statistics of the rows of one call, which the call moves on.
 
     Layers are told apart by the order in which they are called. A layer's part of a row's vector
     is its statistics one after the other, each over all of its time steps and neurons.
@@ -66,11 +66,16 @@ class Recorder:
     def __init__(self, before: Sequence[Tensor | None], *, frozen: bool = False) -> None:
         """Begin a call of so many rows."""
         self.frozen = frozen
+        self._before = list(before)
         found = [entry for entry in before if entry is not None]
-        self._known = torch.tensor([entry is not None for entry in before], dtype=torch.bool)
-        self._before = torch.stack(found) if found else None
-        self._after: list[tuple[Tensor, ...] | None] = []
-        self._length = 0
+        self._new = torch.tensor([entry is None for entry in before], dtype=torch.bool)
+        self._whole: Tensor | None = None  # of a network that was called before
+        if len(found) == len(before) > 0:
+            self._whole = torch.stack(found)  # a copy: what a row had before stays as it was
+        elif found:
+            self._whole = found[0].new_empty(len(before), len(found[0]))
+            self._whole[~self._new] = torch.stack(found)
+        self._parts: list[Tensor] = []
 
     @contextmanager
     def recording(self) -> Iterator[Self]:
@@ -81,51 +86,38 @@ class Recorder:
         finally:
             _current.reset(token)
 
-    def place(self, like: Tensor, count: int) -> tuple[int, int]:
-        """Give the next layer its place.
+    def statistics(self, like: Tensor, start: Sequence[float]) -> Tensor:
+        """Those of the next layer, ``(N, len(start), T·neurons)``, to be moved on in place.
 
         Args:
             like: a tensor of the layer, ``(T, N, …)``.
-            count: how many statistics it keeps, each of that shape.
-        """
-        self._after.append(None)
-        first, self._length = self._length, self._length + count * like[:, 0].numel()
-        return len(self._after) - 1, first
-
-    def read(self, place: tuple[int, int], start: Sequence[float], like: Tensor) -> list[Tensor]:
-        """A layer's statistics, ``(T, N, …)`` each.
-
-        Args:
-            place: that of the layer.
             start: the value of each statistic in a row that has none.
-            like: a tensor of the layer, for shape, type and device.
 
         Raises:
             ValueError: the rows were computed before by another network or for another T.
         """
-        size, n = like[:, 0].numel(), like.shape[1]
-        whole = like.new_tensor(start)[None, :, None].repeat(n, 1, size)
-        if self._before is not None:
-            part = self._before[:, place[1] : place[1] + len(start) * size]
-            if part.shape[1] != len(start) * size:
+        n, size = len(self._before), like[:, 0].numel()
+        first = sum(part[0].numel() for part in self._parts)
+        if self._whole is None:
+            part = like.new_empty(n, len(start), size)
+        else:
+            flat = self._whole[:, first : first + len(start) * size]
+            if flat.shape[1] != len(start) * size:
                 raise ValueError("the statistics are those of another network or another T")
-            whole[self._known.to(like.device)] = part.view(-1, len(start), size).to(whole)
-        shape = (n, len(like), *like.shape[2:])
-        return [part.reshape(shape).movedim(1, 0) for part in whole.unbind(1)]
-
-    def write(self, place: tuple[int, int], statistics: tuple[Tensor, ...]) -> None:
-        """Keep a layer's new statistics, ``(T, N, …)`` each."""
-        self._after[place[0]] = statistics
+            part = flat.view(n, len(start), size)
+        if self._new.any():
+            part[self._new] = like.new_tensor(start)[:, None]
+        self._parts.append(part)
+        return part
 
     def entries(self) -> list[Tensor | None]:
-        """The vector of each row after the call; None where no layer kept any."""
-        kept = [layer for layer in self._after if layer is not None]
-        if not kept:
-            return [None] * len(self._known)
-        return [  # each in a storage of its own, so that one row can be let go of
-            torch.cat([part[:, row].flatten() for layer in kept for part in layer])
-            for row in range(len(self._known))
-        ]
+        """The vector of each row after the call; None where no layer keeps any."""
+        if self.frozen or not self._parts:
+            return self._before if self.frozen else [None] * len(self._before)
+        whole = self._whole
+        if whole is None:
+            whole = torch.cat([part.flatten(1) for part in self._parts], 1)
+        return list(whole)
 
 
 def recorder() -> Recorder | None:

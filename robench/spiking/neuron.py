@@ -138,14 +138,14 @@ class _LIF(torch.autograd.Function):
         if surrogate is None:
             return torch.zeros_like(v), None, None, None, None
         if ctx.rule == "hart":
-            slopes = adaptive.slopes(surrogate, v - p.threshold, ctx.place)
+            slopes = adaptive.slopes(surrogate, v, p.threshold, ctx.place)
             return rules.hart(grads[0] * amplitude, slopes), None, None, None, None
         grad_s, grad_x = grads[0], torch.empty_like(v)
         if grad_s.stride() != v.stride():
             grad_s = torch.empty_like(v).copy_(grad_s)
         given = None
         if not surrogate.elementwise:
-            given = adaptive.slopes(surrogate, v - p.threshold, ctx.place)
+            given = adaptive.slopes(surrogate, v, p.threshold, ctx.place)
         if kernels.usable(v):
             kind = _KINDS.index(surrogate.name) if surrogate.name in _KINDS else len(_KINDS)
             if given is None and kind == len(_KINDS):

@@ -105,6 +105,40 @@ def lif_backward(
 
 
 @triton.jit
+def _assg(
+    v, statistics, stride, slopes, steps, n, size, threshold, amplitude,
+    MOVING: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    out = tl.program_id(0).to(tl.int64)
+    t, row = out // n, out % n
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    z = tl.load(v + out * size + at, inside, 0.0) - threshold
+    means = statistics + row * stride + t * size + at
+    deviations = means + size * steps
+    mean, deviation = tl.load(means, inside, 1.0), tl.load(deviations, inside, 0.0)
+    if MOVING:
+        distance = tl.abs(z)
+        mean = 0.9 * mean + 0.1 * distance
+        deviation = 0.9 * deviation + 0.1 * tl.abs(distance - mean)
+        tl.store(means, mean, inside)
+        tl.store(deviations, deviation, inside)
+    sharpness = amplitude / (mean + 1.5 * deviation + 1e-4)
+    scaled = z * sharpness * HALF_PI
+    tl.store(slopes + out * size + at, sharpness / 2 / (scaled * scaled + 1), inside)
+
+
+def assg(
+    v: Tensor, statistics: Tensor, stride: int, slopes: Tensor, steps: int, n: int, size: int,
+    threshold: float, amplitude: float, moving: bool,
+) -> None:  # fmt: skip
+    """The slopes of ASSG, ``(steps, n, size)``, and its statistics one step on."""
+    _assg[(steps * n, triton.cdiv(size, PIECE))](
+        v, statistics, stride, slopes, steps, n, size, threshold, amplitude, moving, PIECE
+    )
+
+
+@triton.jit
 def _max_pool_forward(
     x, y, which, height, width, channels, rows, columns,
     SIZE: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, BLOCK: tl.constexpr,

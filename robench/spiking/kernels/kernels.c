@@ -142,6 +142,36 @@ void F(lif_backward)(const real *restrict gs, const real *restrict v, const real
     }
 }
 
+/* The slopes of ASSG, (steps, n, size), from the membrane v of that shape. `statistics` holds for
+   each row, `stride` apart, the mean distance to the threshold and then its deviation, (steps,
+   size) each; they are moved on where `moving` is set. The constants are those of adaptive.py. */
+void F(assg)(const real *restrict v, real *restrict statistics, int64_t stride,
+             real *restrict slopes, int64_t steps, int64_t n, int64_t size, real threshold,
+             real amplitude, int64_t moving, int64_t threads)
+{
+    const real kept = (real)0.9, taken = 1 - kept, half_pi = (real)1.5707963267948966;
+#pragma omp parallel for num_threads((int)threads) schedule(static)
+    for (int64_t row = 0; row < n; row++)
+        for (int64_t t = 0; t < steps; t++) {
+            const real *restrict vt = v + (t * n + row) * size;
+            real *restrict to = slopes + (t * n + row) * size;
+            real *restrict mean = statistics + row * stride + t * size;
+            real *restrict deviation = mean + steps * size;
+            if (moving)
+                for (int64_t i = 0; i < size; i++) {
+                    real distance = ABS(vt[i] - threshold);
+                    mean[i] = kept * mean[i] + taken * distance;
+                    deviation[i] = kept * deviation[i] + taken * ABS(distance - mean[i]);
+                }
+            for (int64_t i = 0; i < size; i++) {
+                real sharpness =
+                    amplitude / (mean[i] + (real)1.5 * deviation[i] + (real)1e-4);
+                real z = (vt[i] - threshold) * sharpness * half_pi;
+                to[i] = sharpness / 2 / (z * z + 1);
+            }
+        }
+}
+
 /* Max pooling of `images` × height × width × channels; size × size windows, `stride`, `pad`.
    which: the position inside the window of the first maximum, as max_pool2d chooses it.
    With stride 1 the columns of a line that see the same offset are one long loop. */
