@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from robench.analysis.budget import each_epsilon
-from robench.attacks import SPGD
+from robench.attacks import SurrogateRun
 from robench.errors import UsageError
 from robench.evaluation import Cell, Plan, Request
 from robench.evaluation.metrics import wilson
@@ -51,8 +51,7 @@ def alone(members: Sequence[str], steps: int) -> list[NamedAttack]:
     for text in dict.fromkeys(members):
         takes = Member.parse(text).surrogate is not None
         chosen = {"surrogates": (text,) if takes else (), "paths": () if takes else (text,)}
-        whole = SPGD(**chosen, hybrid_members=())
-        run = whole.at_budget(steps)
+        run = SurrogateRun(**chosen, hybrid_members=(), steps=steps)
         name = f"{text.replace('/', '~')}@{steps}"
         attacks.append(NamedAttack(name, run, run.name, run.full_version, ""))
     return attacks

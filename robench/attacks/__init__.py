@@ -20,7 +20,7 @@ from robench.attacks.pgd import PGD, PGDL2
 from robench.attacks.rows import spread
 from robench.attacks.sapgd import SAPGD
 from robench.attacks.source import PGDSource, SPGDSource
-from robench.attacks.spgd import SPGD
+from robench.attacks.spgd import SPGD, SurrogateRun
 from robench.attacks.square import Square
 from robench.attacks.tour import Tour
 from robench.attacks.transfer import Transfer
@@ -79,6 +79,7 @@ __all__ = [
     "Square",
     "StagedAttack",
     "State",
+    "SurrogateRun",
     "Tour",
     "Transfer",
     "View",

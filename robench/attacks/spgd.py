@@ -1,25 +1,35 @@
 """SPGD, spike-aware PGD: back-propagation through surrogates and paths that the attacker chooses.
 
 One gradient hides what another finds, and one loss what another shows, so SPGD takes the worst
-case per sample over four runs: ``pgd``'s own; one with momentum and a large, falling step that goes
-round a set of surrogates and gradient paths; then two of that kind, with a smaller step, from what
-broke the sample at a larger ε. The first of those raises the margin, the second the difference of
-logits ratio, which a network cannot flatten by training. A hybrid network was trained without
-spikes, and what it computes is in its rates: there every second step follows the gradient of the
-rate. On a network without spikes there is nothing to substitute and all of them follow the model's
-own gradient.
+case per sample over five runs: ``pgd``'s own; one with momentum and a large, falling step that goes
+round a set of surrogates and gradient paths; then three, with a smaller step, from what broke the
+sample at a larger ε. The first of those raises the margin, the second the difference of logits
+ratio, which a network cannot flatten by training, both round the same set. The last goes through a
+surrogate whose sharpness follows each neuron. A hybrid network was trained without spikes, and what
+it computes is in its rates: there every second step of a run round the set follows the gradient of
+the rate. On a network without spikes there is nothing to substitute and all of them follow the
+model's own gradient.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import MOST, Attack, IterativeAttack, Need, StagedAttack, Start, State
+from robench.attacks.base import (
+    MOST,
+    Attack,
+    IterativeAttack,
+    Need,
+    StagedAttack,
+    Start,
+    State,
+    Surrogates,
+)
 from robench.attacks.losses import Loss
 from robench.attacks.norms import to_mean_one
 from robench.attacks.pgd import PGD
@@ -27,6 +37,8 @@ from robench.attacks.rows import spread
 from robench.attacks.through import ThroughMembers
 from robench.attacks.view import Noise, View
 from robench.spiking import RowMemory
+
+R = TypeVar("R", bound="SurrogateRun")
 
 
 @dataclass
@@ -81,11 +93,11 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         others = torch.tensor([members.index(member) for member in self.hybrid_members])
         return torch.where(done % 2 == 0, pair % usual, others[pair % len(others)])
 
-    def at_budget(self, passes: int) -> SurrogateRun:
+    def at_budget(self, passes: int) -> Attack:
         """One run of so many steps."""
         return self.as_run(SurrogateRun, steps=passes)
 
-    def as_run(self, kind: type[SurrogateRun], **changes: object) -> SurrogateRun:
+    def as_run(self, kind: type[R], **changes: object) -> R:
         """A single run of a kind with these parameters, but for changes."""
         own = {name: getattr(self, name) for name in SurrogateRun.model_fields}
         return kind(**own | changes)
@@ -134,31 +146,73 @@ class RatioRun(Refinement):
     draw: ClassVar[int] = 3
 
 
+class AdaptiveRun(Refinement):
+    """The same through surrogates that follow the neurons, which a hybrid network has alone too."""
+
+    draw: ClassVar[int] = 4
+
+    surrogates: tuple[str, ...] = ("assg_scaled(0.425)",)
+    hybrid_members: tuple[str, ...] = ()
+
+
+class TwoRuns(StagedAttack):
+    """A run round the set and one through what follows the neurons, without ``pgd``'s own."""
+
+    name: ClassVar[str] = "surrogates"
+
+    around: SurrogateRun
+    adaptive: AdaptiveRun | None
+
+    @property
+    def stages(self) -> tuple[Attack, ...]:
+        """The two runs, or the first alone."""
+        return (self.around,) if self.adaptive is None else (self.around, self.adaptive)
+
+
 class SPGD(StagedAttack, SurrogateRun):
     """Spike-aware PGD in the L∞ ball, never weaker than ``pgd`` at its default settings.
 
     Attributes:
         pgd_steps: steps of ``pgd``'s own run (its starts, its step size).
-        steps: of the first and the last run through the surrogates; the one between takes twice
-            as many.
-        loss: what the first of them raises.
-        warm_step: the first step of the other two, in units of ε.
+        steps: of the first and the third run through the surrogates; the second, and the one
+            through ``adaptive``, take twice as many.
+        adaptive: surrogates of the last run.
+        loss: what the first and the last of them raise.
+        warm_step: the first step of all but the first, in units of ε.
     """
 
     name: ClassVar[str] = "spgd"
-    version: ClassVar[int] = 4  # a hybrid network's steps go through rga too
+    version: ClassVar[int] = 5  # a run through a surrogate that follows the neurons
     lengths: ClassVar[tuple[str, ...]] = ("pgd_steps", "steps")
 
     pgd_steps: int = Field(20, ge=1, le=MOST)
+    adaptive: Surrogates = ("assg_scaled(0.425)",)
     warm_step: float = Field(0.5, gt=0)
 
     @property
     def stages(self) -> tuple[Attack, ...]:
-        """``pgd``, then the three runs through the surrogates."""
+        """``pgd``, then the four runs through the surrogates."""
         warm = {"first_step": self.warm_step}
         return (
             PGD(steps=self.pgd_steps),
             self.as_run(SurrogateRun),
             self.as_run(Refinement, steps=2 * self.steps, loss="margin", **warm),
             self.as_run(RatioRun, loss="dlr", **warm),
+            self.through_adaptive(2 * self.steps, **warm),
+        )
+
+    def through_adaptive(self, steps: int, **changes: object) -> AdaptiveRun:
+        """The run through the surrogates that follow the neurons."""
+        members = {"surrogates": self.adaptive, "hybrid_members": ()}
+        return self.as_run(AdaptiveRun, steps=steps, **members, **changes)
+
+    def at_budget(self, passes: int) -> TwoRuns:
+        """Half of the passes for the run round the set, half for the one that follows the neurons.
+
+        Neither is the stronger on all networks; below twice ``steps`` the first has all of them.
+        """
+        half = passes // 2 if passes >= 2 * self.steps else 0
+        return TwoRuns(
+            around=self.as_run(SurrogateRun, steps=passes - half),
+            adaptive=self.through_adaptive(half) if half else None,
         )

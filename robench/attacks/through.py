@@ -72,7 +72,7 @@ class ThroughMembers(Attack):
         if not view.spiking:
             return view.gradient(x, y, loss)
         member = Member.parse(name)
-        follows = member.surrogate is not None and member.surrogate.name == "assg"
+        follows = member.surrogate is not None and member.surrogate.remembers
         return view.gradient(
             x, y, loss, surrogate=member.surrogate, path=member.path,
             memory=memory if follows else None,

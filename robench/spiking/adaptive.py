@@ -18,6 +18,8 @@ RELAXATION = 1.5
 """How many mean deviations ASSG adds to the mean distance."""
 OFFSET = 1e-4
 MEAN_START, DEVIATION_START = 1.0, 0.0
+SCALED_DEVIATION = 1 / 3
+"""Where the deviation begins with ``assg_scaled``, in units of a layer's mean distance."""
 
 
 def pdsg(z: Tensor, scale: float = 1.0) -> Tensor:
@@ -83,9 +85,16 @@ def _amplitude(bound: float) -> float:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the statistics of a layer lie: ``(N, 2, T·neurons)``, of each neuron M and then D."""
+    """Where the statistics of a layer lie.
+
+    Attributes:
+        statistics: ``(N, 2, T·neurons)``, of each neuron M and then D.
+        new: which rows have their first gradient, ``(N,)``.
+        frozen: whether the statistics stay what they are.
+    """
 
     statistics: Tensor
+    new: Tensor
     frozen: bool
 
 
@@ -97,15 +106,17 @@ def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
         like: a tensor of the layer, ``(T, N, …)``.
     """
     here = recorder()
-    if here is None or surrogate is None or surrogate.name != "assg":
+    if here is None or surrogate is None or not surrogate.remembers:
         return None
-    return Place(here.statistics(like, (MEAN_START, DEVIATION_START)), here.frozen)
+    return Place(here.statistics(like, (MEAN_START, DEVIATION_START)), here.new, here.frozen)
 
 
 def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | None) -> Tensor:
     """``g`` of all steps of a layer, of the shape and the strides of its membrane ``(T, N, …)``.
 
-    ASSG without a place is that of an attack's first step.
+    ASSG without a place is that of an attack's first step. As published its averages begin at 1
+    and 0, and it takes some forty steps until they fit the network. ``assg_scaled`` lets M begin at
+    the distance that the first gradient finds, and D at a third of its mean over the layer.
     """
     if surrogate.elementwise:
         return surrogate.derivative(v - threshold)
@@ -113,7 +124,8 @@ def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | Non
         return torch.empty_like(v).copy_(pdsg(v - threshold, surrogate.sharpness))
     if place is None:
         start = v.new_tensor([MEAN_START, DEVIATION_START])[:, None]
-        place = Place(start.repeat(v.shape[1], 1, v[:, 0].numel()), frozen=False)
+        statistics = start.repeat(v.shape[1], 1, v[:, 0].numel())
+        place = Place(statistics, torch.ones(v.shape[1], dtype=torch.bool), frozen=False)
     ordered = v.movedim(2, -1) if v.dim() == 5 else v  # the channel of an image is innermost
     found = _assg_by_row(surrogate, ordered.flatten(2).contiguous(), threshold, place)
     found = found.view(ordered.shape)
@@ -124,6 +136,12 @@ def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | Non
 def _assg_by_row(surrogate: Surrogate, v: Tensor, threshold: float, place: Place) -> Tensor:
     """The slopes of a membrane ``(T, N, size)``; the statistics move on."""
     steps, n, size = v.shape
+    if surrogate.name == "assg_scaled" and place.new.any():
+        distance = (v[:, place.new] - threshold).abs().movedim(0, 1).flatten(1)
+        scale = distance.mean(1, keepdim=True)
+        place.statistics[place.new] = torch.stack(
+            [distance, (SCALED_DEVIATION * scale).expand_as(distance)], 1
+        )
     if kernels.usable(v, place.statistics):
         found = torch.empty_like(v)
         kernels.call(

@@ -61,6 +61,7 @@ class Recorder:
 
     Attributes:
         frozen: whether the statistics are used as they are, and not moved on by the call.
+        new: which rows had none before, ``(N,)``.
     """
 
     def __init__(self, before: Sequence[Tensor | None], *, frozen: bool = False) -> None:
@@ -68,13 +69,13 @@ class Recorder:
         self.frozen = frozen
         self._before = list(before)
         found = [entry for entry in before if entry is not None]
-        self._new = torch.tensor([entry is None for entry in before], dtype=torch.bool)
+        self.new = torch.tensor([entry is None for entry in before], dtype=torch.bool)
         self._whole: Tensor | None = None  # of a network that was called before
         if len(found) == len(before) > 0:
             self._whole = torch.stack(found)  # a copy: what a row had before stays as it was
         elif found:
             self._whole = found[0].new_empty(len(before), len(found[0]))
-            self._whole[~self._new] = torch.stack(found)
+            self._whole[~self.new] = torch.stack(found)
         self._parts: list[Tensor] = []
 
     @contextmanager
@@ -105,8 +106,8 @@ class Recorder:
             if flat.shape[1] != len(start) * size:
                 raise ValueError("the statistics are those of another network or another T")
             part = flat.view(n, len(start), size)
-        if self._new.any():
-            part[self._new] = like.new_tensor(start)[:, None]
+        if self.new.any():
+            part[self.new] = like.new_tensor(start)[:, None]
         self._parts.append(part)
         return part
 

@@ -61,8 +61,9 @@ _FUNCTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor] | None, float]] = 
     "exponential": (exponential, 1.0),
     "damped_exponential": (damped_exponential, 1.0),
     "straight_through": (straight_through, 1.0),
-    "pdsg": (None, 1.0),  # these two follow the membrane: see robench.spiking.adaptive
+    "pdsg": (None, 1.0),  # these three follow the membrane: see robench.spiking.adaptive
     "assg": (None, 0.425),
+    "assg_scaled": (None, 0.425),
 }
 _TEXT = re.compile(r"^\s*(?P<name>[a-z_]+)\s*(?:\(\s*(?P<value>[^()]+?)\s*\))?\s*$")
 
@@ -74,7 +75,7 @@ class Surrogate:
     Attributes:
         name: one of :func:`surrogate_names`.
         sharpness: the parameter of that function, in its paper's convention; positive. That of
-            ``assg`` is A/2 and lies below ½, that of ``pdsg`` is a factor on σ.
+            ``assg`` and ``assg_scaled`` is A/2 and lies below ½, that of ``pdsg`` is a factor on σ.
     """
 
     name: str
@@ -90,13 +91,18 @@ class Surrogate:
             raise UsageError(
                 f"surrogate {self.name}: the sharpness must be positive, got {self.sharpness}"
             )
-        if self.name == "assg" and self.sharpness >= 0.5:
-            raise UsageError(f"surrogate assg: A/2 must lie below 0.5, got {self.sharpness}")
+        if self.remembers and self.sharpness >= 0.5:
+            raise UsageError(f"surrogate {self.name}: A/2 must lie below 0.5, got {self.sharpness}")
 
     @property
     def elementwise(self) -> bool:
         """Whether the derivative of a spike depends on its own ``z`` alone."""
         return _FUNCTIONS[self.name][0] is not None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it follows each neuron over the steps of an attack."""
+        return self.name.startswith("assg")
 
     def derivative(self, z: Tensor) -> Tensor:
         """``g(z)``, elementwise, of the shape and type of ``z = v − ϑ``; ``z`` is not changed.
