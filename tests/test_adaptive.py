@@ -1,6 +1,7 @@
 """Surrogates that follow the membrane, and what the neurons remember of an attacked row."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from robench.errors import UsageError
 from robench.spiking import (
     LIF,
     LIFParameters,
+    Recorder,
     RowMemory,
     Surrogate,
     kernels,
@@ -18,7 +20,7 @@ from robench.spiking import (
     lif_start,
     lif_step,
 )
-from robench.spiking.adaptive import assg, pdsg
+from robench.spiking.adaptive import assg, pdsg, place_of, slopes
 
 ASSG = Surrogate("assg", 0.425)
 PDSG = Surrogate("pdsg", 1.0)
@@ -131,6 +133,34 @@ def test_without_a_memory_every_gradient_is_the_first():
     before = memory.entries[0].clone()
     view.gradient(X, Y, surrogate=Surrogate("atan", 2.0), memory=memory)
     assert torch.equal(memory.entries[0], before)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"])
+@pytest.mark.parametrize("shape", [(3, 2, 5), (3, 2, 4, 3, 3)])
+def test_scaled_assg_begins_at_the_scale_of_its_first_gradient(plain, shape):
+    v = 1 + draw(*shape)
+    if v.dim() == 5:
+        v = v.movedim(2, -1).contiguous().movedim(-1, 2)
+    surrogate = Surrogate("assg_scaled", 0.425)
+    amplitude = 2 * math.tan(math.pi * 0.425) / math.pi
+    recorder = Recorder([None] * 2)
+    with recorder.recording():
+        place = place_of(surrogate, v)
+    with kernels.reference() if plain else nullcontext():
+        found = slopes(surrogate, v, 0.6, place)
+    again = Recorder(recorder.entries())
+    with again.recording():
+        place = place_of(surrogate, v)
+    with kernels.reference() if plain else nullcontext():
+        second = slopes(surrogate, v, 0.6, place)
+    for row in range(2):
+        z = v[:, row] - 0.6
+        mean, deviation = z.abs(), 0.9 * z.abs().mean() / 3  # |z| is as far from M as M moves
+        for expected in (found, second):
+            alpha = amplitude / (mean + 1.5 * deviation + 1e-4)
+            slope = alpha / 2 / (1 + (math.pi / 2 * alpha * z) ** 2)
+            torch.testing.assert_close(expected[:, row], slope, **CLOSE)
+            deviation = 0.9 * deviation
 
 
 def test_statistics_of_another_network_are_refused():

@@ -14,7 +14,8 @@ from robench.spiking import LIFParameters
 def test_spgd_begins_with_pgd_and_names_its_members():
     assert "paths" not in SPGD().model_dump(mode="json")
     assert SPGD(paths=("hart",)).model_dump(mode="json")["paths"] == ["hart"]
-    assert SPGD().members == ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)", "rga")
+    around = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)", "rga")
+    assert SPGD().members == (*around, "assg_scaled(0.425)")
     assert isinstance(SPGD().stages[0], PGD)
     with pytest.raises(ValueError, match="needs at least one"):
         SPGD(surrogates=(), hybrid_members=("rga",))
@@ -54,7 +55,8 @@ def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
     x = torch.rand(40, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     y = model.logits(x).argmax(1)
     attack = SPGD(surrogates=("atan(2)", "triangle(1)/hart"), paths=("rga", "act"), pgd_steps=1)
-    assert attack.members == ("atan(2)", "triangle(1)/hart", "rga", "act")
+    around = ("atan(2)", "triangle(1)/hart", "rga", "act")
+    assert attack.members == (*around, "assg_scaled(0.425)")
     rows = sweep(model, attack, x, y).run()
     broken = rows[rows["break_position"] > 0]
     assert set(broken["member"]) <= {"pgd", *attack.members}

@@ -190,6 +190,11 @@ class SPGD(StagedAttack, SurrogateRun):
     warm_step: float = Field(0.5, gt=0)
 
     @property
+    def members(self) -> tuple[str, ...]:
+        """Those of the runs round the set, then those of the last run."""
+        return tuple(dict.fromkeys((*super().members, *self.adaptive)))
+
+    @property
     def stages(self) -> tuple[Attack, ...]:
         """``pgd``, then the four runs through the surrogates."""
         warm = {"first_step": self.warm_step}
