@@ -11,9 +11,11 @@ import torch
 from conftest import Finished
 from torch import Tensor, nn
 
+from robench.cli import doctor
 from robench.errors import UsageError
 from robench.evaluation.device import find_device, placed
 from robench.evaluation.view import Ledger, ModelView
+from robench.spiking import kernels
 from robench.zoo import Model
 
 Cli = Callable[..., Finished]
@@ -151,3 +153,16 @@ def test_whole_cells_on_a_device_that_refuses_tensors_of_the_cpu() -> None:
     lines = done.stdout.splitlines()
     assert len(lines) == 4
     assert lines[0::2] == lines[1::2]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_there_are_no_kernels_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels.on_gpu() is None
+    assert not kernels.at_hand("cuda:0")
+    assert not any("CUDA kernels" in finding.text for finding in doctor._devices())
+    machine(monkeypatch, 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    told = [finding.text for finding in doctor._devices() if "CUDA kernels" in finding.text]
+    assert told == ["CUDA kernels  none: Triton cannot build them; plain PyTorch is used"]
+    monkeypatch.setattr(kernels, "on_gpu", lambda: kernels)
+    assert any(finding.text == "CUDA kernels  at hand" for finding in doctor._devices())

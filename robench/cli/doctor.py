@@ -80,7 +80,7 @@ def _cuda_kernels() -> str:
         return "at hand"
     if kernels.switched_off():
         return f"off ({kernels.SWITCH}=off); plain PyTorch is used"
-    return "none: Triton does not import; plain PyTorch is used"
+    return "none: Triton cannot build them; plain PyTorch is used"
 
 
 def _plugins() -> Iterator[Finding]:

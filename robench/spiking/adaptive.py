@@ -108,7 +108,8 @@ def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
     here = recorder()
     if here is None or surrogate is None or not surrogate.remembers:
         return None
-    return Place(here.statistics(like, (MEAN_START, DEVIATION_START)), here.new, here.frozen)
+    statistics = here.statistics(like, (MEAN_START, DEVIATION_START))
+    return Place(statistics, here.new.to(like.device), here.frozen)
 
 
 def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | None) -> Tensor:
@@ -125,7 +126,8 @@ def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | Non
     if place is None:
         start = v.new_tensor([MEAN_START, DEVIATION_START])[:, None]
         statistics = start.repeat(v.shape[1], 1, v[:, 0].numel())
-        place = Place(statistics, torch.ones(v.shape[1], dtype=torch.bool), frozen=False)
+        new = torch.ones(v.shape[1], dtype=torch.bool, device=v.device)
+        place = Place(statistics, new, frozen=False)
     ordered = v.movedim(2, -1) if v.dim() == 5 else v  # the channel of an image is innermost
     found = _assg_by_row(surrogate, ordered.flatten(2).contiguous(), threshold, place)
     found = found.view(ordered.shape)

@@ -107,7 +107,9 @@ class Recorder:
                 raise ValueError("the statistics are those of another network or another T")
             part = flat.view(n, len(start), size)
         if self.new.any():
-            part[self.new] = like.new_tensor(start)[:, None]
+            new = self.new.to(like.device)[:, None]
+            for statistic, value in zip(part.unbind(1), start, strict=True):
+                statistic.masked_fill_(new, value)
         self._parts.append(part)
         return part
 

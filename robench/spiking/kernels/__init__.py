@@ -1,6 +1,6 @@
 """The inner loops: in C for the CPU, and the same in Triton for CUDA, built on first use.
 
-``kernels.c`` is compiled once for each machine into the user's cache folder; ``gpu.py`` needs the
+``kernels.c`` is compiled once for each machine into the user's cache folder; ``gpu`` needs the
 Triton that torch brings for CUDA. Where neither is possible, or inside :func:`reference`, callers
 take their plain PyTorch code instead, which computes the same function.
 """
@@ -112,9 +112,12 @@ def on_gpu() -> ModuleType | None:
     if switched_off():
         return None
     try:
-        return importlib.import_module("robench.spiking.kernels.gpu")
-    except ImportError:
+        found = importlib.import_module("robench.spiking.kernels.gpu")
+        x = torch.zeros(1, device="cuda")
+        found.lif_forward(x, 1, x.clone(), x.clone(), 1, 1, 0.5, 1.0, 0.0, 1.0, False)
+    except Exception:  # Triton may lack itself, a compiler, or support for this GPU
         return None
+    return found
 
 
 @cache
