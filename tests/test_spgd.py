@@ -62,3 +62,14 @@ def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
     assert set(broken["member"]) <= {"pgd", *attack.members}
     assert broken["member"].nunique() >= 3
     assert rows["reverified"].all()
+
+
+def test_a_budget_is_split_between_the_set_and_what_follows_the_neurons():
+    attack = SPGD(surrogates=("atan(2)",), adaptive=("assg(0.4)",), first_step=0.8)
+    (alone,) = attack.at_budget(39).stages
+    assert (alone.steps, alone.surrogates) == (39, ("atan(2)",))
+    around, adaptive = attack.at_budget(81).stages
+    assert (around.steps, adaptive.steps) == (41, 40)
+    assert (around.members, adaptive.members) == (("atan(2)", "rga"), ("assg(0.4)",))
+    assert around.first_step == adaptive.first_step == 0.8
+    assert adaptive == attack.stages[-1].model_copy(update={"first_step": 0.8})
