@@ -136,7 +136,7 @@ def test_without_a_memory_every_gradient_is_the_first():
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"])
-@pytest.mark.parametrize("shape", [(3, 2, 5), (3, 2, 4, 3, 3)])
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 5), (3, 2, 4, 3, 3)])
 def test_scaled_assg_begins_at_the_scale_of_its_first_gradient(plain, shape):
     v = 1 + draw(*shape)
     if v.dim() == 5:

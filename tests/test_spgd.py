@@ -6,7 +6,7 @@ from sweeping import sweep
 from two_layers import Twin, Two, model_of
 
 from robench.attacks import PGD, SPGD
-from robench.attacks.spgd import SurrogateRun
+from robench.attacks.spgd import AdaptiveRun, SurrogateRun
 from robench.evaluation.view import Ledger, ModelView
 from robench.spiking import LIFParameters
 
@@ -62,6 +62,38 @@ def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
     assert set(broken["member"]) <= {"pgd", *attack.members}
     assert broken["member"].nunique() >= 3
     assert rows["reverified"].all()
+
+
+def test_the_last_run_goes_through_its_own_surrogates_alone():
+    last = SPGD(paths=("rga", "hart"), hybrid_members=("bptr",)).stages[-1]
+    assert last.members == ("assg_scaled(0.425)",)
+    assert SPGD(adaptive=("triangle(1)/hart",)).stages[-1].members == ("triangle(1)/hart",)
+
+
+@pytest.mark.parametrize("field", ["surrogates", "adaptive"])
+def test_two_surrogates_that_would_share_a_memory_are_refused(field):
+    with pytest.raises(ValueError, match="assg and assg_scaled would share"):
+        SPGD(**{field: ("assg(0.4)", "assg_scaled(0.4)")})
+    SPGD(surrogates=("assg(0.4)", "assg(0.2)"), adaptive=("assg_scaled(0.4)",))  # runs of their own
+
+
+@pytest.mark.parametrize("adaptive", [(), ("bptr",)])
+def test_the_last_run_needs_surrogates(adaptive):
+    with pytest.raises(ValueError, match="at least one surrogate"):
+        SPGD(adaptive=adaptive)
+
+
+def test_rows_that_have_ended_forget_what_the_neurons_remember():
+    model = model_of(Two(LIFParameters(0.5)).float())
+    x = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    y, eps = model.logits(x).argmax(1), torch.full((4,), 0.01)
+    view = ModelView(model, y, torch.arange(4), Ledger.empty(4))
+    attack = AdaptiveRun(steps=2)
+    state = attack.init(view, x, y, eps, lambda *_: x)
+    state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
+    assert all(entry is not None for entry in state.memory.entries)
+    state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
+    assert state.memory.entries == [None] * 4
 
 
 def test_a_budget_is_split_between_the_set_and_what_follows_the_neurons():

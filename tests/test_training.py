@@ -12,7 +12,7 @@ from torch import nn
 import robench.datasets as registry
 from robench.architectures import build
 from robench.datasets import DIGITS
-from robench.errors import ContentError
+from robench.errors import ContentError, TrainingError
 from robench.training import Recipe, train
 from robench.training.adversarial import perturbed
 from robench.training.loop import Samples, learning_rate, reestimate_norms
@@ -216,3 +216,14 @@ def test_the_attack_of_training_moves_images_and_nothing_else() -> None:
     assert net.training
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_training_that_runs_out_of_memory_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("robench.training.run.train_epoch", full)
+    with pytest.raises(TrainingError, match="memory ran out on cpu; lower batch_size"):
+        train(recipe(tmp_path), tmp_path / "digits" / "a")

@@ -43,7 +43,7 @@ class Folded:
         back: the weight of the convolution that takes the gradient back to the input.
         rows: the weight as the kernels read it, ``(3, 3, C_in, padded)``.
         row_bias: ``(padded,)``.
-        back_rows: the same of ``back``, ``(3, 3, C_out, padded)``.
+        back_rows: the same of ``back``, ``(3, 3, C_out, padded)``; None on the CPU.
         sources: what it was made from, kept so that nothing else comes to lie at its address.
         key: in which state that was.
     """
@@ -53,7 +53,7 @@ class Folded:
     back: Tensor
     rows: Tensor
     row_bias: Tensor
-    back_rows: Tensor
+    back_rows: Tensor | None
     sources: tuple[Tensor, ...]
     key: tuple[object, ...]
 
@@ -85,7 +85,7 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, known: Folded | None = None) -> 
             back.contiguous(memory_format=torch.channels_last),
             rows,
             F.pad(bias, (0, rows.shape[-1] - len(bias))),
-            _rows(back),
+            _rows(back) if back.device.type == "cuda" else None,
             tuple(x.detach() for x in sources),
             key,
         )
@@ -115,18 +115,20 @@ def prefers_sparse(conv: nn.Conv2d, x: Tensor) -> bool:
 
 def _convolved(x: Tensor, folded: Folded, *, sparse: bool) -> Tensor:
     """The folded convolution of a channels-last ``(N, C_in, H, W)``."""
-    on_gpu = x.device.type == "cuda"
-    if not ((sparse or on_gpu) and kernels.usable(x, folded.weight)):
+    dense = x.device.type == "cuda"
+    if not ((sparse or dense) and kernels.usable(x, folded.weight)):
         return F.conv2d(x, folded.weight, folded.bias, padding=1)
-    kernel = "conv" if on_gpu else "sparse_conv"
+    kernel = "conv" if dense else "sparse_conv"
     return _by_rows(kernel, x, folded.rows, folded.row_bias, len(folded.bias))
 
 
 def _convolved_back(gradient: Tensor, folded: Folded) -> Tensor:
     """The gradient at the input of the folded convolution, for ``(N, C_out, H, W)``."""
-    if gradient.device.type == "cuda" and kernels.usable(gradient, folded.back):
+    rows = folded.back_rows
+    twice = gradient.requires_grad  # a second derivative is asked for: autograd has to see it
+    if rows is not None and not twice and kernels.usable(gradient, rows):
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        return _by_rows("conv", gradient, folded.back_rows, None, len(folded.back))
+        return _by_rows("conv", gradient, rows, None, len(folded.back))
     return F.conv2d(gradient, folded.back, padding=1)
 
 

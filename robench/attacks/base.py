@@ -31,7 +31,7 @@ MOST = 10**6
 
 def _readable(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names or any(Surrogate.parse(name) is None for name in names):
-        raise ValueError("surrogates needs at least one, each with a derivative")
+        raise ValueError("needs at least one, each with a derivative")
     return names
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from robench.attacks.base import (
@@ -28,7 +28,6 @@ from robench.attacks.base import (
     StagedAttack,
     Start,
     State,
-    Surrogates,
 )
 from robench.attacks.losses import Loss
 from robench.attacks.norms import to_mean_one
@@ -36,9 +35,18 @@ from robench.attacks.pgd import PGD
 from robench.attacks.rows import spread
 from robench.attacks.through import ThroughMembers
 from robench.attacks.view import Noise, View
-from robench.spiking import RowMemory
+from robench.spiking import Member, RowMemory
 
 R = TypeVar("R", bound="SurrogateRun")
+
+
+def _one_memory(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse surrogates that would find what another one remembers."""
+    found = [member.surrogate for member in map(Member.parse, names)]
+    kinds = sorted({s.name for s in found if s is not None and s.remembers})
+    if len(kinds) > 1:
+        raise ValueError(f"{' and '.join(kinds)} would share what the neurons remember; take one")
+    return names
 
 
 @dataclass
@@ -78,6 +86,11 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
     first_step: float = Field(1.0, gt=0)
     last_step: float = Field(0.05, gt=0)
     loss: Loss = "cross-entropy"
+
+    @field_validator("surrogates")
+    @classmethod
+    def _remembered(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _one_memory(names)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -129,6 +142,7 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         )
         candidate = state.candidate + spread(size * eps, x) * state.momentum.sign()
         state.steps_left = state.steps_left - 1
+        state.memory.forget(state.steps_left == 0)
         state.phase = self.turn(view, done + 1)
         return candidate, state
 
@@ -186,8 +200,15 @@ class SPGD(StagedAttack, SurrogateRun):
     lengths: ClassVar[tuple[str, ...]] = ("pgd_steps", "steps")
 
     pgd_steps: int = Field(20, ge=1, le=MOST)
-    adaptive: Surrogates = ("assg_scaled(0.425)",)
+    adaptive: tuple[str, ...] = ("assg_scaled(0.425)",)
     warm_step: float = Field(0.5, gt=0)
+
+    @field_validator("adaptive")
+    @classmethod
+    def _surrogates(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or any(Member.parse(name).surrogate is None for name in names):
+            raise ValueError("needs at least one surrogate, and takes no path alone")
+        return _one_memory(names)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -208,13 +229,14 @@ class SPGD(StagedAttack, SurrogateRun):
 
     def through_adaptive(self, steps: int, **changes: object) -> AdaptiveRun:
         """The run through the surrogates that follow the neurons."""
-        members = {"surrogates": self.adaptive, "hybrid_members": ()}
+        members = {"surrogates": self.adaptive, "paths": (), "hybrid_members": ()}
         return self.as_run(AdaptiveRun, steps=steps, **members, **changes)
 
     def at_budget(self, passes: int) -> TwoRuns:
         """Half of the passes for the run round the set, half for the one that follows the neurons.
 
         Neither is the stronger on all networks; below twice ``steps`` the first has all of them.
+        Both begin with ``first_step``, as there is no witness to begin at.
         """
         half = passes // 2 if passes >= 2 * self.steps else 0
         return TwoRuns(

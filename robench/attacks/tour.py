@@ -97,6 +97,7 @@ class Tour(ThroughMembers, PGD):
         assert isinstance(state, TourState)
         state.memory.forget(state.steps_left % self.steps == 0)  # a run begins
         candidate, moved = super().step(view, x, y, eps, state, noise)
+        state.memory.forget(moved.steps_left == 0)
         run = self.runs - 1 - (moved.steps_left - 1) // self.steps
         moved.phase = run.clamp(max=self.runs - 1) % len(self.members)
         return candidate, moved

@@ -89,7 +89,7 @@ class Place:
 
     Attributes:
         statistics: ``(N, 2, T·neurons)``, of each neuron M and then D.
-        new: which rows have their first gradient, ``(N,)``.
+        new: which rows have their first gradient, ``(N,)``, on the CPU.
         frozen: whether the statistics stay what they are.
     """
 
@@ -108,8 +108,7 @@ def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
     here = recorder()
     if here is None or surrogate is None or not surrogate.remembers:
         return None
-    statistics = here.statistics(like, (MEAN_START, DEVIATION_START))
-    return Place(statistics, here.new.to(like.device), here.frozen)
+    return Place(here.statistics(like, (MEAN_START, DEVIATION_START)), here.new, here.frozen)
 
 
 def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | None) -> Tensor:
@@ -126,10 +125,10 @@ def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | Non
     if place is None:
         start = v.new_tensor([MEAN_START, DEVIATION_START])[:, None]
         statistics = start.repeat(v.shape[1], 1, v[:, 0].numel())
-        new = torch.ones(v.shape[1], dtype=torch.bool, device=v.device)
-        place = Place(statistics, new, frozen=False)
+        place = Place(statistics, torch.ones(v.shape[1], dtype=torch.bool), frozen=False)
     ordered = v.movedim(2, -1) if v.dim() == 5 else v  # the channel of an image is innermost
-    found = _assg_by_row(surrogate, ordered.flatten(2).contiguous(), threshold, place)
+    by_row = ordered.reshape(*v.shape[:2], -1).contiguous()
+    found = _assg_by_row(surrogate, by_row, threshold, place)
     found = found.view(ordered.shape)
     found = found.movedim(-1, 2) if v.dim() == 5 else found
     return found if found.stride() == v.stride() else torch.empty_like(v).copy_(found)
@@ -139,9 +138,10 @@ def _assg_by_row(surrogate: Surrogate, v: Tensor, threshold: float, place: Place
     """The slopes of a membrane ``(T, N, size)``; the statistics move on."""
     steps, n, size = v.shape
     if surrogate.name == "assg_scaled" and place.new.any():
-        distance = (v[:, place.new] - threshold).abs().movedim(0, 1).flatten(1)
+        new = place.new.to(v.device)
+        distance = (v[:, new] - threshold).abs().movedim(0, 1).flatten(1)
         scale = distance.mean(1, keepdim=True)
-        place.statistics[place.new] = torch.stack(
+        place.statistics[new] = torch.stack(
             [distance, (SCALED_DEVIATION * scale).expand_as(distance)], 1
         )
     if kernels.usable(v, place.statistics):

@@ -22,8 +22,8 @@ _current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 class RowMemory:
     """Statistics of each row, None before its first gradient; a field of an attack's state.
 
-    They are kept one by one, and not in one tensor, because they are as large as all neurons of
-    the network: only rows that are under way have any.
+    They are as large as all neurons of the network, and only rows that are under way have any. The
+    rows of a call are parts of one tensor, which is let go of with the last of them.
 
     Attributes:
         entries: one for each row, a vector that :class:`Recorder` knows how to read.

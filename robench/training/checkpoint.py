@@ -107,8 +107,9 @@ def restore(path: Path, net: nn.Module, optimizer: Optimizer, generator: torch.G
                 optimizer.state[parameter][_MOMENTUM] = torch.empty_like(parameter).copy_(momentum)
         generator.set_state(tensors["generator"])
         torch.random.set_rng_state(tensors["torch"])
-        if (drawn := tensors.get("cuda")) is not None and parameter.device.type == "cuda":
-            torch.cuda.set_rng_state(drawn, parameter.device)
+        device = next(net.parameters()).device
+        if (drawn := tensors.get("cuda")) is not None and device.type == "cuda":
+            torch.cuda.set_rng_state(drawn, device)
     except (KeyError, RuntimeError) as error:
         raise ContentError(f"{path}: {error}; begin anew with --restart") from None
 

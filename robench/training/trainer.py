@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from robench.allocation import give_back_memory, keep_freed_memory
+from robench.architectures import VGG
 from robench.atomic import remove_leftovers
 from robench.datasets import find_dataset
-from robench.errors import UsageError
+from robench.errors import TrainingError, UsageError
 from robench.evaluation.device import find_device, hardware, repeatable
+from robench.evaluation.memory import is_out_of_memory
 from robench.training.checkpoint import Progress, checkpoint_file, facts
 from robench.training.log import LOG, Row, tensorboard, write_log
 from robench.training.loop import Samples
@@ -57,7 +59,8 @@ def train(
             would replace a training; or the device is not here.
         ContentError: the weights to start from are missing or do not fit; what is there belongs
             to another recipe or to other images.
-        TrainingError: the loss is no number any more; the epochs before that are kept.
+        TrainingError: the loss is no number any more, or memory ran out; the epochs before that
+            are kept.
         MissingDataError: the data set's images are not at hand.
     """
     device, saved = find_device(device), checkpoint_file(folder)
@@ -81,7 +84,7 @@ def train(
             shutil.rmtree(saved.parent, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, below=True)
-        net = run.trained(net)
+        net = _trained(run, net)
         encoding = f" ({images.encoding})" if images.encoding else ""
         about = AboutTable(
             description=_describe(recipe, run.rows),
@@ -99,6 +102,20 @@ def train(
         write_log(folder / LOG, run.rows)
     shutil.rmtree(saved.parent, ignore_errors=True)
     return card
+
+
+def _trained(run: Run, net: VGG) -> VGG:
+    """:meth:`Run.trained`, with one line where memory runs out."""
+    try:
+        return run.trained(net)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        elsewhere = "" if run.device == "cpu" else ", or train with --device cpu"
+        raise TrainingError(
+            f"{run.folder}: memory ran out on {run.device}; lower batch_size in the recipe and "
+            f"begin anew with --restart{elsewhere}"
+        ) from error
 
 
 def _describe(recipe: Recipe, rows: list[Row]) -> str:

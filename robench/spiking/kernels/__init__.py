@@ -115,6 +115,7 @@ def on_gpu() -> ModuleType | None:
         found = importlib.import_module("robench.spiking.kernels.gpu")
         x = torch.zeros(1, device="cuda")
         found.lif_forward(x, 1, x.clone(), x.clone(), 1, 1, 0.5, 1.0, 0.0, 1.0, False)
+        found.conv(x, torch.zeros(9, 8, device="cuda"), None, x.clone(), 1, 1, 1, 1, 1, 8)
     except Exception:  # Triton may lack itself, a compiler, or support for this GPU
         return None
     return found
