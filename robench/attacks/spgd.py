@@ -233,13 +233,14 @@ class SPGD(StagedAttack, SurrogateRun):
         return self.as_run(AdaptiveRun, steps=steps, **members, **changes)
 
     def at_budget(self, passes: int) -> TwoRuns:
-        """Half of the passes for the run round the set, half for the one that follows the neurons.
+        """``steps`` for the run round the set, and the rest for the one that follows the neurons.
 
-        Neither is the stronger on all networks; below twice ``steps`` the first has all of them.
-        Both begin with ``first_step``, as there is no witness to begin at.
+        Neither is the stronger on all networks, and it is the second that gains most by being
+        longer. Both begin with ``first_step``, as there is no witness to begin at.
         """
-        half = passes // 2 if passes >= 2 * self.steps else 0
+        around = min(passes, self.steps)
+        rest = passes - around
         return TwoRuns(
-            around=self.as_run(SurrogateRun, steps=passes - half),
-            adaptive=self.through_adaptive(half) if half else None,
+            around=self.as_run(SurrogateRun, steps=around),
+            adaptive=self.through_adaptive(rest) if rest else None,
         )
