@@ -104,4 +104,4 @@ def test_a_budget_is_split_between_the_set_and_what_follows_the_neurons():
     assert (around.steps, adaptive.steps) == (20, 61)
     assert (around.members, adaptive.members) == (("atan(2)", "rga"), ("assg(0.4)",))
     assert around.first_step == adaptive.first_step == 0.8
-    assert adaptive == attack.stages[-1].model_copy(update={"first_step": 0.8})
+    assert adaptive == attack.stages[-1].model_copy(update={"first_step": 0.8, "steps": 61})
