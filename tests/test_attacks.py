@@ -67,7 +67,7 @@ def test_each_pass_is_counted_once_for_each_row(linear) -> None:
     pgd = sweep(linear.model, PGD(steps=7, restarts=3), x, y, one).run()
     assert (pgd["backwards"] == 21).all()
     spgd = sweep(linear.model, SPGD(pgd_steps=6, steps=4), x, y, one).run()
-    assert (spgd["backwards"] == 6 + 4 + 8 + 4).all()
+    assert (spgd["backwards"] == 6 + 4 + 8 + 4 + 8).all()
     more = sweep(linear.model, FGSM(), x, y, parse_grid(["1e-5", "2e-5"])).run()
     assert (more["forwards"] == 3).all()
     assert (more["backwards"] == 1).all()  # one gradient for all ε

@@ -61,7 +61,8 @@ def test_the_published_ensemble_has_its_19_members():
         "bptr": {None},
         "act": {None},
     }
-    assert SPGD(surrogates=OZDENIZCI_LEGENSTEIN).members == (*OZDENIZCI_LEGENSTEIN, "rga")
+    run = SPGD(surrogates=OZDENIZCI_LEGENSTEIN).stages[1]
+    assert run.members == (*OZDENIZCI_LEGENSTEIN, "rga")
     net = Two(LIFParameters())
     view = view_of(model_of(net, make_twin=lambda: Twin(net)))
     for member in members:

@@ -41,7 +41,7 @@ def test_the_proposed_attack_has_the_strongest_and_begins_with_the_cheapest() ->
     assert ensemble(ranked, 1) == "spgd[surrogates=[atan(2)],hybrid_members=[]]"
     attack = find_attack(ensemble([ranked[0], rank("rga", 4)], 2)).attack
     assert isinstance(attack, SPGD)
-    assert attack.members == ("atan(2)", "rga")
+    assert attack.stages[1].members == ("atan(2)", "rga")
 
 
 def test_a_run_through_the_twin_costs_less_though_each_iterate_is_shown() -> None:
