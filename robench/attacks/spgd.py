@@ -106,10 +106,6 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         others = torch.tensor([members.index(member) for member in self.hybrid_members])
         return torch.where(done % 2 == 0, pair % usual, others[pair % len(others)])
 
-    def at_budget(self, passes: int) -> Attack:
-        """One run of so many steps."""
-        return self.as_run(SurrogateRun, steps=passes)
-
     def as_run(self, kind: type[R], **changes: object) -> R:
         """A single run of a kind with these parameters, but for changes."""
         own = {name: getattr(self, name) for name in SurrogateRun.model_fields}

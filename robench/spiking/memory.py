@@ -115,8 +115,10 @@ class Recorder:
 
     def entries(self) -> list[Tensor | None]:
         """The vector of each row after the call; None where no layer keeps any."""
-        if self.frozen or not self._parts:
-            return self._before if self.frozen else [None] * len(self._before)
+        if self.frozen:
+            return self._before
+        if not self._parts:
+            return [None] * len(self._before)
         whole = self._whole
         if whole is None:
             whole = torch.cat([part.flatten(1) for part in self._parts], 1)

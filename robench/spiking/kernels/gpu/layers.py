@@ -35,12 +35,18 @@ def _max_pool_forward(
     tl.store(which + out, arg.to(tl.uint8), inside)
 
 
+def _windows(height: int, width: int, size: int, stride: int, pad: int) -> tuple[int, int]:
+    """Rows and columns of windows."""
+    rows, columns = ((side + 2 * pad - size) // stride + 1 for side in (height, width))
+    return rows, columns
+
+
 def max_pool_forward(
     x: Tensor, y: Tensor, which: Tensor, images: int, height: int, width: int, channels: int,
     size: int, stride: int, pad: int,
 ) -> None:  # fmt: skip
     """Max pooling, and where in its window each maximum was found first."""
-    rows, columns = ((side + 2 * pad - size) // stride + 1 for side in (height, width))
+    rows, columns = _windows(height, width, size, stride, pad)
     _max_pool_forward[(images * rows, triton.cdiv(columns * channels, PIECE))](
         x, y, which, height, width, channels, rows, columns, size, stride, pad, PIECE
     )
@@ -77,7 +83,7 @@ def max_pool_backward(
     size: int, stride: int, pad: int,
 ) -> None:  # fmt: skip
     """The way back, added to ``gx``: each input gathers from the windows that chose it."""
-    rows, columns = ((side + 2 * pad - size) // stride + 1 for side in (height, width))
+    rows, columns = _windows(height, width, size, stride, pad)
     _max_pool_backward[(images * height, triton.cdiv(width * channels, PIECE))](
         gy, which, gx, height, width, channels, rows, columns, size, stride, pad, PIECE
     )
