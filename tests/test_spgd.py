@@ -5,8 +5,9 @@ import torch
 from sweeping import sweep
 from two_layers import Twin, Two, model_of
 
-from robench.attacks import PGD, SPGD
-from robench.attacks.spgd import AdaptiveRun, SurrogateRun
+from robench.attacks import PGD, SAPGD, SPGD
+from robench.attacks.spgd import SurrogateRun
+from robench.errors import UsageError
 from robench.evaluation.view import Ledger, ModelView
 from robench.spiking import LIFParameters
 
@@ -64,22 +65,26 @@ def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
     assert rows["reverified"].all()
 
 
-def test_the_last_run_goes_through_its_own_surrogates_alone():
-    last = SPGD(paths=("rga", "hart"), hybrid_members=("bptr",)).stages[-1]
-    assert last.members == ("assg_scaled(0.425)",)
-    assert SPGD(adaptive=("triangle(1)/hart",)).stages[-1].members == ("triangle(1)/hart",)
+def test_the_last_run_is_sa_pgd_with_shorter_steps_through_a_surrogate_of_its_own():
+    attack = SPGD(paths=("rga", "hart"), adaptive="assg(0.4)", loss="margin", steps=7)
+    last = attack.stages[-1]
+    assert last.members == ("assg(0.4)",)
+    plain = SAPGD(surrogate="assg(0.4)", loss="margin", steps=14)
+    assert dict(last) == dict(plain) | {"longest": 0.5}
+    first, *rest = plain.step_sizes()[2:]
+    assert (first, rest[0]) == (1, 0.5)  # the third step and the fourth
+    assert last.step_sizes() == [0.5] * 3 + rest
 
 
-@pytest.mark.parametrize("field", ["surrogates", "adaptive"])
-def test_two_surrogates_that_would_share_a_memory_are_refused(field):
+def test_two_surrogates_that_would_share_a_memory_are_refused():
     with pytest.raises(ValueError, match="assg and assg_scaled would share"):
-        SPGD(**{field: ("assg(0.4)", "assg_scaled(0.4)")})
-    SPGD(surrogates=("assg(0.4)", "assg(0.2)"), adaptive=("assg_scaled(0.4)",))  # runs of their own
+        SPGD(surrogates=("assg(0.4)", "assg_scaled(0.4)"))
+    SPGD(surrogates=("assg(0.4)", "assg(0.2)"), adaptive="assg_scaled(0.4)")  # runs of their own
 
 
-@pytest.mark.parametrize("adaptive", [(), ("bptr",)])
-def test_the_last_run_needs_surrogates(adaptive):
-    with pytest.raises(ValueError, match="at least one surrogate"):
+@pytest.mark.parametrize("adaptive", ["", "bptr", "none"])
+def test_the_last_run_needs_a_surrogate(adaptive):
+    with pytest.raises((UsageError, ValueError), match="surrogate"):
         SPGD(adaptive=adaptive)
 
 
@@ -88,7 +93,7 @@ def test_rows_that_have_ended_forget_what_the_neurons_remember():
     x = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     y, eps = model.logits(x).argmax(1), torch.full((4,), 0.01)
     view = ModelView(model, y, torch.arange(4), Ledger.empty(4))
-    attack = AdaptiveRun(steps=2)
+    attack = SurrogateRun(steps=2, surrogates=("assg_scaled(0.4)",))
     state = attack.init(view, x, y, eps, lambda *_: x)
     state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
     assert all(entry is not None for entry in state.memory.entries)
@@ -96,12 +101,9 @@ def test_rows_that_have_ended_forget_what_the_neurons_remember():
     assert state.memory.entries == [None] * 4
 
 
-def test_a_budget_is_split_between_the_set_and_what_follows_the_neurons():
-    attack = SPGD(surrogates=("atan(2)",), adaptive=("assg(0.4)",), first_step=0.8)
-    (alone,) = attack.at_budget(15).stages
-    assert (alone.steps, alone.surrogates) == (15, ("atan(2)",))
-    around, adaptive = attack.at_budget(81).stages
-    assert (around.steps, adaptive.steps) == (20, 61)
-    assert (around.members, adaptive.members) == (("atan(2)", "rga"), ("assg(0.4)",))
-    assert around.first_step == adaptive.first_step == 0.8
-    assert adaptive == attack.stages[-1].model_copy(update={"first_step": 0.8, "steps": 61})
+def test_a_budget_goes_to_the_last_run():
+    attack = SPGD(adaptive="assg(0.4)", loss="margin")
+    alone = attack.at_budget(81)
+    assert alone.stages == (alone,)
+    assert alone == attack.stages[-1].model_copy(update={"steps": 81, "longest": 1.0})
+    assert alone.step_sizes() == SAPGD(steps=81).step_sizes()

@@ -4,11 +4,11 @@ One gradient hides what another finds, and one loss what another shows, so SPGD 
 case per sample over five runs: ``pgd``'s own; one with momentum and a large, falling step that goes
 round a set of surrogates and gradient paths; then three, with a smaller step, from what broke the
 sample at a larger ε. The first of those raises the margin, the second the difference of logits
-ratio, which a network cannot flatten by training, both round the same set. The last goes through a
-surrogate whose sharpness follows each neuron. A hybrid network was trained without spikes, and what
-it computes is in its rates: there every second step of a run round the set follows the gradient of
-the rate. On a network without spikes there is nothing to substitute and all of them follow the
-model's own gradient.
+ratio, which a network cannot flatten by training, both round the same set. The last is SA-PGD
+through a surrogate whose sharpness follows each neuron. A hybrid network was trained without
+spikes, and what it computes is in its rates: there every second step of a run round the set follows
+the gradient of the rate. On a network without spikes there is nothing to substitute and all of them
+follow the model's own gradient.
 """
 
 from __future__ import annotations
@@ -33,20 +33,12 @@ from robench.attacks.losses import Loss
 from robench.attacks.norms import to_mean_one
 from robench.attacks.pgd import PGD
 from robench.attacks.rows import spread
+from robench.attacks.sapgd import SAPGD
 from robench.attacks.through import ThroughMembers
 from robench.attacks.view import Noise, View
 from robench.spiking import Member, RowMemory
 
 R = TypeVar("R", bound="SurrogateRun")
-
-
-def _one_memory(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse surrogates that would find what another one remembers."""
-    found = [member.surrogate for member in map(Member.parse, names)]
-    kinds = sorted({s.name for s in found if s is not None and s.remembers})
-    if len(kinds) > 1:
-        raise ValueError(f"{' and '.join(kinds)} would share what the neurons remember; take one")
-    return names
 
 
 @dataclass
@@ -89,8 +81,14 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
 
     @field_validator("surrogates")
     @classmethod
-    def _remembered(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _one_memory(names)
+    def _one_memory(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse surrogates that would find what another one remembers."""
+        found = [member.surrogate for member in map(Member.parse, names)]
+        kinds = sorted({s.name for s in found if s is not None and s.remembers})
+        if len(kinds) > 1:
+            share = " and ".join(kinds)
+            raise ValueError(f"{share} would share what the neurons remember; take one")
+        return names
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -156,27 +154,29 @@ class RatioRun(Refinement):
     draw: ClassVar[int] = 3
 
 
-class AdaptiveRun(Refinement):
-    """The same through surrogates that follow the neurons, which a hybrid network has alone too."""
+class AdaptiveRun(SAPGD):
+    """SA-PGD from a witness of a larger ε, or from a random point where there is none.
 
-    draw: ClassVar[int] = 4
+    Results name it after the surrogate that it goes through.
 
-    surrogates: tuple[str, ...] = ("assg_scaled(0.425)",)
-    hybrid_members: tuple[str, ...] = ()
+    Attributes:
+        longest: the bound of all its steps, in units of ε: a longer one would leave a witness.
+    """
 
+    name: ClassVar[str] = "adaptive"
+    start: ClassVar[Start] = "warm"
 
-class TwoRuns(StagedAttack):
-    """A run round the set and one through what follows the neurons, without ``pgd``'s own."""
+    surrogate: str = "assg_scaled(0.425)"
+    longest: float = Field(1.0, gt=0)
 
-    name: ClassVar[str] = "surrogates"
-
-    around: SurrogateRun
-    adaptive: AdaptiveRun | None
+    def step_sizes(self) -> list[float]:
+        """Those of SA-PGD, none longer than ``longest``."""
+        return [min(size, self.longest) for size in super().step_sizes()]
 
     @property
-    def stages(self) -> tuple[Attack, ...]:
-        """The two runs, or the first alone."""
-        return (self.around,) if self.adaptive is None else (self.around, self.adaptive)
+    def members(self) -> tuple[str, ...]:
+        """The surrogate."""
+        return (self.surrogate,)
 
 
 class SPGD(StagedAttack, SurrogateRun):
@@ -186,30 +186,28 @@ class SPGD(StagedAttack, SurrogateRun):
         pgd_steps: steps of ``pgd``'s own run (its starts, its step size).
         steps: of the first and the third run through the surrogates; the second, and the one
             through ``adaptive``, take twice as many.
-        adaptive: surrogates of the last run.
+        adaptive: the surrogate of the last run.
         loss: what the first and the last of them raise.
         warm_step: the first step of all but the first, in units of ε.
     """
 
     name: ClassVar[str] = "spgd"
-    version: ClassVar[int] = 5  # a run through a surrogate that follows the neurons
+    version: ClassVar[int] = 6  # the last run takes the steps of SA-PGD
     lengths: ClassVar[tuple[str, ...]] = ("pgd_steps", "steps")
 
     pgd_steps: int = Field(20, ge=1, le=MOST)
-    adaptive: tuple[str, ...] = ("assg_scaled(0.425)",)
+    adaptive: str = "assg_scaled(0.425)"
     warm_step: float = Field(0.5, gt=0)
 
     @field_validator("adaptive")
     @classmethod
-    def _surrogates(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or any(Member.parse(name).surrogate is None for name in names):
-            raise ValueError("needs at least one surrogate, and takes no path alone")
-        return _one_memory(names)
+    def _surrogate(cls, name: str) -> str:
+        return AdaptiveRun(surrogate=name).surrogate
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Those of the runs round the set, then those of the last run."""
-        return tuple(dict.fromkeys((*super().members, *self.adaptive)))
+        """Those of the runs round the set, then that of the last run."""
+        return tuple(dict.fromkeys((*super().members, self.adaptive)))
 
     @property
     def stages(self) -> tuple[Attack, ...]:
@@ -220,23 +218,13 @@ class SPGD(StagedAttack, SurrogateRun):
             self.as_run(SurrogateRun),
             self.as_run(Refinement, steps=2 * self.steps, loss="margin", **warm),
             self.as_run(RatioRun, loss="dlr", **warm),
-            self.through_adaptive(2 * self.steps, **warm),
+            self.adaptive_run(2 * self.steps, longest=self.warm_step),
         )
 
-    def through_adaptive(self, steps: int, **changes: object) -> AdaptiveRun:
-        """The run through the surrogates that follow the neurons."""
-        members = {"surrogates": self.adaptive, "paths": (), "hybrid_members": ()}
-        return self.as_run(AdaptiveRun, steps=steps, **members, **changes)
+    def adaptive_run(self, steps: int, longest: float) -> AdaptiveRun:
+        """The run through the surrogate that follows the neurons."""
+        return AdaptiveRun(steps=steps, surrogate=self.adaptive, loss=self.loss, longest=longest)
 
-    def at_budget(self, passes: int) -> TwoRuns:
-        """``steps`` for the run round the set, and the rest for the one that follows the neurons.
-
-        Neither is the stronger on all networks, and it is the second that gains most by being
-        longer. Both begin with ``first_step``, as there is no witness to begin at.
-        """
-        around = min(passes, self.steps)
-        rest = passes - around
-        return TwoRuns(
-            around=self.as_run(SurrogateRun, steps=around),
-            adaptive=self.through_adaptive(rest) if rest else None,
-        )
+    def at_budget(self, passes: int) -> AdaptiveRun:
+        """The last run alone, which finds most in a pass, with the steps of a start at random."""
+        return self.adaptive_run(passes, longest=self.first_step)
