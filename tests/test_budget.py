@@ -31,13 +31,27 @@ def test_an_attack_takes_as_many_passes_as_its_budget(linear, attack, budget) ->
 
 
 def test_the_targets_of_an_attack_share_its_budget() -> None:
-    assert APGDT(n_targets=9).at_budget(90).steps == 10
-    assert APGDT(n_targets=9).at_budget(5).steps == 1
+    for passes, steps, targets in ((90, 10, 9), (17, 1, 9), (5, 1, 5)):
+        attack = APGDT(n_targets=9).at_budget(passes)
+        assert (attack.steps, attack.n_targets) == (steps, targets)
 
 
 def test_an_attack_without_passes_has_no_budget() -> None:
     with pytest.raises(UsageError, match="square is not measured in gradient passes"):
         at_budgets([find_attack("square")], [20])
+    with pytest.raises(UsageError, match="foolbox:LinfPGD is not measured"):
+        at_budgets([find_attack("foolbox:LinfPGD")], [20])
+
+
+def test_what_would_do_nothing_at_a_budget_is_refused() -> None:
+    with pytest.raises(UsageError, match="its last run alone, in which .*momentum.* would do"):
+        at_budgets([find_attack("spgd[steps=40,momentum=0.5]")], [20])
+    at_budgets([find_attack("spgd[adaptive=assg(0.4),loss=margin,first_step=0.5]")], [20])
+
+
+def test_attacks_of_two_norms_are_not_compared() -> None:
+    with pytest.raises(UsageError, match="spgd is measured in L∞ and pgd-l2 in L2"):
+        at_budgets([find_attack("pgd-l2"), find_attack("spgd")], [20])
 
 
 def test_a_tour_is_pgd_through_each_surrogate(linear) -> None:
@@ -75,13 +89,14 @@ def test_differences_are_paired_by_sample() -> None:
     assert found.interval.low < -0.2 < found.interval.high < 0
 
 
-def made_up_rows() -> pd.DataFrame:
+def made_up_rows(norm: str = "linf") -> pd.DataFrame:
     """Two models under two attacks at two budgets: ``a`` breaks 10 of 50 more than ``b``."""
     n = 50
     return pd.concat(
         pd.DataFrame(
             {
-                "dataset": "digits", "data_sha256": "d" * 16, "seed": 0, "model": model,
+                "dataset": "digits", "data_sha256": "d" * 16, "seed": 0, "norm": norm,
+                "model": model,
                 "attack": attack, "version": "2", "budget": budget, "epsilon": epsilon,
                 "index": np.arange(n), "held": np.arange(n) < 40 - k - 10 * (attack == "a"),
             }
@@ -101,6 +116,8 @@ def test_the_table_has_the_mean_and_the_paired_difference(tmp_path: Path) -> Non
     (line,) = [line for line in section.splitlines() if line.startswith("| y | 40 |")]
     assert line.startswith("| y | 40 | 58.0 | **78.0 (-20.0 [-")
     assert "(digits-budget.png)" in section
+    write_table(budget_table(made_up_rows("l2"), "a", "train"), tmp_path / "digits-budget.csv")
+    assert "ε = 8/255, 16/255 (L2)" in budget_section(tmp_path, tmp_path / "page.md")
 
 
 def test_a_budget_without_one_of_the_epsilons_has_no_mean(tmp_path: Path) -> None:
@@ -153,7 +170,9 @@ def test_the_figure_is_drawn_and_finished_cells_are_kept(cli: Cli, tmp_path: Pat
     ("option", "value", "says"),
     [
         ("--budgets", "20,x", "write integers"),
-        ("--budgets", "0", "at least 1"),
+        ("--budgets", "0", "between 1 and 1,000,000"),
+        ("--budgets", "1000001", "between 1 and 1,000,000"),
+        ("--document", "no/such.md", "cannot read no/such.md"),
         ("--split", "all", "neither train nor test"),
         ("--attacks", "square", "not measured in gradient passes"),
         ("--eps", "x", "x"),

@@ -38,6 +38,8 @@ def test_the_names_tell_the_factors_and_what_takes_no_steps_is_refused() -> None
     assert found[1].attack == SPGD(steps=40, pgd_steps=40)
     with pytest.raises(UsageError, match="attack fgsm takes no steps"):
         at_factors([find_attack("fgsm")], [2])
+    with pytest.raises(UsageError, match="attack spgd: 9 times its steps are too many"):
+        at_factors([find_attack("spgd[steps=60000]")], [9])
 
 
 def test_a_gain_is_paired_and_bold_where_it_is_a_point(tmp_path: Path) -> None:
@@ -57,6 +59,15 @@ def test_a_gain_is_paired_and_bold_where_it_is_a_point(tmp_path: Path) -> None:
     lines = doubling_section(tmp_path).splitlines()
     assert [line.count("**") for line in lines if line.startswith("| a |")] == [0, 2]
     assert [line.count("**") for line in lines if line.startswith("| b |")] == [0, 0]
+
+
+def test_a_number_that_is_invalid_is_left_out(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "cells")
+    good = builder.add("digits/a", "pgd@x1", np.full(N, 2))
+    bad = builder.add("digits/b", "pgd@x1", np.full(N, 3), verdict="invalid", reasons=("blind",))
+    assert doubling_table([bad, good], builder.store)["model"].tolist() == ["digits/a"]
+    with pytest.raises(UsageError, match="no cell is done and not invalid"):
+        doubling_table([bad], builder.store)
 
 
 def test_the_command_measures_and_fills_in_the_page(cli: Cli, tmp_path: Path) -> None:
@@ -84,7 +95,7 @@ def test_the_command_measures_and_fills_in_the_page(cli: Cli, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("option", "value", "says"),
-    [("--factors", "0", "at least 1"), ("--attacks", "fgsm", "takes no steps")],
+    [("--factors", "0", "between 1 and"), ("--attacks", "fgsm", "takes no steps")],
 )
 def test_what_cannot_be_measured_is_refused(cli: Cli, tmp_path: Path, option, value, says) -> None:
     done = cli("analyze", "doubling", "--results", tmp_path / "r", option, value)

@@ -63,7 +63,7 @@ def test_members_are_counted_by_the_smallest_epsilon(store) -> None:
 
 
 def test_a_network_without_spikes_has_no_surrogates(builder) -> None:
-    names = [None, None, "triangle(1)", "pgd", "atan(2)", "triangle(1)/hart", "rectangle(1)"]
+    names = [None, None, "triangle(1)", "pgd", "bptr", "triangle(1)/hart", "stbp-reset"]
     for model, mode in (("digits/vgg16-ann", "ann"), ("digits/vgg16-stbp", "stbp")):
         members = [*names, *[None] * (N - 7)]
         add(builder, model, "spgd", members=members, mode=mode)
@@ -118,6 +118,17 @@ def test_a_column_for_each_of_several_attacks(builder) -> None:
     figure = draw_members(read_breaks(builder.store)[0])
     titles = [ax.get_title("right") for ax in figure.axes if ax.get_visible()]
     assert titles == ["apgd-t", "spgd", "spgd, invalid (zero-gradient)"]
+
+
+def test_a_long_name_goes_over_several_lines(builder) -> None:
+    long = "spgd[surrogates=[atan(2),triangle(1),rectangle(1)],steps=40]"
+    for attack in ("spgd", long):
+        add(builder, "digits/vgg16-stbp", attack)
+    axes = draw_members(read_breaks(builder.store)[0]).axes
+    assert [(ax.get_title("left"), ax.get_title("right")) for ax in axes if ax.get_visible()] == [
+        ("vgg16-stbp", "spgd"),
+        ("vgg16-stbp\nspgd[surrogates=[atan(2),\ntriangle(1),rectangle(1)],\nsteps=40]", ""),
+    ]
 
 
 def test_attacks_of_one_piece_are_drawn_where_there_are_no_others(builder) -> None:

@@ -29,7 +29,6 @@ def test_each_member_runs_alone_as_in_spgd() -> None:
         assert named.attack.members == (member,)
         assert named.attack.steps == 7
         assert named.attack.first_step == SPGD().first_step
-        assert "/" not in named.name  # a folder is named after it
     with pytest.raises(UsageError, match="atn"):
         alone(["atn(2)"], 7)
 
@@ -38,6 +37,8 @@ def test_the_proposed_attack_has_the_strongest_and_begins_with_the_cheapest() ->
     ranked = [rank("atan(2)", 3), rank("act", 4, 0.58), rank("triangle(1)/hart", 5), rank("x", 9)]
     text = ensemble(ranked, 3)
     assert text == "spgd[surrogates=[atan(2),triangle(1)/hart],paths=[act],hybrid_members=[]]"
+    members = find_attack(text).attack.stages[1].members
+    assert members == ("atan(2)", "triangle(1)/hart", "act")
     assert ensemble(ranked, 1) == "spgd[surrogates=[atan(2)],hybrid_members=[]]"
     attack = find_attack(ensemble([ranked[0], rank("rga", 4)], 2)).attack
     assert isinstance(attack, SPGD)

@@ -3,6 +3,7 @@
 import pytest
 
 from robench.errors import UsageError
+from robench.results import ResultStore
 from robench.zoo import find_attack, split_names
 
 LIST = "spgd[steps=4,surrogates=[atan(2),triangle(1)]]"
@@ -16,6 +17,13 @@ def test_a_list_is_a_parameter() -> None:
     assert parameters["steps"] == 4
     assert find_attack(found.name) == found
     assert find_attack('spgd[surrogates=["atan(2)", "triangle(1)"], steps=4]') == found
+
+
+def test_a_path_behind_a_surrogate_names_a_folder(tmp_path) -> None:
+    found = find_attack("spgd[surrogates=[triangle(1)/hart]]")
+    assert find_attack(found.name) == found
+    path = ResultStore(tmp_path).path("digits/x", found.name, "0" * 64)
+    assert path.parent == tmp_path / "digits" / "x" / "spgd[surrogates=[triangle(1)~hart]]"
 
 
 def test_names_are_split_outside_all_brackets() -> None:
@@ -40,7 +48,12 @@ def test_names_are_split_outside_all_brackets() -> None:
         ("spgd[surrogates=[atan(2),3]]", ("surrogates.1",)),
         ("spgd[atan(2)]", ("name=value", "name=[a,b]", "'atan(2)'")),
         ("pgd[steps=3,steps=4]", ("steps", "twice")),
-        ("pgd[loss=a/b]", ("no /",)),
+        ("pgd[loss=a/b]", ("loss", "cross-entropy")),
+        ("spgd[adaptive=none]", ("parameter adaptive: ", "needs a derivative")),
+        ("spgd[adaptive=[atan(2)]]", ("adaptive", "valid string")),
+        ("spgd[steps=600000]", ("steps", "less than or equal to 500000")),
+        ("fgsm[frame=shared]", ("did you mean frames", "parameters: frames")),
+        ('autoattack[square={"queres":7}]', ("square.queres", "did you mean queries", "p_init")),
         (f"pgd[loss={'x' * 300}]", ("200 bytes",)),
         (f"pgd[steps={'9' * 5000}]", ("5011 signs", "200 bytes")),
         (f"pgd[steps={'[' * 60000}{']' * 60000}]", ("120011 signs",)),

@@ -81,6 +81,9 @@ def test_two_surrogates_that_would_share_a_memory_are_refused():
         SPGD(surrogates=("assg(0.4)", "assg_scaled(0.4)"))
     SPGD(surrogates=("assg(0.4)", "assg(0.2)"), adaptive="assg_scaled(0.4)")  # runs of their own
 
+    with pytest.raises(ValueError, match="assg and assg_scaled would share"):
+        SPGD(surrogates=("assg(0.4)",), hybrid_members=("assg_scaled(0.4)",))
+
 
 @pytest.mark.parametrize("adaptive", ["", "bptr", "none"])
 def test_the_last_run_needs_a_surrogate(adaptive):

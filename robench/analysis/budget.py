@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robench.attacks import Attack
+from robench.attacks.norms import NORMS
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
 from robench.evaluation.metrics import bootstrap
@@ -28,6 +30,7 @@ COLUMNS: dict[str, type] = {
     "data_sha256": str,
     "samples": int,
     "seed": int,
+    "norm": str,
     "model": str,
     "budget": int,
     "attack": str,
@@ -47,8 +50,16 @@ def at_budgets(attacks: Sequence[NamedAttack], budgets: Sequence[int]) -> list[N
     """Each attack at each budget, under a name such as ``pgd@320``.
 
     Raises:
-        UsageError: an attack is not measured in gradient passes.
+        UsageError: an attack is not measured in gradient passes, or not in the norm of the first.
     """
+    for named in attacks:
+        if named.attack.norm != attacks[0].attack.norm:
+            raise UsageError(
+                f"{named.name} is measured in {NORMS[named.attack.norm]} and {attacks[0].name} in "
+                f"{NORMS[attacks[0].attack.norm]}: an ε of one is none of the other"
+            )
+        if type(named.attack).at_budget is Attack.at_budget:
+            raise UsageError(f"attack {named.name} is not measured in gradient passes")
     return [
         replace(
             named,
@@ -112,7 +123,7 @@ def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame
         store: where their rows are.
 
     Returns:
-        Columns ``dataset, data_sha256, seed, model, attack, version, budget, epsilon, index,
+        Columns ``dataset, data_sha256, seed, norm, model, attack, version, budget, epsilon, index,
         held, passes``.
 
     Raises:
@@ -131,6 +142,7 @@ def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame
                     "dataset": cell.dataset,
                     "data_sha256": who.data_sha256[:16],
                     "seed": who.seed,
+                    "norm": who.norm,
                     "model": cell.model,
                     "attack": attack,
                     "version": who.attack_version,
@@ -208,7 +220,7 @@ def budget_table(rows: pd.DataFrame, first: str, split: str) -> pd.DataFrame:
     whole = rows.groupby(["model", "budget", "attack"])["epsilon"].transform("nunique") == epsilons
     judged = paired(rows[whole], first) if first in set(rows["attack"][whole]) else []
     differences = {(d.model, d.budget, d.rival): d for d in judged}
-    facts = ["dataset", "data_sha256", "seed", "version"]
+    facts = ["dataset", "data_sha256", "seed", "norm", "version"]
     found: list[dict[str, Any]] = []
     for key, part in rows.groupby(["model", "budget", "attack"], sort=False):
         model, budget, attack = key

@@ -11,7 +11,9 @@ import pandas as pd
 from robench.analysis.budget import COLUMNS, MEAN
 from robench.analysis.curves import dataset_title
 from robench.analysis.document import draw_beside, link, markdown_table, section_of
+from robench.attacks.norms import NORMS
 from robench.evaluation.metrics import wilson
+from robench.reporting.plots import LEGEND, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,11 +83,11 @@ def _caption(table: pd.DataFrame, first: str) -> str:
     told = ", ".join(f"`{attack}` version {version}" for attack, version in pairs)
     images = "training" if row["split"] == "train" else row["split"]
     return (
-        f"**{dataset_title(row['dataset'])}**, ε = {epsilons} (L∞), {row['samples']:,} {images} "
-        f"images (SHA-256 {row['data_sha256']}), seed {row['seed']}, {told}. Robust accuracy in %, "
-        f"averaged over these ε; in brackets how far that of `{first}` lies above it in points, "
-        "with the 95 % interval, paired by sample, and bold where that leaves 0 out: a number "
-        f"below 0 means that `{first}` is stronger."
+        f"**{dataset_title(row['dataset'])}**, ε = {epsilons} ({NORMS[row['norm']]}), "
+        f"{row['samples']:,} {images} images (SHA-256 {row['data_sha256']}), seed {row['seed']}, "
+        f"{told}. Robust accuracy in %, averaged over these ε; in brackets how far that of "
+        f"`{first}` lies above it in points, with the 95 % interval, paired by sample, and bold "
+        f"where that leaves 0 out: a number below 0 means that `{first}` is stronger."
     )
 
 
@@ -131,8 +133,9 @@ def draw_budgets(table: pd.DataFrame) -> Figure:
     figure.supylabel("robust accuracy", fontsize="medium")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside right upper", frameon=False, alignment="left",
-        title=dataset_title(table["dataset"].iloc[0]), title_fontproperties={"weight": "bold"},
+        handles, [wrapped(label, LEGEND) for label in labels], loc="outside right upper",
+        frameon=False, alignment="left", title=dataset_title(table["dataset"].iloc[0]),
+        title_fontproperties={"weight": "bold"},
     )  # fmt: skip
     return figure
 

@@ -64,16 +64,16 @@ def doubling_table(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFr
 
     Args:
         cells: results of the attacks of :func:`at_factors`, the factors of each in rising order;
-            those that are not done are left out.
+            those that are not done, or whose number is invalid, are left out.
         store: where their rows are.
 
     Raises:
-        UsageError: no cell is done.
+        UsageError: no cell is done and not invalid.
     """
     found: list[dict[str, Any]] = []
     before: dict[tuple[str, str], NDArray[np.float64]] = {}
     for cell in cells:
-        if cell.outcome is None:
+        if cell.outcome is None or cell.outcome.verdict == "invalid":
             continue
         attack, _, factor = cell.attack.rpartition("@x")
         rows, who = store.rows(cell), cell.outcome.identity
@@ -103,7 +103,7 @@ def doubling_table(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFr
         before[cell.model, attack] = areas
         found.append(row)
     if not found:
-        raise UsageError("no cell is done, so there is nothing to compare")
+        raise UsageError("no cell is done and not invalid, so there is nothing to compare")
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 

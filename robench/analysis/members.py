@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from robench.analysis.curves import dataset_title
 from robench.errors import UsageError
 from robench.reporting import write
-from robench.reporting.plots import save_figure
+from robench.reporting.plots import LEGEND, save_figure, wrapped
 from robench.reporting.report import verdict_text
 from robench.results import CLEAN_WRONG, NEVER, CellResult, Damaged, Outcome, ResultStore
-from robench.spiking import surrogate_names
+from robench.spiking import PATHS, surrogate_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,8 @@ COLOURS = 9
 _OTHERS, _GREY = "other members", "0.55"
 _WIDE = 3
 """Panels side by side where all are of one attack."""
+_ONE_LINE = 34
+"""Signs above a panel."""
 OWN = "own gradient, momentum"
 """What a member that substitutes a derivative is on a network that has no spikes."""
 MOST_LABELS = 10
@@ -140,7 +143,7 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> Breaks | Da
 
 def _without_spikes(member: str) -> str:
     """The name of a member on a network without spikes, where there is nothing to substitute."""
-    return OWN if member.partition("(")[0] in surrogate_names() else member
+    return OWN if re.split(r"[(/]", member)[0] in (*surrogate_names(), *PATHS) else member
 
 
 def members_table(breaks: Sequence[Breaks]) -> str:
@@ -205,9 +208,12 @@ def draw_members(breaks: Sequence[Breaks]) -> Figure:
         ax.set_visible(True)
         _draw(ax, one, colours, short=short)
         name = one.model.partition("/")[2] or one.model
-        ax.set_title(name, loc="left", fontweight="bold")
         beside = [one.attack] * (len(attacks) > 1) + [one.verdict] * (one.verdict != "valid")
-        ax.set_title(", ".join(beside), loc="right", color="0.35", fontsize="small")
+        note = ", ".join(beside)
+        if len(name + note) > _ONE_LINE:  # below each other
+            name, note = f"{name}\n{wrapped(note, _ONE_LINE)}", ""
+        ax.set_title(name, loc="left", fontweight="bold")
+        ax.set_title(note, loc="right", color="0.35", fontsize="small")
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.supylabel("samples", fontsize="medium")
     for line in axes:
@@ -274,8 +280,11 @@ def _labels(epsilons: Sequence[str], *, short: bool) -> list[str]:
 def _legend(figure: Figure, title: str, colours: dict[str, Any]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour, linewidth=0, label=name) for name, colour in colours.items()]
+    handles = [
+        Patch(color=colour, linewidth=0, label=wrapped(name, LEGEND))
+        for name, colour in colours.items()
+    ]
     figure.legend(
         handles=handles, loc="outside right upper", frameon=False, handlelength=1.2,
-        title=title, alignment="left", title_fontproperties={"weight": "bold"},
+        title=wrapped(title, LEGEND), alignment="left", title_fontproperties={"weight": "bold"},
     )  # fmt: skip

@@ -42,7 +42,7 @@ BACKWARD = 2
 
 
 def alone(members: Sequence[str], steps: int) -> list[NamedAttack]:
-    """A run through each member by itself, named after it; a ``/`` in its name becomes ``~``.
+    """A run through each member by itself, named after it.
 
     Raises:
         UsageError: a member cannot be read.
@@ -52,7 +52,7 @@ def alone(members: Sequence[str], steps: int) -> list[NamedAttack]:
         takes = Member.parse(text).surrogate is not None
         chosen = {"surrogates": (text,) if takes else (), "paths": () if takes else (text,)}
         run = SurrogateRun(**chosen, hybrid_members=(), steps=steps)
-        name = f"{text.replace('/', '~')}@{steps}"
+        name = f"{text}@{steps}"
         attacks.append(NamedAttack(name, run, run.name, run.full_version, ""))
     return attacks
 
@@ -162,7 +162,7 @@ def ranks(results: Sequence[tuple[Cell, CellResult]], store: ResultStore, steps:
     times: dict[str, int] = {}
     for cell, result in results:
         if result.outcome is not None:
-            member = result.attack.rpartition("@")[0].replace("~", "/")
+            member = result.attack.rpartition("@")[0]
             groups.setdefault((result.model, member), []).append(store.rows(result))
             times[result.model] = cell.model.timesteps or 1
     if not groups:

@@ -235,9 +235,10 @@ class APGDT(APGD):
         return tuple(f"target {rank + 1}" for rank in range(self.n_targets))
 
     def at_budget(self, passes: int) -> Self:
-        """One run for each target, which share the passes."""
-        steps = max(1, passes // self.n_targets)
-        return self.model_copy(update={"steps": steps, "restarts": 1})
+        """One run for each target, which share the passes; fewer targets than passes at most."""
+        targets = min(self.n_targets, passes)
+        changes = {"steps": passes // targets, "restarts": 1, "n_targets": targets}
+        return self.model_copy(update=changes)
 
     def targets(self, view: View, x: Tensor, y: Tensor) -> Tensor:
         """By rank in the clean logits; with restarts each target gets all of its runs in turn."""

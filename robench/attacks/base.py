@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from robench.attacks.rows import spread
@@ -29,13 +29,21 @@ MOST = 10**6
 """The largest count that a parameter takes: more steps would never end."""
 
 
-def _readable(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names or any(Surrogate.parse(name) is None for name in names):
-        raise ValueError("needs at least one, each with a derivative")
+def _with_derivative(name: str) -> str:
+    if Surrogate.parse(name) is None:
+        raise ValueError("the surrogate needs a derivative")
+    return name
+
+
+def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("needs at least one surrogate")
     return names
 
 
-Surrogates = Annotated[tuple[str, ...], AfterValidator(_readable)]
+OneSurrogate = Annotated[str, AfterValidator(_with_derivative)]
+"""A parameter that names a surrogate, which has a derivative."""
+Surrogates = Annotated[tuple[OneSurrogate, ...], AfterValidator(_at_least_one)]
 """A parameter that names surrogates, at least one and each with a derivative."""
 
 
@@ -109,7 +117,7 @@ class Attack(BaseModel, ABC):
         return (self,)
 
     def at_budget(self, passes: int) -> Attack:
-        """The same attack with at most so many gradient passes for each sample and ε.
+        """The same attack, or a part of it, in so many gradient passes for a sample and ε at most.
 
         Raises:
             UsageError: the attack is not measured in gradient passes.
@@ -120,7 +128,7 @@ class Attack(BaseModel, ABC):
         """The same attack with so many times the steps.
 
         Raises:
-            UsageError: it takes none.
+            UsageError: it takes none, or would take too many.
         """
         longer = {
             name: factor * getattr(self, name)
@@ -129,7 +137,10 @@ class Attack(BaseModel, ABC):
         }
         if not longer:
             raise UsageError(f"attack {self.name} takes no steps")
-        return type(self)(**dict(self) | longer)
+        try:
+            return type(self)(**dict(self) | longer)
+        except ValidationError:
+            raise UsageError(f"attack {self.name}: {factor} times its steps are too many") from None
 
     @property
     def parts(self) -> tuple[Attack, ...]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robench.attacks.base import DirectAttack, Need
+from robench.attacks.base import MOST, DirectAttack, Need
 from robench.attacks.norms import unit
 from robench.attacks.rows import spread
 from robench.attacks.view import Noise, View
@@ -41,7 +41,7 @@ class DDN(DirectAttack):
     norm: ClassVar[str] = "l2"
     needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
 
-    steps: int = Field(100, ge=1)
+    steps: int = Field(100, ge=1, le=MOST)
     gamma: float = Field(0.05, gt=0, lt=1)
     radius: float = Field(1.0, gt=0)
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
 from robench.attacks.apgd import FIRST_WINDOW, LEAST_WINDOW, SHRINKAGE
-from robench.attacks.base import IterativeAttack, Need, Start, State
+from robench.attacks.base import MOST, IterativeAttack, Need, OneSurrogate, Start, State
 from robench.attacks.losses import Loss
 from robench.attacks.norms import to_mean_one
 from robench.attacks.rows import magnitude, spread, vanished
@@ -62,17 +62,10 @@ class SAPGD(IterativeAttack):
     needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
     start: ClassVar[Start] = "cold"  # the first step, ε long, would leave a witness at once
 
-    steps: int = Field(100, ge=1)
-    restarts: int = Field(1, ge=1)
-    surrogate: str = "assg(0.425)"
+    steps: int = Field(100, ge=1, le=MOST)
+    restarts: int = Field(1, ge=1, le=MOST)
+    surrogate: OneSurrogate = "assg(0.425)"
     loss: Loss = "cross-entropy"
-
-    @field_validator("surrogate")
-    @classmethod
-    def _readable(cls, text: str) -> str:
-        if Surrogate.parse(text) is None:
-            raise ValueError("the surrogate needs a derivative")
-        return text
 
     def at_budget(self, passes: int) -> Self:
         """One run of so many steps."""

@@ -14,10 +14,10 @@ follow the model's own gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from robench.attacks.base import (
@@ -25,6 +25,7 @@ from robench.attacks.base import (
     Attack,
     IterativeAttack,
     Need,
+    OneSurrogate,
     StagedAttack,
     Start,
     State,
@@ -36,6 +37,7 @@ from robench.attacks.rows import spread
 from robench.attacks.sapgd import SAPGD
 from robench.attacks.through import ThroughMembers
 from robench.attacks.view import Noise, View
+from robench.errors import UsageError
 from robench.spiking import Member, RowMemory
 
 R = TypeVar("R", bound="SurrogateRun")
@@ -75,20 +77,19 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
     hybrid_members: tuple[str, ...] = ("rga",)
     momentum: float = Field(0.75, ge=0, lt=1)
-    first_step: float = Field(1.0, gt=0)
-    last_step: float = Field(0.05, gt=0)
+    first_step: float = Field(1.0, gt=0, le=2)
+    last_step: float = Field(0.05, gt=0, le=2)
     loss: Loss = "cross-entropy"
 
-    @field_validator("surrogates")
-    @classmethod
-    def _one_memory(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuse surrogates that would find what another one remembers."""
-        found = [member.surrogate for member in map(Member.parse, names)]
+    @model_validator(mode="after")
+    def _one_memory(self) -> Self:
+        """Refuse surrogates that would find in a run what another one remembers."""
+        found = [Member.parse(name).surrogate for name in (*self.surrogates, *self.hybrid_members)]
         kinds = sorted({s.name for s in found if s is not None and s.remembers})
         if len(kinds) > 1:
             share = " and ".join(kinds)
             raise ValueError(f"{share} would share what the neurons remember; take one")
-        return names
+        return self
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ class AdaptiveRun(SAPGD):
     name: ClassVar[str] = "adaptive"
     start: ClassVar[Start] = "warm"
 
-    surrogate: str = "assg_scaled(0.425)"
+    surrogate: OneSurrogate = "assg_scaled(0.425)"
     longest: float = Field(1.0, gt=0)
 
     def step_sizes(self) -> list[float]:
@@ -196,13 +197,9 @@ class SPGD(StagedAttack, SurrogateRun):
     lengths: ClassVar[tuple[str, ...]] = ("pgd_steps", "steps")
 
     pgd_steps: int = Field(20, ge=1, le=MOST)
-    adaptive: str = "assg_scaled(0.425)"
-    warm_step: float = Field(0.5, gt=0)
-
-    @field_validator("adaptive")
-    @classmethod
-    def _surrogate(cls, name: str) -> str:
-        return AdaptiveRun(surrogate=name).surrogate
+    steps: int = Field(20, ge=1, le=MOST // 2)
+    adaptive: OneSurrogate = "assg_scaled(0.425)"
+    warm_step: float = Field(0.5, gt=0, le=2)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -226,5 +223,21 @@ class SPGD(StagedAttack, SurrogateRun):
         return AdaptiveRun(steps=steps, surrogate=self.adaptive, loss=self.loss, longest=longest)
 
     def at_budget(self, passes: int) -> AdaptiveRun:
-        """The last run alone, which finds most in a pass, with the steps of a start at random."""
+        """The last run alone, which finds most in a pass, with the steps of a start at random.
+
+        Raises:
+            UsageError: a parameter is set that this run does not take.
+        """
+        usual = type(self)()
+        idle = [
+            name
+            for name in type(self).model_fields
+            if name not in ("adaptive", "loss", "first_step")
+            and getattr(self, name) != getattr(usual, name)
+        ]
+        if idle:
+            raise UsageError(
+                f"attack {self.name} in so many passes is its last run alone, in which "
+                f"{', '.join(idle)} would do nothing"
+            )
         return self.adaptive_run(passes, longest=self.first_step)

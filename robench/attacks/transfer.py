@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
-from robench.attacks.base import IterativeAttack, Need, Start, State, Surrogates, begin
+from robench.attacks.base import MOST, IterativeAttack, Need, Start, State, Surrogates, begin
 from robench.attacks.norms import project, to_mean_one
 from robench.attacks.rows import spread
 from robench.attacks.view import Noise, View
@@ -37,7 +37,7 @@ class Transfer(IterativeAttack):
     start: ClassVar[Start] = "cold"
 
     source: tuple[str, ...] = Field(("*",), min_length=1)
-    steps: int = Field(20, ge=1)
+    steps: int = Field(20, ge=1, le=MOST)
     momentum: float = Field(1.0, ge=0)
     relative_step: float = Field(2.5, gt=0)
     surrogates: Surrogates = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ from robench.cli.options import (
     look_in,
     named_attacks,
     put,
+    require_place,
     split_epsilons,
     split_patterns,
     tables_at_hand,
@@ -75,6 +77,7 @@ def budget(
     if check:
         check_attacks("budget", lambda page: budget_section(output, page), document)
         return
+    require_place("budget", document)
     failed = False
     if not no_run:
         if split not in ("train", "test"):
@@ -137,6 +140,7 @@ def doubling(
     if check:
         check_attacks("doubling", lambda page: doubling_section(output), document)
         return
+    require_place("doubling", document)
     failed = False
     if not no_run:
         look_in(dataset, data_dir)
@@ -150,6 +154,10 @@ def doubling(
         print_troubles(plan)
         done = carry_out(plan, store)
         failed = any(result.status == "failed" for result in done)
+        for cell in done:
+            if cell.outcome is not None and cell.outcome.verdict == "invalid":
+                told = f"invalid ({', '.join(cell.outcome.reasons)}), left out"
+                print(f"{cell.model} {cell.attack}: {told}", file=sys.stderr)
         paths = []
         for name, part in doubling_table(done, store).groupby("dataset"):
             paths.append(output / f"{name}-doubling.csv")
@@ -168,12 +176,14 @@ def doubling(
 
 def _integers(option: str, text: str) -> list[int]:
     """Positive integers with commas between them."""
+    from robench.attacks.base import MOST
+
     try:
         values = sorted({int(part) for part in text.split(",")})
     except ValueError:
         raise UsageError(f"{option} {text!r}: write integers with commas, like 20,40,80") from None
-    if values[0] < 1:
-        raise UsageError(f"{option} {text!r}: each must be at least 1")
+    if values[0] < 1 or values[-1] > MOST:
+        raise UsageError(f"{option} {text!r}: each must lie between 1 and {MOST:,}")
     return values
 
 

@@ -27,6 +27,7 @@ from robench.cli.options import (
     file_at,
     look_in,
     put,
+    require_place,
     split_epsilons,
     split_patterns,
 )
@@ -70,6 +71,7 @@ def gradients(
     if check:
         check_attacks("gradients", lambda page: gradients_section(output, page), document)
         return
+    require_place("gradients", document)
     failed = 0
     if not no_run:
         look_in(dataset, data_dir)

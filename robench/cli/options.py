@@ -210,6 +210,18 @@ def put(command: str, section: str, document: Path, *, check: bool, options: str
     print(f"{document} is up to date" if check else f"wrote {document}")
 
 
+def require_place(command: str, document: Path | None) -> None:
+    """Refuse a document that has no place for the section of a command, before anything runs.
+
+    Raises:
+        UsageError: it cannot be read, or lacks the marks.
+    """
+    from robench.analysis import fill_document
+
+    if document is not None:
+        fill_document(document, command, "", check=True)
+
+
 def check_attacks(command: str, section: Callable[[Path], str], document: Path | None) -> None:
     """Say whether the section of a command stands in its document; exit 1 where it does not.
 

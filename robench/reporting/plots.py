@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DPI = 150
+LEGEND = 32
+"""Signs on a line of a legend."""
 _COLOURS = {"vgg": 0, "flex": 3}
 """Positions in seaborn's colour-blind palette."""
 _OTHER = 2
@@ -171,6 +174,16 @@ def draw_areas(table: Table) -> Figure:
         notes.append("? suspect or unchecked")
     ax.set_xlabel(";  ".join(notes))
     return figure
+
+
+def wrapped(name: str, width: int) -> str:
+    """A name over several lines, broken behind commas where it is longer than ``width`` signs."""
+    lines = [""]
+    for part in re.split(r"(?<=,)", name):
+        if lines[-1] and len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.strip() for line in lines)
 
 
 def save_figure(draw: Callable[[T], Figure], table: T, path: Path) -> Path:

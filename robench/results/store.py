@@ -75,6 +75,8 @@ class Witnesses:
 class ResultStore:
     """Cells under ``root/<dataset>/<model>/<attack>/<hash>.json`` with their rows beside them.
 
+    A ``/`` in the name of an attack is a ``~`` in that of its folder.
+
     The JSON is written last: a cell exists once its JSON does, and a half-written file never has
     that name. Finished chunks of an unfinished cell wait in ``<hash>.chunks/``. Several processes
     may write at the same time; of two that compute the same cell the later one decides.
@@ -103,7 +105,7 @@ class ResultStore:
 
     def path(self, model: str, attack: str, digest: str) -> Path:
         """Where the JSON of a cell lies; a model's id starts with its data set."""
-        return self.root / model / attack / f"{digest[:16]}.json"
+        return self.root / model / attack.replace("/", "~") / f"{digest[:16]}.json"
 
     def write(
         self,

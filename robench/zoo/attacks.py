@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -188,11 +188,13 @@ def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attac
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(kind.model_fields) or "none"
+        owner = _owner(kind, first["loc"][:-1])
+        fields = [*owner.model_fields, *([FRAMES] if owner is kind else [])]
+        known = ", ".join(fields)
         wants_list = first["type"] in ("tuple_type", "list_type")
         hint = f", written like {key}=[a,b]" if wants_list else ""
         if first["type"] == "extra_forbidden":
-            near = nearest(key, kind.model_fields)
+            near = nearest(str(first["loc"][-1]), fields)
             raise UsageError(
                 f"attack {request}: there is no parameter {key}{near}; parameters: {known}"
             ) from None
@@ -202,6 +204,16 @@ def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attac
         ) from None
     except UsageError as error:  # from a name inside, such as a surrogate's
         raise UsageError(f"attack {request}: {error}") from None
+
+
+def _owner(kind: type[BaseModel], keys: Sequence[int | str]) -> type[BaseModel]:
+    """Whose parameter it is that lies behind some keys: the attack's, or that of a part of it."""
+    for key in keys:
+        inner = kind.model_fields[str(key)].annotation if str(key) in kind.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        kind = inner
+    return kind
 
 
 def _read(kind: type[Attack], parameters: Mapping[str, Any]) -> Attack:

@@ -68,14 +68,14 @@ def label(name: str, changes: Mapping[str, Any]) -> str:
     """The name that results carry, read by :func:`read_request` as the same again.
 
     Raises:
-        UsageError: it cannot name a folder.
+        UsageError: it is too long to name a folder.
     """
     inside = ",".join(f"{key}={_written(value)}" for key, value in sorted(changes.items()))
     text = f"{name}[{inside}]" if inside else name
-    if "/" in text or len(text.encode()) > LONGEST:
+    if len(text.encode()) > LONGEST:
         raise UsageError(
-            f"attack {text}: a folder is named after it, so it may have no / and at most "
-            f"{LONGEST} bytes; write a card with these parameters instead"
+            f"attack {text}: a folder is named after it, so it may have at most {LONGEST} bytes; "
+            "write a card with these parameters instead"
         )
     return text
 
