@@ -103,7 +103,10 @@ def draw_budgets(table: pd.DataFrame) -> Figure:
     columns = min(len(models), _WIDE)
     bands = -(-len(models) // columns)
     lines = bands * len(epsilons)
-    figure = Figure(figsize=(2.1 * columns + 1.8, 1.7 * lines + 0.8), layout="constrained")
+    names = {attack: wrapped(attack, LEGEND) for attack in attacks}
+    longest = max(7, *(len(line) for name in names.values() for line in name.splitlines()))
+    size = 2.1 * columns + 1.2 + 0.085 * longest, 1.7 * lines + 0.8
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(lines, columns, sharex=True, squeeze=False)
     for ax in axes.flat:
         ax.set_visible(False)
@@ -133,7 +136,7 @@ def draw_budgets(table: pd.DataFrame) -> Figure:
     figure.supylabel("robust accuracy", fontsize="medium")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
-        handles, [wrapped(label, LEGEND) for label in labels], loc="outside right upper",
+        handles, [names[label] for label in labels], loc="outside right upper",
         frameon=False, alignment="left", title=dataset_title(table["dataset"].iloc[0]),
         title_fontproperties={"weight": "bold"},
     )  # fmt: skip
