@@ -167,7 +167,6 @@ class AdaptiveRun(SAPGD):
     name: ClassVar[str] = "adaptive"
     start: ClassVar[Start] = "warm"
 
-    surrogate: OneSurrogate = "assg_scaled(0.425)"
     longest: float = Field(1.0, gt=0)
 
     def step_sizes(self) -> list[float]:

@@ -134,6 +134,7 @@ def doubling(
     )
     from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Request, make_plan
+    from robench.reporting.report import verdict_text
     from robench.results import ResultStore
     from robench.zoo import select_models
 
@@ -156,8 +157,8 @@ def doubling(
         failed = any(result.status == "failed" for result in done)
         for cell in done:
             if cell.outcome is not None and cell.outcome.verdict == "invalid":
-                told = f"invalid ({', '.join(cell.outcome.reasons)}), left out"
-                print(f"{cell.model} {cell.attack}: {told}", file=sys.stderr)
+                told = verdict_text(cell.outcome.verdict, cell.outcome.reasons)
+                print(f"{cell.model} {cell.attack}: {told}, left out", file=sys.stderr)
         paths = []
         for name, part in doubling_table(done, store).groupby("dataset"):
             paths.append(output / f"{name}-doubling.csv")

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 
 from robench.errors import UsageError
 from robench.evaluation import Cell, Plan, Planned, run_plan
+from robench.reporting.report import verdict_text
 from robench.results import CellResult, Damaged, ResultStore
 
 
@@ -166,7 +167,5 @@ def result_line(result: CellResult, computed: bool) -> str:
     areas = "  ".join(f"AUC@{limit} {value:.3f}" for limit, value in outcome.auc.items())
     if outcome.verdict == "invalid":
         areas = "AUC withheld"
-    reasons = f" ({', '.join(outcome.reasons)})" if outcome.reasons else ""
-    return (
-        f"{name} {took}  clean {outcome.clean_accuracy:6.1%}  {areas}  {outcome.verdict}{reasons}"
-    )
+    verdict = verdict_text(outcome.verdict, outcome.reasons)
+    return f"{name} {took}  clean {outcome.clean_accuracy:6.1%}  {areas}  {verdict}"
