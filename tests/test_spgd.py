@@ -70,7 +70,7 @@ def test_the_last_run_is_sa_pgd_with_shorter_steps_through_a_surrogate_of_its_ow
     last = attack.stages[-1]
     assert last.members == ("assg(0.4)",)
     plain = SAPGD(surrogate="assg(0.4)", loss="margin", steps=14)
-    assert dict(last) == dict(plain) | {"longest": 0.5}
+    assert dict(last) == dict(plain) | {"longest": 0.5, "shortest": 0.0}
     first, *rest = plain.step_sizes()[2:]
     assert (first, rest[0]) == (1, 0.5)  # the third step and the fourth
     assert last.step_sizes() == [0.5] * 3 + rest
@@ -108,5 +108,10 @@ def test_a_budget_goes_to_the_last_run():
     attack = SPGD(adaptive="assg(0.4)", loss="margin")
     alone = attack.at_budget(81)
     assert alone.stages == (alone,)
-    assert alone == attack.stages[-1].model_copy(update={"steps": 81, "longest": 1.0})
-    assert alone.step_sizes() == SAPGD(steps=81).step_sizes()
+    bounds = {"longest": 1.0, "shortest": 0.2}
+    assert alone == attack.stages[-1].model_copy(update={"steps": 81, **bounds})
+    plain = SAPGD(steps=81).step_sizes()
+    assert alone.step_sizes() == [size for size in plain if size > 0.2] + [0.2] * sum(
+        size <= 0.2 for size in plain
+    )
+    assert set(SPGD(first_step=0.1).at_budget(9).step_sizes()) == {0.1}

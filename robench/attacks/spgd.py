@@ -40,6 +40,10 @@ from robench.attacks.view import Noise, View
 from robench.errors import UsageError
 from robench.spiking import Member, RowMemory
 
+SHORTEST = 0.2
+"""What no step is shorter than where the last run is all there is, in units of ε. SA-PGD halves so
+often that the later ones of twenty hardly move, before the surrogate fits the neurons."""
+
 R = TypeVar("R", bound="SurrogateRun")
 
 
@@ -162,16 +166,18 @@ class AdaptiveRun(SAPGD):
 
     Attributes:
         longest: the bound of all its steps, in units of ε: a longer one would leave a witness.
+        shortest: what they do not fall below, where ``longest`` allows it.
     """
 
     name: ClassVar[str] = "adaptive"
     start: ClassVar[Start] = "warm"
 
     longest: float = Field(1.0, gt=0)
+    shortest: float = Field(0.0, ge=0)
 
     def step_sizes(self) -> list[float]:
-        """Those of SA-PGD, none longer than ``longest``."""
-        return [min(size, self.longest) for size in super().step_sizes()]
+        """Those of SA-PGD, none shorter than ``shortest`` or longer than ``longest``."""
+        return [min(max(size, self.shortest), self.longest) for size in super().step_sizes()]
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -217,12 +223,12 @@ class SPGD(StagedAttack, SurrogateRun):
             self.adaptive_run(2 * self.steps, longest=self.warm_step),
         )
 
-    def adaptive_run(self, steps: int, longest: float) -> AdaptiveRun:
+    def adaptive_run(self, steps: int, **bounds: float) -> AdaptiveRun:
         """The run through the surrogate that follows the neurons."""
-        return AdaptiveRun(steps=steps, surrogate=self.adaptive, loss=self.loss, longest=longest)
+        return AdaptiveRun(steps=steps, surrogate=self.adaptive, loss=self.loss, **bounds)
 
     def at_budget(self, passes: int) -> AdaptiveRun:
-        """The last run alone, which finds most in a pass, with the steps of a start at random.
+        """The last run alone, which finds most in a pass, with longer steps than from a witness.
 
         Raises:
             UsageError: a parameter is set that this run does not take.
@@ -239,4 +245,4 @@ class SPGD(StagedAttack, SurrogateRun):
                 f"attack {self.name} in so many passes is its last run alone, in which "
                 f"{', '.join(idle)} would do nothing"
             )
-        return self.adaptive_run(passes, longest=self.first_step)
+        return self.adaptive_run(passes, longest=self.first_step, shortest=SHORTEST)
