@@ -1,6 +1,6 @@
 """Our attacks beside those of Foolbox, advertorch and the authors' AutoAttack, at equal settings.
 
-At equal settings ours may leave two samples more than the other, not three. The other library is
+At equal settings ours may leave one sample more than the other, not two. The other library is
 called as its users call it, and counts what it returns. Engine and back ends have no part in that.
 """
 
@@ -30,7 +30,7 @@ from robench.evaluation.view import Ledger, ModelView
 from robench.numbers import Epsilon
 from robench.zoo import Model, find_attack, select_models
 
-SLACK = 2
+SLACK = 1
 
 
 @dataclass
@@ -261,7 +261,7 @@ PAIRS = {
     ("name", "model", "count", "eps"),
     [
         *((name, "digits/vgg16-ann", 48, 20 / 255) for name in PAIRS),
-        *((name, "cifar10/vgg16-ann", 16, 0.5 / 255) for name in ("apgd-t", "fab-t", "square")),
+        *((name, "cifar10/vgg16-ann", 16, 0.5 / 255) for name in PAIRS),
     ],
 )
 def test_agreement_with_the_authors_autoattack(name, model, count, eps) -> None:

@@ -231,6 +231,7 @@ def test_the_identity_names_library_version_and_all_parameters() -> None:
         ("foolbox:LinfPGD[steps=-3]", ("foolbox:LinfPGD[steps=-3]", "no gradient")),
         ("foolbox:LinfPGD[steps=0]", ("no gradient",)),
         ("advertorch:LinfPGDAttack[nb_iter=-1]", ("nb_iter=-1", "no gradient")),
+        ("advertorch:LinfPGDAttack[eps_iter=-1]", ("parameters", "AssertionError of advertorch")),
         ("advertorch:LinfPGDAttack[relative_eps_iter=NaN]", ("relative_eps_iter", "finite")),
         ("advertorch:LinfSPSAAttack[nb_iter=0]", ("nb_iter=0", "clean one")),
         ("advertorch:LinfSPSAAttack[nb_sample=0]", ("nb_sample=0", "NaN")),

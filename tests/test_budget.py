@@ -44,8 +44,10 @@ def test_an_attack_without_passes_has_no_budget() -> None:
 
 
 def test_what_would_do_nothing_at_a_budget_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"its last run alone, in which .*momentum.* would do"):
+    with pytest.raises(UsageError, match=r"its last run alone, where .* nothing: steps, momentum$"):
         at_budgets([find_attack("spgd[steps=40,momentum=0.5]")], [20])
+    with pytest.raises(UsageError, match=r"nothing: first_step$"):  # no step is longer than ε
+        at_budgets([find_attack("spgd[first_step=1.5]")], [20])
     at_budgets([find_attack("spgd[adaptive=assg(0.4),loss=margin,first_step=0.5]")], [20])
 
 

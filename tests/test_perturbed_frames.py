@@ -230,7 +230,10 @@ def test_what_is_perturbed_is_all_or_shared(cli: Cli, tmp_path: Path) -> None:
 
 def test_images_have_no_frames_to_share(cli: Cli, tmp_path: Path) -> None:
     command = ("run", "--models", "digits/vgg16-ann", "--limit", "2", "--eps", "0.1", "--json")
-    done = cli(*command, "--attacks", "fgsm[frames=shared]", "--output", tmp_path)
+    command += ("--attacks", "fgsm[frames=shared]", "--output", tmp_path)
+    planned = json.loads(cli(*command, "--dry-run").out)
+    assert [cell["state"] for cell in planned["cells"]] == ["not applicable"]
+    done = cli(*command)
     assert done.code == 0, done.err
     (cell,) = json.loads(done.out)
     assert cell["status"] == "not-applicable"

@@ -34,7 +34,12 @@ def test_each_member_runs_alone_as_in_spgd() -> None:
 
 
 def test_the_proposed_attack_has_the_strongest_and_begins_with_the_cheapest() -> None:
-    ranked = [rank("atan(2)", 3), rank("act", 4, 0.58), rank("triangle(1)/hart", 5), rank("x", 9)]
+    ranked = [
+        rank("atan(2)", 3),
+        rank("act", 4, 0.58),
+        rank("triangle(1)/hart", 5),
+        rank("atan(10)", 9),
+    ]
     text = ensemble(ranked, 3)
     assert text == "spgd[surrogates=[atan(2),triangle(1)/hart],paths=[act],hybrid_members=[]]"
     members = find_attack(text).attack.stages[1].members
@@ -43,6 +48,13 @@ def test_the_proposed_attack_has_the_strongest_and_begins_with_the_cheapest() ->
     attack = find_attack(ensemble([ranked[0], rank("rga", 4)], 2)).attack
     assert isinstance(attack, SPGD)
     assert attack.stages[1].members == ("atan(2)", "rga")
+
+
+def test_of_surrogates_that_remember_one_kind_is_proposed() -> None:
+    names = ["assg_scaled(0.425)", "rga", "assg(0.425)", "assg_scaled(0.4)", "atan(2)"]
+    ranked = [rank(name, place) for place, name in enumerate(names)]
+    members = find_attack(ensemble(ranked, 4)).attack.stages[1].members
+    assert members == ("assg_scaled(0.425)", "assg_scaled(0.4)", "atan(2)", "rga")
 
 
 def test_a_run_through_the_twin_costs_less_though_each_iterate_is_shown() -> None:

@@ -79,6 +79,12 @@ def test_what_cannot_be_read_is_told(request_: str, texts: tuple[str, ...]) -> N
     ("name", "writings"),
     [
         ("pgd", ("pgd[steps=20]", "pgd[ relative_step = 2.5 ]", "pgd[relative_step=25e-1]")),
+        ("spgd", ("spgd[adaptive=assg_scaled]", "spgd[hybrid_members=[rga]]")),
+        (
+            "tour[paths=[hart],surrogates=[atan(2),triangle(0.5)/stbp]]",
+            ("tour[surrogates=[atan, triangle(.5) / stbp],paths=[hart]]",),
+        ),
+        ("sapgd[surrogate=atan(2)]", ("sapgd[surrogate=atan]", "sapgd[surrogate=atan(2.0)]")),
         ("pgd[relative_step=2.0]", ("pgd[relative_step=2]", "pgd[relative_step=2.0,steps=20]")),
         ("transfer", ("transfer[source=*]", "transfer[source=[*]]")),
         ("pgd", ("pgd[frames=all]", "pgd[steps=20,frames=all]")),

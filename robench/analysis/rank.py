@@ -29,6 +29,7 @@ RANKED = (
     "fast_sigmoid(25)",
     "pdsg(1)",
     "assg(0.425)",
+    "assg_scaled(0.425)",
     "rga",
     "triangle(1)/hart",
     "atan(2)/hart",
@@ -188,17 +189,27 @@ def ensemble(ranked: Sequence[Rank], keep: int) -> str:
     """The strongest members of one model as an attack, from cheap to strong.
 
     Among members of equal cost the strongest comes first: what it breaks, the others need not try.
+    Of the surrogates that remember, which would share a memory, the kind of the strongest is taken.
 
     Args:
         ranked: of :func:`ranks`, the strongest first.
         keep: how many.
     """
-    chosen = sorted(ranked[:keep], key=lambda one: round(one.cost, 1))
+    kinds = [_memory(one.member) for one in ranked]
+    first = next(filter(None, kinds), None)
+    fitting = [one for one, kind in zip(ranked, kinds, strict=True) if kind in (None, first)]
+    chosen = sorted(fitting[:keep], key=lambda one: round(one.cost, 1))
     surrogates = [r.member for r in chosen if Member.parse(r.member).surrogate is not None]
     paths = [r.member for r in chosen if r.member not in surrogates]
     lists = [("surrogates", surrogates), ("paths", paths), ("hybrid_members", [])]
     written = (f"{name}=[{','.join(of)}]" for name, of in lists if of or name != "paths")
     return f"spgd[{','.join(written)}]"
+
+
+def _memory(member: str) -> str | None:
+    """The name of a surrogate that remembers, None for any other member."""
+    surrogate = Member.parse(member).surrogate
+    return surrogate.name if surrogate is not None and surrogate.remembers else None
 
 
 def rank_lines(ranked: Sequence[Rank]) -> Iterator[str]:

@@ -30,9 +30,10 @@ MOST = 10**6
 
 
 def _with_derivative(name: str) -> str:
-    if Surrogate.parse(name) is None:
+    surrogate = Surrogate.parse(name)
+    if surrogate is None:
         raise ValueError("the surrogate needs a derivative")
-    return name
+    return str(surrogate)
 
 
 def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 OneSurrogate = Annotated[str, AfterValidator(_with_derivative)]
-"""A parameter that names a surrogate, which has a derivative."""
+"""A parameter that names a surrogate, which has a derivative; it is kept with its sharpness."""
 Surrogates = Annotated[tuple[OneSurrogate, ...], AfterValidator(_at_least_one)]
 """A parameter that names surrogates, at least one and each with a derivative."""
 

@@ -213,7 +213,7 @@ class SPGD(StagedAttack, SurrogateRun):
 
     @property
     def stages(self) -> tuple[Attack, ...]:
-        """``pgd``, then the four runs through the surrogates."""
+        """``pgd``, three runs round the set, and SA-PGD through ``adaptive``."""
         warm = {"first_step": self.warm_step}
         return (
             PGD(steps=self.pgd_steps),
@@ -234,15 +234,17 @@ class SPGD(StagedAttack, SurrogateRun):
             UsageError: a parameter is set that this run does not take.
         """
         usual = type(self)()
+        taken = {"adaptive", "loss"}
+        if self.first_step <= 1:  # no step of SA-PGD is longer than ε
+            taken.add("first_step")
         idle = [
             name
             for name in type(self).model_fields
-            if name not in ("adaptive", "loss", "first_step")
-            and getattr(self, name) != getattr(usual, name)
+            if name not in taken and getattr(self, name) != getattr(usual, name)
         ]
         if idle:
             raise UsageError(
-                f"attack {self.name} in so many passes is its last run alone, in which "
-                f"{', '.join(idle)} would do nothing"
+                f"attack {self.name} at a number of passes is its last run alone, where these "
+                f"parameters do nothing: {', '.join(idle)}"
             )
         return self.adaptive_run(passes, longest=self.first_step, shortest=SHORTEST)

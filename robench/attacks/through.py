@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor
 
 from robench.attacks.base import Attack, Need
@@ -25,6 +30,12 @@ class ThroughMembers(Attack):
 
     surrogates: tuple[str, ...]
     paths: tuple[str, ...] = ()
+
+    @field_validator("surrogates", "hybrid_members", check_fields=False)
+    @classmethod
+    def _with_sharpness(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """``atan`` as ``atan(2)``: equal attacks are one cell."""
+        return tuple(str(Member.parse(name)) for name in names)
 
     @model_validator(mode="after")
     def _readable(self) -> Self:

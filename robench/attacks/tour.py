@@ -51,7 +51,7 @@ class Tour(ThroughMembers, PGD):
         "triangle(0.5)",
         "exponential(1)",
         "atan(10)",
-        "straight_through",
+        "straight_through(1)",
         "fast_sigmoid(25)",
     )
 

@@ -80,7 +80,9 @@ def plan_data(plan: Plan) -> dict[str, list[dict[str, Any]]]:
 
 
 def _state(planned: Planned) -> str:
-    return "done" if planned.done else "to do"
+    if planned.done:
+        return "done"
+    return "not applicable" if planned.cell.unmet() else "to do"
 
 
 class Progress:

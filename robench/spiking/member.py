@@ -34,6 +34,10 @@ class Member:
     surrogate: Surrogate | None
     path: GradientPath | None
 
+    def __str__(self) -> str:
+        parts = (self.surrogate, self.path and self.path.name)
+        return "/".join(str(part) for part in parts if part is not None)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``atan(2)``, ``triangle(1)/hart`` or, where the path takes no surrogate, ``bptr``.

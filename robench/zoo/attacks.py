@@ -235,10 +235,17 @@ def _told(
         usual: the same without the changes; empty where the attack cannot be made without.
     """
     return {
-        key: values[key] if isinstance(values[key], float) else written
+        key: _plain(values[key], written)
         for key, written in changes.items()
         if key not in usual or values[key] != usual[key]
     }
+
+
+def _plain(value: Any, written: Any) -> Any:
+    """A value for a name: as the attack has it, where a user can write that in several ways."""
+    if isinstance(value, tuple):
+        return list(value)
+    return value if isinstance(value, float | str) else written
 
 
 def _required(kind: type[Attack]) -> bool:

@@ -183,8 +183,9 @@ class Library:
             if chosen:
                 require_sound(attack, self.make(offer, defaults))
         except Exception as error:  # a library may raise anything for a value it cannot take
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise UsageError(f"attack {label}: {text}") from None
+            text = " ".join(str(error).split())
+            told = text or f"its parameters end in a bare {type(error).__name__} of {self.name}"
+            raise UsageError(f"attack {label}: {told}") from None
         return offer, attack
 
 

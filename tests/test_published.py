@@ -1,0 +1,30 @@
+"""What is published in ``results/``, held to what its attacks promise."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robench.results import CLEAN_WRONG, NEVER, CellResult, ResultStore
+
+STORE = ResultStore(Path(__file__).parents[1] / "results")
+CELLS = {(cell.model, cell.attack): cell for cell in STORE.cells()[0]}
+MODELS = sorted(
+    model
+    for (model, attack), cell in CELLS.items()
+    if attack == "spgd" and cell.outcome is not None and not cell.outcome.control
+)
+
+
+def positions(cell: CellResult) -> np.ndarray:
+    """Where each sample broke, beyond the grid where it held."""
+    found = STORE.rows(cell).set_index("index")["break_position"].sort_index()
+    return found.where(found != NEVER, found.max() + 1000).to_numpy()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_spgd_is_weaker_than_pgd_on_no_sample(model: str) -> None:
+    spgd, pgd = (positions(CELLS[model, attack]) for attack in ("spgd", "pgd"))
+    assert len(spgd) == len(pgd)
+    assert (spgd <= pgd).all()
+    assert ((spgd == CLEAN_WRONG) == (pgd == CLEAN_WRONG)).all()
