@@ -108,10 +108,9 @@ def test_a_budget_goes_to_the_last_run():
     attack = SPGD(adaptive="assg(0.4)", loss="margin")
     alone = attack.at_budget(81)
     assert alone.stages == (alone,)
-    bounds = {"longest": 1.0, "shortest": 0.2}
+    bounds = {"longest": 1.0, "shortest": 4 / 81}
     assert alone == attack.stages[-1].model_copy(update={"steps": 81, **bounds})
-    plain = SAPGD(steps=81).step_sizes()
-    assert alone.step_sizes() == [size for size in plain if size > 0.2] + [0.2] * sum(
-        size <= 0.2 for size in plain
-    )
+    assert alone.step_sizes() == [max(size, 4 / 81) for size in SAPGD(steps=81).step_sizes()]
+    short = SPGD().at_budget(20).step_sizes()
+    assert short == [1] * 4 + [0.5] * 3 + [0.25] * 2 + [0.2] * 11
     assert set(SPGD(first_step=0.1).at_budget(9).step_sizes()) == {0.1}

@@ -40,9 +40,9 @@ from robench.attacks.view import Noise, View
 from robench.errors import UsageError
 from robench.spiking import Member, RowMemory
 
-SHORTEST = 0.2
-"""What no step is shorter than where the last run is all there is, in units of ε. SA-PGD halves so
-often that the later ones of twenty hardly move, before the surrogate fits the neurons."""
+REACH = 4.0
+"""What n steps cover at least where the last run is all there is, in units of ε: none is shorter
+than 4ε/n. SA-PGD halves so often that the later ones of twenty hardly move."""
 
 R = TypeVar("R", bound="SurrogateRun")
 
@@ -247,4 +247,4 @@ class SPGD(StagedAttack, SurrogateRun):
                 f"attack {self.name} at a number of passes is its last run alone, where these "
                 f"parameters do nothing: {', '.join(idle)}"
             )
-        return self.adaptive_run(passes, longest=self.first_step, shortest=SHORTEST)
+        return self.adaptive_run(passes, longest=self.first_step, shortest=REACH / passes)
