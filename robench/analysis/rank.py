@@ -195,7 +195,7 @@ def ensemble(ranked: Sequence[Rank], keep: int) -> str:
         ranked: of :func:`ranks`, the strongest first.
         keep: how many.
     """
-    kinds = [_memory(one.member) for one in ranked]
+    kinds = [Member.parse(one.member).memory for one in ranked]
     first = next(filter(None, kinds), None)
     fitting = [one for one, kind in zip(ranked, kinds, strict=True) if kind in (None, first)]
     chosen = sorted(fitting[:keep], key=lambda one: round(one.cost, 1))
@@ -204,12 +204,6 @@ def ensemble(ranked: Sequence[Rank], keep: int) -> str:
     lists = [("surrogates", surrogates), ("paths", paths), ("hybrid_members", [])]
     written = (f"{name}=[{','.join(of)}]" for name, of in lists if of or name != "paths")
     return f"spgd[{','.join(written)}]"
-
-
-def _memory(member: str) -> str | None:
-    """The name of a surrogate that remembers, None for any other member."""
-    surrogate = Member.parse(member).surrogate
-    return surrogate.name if surrogate is not None and surrogate.remembers else None
 
 
 def rank_lines(ranked: Sequence[Rank]) -> Iterator[str]:

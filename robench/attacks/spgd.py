@@ -88,8 +88,8 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
     @model_validator(mode="after")
     def _one_memory(self) -> Self:
         """Refuse surrogates that would find in a run what another one remembers."""
-        found = [Member.parse(name).surrogate for name in (*self.surrogates, *self.hybrid_members)]
-        kinds = sorted({s.name for s in found if s is not None and s.remembers})
+        found = [Member.parse(name).memory for name in (*self.surrogates, *self.hybrid_members)]
+        kinds = sorted({kind for kind in found if kind is not None})
         if len(kinds) > 1:
             share = " and ".join(kinds)
             raise ValueError(f"{share} would share what the neurons remember; take one")

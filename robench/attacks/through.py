@@ -38,11 +38,9 @@ class ThroughMembers(Attack):
         return tuple(str(Member.parse(name)) for name in names)
 
     @model_validator(mode="after")
-    def _readable(self) -> Self:
+    def _not_empty(self) -> Self:
         if not combine(self.surrogates, self.paths):
             raise ValueError("surrogates needs at least one, or paths one that takes none")
-        for member in self.members:
-            Member.parse(member)
         return self
 
     @model_serializer(mode="wrap")
@@ -83,8 +81,7 @@ class ThroughMembers(Attack):
         if not view.spiking:
             return view.gradient(x, y, loss)
         member = Member.parse(name)
-        follows = member.surrogate is not None and member.surrogate.remembers
         return view.gradient(
             x, y, loss, surrogate=member.surrogate, path=member.path,
-            memory=memory if follows else None,
+            memory=memory if member.memory else None,
         )  # fmt: skip

@@ -38,6 +38,13 @@ class Member:
         parts = (self.surrogate, self.path and self.path.name)
         return "/".join(str(part) for part in parts if part is not None)
 
+    @property
+    def memory(self) -> str | None:
+        """Whose memory of the neurons it takes: its surrogate's name where that one remembers."""
+        if self.surrogate is None or not self.surrogate.remembers:
+            return None
+        return self.surrogate.name
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``atan(2)``, ``triangle(1)/hart`` or, where the path takes no surrogate, ``bptr``.
