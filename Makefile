@@ -17,15 +17,15 @@ benchmark: install
 	rm -rf out
 	$(BIN)/robench run --models all --dataset digits --attacks fgsm,pgd,spgd --output out/results
 	$(BIN)/robench leaderboard --results out/results --output out/leaderboard.md
-	$(BIN)/python benchmarks/compare.py results out/results
+	$(BIN)/python performance/compare.py results out/results
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --editable '.[dev,bench]' --constraint constraints.txt
 	touch $@
 
-# speed, side by side with peers; writes benchmarks/README.md; OPTIONS="sweep --quick" for less
+# speed, side by side with peers; writes performance/README.md; OPTIONS="sweep --quick" for less
 bench: $(BENCH_STAMP)
-	$(BIN)/python -m benchmarks $(OPTIONS)
+	$(BIN)/python -m performance $(OPTIONS)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2

@@ -11,8 +11,8 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from robench.attacks import Attack, DirectAttack, IterativeAttack, LineAttack
     from robench.evaluation import Cell, Settings, evaluate_cell
+    from robench.registry import Model, find_attack, load_folder, select_models
     from robench.results import CellResult, ResultStore
-    from robench.zoo import Model, find_attack, load_folder, select_models
 
 _HOMES = {
     "Attack": "robench.attacks",
@@ -21,13 +21,13 @@ _HOMES = {
     "DirectAttack": "robench.attacks",
     "IterativeAttack": "robench.attacks",
     "LineAttack": "robench.attacks",
-    "Model": "robench.zoo",
+    "Model": "robench.registry",
     "ResultStore": "robench.results",
     "Settings": "robench.evaluation",
     "evaluate_cell": "robench.evaluation",
-    "find_attack": "robench.zoo",
-    "load_folder": "robench.zoo",
-    "select_models": "robench.zoo",
+    "find_attack": "robench.registry",
+    "load_folder": "robench.registry",
+    "select_models": "robench.registry",
 }
 
 __all__ = [

@@ -13,9 +13,9 @@ from made_up import Builder, fall
 
 from robench.cli import main
 from robench.datasets import files
-from robench.evaluation.sweep import ChunkSweep
-from robench.zoo import Model, ModelCard
-from robench.zoo.card import CARD, WEIGHTS, file_sha256
+from robench.engine.sweep import ChunkSweep
+from robench.registry import Model, ModelCard
+from robench.registry.cards import CARD, WEIGHTS, file_sha256
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
@@ -194,14 +194,14 @@ def six(builder: Builder) -> Builder:
     ]  # fmt: skip
     for number, (name, mode, scale) in enumerate(models):
         for attack, factor in scales.items():
-            blind = mode == "hybrid" and attack in ("fgsm", "pgd")
+            without_gradient = mode == "hybrid" and attack in ("fgsm", "pgd")
             builder.add(
                 f"digits/{name}",
                 attack,
-                fall(scale * (5 if blind else factor), number),
+                fall(scale * (5 if without_gradient else factor), number),
                 mode=mode,
-                verdict="invalid" if blind else "valid",
-                reasons=("gradient-unavailable",) if blind else (),
+                verdict="invalid" if without_gradient else "valid",
+                reasons=("gradient-unavailable",) if without_gradient else (),
             )
     for attack in scales:
         builder.add(

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from robench.datasets import DIGITS
-from robench.evaluation.metrics import area, bootstrap, curve, sample_areas
-from robench.numbers import Epsilon, parse_grid
+from robench.epsilon import Epsilon, parse_grid
 from robench.results import (
-    NEVER,
     PROTOCOL,
+    ROBUST,
     SCHEMA,
     CellResult,
     Identity,
@@ -22,6 +21,7 @@ from robench.results import (
     ResultStore,
     RunRecord,
 )
+from robench.results.metrics import area, bootstrap, curve, sample_areas
 
 GRID = parse_grid(DIGITS.protocol.grids["linf"])
 N = DIGITS.protocol.slice
@@ -38,7 +38,7 @@ def fall(scale: float, seed: int = 0) -> np.ndarray:
     positions = np.searchsorted(values, radius)
     positions[radius < 0] = 0
     positions[positions == 0] = np.where(radius[positions == 0] < 0, 0, 1)
-    return np.where(positions >= len(GRID), NEVER, positions)
+    return np.where(positions >= len(GRID), ROBUST, positions)
 
 
 class Builder:
@@ -124,7 +124,7 @@ class Builder:
             run=_run(created),
         )
         n = np.arange(len(breaks))
-        return self.store.write(cell, pd.DataFrame({"index": n, "break_position": breaks}))
+        return self.store.write(cell, pd.DataFrame({"index": n, "minimal_position": breaks}))
 
     def add_without_outcome(self, model: str, attack: str, status: str, error: str) -> None:
         cell = CellResult(

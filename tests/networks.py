@@ -56,9 +56,11 @@ def randomise(module, seed=0):
     return module
 
 
-def network(architecture="flex-vgg16", mode="stbp", *, seed=0, plan=PLAN, twin=False, **flex):
+def network(
+    architecture="flex-vgg16", mode="stbp", *, seed=0, plan=PLAN, counterpart=False, **flex
+):
     torch.manual_seed(seed)
-    model = VGG(configuration(architecture, mode, **flex), twin=twin, plan=plan)
+    model = VGG(configuration(architecture, mode, **flex), counterpart=counterpart, plan=plan)
     return randomise(model.double(), seed).eval()
 
 

@@ -17,7 +17,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from robench import Cell, Model, ResultStore, Settings, evaluate_cell, find_attack, select_models
 from robench.datasets import find_dataset
-from robench.numbers import parse_grid
+from robench.epsilon import parse_grid
 
 DEVICE = "second:0"
 CROSSES = ("_copy", "copy_", "index")

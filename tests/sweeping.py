@@ -6,10 +6,10 @@ import torch
 from conftest import LinearModel
 
 from robench.attacks import Attack
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.sweep import ChunkSweep
-from robench.numbers import parse_grid
-from robench.zoo import Model
+from robench.engine.chunk import Chunk
+from robench.engine.sweep import ChunkSweep
+from robench.epsilon import parse_grid
+from robench.registry import Model
 
 EPSILON = 8 / 255
 GRID = parse_grid(["0.002", "0.005", "0.01", "0.02", "0.03", "0.05", "0.1"])
@@ -21,7 +21,7 @@ def sweep(model, attack: Attack, x, y, grid=GRID, **options):
 
 
 def held(rows, point: int) -> int:
-    position = rows["break_position"].to_numpy()
+    position = rows["minimal_position"].to_numpy()
     return int(((position == -1) | (position > point)).sum())
 
 

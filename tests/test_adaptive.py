@@ -12,15 +12,15 @@ from robench.errors import UsageError
 from robench.spiking import (
     LIF,
     LIFParameters,
+    NeuronStatistics,
     Recorder,
-    RowMemory,
     Surrogate,
     kernels,
     lif,
     lif_start,
     lif_step,
 )
-from robench.spiking.adaptive import assg, pdsg, place_of, slopes
+from robench.spiking.adaptive_surrogates import assg, pdsg, place_of, slopes
 
 ASSG = Surrogate("assg", 0.425)
 PDSG = Surrogate("pdsg", 1.0)
@@ -103,7 +103,7 @@ def by_hand(net, x, y, statistics):
 def test_assg_remembers_each_row_over_the_steps_of_an_attack(plain):
     net = Two(LIFParameters(0.5))
     view = view_of(model_of(net))
-    memory = RowMemory.empty(len(X))
+    memory = NeuronStatistics.empty(len(X))
     statistics = [{} for _ in X]
     images = X.clone()
     for step in range(3):
@@ -127,7 +127,7 @@ def test_without_a_memory_every_gradient_is_the_first():
     view = view_of(model_of(Two(LIFParameters(0.5))))
     first = view.gradient(X, Y, surrogate=ASSG)
     assert torch.equal(view.gradient(X, Y, surrogate=ASSG), first)
-    memory = RowMemory.empty(len(X))
+    memory = NeuronStatistics.empty(len(X))
     assert torch.equal(view.gradient(X, Y, surrogate=ASSG, memory=memory), first)
     assert not torch.allclose(view.gradient(X, Y, surrogate=ASSG, memory=memory), first)
     before = memory.entries[0].clone()
@@ -164,7 +164,7 @@ def test_scaled_assg_begins_at_the_scale_of_its_first_gradient(plain, shape):
 
 
 def test_statistics_of_another_network_are_refused():
-    memory = RowMemory([torch.zeros(5, dtype=torch.float64)] * len(X))
+    memory = NeuronStatistics([torch.zeros(5, dtype=torch.float64)] * len(X))
     with pytest.raises(ValueError, match="another network"):
         view_of(model_of(Two(LIFParameters()))).gradient(X, Y, surrogate=ASSG, memory=memory)
 
@@ -205,7 +205,7 @@ def test_the_bound_of_assg_lies_below_a_half():
 def test_a_state_holds_a_memory_like_any_other_field():
     entries = [torch.tensor([float(k)]) for k in range(4)]
     n = torch.arange(4)
-    state = SAPGDState(n, n, n, n, n, RowMemory(entries))
+    state = SAPGDState(n, n, n, n, n, NeuronStatistics(entries))
     part = state.rows(torch.tensor([3, 1]))
     assert [float(entry) for entry in part.memory.entries] == [3.0, 1.0]
     part.memory.entries[0] = None

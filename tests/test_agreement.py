@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robench.attacks import APGDCE, APGDDLR, APGDT, FABT, PGD, Attack, Square
-from robench.attacks.norms import project
+from robench.attacks.primitives.norms import project
 from robench.datasets import find_dataset
+from robench.engine.sample_noise import SampleNoise
+from robench.engine.view import ModelView, QueryCounter
+from robench.epsilon import Epsilon
 from robench.errors import MissingDataError
-from robench.evaluation.noise import SampleNoise
-from robench.evaluation.view import Ledger, ModelView
-from robench.numbers import Epsilon
-from robench.zoo import Model, find_attack, select_models
+from robench.registry import Model, find_attack, select_models
 
 SLACK = 1
 
@@ -107,7 +107,7 @@ def last_iterate(found: Case, steps: int) -> Tensor:
     n = len(found.x)
     noise = SampleNoise(0, found.model.dataset, range(n), found.x.shape[1:])
     attack, eps = PGD(steps=steps), torch.full((n,), found.eps, dtype=found.x.dtype)
-    view = ModelView(found.model, found.y, torch.arange(n), Ledger.empty(n))
+    view = ModelView(found.model, found.y, torch.arange(n), QueryCounter.empty(n))
     state = attack.init(view, found.x, found.y, eps, noise)
     state.candidate = project(state.candidate, found.x, eps)
     for _ in range(steps):
@@ -210,7 +210,7 @@ def test_apgd_takes_the_steps_of_the_authors(attack, kind, options) -> None:
     n = len(found.x)
     noise = SampleNoise(0, found.model.dataset, range(n), found.x.shape[1:])
     eps = torch.full((n,), found.eps, dtype=found.x.dtype)
-    view = ModelView(found.model, found.y, torch.arange(n), Ledger.empty(n))
+    view = ModelView(found.model, found.y, torch.arange(n), QueryCounter.empty(n))
     state = attack.init(view, found.x, found.y, eps, noise)
     state.candidate = start
     ours = []

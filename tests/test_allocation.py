@@ -11,7 +11,7 @@ GLIBC = platform.libc_ver()[0] == "glibc"
 FAULTS = """
 import resource
 import torch
-from robench.allocation import give_back_memory, keep_freed_memory
+from robench.runtime.allocator import give_back_memory, keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

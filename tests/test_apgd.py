@@ -9,12 +9,12 @@ from sweeping import GRID, held, sweep, three_alike
 from torch.nn import functional as F
 
 from robench.attacks import APGDCE, APGDDLR, APGDT, PGD, Square
-from robench.attacks.norms import project
+from robench.attacks.primitives.norms import project
 from robench.datasets import DIGITS, find_dataset
-from robench.evaluation.noise import SampleNoise
-from robench.evaluation.view import Ledger, ModelView
-from robench.numbers import Epsilon, parse_grid
-from robench.zoo import Model, find_attack, select_models
+from robench.engine.sample_noise import SampleNoise
+from robench.engine.view import ModelView, QueryCounter
+from robench.epsilon import Epsilon, parse_grid
+from robench.registry import Model, find_attack, select_models
 
 ONE = parse_grid(["0.00001"])  # too small to break anything
 
@@ -40,9 +40,9 @@ def test_the_closed_form_of_a_linear_model(linear, attack, order) -> None:
 def test_batches_do_not_matter(linear, attack, size) -> None:
     whole = sweep(linear.model, attack, linear.x, linear.y).run()
     small = sweep(linear.model, attack, linear.x, linear.y, batch_size=size).run()
-    for column in ("break_position", "forwards", "backwards"):
+    for column in ("minimal_position", "forwards", "backwards"):
         assert (whole[column] == small[column]).all()
-    assert (whole["break_position"] > 0).any()
+    assert (whole["minimal_position"] > 0).any()
 
 
 def test_queries_are_counted(linear) -> None:
@@ -120,7 +120,7 @@ def test_a_run_is_the_one_of_the_paper(row) -> None:
     y = torch.tensor([0, 1, 2])
     eps, attack = torch.full((3,), 0.3, dtype=torch.float64), APGDCE(steps=40)
     noise = SampleNoise(0, "digits", [0, 1, 2], (3, 2, 2))
-    view = ModelView(model, y, torch.arange(3), Ledger.empty(3))
+    view = ModelView(model, y, torch.arange(3), QueryCounter.empty(3))
     state = attack.init(view, x, y, eps, noise)
     state.candidate = project(state.candidate, x, eps)
     start = state.candidate.clone()

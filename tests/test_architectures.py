@@ -39,9 +39,9 @@ def test_vgg16_at_full_width_has_the_known_number_of_parameters():
 
 # Rules out lazy parameters: a head made in the first forward pass, after the optimiser (B2).
 @for_every_network
-@pytest.mark.parametrize("twin", [False, True])
-def test_no_parameter_appears_in_a_forward_pass(architecture, mode, twin):
-    model = network(architecture, mode, twin=twin)
+@pytest.mark.parametrize("counterpart", [False, True])
+def test_no_parameter_appears_in_a_forward_pass(architecture, mode, counterpart):
+    model = network(architecture, mode, counterpart=counterpart)
     before = {name: (id(p), p.shape) for name, p in model.named_parameters()}
     names = list(model.state_dict())
     model(images())

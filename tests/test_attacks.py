@@ -6,10 +6,10 @@ import torch
 from sweeping import EPSILON, GRID, held, sweep
 
 from robench.attacks import FGSM, PGD, SPGD, Attack, DirectAttack, RandomNoise
-from robench.attacks.norms import TOLERANCE
+from robench.attacks.primitives.norms import TOLERANCE
 from robench.datasets import find_dataset
-from robench.numbers import Epsilon, parse_grid
-from robench.zoo import select_models
+from robench.epsilon import Epsilon, parse_grid
+from robench.registry import select_models
 
 
 @pytest.mark.parametrize("order", ["fast", "ascending", "raw"])
@@ -25,9 +25,9 @@ def test_robust_accuracy_is_the_closed_form_of_a_linear_model(linear, attack, or
 def test_witnesses_stay_in_ball_and_box_and_break(linear, attack) -> None:
     engine = sweep(linear.model, attack, linear.x, linear.y)
     rows = engine.run()
-    broken = (rows["break_position"] > 0).to_numpy()
+    broken = (rows["minimal_position"] > 0).to_numpy()
     assert broken.any()
-    assert (rows["linf"] <= rows["break_epsilon"] + TOLERANCE)[broken].all()
+    assert (rows["linf"] <= rows["minimal_epsilon"] + TOLERANCE)[broken].all()
     assert engine.examples.min() >= 0
     assert engine.examples.max() <= 1
     assert (linear.model.logits(engine.examples).argmax(1) != linear.y).numpy()[broken].all()
@@ -41,11 +41,11 @@ def test_noise_is_weaker_than_fgsm_and_depends_on_the_sample_alone(linear) -> No
     assert sum(held(weak, k) for k in range(len(GRID))) > sum(
         held(strong, k) for k in range(len(GRID))
     )
-    assert (weak["break_position"] == other["break_position"]).all()
+    assert (weak["minimal_position"] == other["minimal_position"]).all()
 
 
 def test_the_result_does_not_depend_on_batches_or_on_the_search(linear) -> None:
-    reference = sweep(linear.model, PGD(), linear.x, linear.y).run()["break_position"]
+    reference = sweep(linear.model, PGD(), linear.x, linear.y).run()["minimal_position"]
     for options in (
         {"batch_size": 1},
         {"batch_size": 13},
@@ -53,7 +53,7 @@ def test_the_result_does_not_depend_on_batches_or_on_the_search(linear) -> None:
         {"sweep": "ascending"},
     ):
         other = sweep(linear.model, PGD(), linear.x, linear.y, **options).run()
-        assert (other["break_position"] == reference).all()
+        assert (other["minimal_position"] == reference).all()
 
 
 def test_each_pass_is_counted_once_for_each_row(linear) -> None:
@@ -93,14 +93,15 @@ def test_a_line_attack_is_the_same_attack_at_every_epsilon_by_itself(zoo_slice) 
     assert 0 < line[points].to_numpy().mean() < 1
     smallest = line[points[1:]].to_numpy().argmax(1) + 1
     assert (
-        line["break_position"][line["break_position"] > 0] == smallest[line["break_position"] > 0]
+        line["minimal_position"][line["minimal_position"] > 0]
+        == smallest[line["minimal_position"] > 0]
     ).all()
     assert (line["backwards"] <= 1).all()
 
 
 def test_epsilon_zero_alone_breaks_nothing(linear) -> None:
     rows = sweep(linear.model, PGD(), linear.x, linear.y, parse_grid(["0"])).run()
-    assert (rows["break_position"] == -1).all()
+    assert (rows["minimal_position"] == -1).all()
     assert (rows["backwards"] == 0).all()
 
 
@@ -108,7 +109,7 @@ def test_a_sample_that_is_wrong_without_attack_is_never_attacked(linear) -> None
     y = linear.y.clone()
     y[:5] = 1 - y[:5]
     rows = sweep(linear.model, PGD(), linear.x, y).run()
-    assert (rows["break_position"][:5] == 0).all()
+    assert (rows["minimal_position"][:5] == 0).all()
     assert (rows["backwards"][:5] == 0).all()
 
 
@@ -116,9 +117,9 @@ def test_a_sample_that_is_wrong_without_attack_is_never_attacked(linear) -> None
 def test_small_batches_and_no_survivors(linear, size) -> None:
     x, y = linear.x[:size], linear.y[:size]
     rows = sweep(linear.model, PGD(), x, y, parse_grid(["0.9"])).run()
-    assert (rows["break_position"] == 1).all()
+    assert (rows["minimal_position"] == 1).all()
     rows = sweep(linear.model, PGD(), x, 1 - y).run()
-    assert (rows["break_position"] == 0).all()
+    assert (rows["minimal_position"] == 0).all()
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +189,6 @@ def test_spgd_is_never_weaker_than_pgd_on_a_sample(name) -> None:
     positions = {}
     for attack in (PGD(), SPGD()):
         rows = sweep(model, attack, images.tensor(), images.targets(), grid, batch_size=24).run()
-        position = rows["break_position"].to_numpy()
+        position = rows["minimal_position"].to_numpy()
         positions[attack.name] = np.where(position == -1, len(grid), position)
     assert (positions["spgd"] <= positions["pgd"]).all()

@@ -11,10 +11,10 @@ from sweeping import EPSILON, GRID, held, sweep
 from robench.attacks.backends import LIBRARIES
 from robench.attacks.backends.adapter import Adapter, seeded
 from robench.datasets import find_dataset
+from robench.engine.view import ModelView, QueryCounter
+from robench.epsilon import Epsilon, parse_grid
 from robench.errors import EvaluationError
-from robench.evaluation.view import Ledger, ModelView
-from robench.numbers import Epsilon, parse_grid
-from robench.zoo import find_attack, select_models
+from robench.registry import find_attack, select_models
 
 EXACT = [  # on a binary linear model these find the closest corner, whatever the box
     "foolbox:LinfFastGradientAttack",
@@ -49,7 +49,7 @@ def test_a_minimum_norm_attack_comes_near_the_closed_form(linear, name, size) ->
     grid = parse_grid([f"{k}/100" for k in range(1, 21)])
     rows = sweep(linear.model, find_attack(name).attack, x, y, grid).run()
     shortest = torch.tensor([linear.distance(row) for row in range(size)]).numpy()
-    broken = (rows["break_position"] > 0).to_numpy()
+    broken = (rows["minimal_position"] > 0).to_numpy()
     assert broken.all()
     assert (rows["linf"] <= 1.25 * shortest + 1e-3).all()
     assert (rows["linf"] >= shortest - 1e-6).all()
@@ -92,9 +92,9 @@ def test_random_numbers_belong_to_the_sample(linear, name) -> None:
     x, y = linear.x, linear.y
     found = [sweep(linear.model, attack, x, y, batch_size=size) for size in (16, 7, 1)]
     tables = [engine.run() for engine in found]
-    assert (tables[0]["break_position"] > 0).any()
+    assert (tables[0]["minimal_position"] > 0).any()
     for engine, table in zip(found[1:], tables[1:], strict=True):
-        for column in ("break_position", "forwards", "backwards"):
+        for column in ("minimal_position", "forwards", "backwards"):
             assert (table[column] == tables[0][column]).all()
         assert torch.allclose(engine.examples, found[0].examples, atol=1e-6)
 
@@ -117,27 +117,27 @@ def test_draws_of_rows_and_the_global_generators() -> None:
 def test_inputs_that_belong_to_no_row_are_refused(linear) -> None:
     rows = torch.arange(3)
     x, y = linear.x[:3], linear.y[:3]
-    adapter = Adapter(ModelView(linear.model, y, rows, Ledger.empty(3)), rows, x, y, 0.1)
+    adapter = Adapter(ModelView(linear.model, y, rows, QueryCounter.empty(3)), rows, x, y, 0.1)
     with pytest.raises(EvaluationError, match="2 inputs for 3 samples"):
         adapter(x[:2])
 
 
 def test_further_backward_passes_through_one_call_count(linear) -> None:
     rows = torch.arange(4)
-    ledger = Ledger.empty(4)
-    view = ModelView(linear.model, linear.y[:4], rows, ledger)
+    queries = QueryCounter.empty(4)
+    view = ModelView(linear.model, linear.y[:4], rows, queries)
     x = linear.x[:4].clone().requires_grad_()
     logits = view.differentiable(x, torch.tensor([0, 0, 1, 3]))
-    assert ledger.forwards.tolist() == [2, 1, 0, 1]
+    assert queries.forwards.tolist() == [2, 1, 0, 1]
     weight = linear.model.module[1].weight
     for k in (0, 1):
         (gradient,) = torch.autograd.grad(logits[:, k].sum(), x, retain_graph=True)
         assert torch.allclose(gradient.flatten(1), weight[k].expand(4, -1))
-    assert ledger.forwards.tolist() == [0, 0, 0, 0]
-    assert ledger.backwards[:, 0].tolist() == [4, 2, 0, 2]
+    assert queries.forwards.tolist() == [0, 0, 0, 0]
+    assert queries.backwards[:, 0].tolist() == [4, 2, 0, 2]
     with torch.no_grad():
         assert not view.differentiable(x).requires_grad
-    assert ledger.forwards.tolist() == [1, 1, 1, 1]
+    assert queries.forwards.tolist() == [1, 1, 1, 1]
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def robust(zoo, name: str) -> set[int]:
     model, x, y = zoo
     grid = (Epsilon(0.0, "0"), Epsilon(4 * EPSILON, "32/255"))
     rows = sweep(model, find_attack(name).attack, x, y, grid, batch_size=9).run()
-    return set((rows["break_position"] == -1).to_numpy().nonzero()[0])
+    return set((rows["minimal_position"] == -1).to_numpy().nonzero()[0])
 
 
 def test_a_sample_that_foolbox_breaks_by_itself_is_broken(zoo) -> None:
@@ -192,8 +192,8 @@ def test_a_network_without_gradient_is_no_success_of_a_library() -> None:
     x, y = images.tensor(), images.targets()
     attack = find_attack("foolbox:LinfPGD[steps=3]").attack
     rows = sweep(entry.load(), attack, x, y, parse_grid(["0.01"])).run()
-    attacked = rows["break_position"] != 0
-    assert rows["dead"][attacked].all()
+    attacked = rows["minimal_position"] != 0
+    assert rows["zero_gradient"][attacked].all()
     assert attacked.any()
 
 

@@ -1,4 +1,4 @@
-"""The speed benchmarks: that the peers compute robench's function, and what the page says."""
+"""The speed performance: that the peers compute robench's function, and what the page says."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import gradient, search, timing
-from benchmarks.__main__ import main, with_others
-from benchmarks.checkpoints import weights_of
-from benchmarks.convolutions import shapes
-from benchmarks.gradient import CASES, Case
-from benchmarks.growth import exponent
-from benchmarks.options import Options
-from benchmarks.peers.attacks import SWEEPS, Budget
-from benchmarks.peers.plan import NotComparable
-from benchmarks.report import render
-from benchmarks.robench_side import random_config, repeated_passes
-from benchmarks.targets import verdicts
+from performance import gradient, search, timing
+from performance.__main__ import main, with_others
+from performance.checkpoints import weights_of
+from performance.convolutions import shapes
+from performance.gradient import CASES, Case
+from performance.growth import exponent
+from performance.options import Options
+from performance.peers.attacks import SWEEPS, Budget
+from performance.peers.plan import NotComparable
+from performance.report import render
+from performance.robench_side import random_config, repeated_passes
+from performance.targets import verdicts
 from robench.architectures import build
 from robench.datasets import find_dataset
-from robench.evaluation.view import Ledger, ModelView
+from robench.engine.view import ModelView, QueryCounter
 
 TINY = Options(threads=1).quickly()
 PAGE = Path(gradient.__file__).with_name("README.md")
@@ -127,7 +127,7 @@ def test_the_passes_of_a_network_are_repeated_without_what_is_around_them() -> N
     x, y = torch.rand(3, 3, 32, 32), torch.zeros(3, dtype=torch.int64)
     with repeated_passes() as passes:
         gradient.robench_gradient(model, x, y)
-        ModelView(model, y, torch.arange(3), Ledger.empty(3)).logits(x)
+        ModelView(model, y, torch.arange(3), QueryCounter.empty(3)).logits(x)
     assert (passes.calls, passes.rows) == (2, 6)
     assert passes.seconds > 0
 
@@ -195,9 +195,9 @@ def test_what_the_benchmarks_cannot_use_is_one_line(
 ) -> None:
     monkeypatch.setattr(
         "sys.argv",
-        ["benchmarks", "--quick", "--threads", "1", "--output", str(tmp_path), *arguments],
+        ["performance", "--quick", "--threads", "1", "--output", str(tmp_path), *arguments],
     )
-    monkeypatch.setattr("benchmarks.__main__.prepare", lambda threads: None)  # of the process
+    monkeypatch.setattr("performance.__main__.prepare", lambda threads: None)  # of the process
     try:
         code = main()
     except SystemExit as end:

@@ -11,19 +11,21 @@ from sweeping import GRID, held, sweep
 
 from robench.analysis import at_budgets, budget_section, budget_table, paired, write_table
 from robench.analysis.document import begin, fill
-from robench.attacks import APGDCE, APGDT, PGD, SAPGD, SPGD, Tour
+from robench.attacks import APGDCE, APGDT, PGD, SAPGD, SPGD, SurrogateEnsemble
 from robench.datasets import DIGITS
+from robench.epsilon import parse_grid
 from robench.errors import UsageError
 from robench.evaluation.slices import read_slice
-from robench.numbers import parse_grid
-from robench.zoo import find_attack
+from robench.registry import find_attack
 
 Cli = Callable[..., Finished]
 ROOT = Path(__file__).resolve().parents[1]
 TINY = parse_grid(["0.00001"])  # too small to break anything: every pass is spent
 
 
-@pytest.mark.parametrize("attack", [PGD(), SPGD(), Tour(), SAPGD(), APGDCE()], ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    "attack", [PGD(), SPGD(), SurrogateEnsemble(), SAPGD(), APGDCE()], ids=lambda a: a.name
+)
 @pytest.mark.parametrize("budget", [7, 20, 60])
 def test_an_attack_takes_as_many_passes_as_its_budget(linear, attack, budget) -> None:
     rows = sweep(linear.model, attack.at_budget(budget), linear.x, linear.y, TINY).run()
@@ -59,13 +61,13 @@ def test_attacks_of_two_norms_are_not_compared() -> None:
 def test_a_tour_is_pgd_through_each_surrogate(linear) -> None:
     """Without spikes there is nothing to substitute, and all runs of a round are the same."""
     alone = sweep(linear.model, PGD(restarts=2), linear.x, linear.y).run()
-    tour = sweep(linear.model, Tour(restarts=2), linear.x, linear.y).run()
-    assert (alone["break_position"] == tour["break_position"]).all()
+    tour = sweep(linear.model, SurrogateEnsemble(restarts=2), linear.x, linear.y).run()
+    assert (alone["minimal_position"] == tour["minimal_position"]).all()
     expected = [linear.robust(epsilon.value) for epsilon in GRID]
     assert [held(tour, k) for k in range(len(GRID))] == expected
-    fewer = Tour().at_budget(60)
-    assert fewer.surrogates == Tour().surrogates[:3]
-    assert Tour().at_budget(320).restarts == 2
+    fewer = SurrogateEnsemble().at_budget(60)
+    assert fewer.surrogates == SurrogateEnsemble().surrogates[:3]
+    assert SurrogateEnsemble().at_budget(320).restarts == 2
 
 
 def test_differences_are_paired_by_sample() -> None:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from robench.attacks import DirectAttack, Noise, View
 from robench.datasets import find_dataset
+from robench.epsilon import parse_grid
 from robench.evaluation import Cell, Settings, checks, evaluate_cell
-from robench.numbers import parse_grid
+from robench.registry import NamedAttack, find_attack, select_models
 from robench.results import ResultStore
-from robench.zoo import NamedAttack, find_attack, select_models
 
 SAMPLES = 24
 
@@ -80,7 +80,7 @@ def test_an_attack_that_never_asks_the_model_is_invalid(tmp_path) -> None:
 
 
 def test_one_look_beside_the_clean_image_is_enough() -> None:
-    rows = pd.DataFrame({"break_position": [-1, 0], "forwards": [2, 1], "backwards": [0, 0]})
+    rows = pd.DataFrame({"minimal_position": [-1, 0], "forwards": [2, 1], "backwards": [0, 0]})
     assert checks.asked(rows) is None
     found = checks.asked(rows.assign(forwards=1))
     assert found is not None
@@ -89,15 +89,21 @@ def test_one_look_beside_the_clean_image_is_enough() -> None:
 
 def test_a_sample_that_broke_at_the_smallest_epsilon_needs_no_gradient() -> None:
     rows = pd.DataFrame(
-        {"break_position": [1, 1, 2, -1], "backwards": 3, "dead": [True] * 2 + [False] * 2}
+        {
+            "minimal_position": [1, 1, 2, -1],
+            "backwards": 3,
+            "zero_gradient": [True] * 2 + [False] * 2,
+        }
     )
     found = checks.usable_gradient(rows)
     assert found is not None
     assert (found.value, found.verdict) == (0.0, "valid")
-    blind = checks.usable_gradient(rows.assign(dead=[False, False, True, True]))
-    assert blind is not None
-    assert (blind.value, blind.reason) == (1.0, "gradient-unavailable")
-    fallen = checks.usable_gradient(rows.assign(break_position=1))
+    without_gradient = checks.usable_gradient(
+        rows.assign(zero_gradients=[False, False, True, True])
+    )
+    assert without_gradient is not None
+    assert (without_gradient.value, without_gradient.reason) == (1.0, "gradient-unavailable")
+    fallen = checks.usable_gradient(rows.assign(minimal_position=1))
     assert fallen is not None
     assert (fallen.value, fallen.verdict) == (0.0, "valid")
     assert checks.usable_gradient(rows.assign(backwards=0)) is None

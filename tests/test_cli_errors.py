@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import Finished, refused, sign
 
-from robench.zoo import attack_files, contents, load_folder, model_folders
+from robench.registry import attack_files, load_folder, locations, model_folders
 
 Cli = Callable[..., Finished]
 TINY = ("--limit", "2", "--eps", "8/255", "--attacks", "fgsm")
@@ -231,7 +231,7 @@ def test_a_recipe_of_another_data_set_than_its_folder_is_refused(
     recipe = tmp_path / "models" / "cifar10" / "net" / "recipe.toml"
     recipe.parent.mkdir(parents=True)
     shutil.copy(model_folders()["digits/vgg16-ann"] / "recipe.toml", recipe)
-    monkeypatch.setattr(contents, "_roots", lambda: [tmp_path])
+    monkeypatch.setattr(locations, "_roots", lambda: [tmp_path])
     refused(cli("train", "cifar10/net"), recipe, "model.dataset", "'digits'", "'cifar10'")
 
 
@@ -243,7 +243,7 @@ def test_one_broken_attack_card_hides_no_other(
     for name, change in broken.items():
         cards[name] = tmp_path / f"{name}.toml"
         cards[name].write_text(cards["spgd"].read_text("utf-8").replace(*change), "utf-8")
-    monkeypatch.setattr("robench.zoo.attacks.attack_files", lambda: cards)
+    monkeypatch.setattr("robench.registry.attacks.attack_files", lambda: cards)
     assert listed(cli, "attacks", "fgsm") == "ready"
     assert listed(cli, "attacks", "spgd") == "ready"
     for name in broken:
@@ -326,7 +326,7 @@ def test_other_values_behind_a_whole_footer_are_reported_and_redone(
     assert cli(*command).code == 0
     (path,) = tmp_path.rglob("*.parquet")
     before = pd.read_parquet(path)
-    before.assign(break_position=-1).to_parquet(path, index=False)
+    before.assign(minimal_position=-1).to_parquet(path, index=False)
     done = cli(*command)
     assert done.code == 0
     (line,) = done.err.splitlines()

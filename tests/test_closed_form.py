@@ -22,10 +22,10 @@ from robench.attacks import (
     AutoAttack,
     SpikingAutoAttack,
     Square,
-    Tour,
+    SurrogateEnsemble,
 )
-from robench.numbers import parse_grid
-from robench.zoo import find_attack
+from robench.epsilon import parse_grid
+from robench.registry import find_attack
 
 CASES = [  # shape, whether a sample comes near the box, how many samples
     ((8, 1, 1), True, 4),
@@ -39,7 +39,7 @@ EXACT = [
     FGSM(),
     PGD(),
     SPGD(),
-    Tour(),
+    SurrogateEnsemble(),
     SAPGD(steps=15),
     APGDCE(steps=15),
     APGDDLR(steps=15),
@@ -94,7 +94,7 @@ def positions(linear: LinearModel, attack, size: int, grid) -> list[int]:
         model = three_alike(linear, attack.least_classes)
     rows = sweep(model, attack, linear.x[:size], linear.y[:size], grid).run()
     assert rows["reverified"].all()
-    return rows["break_position"].tolist()
+    return rows["minimal_position"].tolist()
 
 
 @pytest.mark.parametrize(("shape", "box", "size"), CASES, ids=str)
@@ -116,6 +116,6 @@ def test_a_smallest_perturbation_comes_near_the_exact_one(attack, slack, shape, 
     linear = LinearModel(shape, 8, box=box)
     rows = sweep(linear.model, attack_of(attack), linear.x[:size], linear.y[:size], GRID).run()
     exact = torch.tensor([linear.distance(row) for row in range(size)]).numpy()
-    assert (rows["break_position"] > 0).all()
+    assert (rows["minimal_position"] > 0).all()
     assert (rows["linf"] >= exact - 1e-6).all()
     assert (rows["linf"] <= slack * exact + 1e-4).all()

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 import robench.datasets as registry
 from robench import Cell, ResultStore, Settings, evaluate_cell, find_attack, select_models
 from robench.datasets import DIGITS
-from robench.evaluation.device import repeatable
-from robench.numbers import parse_grid
+from robench.epsilon import parse_grid
+from robench.registry import Model
 from robench.results import Outcome
+from robench.runtime.device import repeatable
 from robench.spiking import PATHS, Surrogate, kernels, override
 from robench.training import train
-from robench.zoo import Model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 GPU = torch.device("cuda", 0)
@@ -52,7 +52,7 @@ def test_a_network_and_its_gradients_are_those_of_plain_code_on_the_cpu(
     surrogates = [None] if mode == "ann" else [Surrogate("atan", 2.0), Surrogate("exponential", 1)]
     for surrogate in surrogates:
         for path in [None] if mode == "ann" else PATHS.values():
-            if path is not None and path.twin:
+            if path is not None and path.counterpart:
                 continue
             with override(module, surrogate=surrogate, path=path):
                 with kernels.reference():

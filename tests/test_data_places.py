@@ -12,8 +12,8 @@ from data_files import encode, pixels, write_parquet
 from robench.architectures import ModelConfig, build
 from robench.datasets import CIFAR10, files
 from robench.errors import MissingDataError
-from robench.zoo import attack_files, contents
-from robench.zoo.card import AboutTable, save_checkpoint
+from robench.registry import attack_files, locations
+from robench.registry.cards import AboutTable, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("home")
 Cli = Callable[..., Finished]
@@ -85,17 +85,17 @@ def test_all_skips_models_without_images_and_a_named_one_is_an_error(
 def test_a_run_in_which_every_model_is_skipped_is_an_error(
     cli: Cli, tmp_path: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "_roots", list)
-    shutil.copytree(zoo / "cifar10" / "tiny", zoo / "cifar10" / "twin")
+    monkeypatch.setattr(locations, "_roots", list)
+    shutil.copytree(zoo / "cifar10" / "tiny", zoo / "cifar10" / "counterpart")
     command = ("run", "--models-dir", zoo, "--attacks", "fgsm", "--output", tmp_path / "results")
-    monkeypatch.setattr("robench.zoo.attacks.attack_files", lambda: CARDS)
+    monkeypatch.setattr("robench.registry.attacks.attack_files", lambda: CARDS)
     for options in (("all", "--dataset", "cifar10"), ("cifar10/*",), ("all", "--dry-run")):
         done = cli(*command, "--models", *options)
         assert (done.code, done.out) == (2, "")
         (line,) = done.err.splitlines()
         assert line.startswith("robench: no model can run: the test images of cifar10")
         assert "robench data download cifar10" in line
-    (zoo / "cifar10" / "twin" / "weights.safetensors").unlink()
+    (zoo / "cifar10" / "counterpart" / "weights.safetensors").unlink()
     done = cli(*command, "--models", "all")
     assert done.code == 2
     first, second, last = done.err.splitlines()

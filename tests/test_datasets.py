@@ -9,8 +9,8 @@ from torch.nn.functional import interpolate
 import robench.datasets as registry
 from robench.datasets import DIGITS, Images, dataset_names, find_dataset
 from robench.datasets.digits import enlarge, interpolation
+from robench.epsilon import parse_grid
 from robench.errors import PluginError, UsageError
-from robench.numbers import parse_grid
 
 
 def test_digits_splits_every_eighth_image_off() -> None:

@@ -12,11 +12,11 @@ from conftest import Finished
 from torch import Tensor, nn
 
 from robench.cli import doctor
+from robench.engine.view import ModelView, QueryCounter
 from robench.errors import UsageError
-from robench.evaluation.device import find_device, placed
-from robench.evaluation.view import Ledger, ModelView
+from robench.registry import Model
+from robench.runtime.device import find_device, placed
 from robench.spiking import kernels
-from robench.zoo import Model
 
 Cli = Callable[..., Finished]
 
@@ -109,7 +109,7 @@ def test_the_view_carries_images_to_the_device_and_results_back() -> None:
     x, y, rows = torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 0]), torch.arange(3)
     model.prepare(x)
     assert model.module.prepared
-    view = ModelView(model, y, rows, Ledger.empty(3))
+    view = ModelView(model, y, rows, QueryCounter.empty(3))
     assert torch.equal(view.logits(x), torch.eye(3))
     assert [wrong.tolist() for _, wrong in view.seen] == [[False, False, True]]
     assert view.seen[0][0].data_ptr() == x.data_ptr()  # where they came from

@@ -12,17 +12,19 @@ from sweeping import sweep
 
 from robench.analysis import at_factors, doubling_section, doubling_table, write_table
 from robench.analysis.document import begin, fill
-from robench.attacks import APGDCE, PGD, SAPGD, SPGD, Tour
+from robench.attacks import APGDCE, PGD, SAPGD, SPGD, SurrogateEnsemble
+from robench.epsilon import parse_grid
 from robench.errors import UsageError
-from robench.numbers import parse_grid
-from robench.zoo import find_attack
+from robench.registry import find_attack
 
 Cli = Callable[..., Finished]
 ROOT = Path(__file__).resolve().parents[1]
 TINY = parse_grid(["0.00001"])  # too small to break anything: every pass is spent
 
 
-@pytest.mark.parametrize("attack", [PGD(), SPGD(), Tour(), SAPGD(), APGDCE()], ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    "attack", [PGD(), SPGD(), SurrogateEnsemble(), SAPGD(), APGDCE()], ids=lambda a: a.name
+)
 def test_twice_the_steps_are_twice_the_passes(linear, attack) -> None:
     once, twice = (
         sweep(linear.model, longer, linear.x, linear.y, TINY).run()["backwards"]

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from robench.datasets import DIGITS, Images
+from robench.engine.chunk import Chunk
+from robench.engine.sweep import ChunkSweep
+from robench.epsilon import parse_grid
 from robench.errors import EvaluationError
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.sweep import ChunkSweep
-from robench.numbers import parse_grid
-from robench.results import CLEAN_WRONG, NEVER, ResultStore
-from robench.zoo import Model, find_attack
+from robench.registry import Model, find_attack
+from robench.results import CLEAN_WRONG, ROBUST, ResultStore
 
 ATTACKS = (
     "fgsm,pgd[steps=3],spgd[steps=3,pgd_steps=3],sapgd[steps=3],apgd-ce[steps=3],"
@@ -83,7 +83,7 @@ def test_a_batch_of_one_and_a_last_part_of_a_batch(cli, tmp_path) -> None:
     assert len(alone) == COUNT
     for attack, expected in alone.items():
         assert expected["reverified"].all()
-        for column in ("break_position", "forwards", "backwards"):
+        for column in ("minimal_position", "forwards", "backwards"):
             assert parts[attack][column].tolist() == expected[column].tolist(), attack
 
 
@@ -103,7 +103,7 @@ def test_no_sample_survives(cli, tmp_path) -> None:
         assert outcome["reverified"] == 1.0
         assert outcome["verdict"] == "valid"
     for rows in rows_of(tmp_path, "digits/small").values():
-        assert rows["break_position"].isin((0, 1)).all()
+        assert rows["minimal_position"].isin((0, 1)).all()
 
 
 class Picky(torch.nn.Module):
@@ -123,7 +123,7 @@ def test_no_model_is_shown_an_empty_batch(name: str, wrong: bool) -> None:
     chunk = Chunk(x, 1 - y if wrong else y, range(len(x)))
     grid = parse_grid(["0.001"])
     rows = ChunkSweep(model, find_attack(name).attack, chunk, grid, seed=0, batch_size=4).run()
-    assert (rows["break_position"] == (CLEAN_WRONG if wrong else NEVER)).all()
+    assert (rows["minimal_position"] == (CLEAN_WRONG if wrong else ROBUST)).all()
 
 
 def test_every_sample_is_wrong_without_an_attack(cli, tmp_path) -> None:
@@ -137,7 +137,7 @@ def test_every_sample_is_wrong_without_an_attack(cli, tmp_path) -> None:
         assert (outcome["forwards"], outcome["backwards"]) == (1.0, 0.0)
         assert outcome["verdict"] == "valid"
     for rows in rows_of(tmp_path, "digits/wrong").values():
-        assert (rows["break_position"] == 0).all()
+        assert (rows["minimal_position"] == 0).all()
 
 
 def test_logits_that_are_nan_fail_their_cells_alone(cli, tmp_path) -> None:
@@ -159,14 +159,14 @@ def test_one_channel(cli, tmp_path, monkeypatch) -> None:
     data = replace(DIGITS, shape=(1, 32, 32), load=grey)
     monkeypatch.setattr("robench.evaluation.plan.find_dataset", lambda name: data)
     attacks = f"fgsm,spgd[steps=3,pgd_steps=3],apgd-ce[steps=3],{SEVERAL}"
-    cells = run(cli, tmp_path, "edgemodels:grey", attacks, 40, "--eps", "16/255", "--witnesses")
+    cells = run(cli, tmp_path, "edgemodels:grey", attacks, 40, "--eps", "16/255", "--keep-examples")
     assert len(cells) == 8
     assert all(cell["status"] == "done" for cell in cells)
     found = rows_of(tmp_path, "digits/grey")
     for attack in ("fgsm", "apgd-ce[steps=3]", "fab-t[steps=2]"):
-        assert (found[attack]["break_position"] == 1).any()
+        assert (found[attack]["minimal_position"] == 1).any()
     store = ResultStore(tmp_path)
-    shapes = [store.witnesses(cell).images.shape[1:] for cell in store.cells()[0]]
+    shapes = [store.examples(cell).images.shape[1:] for cell in store.cells()[0]]
     assert set(shapes) == {(1, 32, 32)}
 
 

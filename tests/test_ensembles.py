@@ -30,11 +30,11 @@ from robench.attacks import (
     StagedAttack,
     Transfer,
 )
-from robench.attacks.base import Start, begin
+from robench.attacks.contract.attack import Start, begin
 from robench.datasets import DIGITS, find_dataset
-from robench.evaluation.stages import beginnings
-from robench.numbers import parse_grid
-from robench.zoo import Model, find_attack, select_models
+from robench.engine.stages import beginnings
+from robench.epsilon import parse_grid
+from robench.registry import Model, find_attack, select_models
 
 GRID = parse_grid(["4/255", "8/255", "16/255", "32/255"])
 
@@ -86,7 +86,7 @@ def test_an_ensemble_is_not_weaker_than_a_part_that_finds_more_from_above(order)
 
     def position(attack) -> int:
         rows = sweep(model, attack, x, y, grid, sweep=order).run()
-        return int(rows["break_position"].iloc[0])
+        return int(rows["minimal_position"].iloc[0])
 
     # the far one alone comes down to 0.03 from above, and finds nothing there by itself
     alone = min(position(NEAR), position(FAR))
@@ -123,14 +123,14 @@ def test_spiking_autoattack_is_the_worst_of_its_members_on_every_sample(name, or
     def positions(attack) -> np.ndarray:
         # one row in each call: then no rounding depends on which rows are attacked together
         options = {"batch_size": 1, "sweep": order, "sources": sources}
-        found = sweep(model, attack, x, y, GRID, **options).run()["break_position"].to_numpy()
+        found = sweep(model, attack, x, y, GRID, **options).run()["minimal_position"].to_numpy()
         return np.where(found == -1, len(GRID), found)
 
     whole = small()
-    members = {part.name: positions(part) for part in whole.parts}
-    worst = np.min(list(members.values()), axis=0)
+    finders = {part.name: positions(part) for part in whole.parts}
+    worst = np.min(list(finders.values()), axis=0)
     assert (positions(whole) == worst).all()
-    assert len({tuple(found) for found in members.values()}) > 1  # they do not all find the same
+    assert len({tuple(found) for found in finders.values()}) > 1  # they do not all find the same
 
 
 def test_the_members_and_their_order() -> None:

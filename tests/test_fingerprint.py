@@ -14,8 +14,8 @@ from conftest import Finished
 from torch import nn
 from torch.nn import functional as F
 
-from robench.zoo import Model
-from robench.zoo.fingerprint import network_sha256
+from robench.registry import Model
+from robench.registry.fingerprint import network_sha256
 
 Cli = Callable[..., Finished]
 CODE = """

@@ -19,7 +19,7 @@ def test_every_convolution_of_flex_is_inside_a_plastic_layer():
 # Rules out the mask threshold that no optimiser sees (B3).
 @pytest.mark.parametrize("mode", MODES)
 def test_theta_gets_a_gradient_in_every_flex_layer(mode):
-    model = network(mode=mode, twin=True) if mode == "hybrid" else network(mode=mode)
+    model = network(mode=mode, counterpart=True) if mode == "hybrid" else network(mode=mode)
     model.train()
     F.cross_entropy(model(images()), torch.tensor([0, 1, 2, 0, 1])).backward()
     parameters = {id(p) for p in model.parameters()}
@@ -182,7 +182,7 @@ def test_one_step_of_training_moves_eta_by_kappa():
 @pytest.mark.parametrize("mode", MODES)
 def test_training_a_network_moves_eta_in_every_layer_and_without_plasticity_in_none(mode):
     for plasticity in (0.3, 0.0):
-        model = network(mode=mode, plasticity=plasticity, twin=mode == "hybrid").train()
+        model = network(mode=mode, plasticity=plasticity, counterpart=mode == "hybrid").train()
         before = [layer.eta.clone() for layer in flex_layers(model)]
         model(images())
         moved = [

@@ -10,18 +10,18 @@ import torch
 from conftest import Finished
 from networks import CLOSE, configuration, flex_layers, images, network
 from pydantic import ValidationError
+from robench.checks.checks import CARD_ACCURACY
 from torch import Tensor, nn
 
 from robench.architectures import VGG, ModelConfig
 from robench.architectures.vgg import ConvNorm
 from robench.datasets import DIGITS, DIGITS_FRAMES
 from robench.datasets.digits_frames import FRAMES, spikes
+from robench.engine.view import ModelView, QueryCounter
 from robench.errors import EvaluationError
-from robench.evaluation.checks import CARD_ACCURACY
-from robench.evaluation.view import Ledger, ModelView
+from robench.registry import Model, select_models
 from robench.spiking import PATHS, Surrogate, kernels, override
 from robench.training.recipe import Recipe
-from robench.zoo import Model, select_models
 
 Cli = Callable[..., Finished]
 NAME = "digits-frames/vgg16-stbp"
@@ -119,10 +119,10 @@ def test_card_accuracy_is_that_of_a_fresh_evaluation(model: Model) -> None:
     assert model.clean_accuracy >= 0.95
 
 
-@pytest.mark.parametrize("path", ["act", "rga"])
+@pytest.mark.parametrize("path", ["cba", "rga"])
 def test_a_gradient_reaches_every_frame_through_the_twin_too(model: Model, path: str) -> None:
     x, y = some(2)
-    view = ModelView(model, y, torch.arange(2), Ledger.empty(2))
+    view = ModelView(model, y, torch.arange(2), QueryCounter.empty(2))
     gradient = view.gradient(x, y, path=PATHS[path])
     assert gradient.shape == x.shape
     assert (gradient.abs().flatten(2).amax(2) > 0).all()

@@ -10,8 +10,8 @@ from torch import nn
 from robench.architectures import PlasticFlexLayer
 from robench.architectures.vgg import ConvNorm
 from robench.datasets import find_dataset
+from robench.registry import select_models
 from robench.spiking import PATHS, Surrogate, kernels, override
-from robench.zoo import select_models
 
 SPIKING = ("vgg16-stbp", "vgg16-hybrid", "flex-stbp", "flex-hybrid")
 NAMES = ("vgg16-ann", "flex-ann", *SPIKING)
@@ -213,8 +213,8 @@ def test_a_flexible_layer_follows_its_own_parameters():
 
 @for_every_network
 def test_training_between_two_attacks_is_not_forgotten(architecture, mode):
-    twin = mode == "hybrid"
-    model, x = frozen(architecture, mode, twin=twin), images()
+    counterpart = mode == "hybrid"
+    model, x = frozen(architecture, mode, counterpart=counterpart), images()
     before = model(x)
     train_for_a_while(model)
     assert not torch.equal(model(x), before)
@@ -256,8 +256,8 @@ def test_in_training_a_batch_norm_keeps_the_statistics_of_its_batch(architecture
 
 @for_every_network
 def test_trainable_parameters_get_their_gradients_in_evaluation(architecture, mode):
-    twin = mode == "hybrid"
-    model, x = network(architecture, mode, twin=twin), images()
+    counterpart = mode == "hybrid"
+    model, x = network(architecture, mode, counterpart=counterpart), images()
     model(x).square().sum().backward()
     gradients = {name: p.grad for name, p in model.named_parameters()}
     assert all(g is not None and g.any() for g in gradients.values())

@@ -18,14 +18,14 @@ from robench.analysis import (
 )
 from robench.analysis.document import begin, fill
 from robench.analysis.gradients import COLUMNS, ENSEMBLE, WORST
-from robench.attacks import PGD, Tour
+from robench.attacks import PGD, SurrogateEnsemble
 from robench.datasets import DIGITS
+from robench.epsilon import parse_grid
 from robench.errors import UsageError
 from robench.evaluation import Request
-from robench.numbers import parse_grid
+from robench.registry import find_attack, select_models
 from robench.results import ResultStore
 from robench.spiking import PATHS, surrogate_names
-from robench.zoo import find_attack, select_models
 
 Cli = Callable[..., Finished]
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,25 +61,25 @@ def test_every_family_and_every_path_has_a_run() -> None:
     assert {run.path for run in runs[1:]} == set(PATHS)
     for run in runs[1:]:
         tour = find_attack(run.attack).attack
-        assert isinstance(tour, Tour)
-        (member,) = tour.members
-        assert member == "/".join(part for part in (run.surrogate, run.path) if part)
+        assert isinstance(tour, SurrogateEnsemble)
+        (finder,) = tour.finders
+        assert finder == "/".join(part for part in (run.surrogate, run.path) if part)
         shared = PGD().model_dump()
         assert {key: tour.model_dump()[key] for key in shared} == shared
 
 
 def test_a_tour_without_paths_is_recorded_as_before() -> None:
-    assert "paths" not in Tour().model_dump()
-    assert Tour(paths=("hart",)).model_dump()["paths"] == ("hart",)
-    assert Tour(surrogates=(), paths=("act",)).required == {"gradient", "twin"}
+    assert "paths" not in SurrogateEnsemble().model_dump()
+    assert SurrogateEnsemble(paths=("hart",)).model_dump()["paths"] == ("hart",)
+    assert SurrogateEnsemble(surrogates=(), paths=("cba",)).required == {"gradient", "counterpart"}
     with pytest.raises(UsageError, match="surrogates needs at least one"):
         find_attack("tour[surrogates=[]]")
 
 
 def test_a_tour_cut_to_a_budget_keeps_its_first_members() -> None:
-    tour = Tour(surrogates=("atan(2)", "triangle(1)"), paths=("hart", "bptr"))
-    assert tour.members == ("atan(2)/hart", "triangle(1)/hart", "bptr")
-    assert tour.at_budget(40).members == tour.members[:2]
+    tour = SurrogateEnsemble(surrogates=("atan(2)", "triangle(1)"), paths=("hart", "bptr"))
+    assert tour.finders == ("atan(2)/hart", "triangle(1)/hart", "bptr")
+    assert tour.at_budget(40).finders == tour.finders[:2]
     assert tour.at_budget(120).restarts == 2
 
 
@@ -90,9 +90,12 @@ def test_a_tour_through_the_models_own_gradient_is_pgd() -> None:
     grid = parse_grid(["16/255"])
     one, two = (
         sweep(entry.load(), attack, data.tensor(), data.targets(), grid).run()
-        for attack in (PGD(steps=4), Tour(steps=4, surrogates=("atan(2)",), paths=("stbp",)))
+        for attack in (
+            PGD(steps=4),
+            SurrogateEnsemble(steps=4, surrogates=("atan(2)",), paths=("stbp",)),
+        )
     )
-    assert (one["break_position"] == two["break_position"]).all()
+    assert (one["minimal_position"] == two["minimal_position"]).all()
     assert (one["backwards"] == two["backwards"]).all()
 
 
@@ -111,7 +114,7 @@ def test_assg_follows_the_neurons_over_a_run_and_begins_anew_with_the_next(linea
     def noise(stream: str, draw: object = 0):
         return linear.x[:2] * 0 + 0.5
 
-    tour = Tour(steps=3, restarts=2, surrogates=("assg(0.4)",))
+    tour = SurrogateEnsemble(steps=3, restarts=2, surrogates=("assg(0.4)",))
     x, y, eps = linear.x[:2], linear.y[:2], linear.x.new_full((2,), 0.1)
     state = tour.init(View(), x, y, eps, noise)
     for _ in range(6):

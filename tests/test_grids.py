@@ -9,9 +9,9 @@ import pytest
 from conftest import Finished
 
 from robench.datasets import MNIST
+from robench.epsilon import parse_grid
 from robench.errors import UsageError
 from robench.evaluation import find_grid, grid_names
-from robench.numbers import parse_grid
 
 Cli = Callable[..., Finished]
 

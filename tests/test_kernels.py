@@ -13,7 +13,7 @@ from networks import ARCHITECTURES, CLOSE, network, randomise
 from torch import nn
 from torch.nn import functional as F
 
-from robench.architectures.frozen import Window, conv, fold, max_pool
+from robench.architectures.fusion import Window, conv, fold, max_pool
 from robench.spiking import LIFParameters, Surrogate, direct, kernels, lif, lif_start, lif_step
 from robench.spiking.surrogate import surrogate_names
 

@@ -9,13 +9,13 @@ from made_up import Builder, fall
 from sweeping import held, sweep
 
 from robench.attacks import DDN, PGDL2
-from robench.attacks.norms import length, project, tolerance, unit
+from robench.attacks.primitives.norms import length, project, tolerance, unit
 from robench.datasets import DIGITS, find_dataset
+from robench.engine.sample_noise import SampleNoise
+from robench.epsilon import parse_grid
 from robench.errors import ContentError
-from robench.evaluation.noise import SampleNoise
-from robench.numbers import parse_grid
+from robench.registry import find_attack, select_models
 from robench.reporting import build_report, render
-from robench.zoo import find_attack, select_models
 
 STEP = 1 / 400
 GRID = parse_grid([f"{k}/400" for k in range(1, 700)])
@@ -79,19 +79,19 @@ def test_a_minimum_norm_attack_comes_near_the_closed_form(shape, box, name, size
     x, y = linear.x[:size], linear.y[:size]
     rows = sweep(linear.model, find_attack(name).attack, x, y, GRID).run()
     nearest = torch.tensor([shortest(linear, row) for row in range(size)]).numpy()
-    assert (rows["break_position"] > 0).all()
+    assert (rows["minimal_position"] > 0).all()
     assert (rows["l2"] <= 1.25 * nearest + 2 * STEP).all()
     assert (rows["l2"] >= nearest - 1e-5).all()
-    assert (rows["l2"] <= rows["break_epsilon"] + 1e-5).all()
+    assert (rows["l2"] <= rows["minimal_epsilon"] + 1e-5).all()
 
 
 def test_one_run_gives_the_whole_curve(plane) -> None:
     for grid in (parse_grid(["4"]), GRID):
         rows = sweep(plane.model, DDN(steps=30), plane.x, plane.y, grid).run()
         assert (rows["backwards"] == 30).all()
-    assert len(set(rows["break_position"])) > 1
+    assert len(set(rows["minimal_position"])) > 1
     short = sweep(plane.model, DDN(steps=30), plane.x, plane.y, parse_grid(["1e-6"])).run()
-    assert (short["break_position"] == -1).all()
+    assert (short["minimal_position"] == -1).all()
 
 
 def test_projection_and_length() -> None:
@@ -144,7 +144,7 @@ def test_ddn_is_no_weaker_than_foolbox(zoo) -> None:
     rows = sweep(model, DDN(), x, y, parse_grid(["50"]), batch_size=24).run()
     wrapped = foolbox.PyTorchModel(model.module, bounds=(0, 1), device="cpu")
     theirs, _, success = foolbox.attacks.DDNAttack()(wrapped, x, y, epsilons=None)
-    right = torch.tensor((rows["break_position"] > 0).tolist())
+    right = torch.tensor((rows["minimal_position"] > 0).tolist())
     assert success[right].all()
     ours = torch.tensor(rows["l2"].tolist())[right]
     assert ours.median() <= 1.02 * (theirs - x).flatten(1).norm(dim=1)[right].median()
@@ -211,6 +211,6 @@ def test_a_card_of_a_library_in_another_norm_is_refused(tmp_path, monkeypatch) -
     card = tmp_path / "mine.toml"
     text = 'implementation = "foolbox:L2PGD"\nnorm = "linf"\ndescription = ""\ncitation = ""\n'
     card.write_text(text, "utf-8")
-    monkeypatch.setattr("robench.zoo.attacks.attack_files", lambda: {"mine": card})
+    monkeypatch.setattr("robench.registry.attacks.attack_files", lambda: {"mine": card})
     with pytest.raises(ContentError, match="key norm: mine works in l2"):
         find_attack("mine")

@@ -5,8 +5,8 @@ from two_layers import Twin, Two, X, Y, model_of, view_of
 
 from robench.attacks import SPGD
 from robench.errors import UsageError
-from robench.spiking import OZDENIZCI_LEGENSTEIN, LIFParameters, Member, combine
-from robench.zoo import find_attack
+from robench.registry import find_attack
+from robench.spiking import OZDENIZCI_LEGENSTEIN, Estimator, LIFParameters, combine
 
 
 def test_surrogates_and_paths_combine():
@@ -39,7 +39,7 @@ def test_surrogates_and_paths_combine():
 )
 def test_a_member_that_cannot_be_read_is_said(text, said):
     with pytest.raises(UsageError, match=said):
-        Member.parse(text)
+        Estimator.parse(text)
     if "/" not in text:  # a request names a folder; a card may have one
         with pytest.raises(UsageError, match=f"attack spgd.*{said}"):
             find_attack(f"spgd[surrogates=[{text}]]")
@@ -47,11 +47,11 @@ def test_a_member_that_cannot_be_read_is_said(text, said):
 
 def test_the_published_ensemble_has_its_19_members():
     assert len(OZDENIZCI_LEGENSTEIN) == len(set(OZDENIZCI_LEGENSTEIN)) == 19
-    members = [Member.parse(text) for text in OZDENIZCI_LEGENSTEIN]
+    finders = [Estimator.parse(text) for text in OZDENIZCI_LEGENSTEIN]
     found = {}
-    for member in members:
-        name = member.surrogate.name if member.surrogate else member.path.name
-        found.setdefault(name, set()).add(member.surrogate.sharpness if member.surrogate else None)
+    for finder in finders:
+        name = finder.surrogate.name if finder.surrogate else finder.path.name
+        found.setdefault(name, set()).add(finder.surrogate.sharpness if finder.surrogate else None)
     assert found == {
         "triangle": {0.25, 0.5, 1.0, 2.0, 3.0},
         "damped_exponential": {0.5, 1.0, 2.0},
@@ -59,11 +59,11 @@ def test_the_published_ensemble_has_its_19_members():
         "rectangle": {0.25, 0.5, 1.0, 2.0, 4.0},
         "straight_through": {1.0},
         "bptr": {None},
-        "act": {None},
+        "cba": {None},
     }
     run = SPGD(surrogates=OZDENIZCI_LEGENSTEIN).stages[1]
-    assert run.members == (*OZDENIZCI_LEGENSTEIN, "rga")
+    assert run.finders == (*OZDENIZCI_LEGENSTEIN, "rga")
     net = Two(LIFParameters())
-    view = view_of(model_of(net, make_twin=lambda: Twin(net)))
-    for member in members:
-        assert view.gradient(X, Y, surrogate=member.surrogate, path=member.path).any()
+    view = view_of(model_of(net, make_counterpart=lambda: Twin(net)))
+    for finder in finders:
+        assert view.gradient(X, Y, surrogate=finder.surrogate, path=finder.path).any()

@@ -22,11 +22,11 @@ MEMBERS = [None, None, "a", "a", "b", "b", "b", *[None] * (N - 7)]
 
 
 def add(
-    builder: Builder, model: str, attack: str, positions=POSITIONS, members=MEMBERS, **more
+    builder: Builder, model: str, attack: str, positions=POSITIONS, finders=MEMBERS, **more
 ) -> None:
     cell = builder.add(model, attack, np.asarray(positions), **more)
-    rows = pd.DataFrame({"index": np.arange(N), "break_position": positions})
-    rows["member"] = pd.array(members, dtype="string")
+    rows = pd.DataFrame({"index": np.arange(N), "minimal_position": positions})
+    rows["found_by"] = pd.array(finders, dtype="string")
     builder.store.write(cell, rows)
 
 
@@ -53,7 +53,7 @@ def test_members_are_counted_by_the_smallest_epsilon(store) -> None:
         ("digits/vgg16-stbp", "spgd"),
     ]
     spgd = found[1]
-    assert spgd.members == ("b", "a")
+    assert spgd.finders == ("b", "a")
     assert spgd.counts[:, :4].tolist() == [[0, 1, 0, 2], [0, 2, 0, 0]]
     assert spgd.counts.sum() == 5
     assert spgd.held == N - 7
@@ -65,22 +65,22 @@ def test_members_are_counted_by_the_smallest_epsilon(store) -> None:
 def test_a_network_without_spikes_has_no_surrogates(builder) -> None:
     names = [None, None, "triangle(1)", "pgd", "bptr", "triangle(1)/hart", "stbp-reset"]
     for model, mode in (("digits/vgg16-ann", "ann"), ("digits/vgg16-stbp", "stbp")):
-        members = [*names, *[None] * (N - 7)]
-        add(builder, model, "spgd", members=members, mode=mode)
+        finders = [*names, *[None] * (N - 7)]
+        add(builder, model, "spgd", finders=finders, mode=mode)
     (ann, stbp), _ = read_breaks(builder.store)
-    assert ann.members == (OWN, "pgd")
+    assert ann.finders == (OWN, "pgd")
     assert ann.counts.sum(1).tolist() == [4, 1]
-    assert len(stbp.members) == 5
+    assert len(stbp.finders) == 5
 
 
 def test_the_newest_of_equal_cells_counts(builder) -> None:
     add(builder, "digits/m", "spgd", created="2026-02-01T00:00:00+00:00")
     held = np.full(N, -1)
     new = {"created": "2026-03-01T00:00:00+00:00", "attack_version": "3"}
-    add(builder, "digits/m", "spgd", positions=held, members=[None] * N, **new)
+    add(builder, "digits/m", "spgd", positions=held, finders=[None] * N, **new)
     (one,), _ = read_breaks(builder.store)
     assert one.held == N
-    assert one.members == ()
+    assert one.finders == ()
     assert "nothing broken" in one.line
 
 
@@ -88,8 +88,16 @@ def test_the_table_has_every_number(store) -> None:
     found, _ = read_breaks(store)
     rows = list(csv.DictReader(members_table(found).splitlines()))
     assert len(rows) == 2 * (1 + 2) * (len(GRID) - 1)
-    assert list(rows[0]) == ["model", "attack", "member", "epsilon", "broken", "samples", "verdict"]
-    b = [row for row in rows if row["member"] == "b" and row["model"] == "digits/vgg16-stbp"]
+    assert list(rows[0]) == [
+        "model",
+        "attack",
+        "found_by",
+        "epsilon",
+        "broken",
+        "samples",
+        "verdict",
+    ]
+    b = [row for row in rows if row["found_by"] == "b" and row["model"] == "digits/vgg16-stbp"]
     assert [int(row["broken"]) for row in b][:3] == [1, 0, 2]
     assert b[0]["samples"] == str(N)
     assert len({row["epsilon"] for row in b}) == len(GRID) - 1
@@ -139,9 +147,9 @@ def test_attacks_of_one_piece_are_drawn_where_there_are_no_others(builder) -> No
 
 def test_the_weakest_of_many_members_share_a_colour(builder) -> None:
     positions = np.array([1] * 60 + [-1] * (N - 60))
-    members = [f"m{int(k**0.5)}" if k < 60 else None for k in range(N)]  # 8 to 1, ever larger
-    members[:12] = [f"s{k}" for k in range(12)]
-    add(builder, "digits/m", "spgd", positions=positions, members=members)
+    finders = [f"m{int(k**0.5)}" if k < 60 else None for k in range(N)]  # 8 to 1, ever larger
+    finders[:12] = [f"s{k}" for k in range(12)]
+    add(builder, "digits/m", "spgd", positions=positions, finders=finders)
     figure = draw_members(read_breaks(builder.store)[0])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(labels) == 9 + 1
@@ -172,7 +180,7 @@ def test_the_command_says_what_it_found_and_what_it_left_out(
 
 def test_a_broken_sample_without_a_member_is_damage(builder) -> None:
     add(builder, "digits/good", "spgd")
-    add(builder, "digits/bad", "spgd", members=[None] * N)
+    add(builder, "digits/bad", "spgd", finders=[None] * N)
     (one,), (damaged,) = read_breaks(builder.store)
     assert one.model == "digits/good"
     assert "without a member" in damaged.reason

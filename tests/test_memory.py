@@ -13,12 +13,12 @@ from conftest import Finished
 from torch import Tensor, nn
 
 from robench.datasets import find_dataset
+from robench.epsilon import parse_grid
 from robench.errors import EvaluationError
 from robench.evaluation import Cell, Settings, evaluate_cell, memory
-from robench.evaluation.workers import Workers
-from robench.numbers import parse_grid
+from robench.registry import Model, find_attack, select_models
 from robench.results import ResultStore, RunRecord
-from robench.zoo import Model, find_attack, select_models
+from robench.runtime.threads import Workers
 
 Cli = Callable[..., Finished]
 SHORT = [

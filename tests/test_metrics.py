@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from robench.epsilon import Epsilon, parse_grid
 from robench.errors import UsageError
 from robench.evaluation import metrics
-from robench.numbers import Epsilon, parse_grid
 
 POSITIONS = np.array([0, 1, 2, 2, -1, 3, -1, 1])
 GRID = parse_grid(["0.1", "0.2", "0.4"])

@@ -13,13 +13,13 @@ import torch
 
 from robench.attacks import SPGD
 from robench.datasets import find_dataset
+from robench.engine.chunk import Chunk
+from robench.engine.sweep import ChunkSweep
+from robench.epsilon import parse_grid
 from robench.errors import MissingDataError
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.sweep import ChunkSweep
-from robench.evaluation.workers import Workers
-from robench.numbers import parse_grid
+from robench.registry import select_models
+from robench.runtime.threads import Workers
 from robench.spiking import kernels
-from robench.zoo import select_models
 
 ANN = ("digits/vgg16-ann", "digits/flex-ann")
 SPIKING = ("vgg16-hybrid", "flex-hybrid", "vgg16-stbp", "flex-stbp")
@@ -49,7 +49,7 @@ def search():
             options = {"seed": 0, "batch_size": batch_size, "workers": workers}
             rows = ChunkSweep(model, ATTACK, chunk, GRIDS[name], **options).run()
         assert rows["reverified"].all()
-        return rows["break_position"]
+        return rows["minimal_position"]
 
     yield positions
     torch.set_num_threads(threads_before)

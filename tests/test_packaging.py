@@ -82,7 +82,7 @@ def test_a_wheel_carries_every_card_and_the_weights_of_digits_alone(installed: P
     digits = (ROOT / "models").glob("digits*/*/weights.safetensors")
     assert weights == {path.relative_to(ROOT).as_posix() for path in digits}
     parts = {part for name in names for part in name.split("/")}
-    assert not parts & {".training", "tests", "benchmarks"}
+    assert not parts & {".training", "tests", "performance"}
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"robench"}  # no results/
 
 
@@ -112,7 +112,7 @@ def test_a_wheel_runs_the_main_job_outside_the_checkout(installed: Path, tmp_pat
     package = Path(_run(str(python), "-c", "import robench; print(robench.__file__)", at=tmp_path))
     assert ROOT not in package.parents
     ask = (
-        "from robench.zoo.contents import attack_files, model_folders\n"
+        "from robench.registry.locations import attack_files, model_folders\n"
         "print(model_folders()['digits/vgg16-ann'], attack_files()['fgsm'], sep='\\n')"
     )
     folder, card = map(Path, _run(str(python), "-c", ask, at=tmp_path).splitlines())

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from two_layers import ATAN, T, Twin, Two, X, Y, model_of, view_of
 
 from robench.datasets import DIGITS
+from robench.epsilon import parse_grid
 from robench.errors import EvaluationError
 from robench.evaluation.cell import Cell, Settings
-from robench.numbers import parse_grid
+from robench.registry import Model, find_attack
 from robench.spiking import LIF, PATHS, LIFParameters, kernels
-from robench.zoo import Model, find_attack
 
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}
 
@@ -122,7 +122,7 @@ def test_each_path_is_its_published_rule(name, beta, reset, threshold, graded, p
     torch.testing.assert_close(found, expected, **CLOSE)
     assert expected.flatten(1).any(1).all()
     torch.testing.assert_close(net(X), logits, **CLOSE)  # the forward pass is the same
-    assert view.ledger.backwards.squeeze(1).tolist() == [1] * len(X)
+    assert view.queries.backwards.squeeze(1).tolist() == [1] * len(X)
 
 
 @pytest.mark.parametrize("detach", [False, True], ids=["through the reset", "reset detached"])
@@ -169,14 +169,14 @@ def test_act_is_the_gradient_of_the_twin():
         built.append(1)
         return Twin(net)
 
-    view = view_of(model_of(net, make_twin=make))
+    view = view_of(model_of(net, make_counterpart=make))
     leaf = X.clone().requires_grad_()
     (expected,) = torch.autograd.grad(F.cross_entropy(Twin(net)(leaf), Y, reduction="sum"), leaf)
     for _ in range(2):
-        found = view.gradient(X, Y, path=PATHS["act"])
+        found = view.gradient(X, Y, path=PATHS["cba"])
         torch.testing.assert_close(found, expected, **CLOSE)
     assert len(built) == 1
-    assert view.ledger.backwards.squeeze(1).tolist() == [2] * len(X)
+    assert view.queries.backwards.squeeze(1).tolist() == [2] * len(X)
     assert not view.seen  # what the twin gets wrong is no break
 
 
@@ -184,22 +184,26 @@ def test_act_of_a_network_without_spikes_is_its_own_gradient():
     model = Model(Twin(Two(LIFParameters())), "digits/relu", 4)
     model.spikes = None
     view = view_of(model)
-    assert torch.equal(view.gradient(X, Y, path=PATHS["act"]), view.gradient(X, Y))
+    assert torch.equal(view.gradient(X, Y, path=PATHS["cba"]), view.gradient(X, Y))
 
 
 def test_a_missing_twin_is_said():
     view = view_of(model_of(Two(LIFParameters())))
     with pytest.raises(EvaluationError, match="digits/two has no twin"):
-        view.gradient(X, Y, path=PATHS["act"])
+        view.gradient(X, Y, path=PATHS["cba"])
 
 
-@pytest.mark.parametrize("twin", [False, True])
-def test_an_attack_that_asks_for_a_twin_is_not_applicable_without_one(twin):
-    model = model_of(Two(LIFParameters()), make_twin=(lambda: nn.Identity()) if twin else None)
+@pytest.mark.parametrize("counterpart", [False, True])
+def test_an_attack_that_asks_for_a_twin_is_not_applicable_without_one(counterpart):
+    model = model_of(
+        Two(LIFParameters()), make_counterpart=(lambda: nn.Identity()) if counterpart else None
+    )
     images = DIGITS.load("test").first(2)
     for request, needs in (("spgd[paths=[stbp,act]]", True), ("spgd[paths=[bptr]]", False)):
         cell = Cell(model, find_attack(request), DIGITS, images, Settings(parse_grid(["0.1"])))
-        assert cell.unmet() == (frozenset({"twin"}) if needs and not twin else frozenset())
+        assert cell.unmet() == (
+            frozenset({"counterpart"}) if needs and not counterpart else frozenset()
+        )
     ann = Model(nn.Identity(), "digits/ann", 10)
     cell = Cell(
         ann, find_attack("spgd[paths=[act]]"), DIGITS, images, Settings(parse_grid(["0.1"]))

@@ -14,15 +14,15 @@ from conftest import Finished
 from torch import Tensor, nn
 
 from robench.attacks import FGSM, PGD, PGDL2, RandomNoise, Square
-from robench.attacks.norms import length
+from robench.attacks.primitives.norms import length
 from robench.datasets import DIGITS, DIGITS_FRAMES
 from robench.datasets.digits_frames import FRAMES
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.shared import blank, perturbation, shown
-from robench.evaluation.sweep import ChunkSweep
-from robench.numbers import parse_grid
-from robench.results import CLEAN_WRONG, NEVER, ResultStore
-from robench.zoo import Model, find_attack, select_models
+from robench.engine.chunk import Chunk
+from robench.engine.shared_perturbation import blank, perturbation, shown
+from robench.engine.sweep import ChunkSweep
+from robench.epsilon import parse_grid
+from robench.registry import Model, find_attack, select_models
+from robench.results import CLEAN_WRONG, ROBUST, ResultStore
 
 Cli = Callable[..., Finished]
 NAME = "digits-frames/vgg16-stbp"
@@ -59,7 +59,7 @@ def expected_positions(model: Model, chunk: Chunk) -> list[int]:
     breaking = score / slopes.sum()
     values = torch.tensor([point.value for point in GRID], dtype=torch.float64)
     found = torch.searchsorted(values, breaking)
-    return [NEVER if k == len(GRID) else int(k) for k in found]
+    return [ROBUST if k == len(GRID) else int(k) for k in found]
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -70,14 +70,14 @@ def test_a_linear_model_breaks_where_it_has_to(attack: PGD | FGSM, shared: bool)
     sweep = ChunkSweep(model, attack, chunk, GRID, seed=0, batch_size=16)
     rows = sweep.run()
     expected = expected_positions(model, chunk)
-    assert rows["break_position"].tolist() == expected
+    assert rows["minimal_position"].tolist() == expected
     assert len(set(expected)) >= 3
     assert rows["reverified"].all()
-    broken = rows["break_position"].to_numpy() > CLEAN_WRONG
+    broken = rows["minimal_position"].to_numpy() > CLEAN_WRONG
     delta = sweep.examples - chunk.x
     assert delta.shape == chunk.x.shape
     assert np.allclose(rows["linf"][broken], delta.abs().flatten(1).amax(1)[broken], atol=1e-6)
-    assert (rows["linf"][broken] <= rows["break_epsilon"][broken] + 3e-6).all()
+    assert (rows["linf"][broken] <= rows["minimal_epsilon"][broken] + 3e-6).all()
     alike = (delta - delta[:, :1]).abs().max()
     assert (float(alike) < 1e-6) == shared
 
@@ -90,9 +90,9 @@ def test_one_frame_that_is_shared_is_an_image() -> None:
             for shared in (False, True)
         ]
         alone, shared = (sweep.run() for sweep in found)
-        same = alone["break_position"] == shared["break_position"]
+        same = alone["minimal_position"] == shared["minimal_position"]
         assert same.mean() >= 0.95  # a start outside the box is clipped in one of them alone
-        assert (alone["break_position"] > 0).sum() > 5
+        assert (alone["minimal_position"] > 0).sum() > 5
 
 
 def test_the_shared_gradient_is_that_of_the_frames_that_move() -> None:
@@ -113,7 +113,7 @@ def test_the_shared_gradient_is_that_of_the_frames_that_move() -> None:
     margin = (logits.gather(1, 1 - chunk.y[:, None]) - logits.gather(1, chunk.y[:, None])).sum()
     torch.testing.assert_close(torch.autograd.grad(margin, leaf)[0], expected)
     assert [torch.equal(image, z) for image, _ in view.seen] == [True, True]
-    assert sweep.target.ledger.backwards.sum() == 2 * len(rows)
+    assert sweep.target.queries.backwards.sum() == 2 * len(rows)
 
 
 def test_what_clipping_takes_away_is_no_part_of_the_perturbation() -> None:
@@ -143,10 +143,10 @@ def test_attacks_that_know_images_take_frames(attack: str | Square, shared: bool
     sweep = ChunkSweep(model, attack, chunk, grid, seed=0, batch_size=4)
     rows = sweep.run()
     if not isinstance(attack, RandomNoise):
-        assert (rows["break_position"] > 0).any()
+        assert (rows["minimal_position"] > 0).any()
     assert rows["reverified"].all()
     wrong = model.logits(sweep.examples).argmax(1) != chunk.y
-    assert wrong.tolist() == (rows["break_position"] > 0).tolist()
+    assert wrong.tolist() == (rows["minimal_position"] > 0).tolist()
 
 
 def test_a_square_has_signs_of_its_own_in_each_frame() -> None:
@@ -164,9 +164,9 @@ def test_a_square_has_signs_of_its_own_in_each_frame() -> None:
 
 
 def test_both_perturbations_break_the_trained_model_end_to_end(cli: Cli, tmp_path: Path) -> None:
-    options = ("--limit", "5", "--eps", "0.1,0.4", "--witnesses", "--output", tmp_path)
-    members = "surrogates=[atan(2)],pgd_steps=2,steps=2"
-    attacks = f"pgd[steps=2],pgd[steps=2,frames=shared],spgd[{members},frames=shared]"
+    options = ("--limit", "5", "--eps", "0.1,0.4", "--keep-examples", "--output", tmp_path)
+    finders = "surrogates=[atan(2)],pgd_steps=2,steps=2"
+    attacks = f"pgd[steps=2],pgd[steps=2,frames=shared],spgd[{finders},frames=shared]"
     done = cli("run", "--models", NAME, "--attacks", attacks, *options)
     assert done.code == 0, done.err
     store = ResultStore(tmp_path)
@@ -184,7 +184,7 @@ def test_both_perturbations_break_the_trained_model_end_to_end(cli: Cli, tmp_pat
         assert cell.outcome.identity.data_sha256 == DIGITS_FRAMES.load("test").first(5).sha256
         shared = "shared" in cell.attack
         assert (cell.outcome.identity.parameters.get("frames") == "shared") == shared
-        rows, found = store.rows(cell), store.witnesses(cell)
+        rows, found = store.rows(cell), store.examples(cell)
         assert found is not None
         assert len(found.index)
         index = torch.from_numpy(found.index)
@@ -193,7 +193,7 @@ def test_both_perturbations_break_the_trained_model_end_to_end(cli: Cli, tmp_pat
         assert rows["reverified"].all()
         delta = after - clean[index]
         sizes = rows.set_index("index").loc[found.index]
-        assert (length(delta, "linf").numpy() <= sizes["break_epsilon"] + 1e-5).all()
+        assert (length(delta, "linf").numpy() <= sizes["minimal_epsilon"] + 1e-5).all()
         kept = torch.where(clean[index] == 0, delta > 0, delta < 0)
         top = torch.where(kept, delta, 0.0).amax(1, keepdim=True)
         bottom = torch.where(kept, delta, 0.0).amin(1, keepdim=True)

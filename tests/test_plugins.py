@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Finished
 
-from robench.zoo import model_folders
+from robench.registry import model_folders
 
 Cli = Callable[..., Finished]
 SMALL = ("--limit", "4", "--eps", "16/255")

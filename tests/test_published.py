@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robench.results import CLEAN_WRONG, NEVER, CellResult, ResultStore
+from robench.results import CLEAN_WRONG, ROBUST, CellResult, ResultStore
 
 STORE = ResultStore(Path(__file__).parents[1] / "results")
 CELLS = {(cell.model, cell.attack): cell for cell in STORE.cells()[0]}
@@ -18,8 +18,8 @@ MODELS = sorted(
 
 def positions(cell: CellResult) -> np.ndarray:
     """Where each sample broke, beyond the grid where it held."""
-    found = STORE.rows(cell).set_index("index")["break_position"].sort_index()
-    return np.where(found == NEVER, np.inf, found)
+    found = STORE.rows(cell).set_index("index")["minimal_position"].sort_index()
+    return np.where(found == ROBUST, np.inf, found)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -9,24 +9,24 @@ from conftest import Finished
 
 from robench.analysis import RANKED, Rank, alone, ensemble
 from robench.analysis.rank import cost_of_run
-from robench.attacks import PGD, SPGD, EnsembleAttack, SpikingAutoAttack, Tour
+from robench.attacks import PGD, SPGD, EnsembleAttack, SpikingAutoAttack, SurrogateEnsemble
 from robench.errors import UsageError
-from robench.spiking import OZDENIZCI_LEGENSTEIN, Member
-from robench.zoo import find_attack
+from robench.registry import find_attack
+from robench.spiking import OZDENIZCI_LEGENSTEIN, Estimator
 
 Cli = Callable[..., Finished]
 
 
-def rank(member: str, held: int, cost: float = 1.0) -> Rank:
-    return Rank("digits/x", member, held, 40, 20.0, 1.0, cost)
+def rank(finder: str, held: int, cost: float = 1.0) -> Rank:
+    return Rank("digits/x", finder, held, 40, 20.0, 1.0, cost)
 
 
 def test_each_member_runs_alone_as_in_spgd() -> None:
     assert set(OZDENIZCI_LEGENSTEIN) < set(RANKED)
     attacks = alone([*RANKED, "bptr"], 7)
     assert len(attacks) == len(RANKED)
-    for member, named in zip(RANKED, attacks, strict=True):
-        assert named.attack.members == (member,)
+    for finder, named in zip(RANKED, attacks, strict=True):
+        assert named.attack.finders == (finder,)
         assert named.attack.steps == 7
         assert named.attack.first_step == SPGD().first_step
     with pytest.raises(UsageError, match="atn"):
@@ -36,35 +36,35 @@ def test_each_member_runs_alone_as_in_spgd() -> None:
 def test_the_proposed_attack_has_the_strongest_and_begins_with_the_cheapest() -> None:
     ranked = [
         rank("atan(2)", 3),
-        rank("act", 4, 0.58),
+        rank("cba", 4, 0.58),
         rank("triangle(1)/hart", 5),
         rank("atan(10)", 9),
     ]
     text = ensemble(ranked, 3)
     assert text == "spgd[surrogates=[atan(2),triangle(1)/hart],paths=[act],hybrid_members=[]]"
-    members = find_attack(text).attack.stages[1].members
-    assert members == ("atan(2)", "triangle(1)/hart", "act")
+    finders = find_attack(text).attack.stages[1].finders
+    assert finders == ("atan(2)", "triangle(1)/hart", "cba")
     assert ensemble(ranked, 1) == "spgd[surrogates=[atan(2)],hybrid_members=[]]"
     attack = find_attack(ensemble([ranked[0], rank("rga", 4)], 2)).attack
     assert isinstance(attack, SPGD)
-    assert attack.stages[1].members == ("atan(2)", "rga")
+    assert attack.stages[1].finders == ("atan(2)", "rga")
 
 
 def test_of_surrogates_that_remember_one_kind_is_proposed() -> None:
     names = ["assg_scaled(0.425)", "rga", "assg(0.425)", "assg_scaled(0.4)", "atan(2)"]
     ranked = [rank(name, place) for place, name in enumerate(names)]
-    members = find_attack(ensemble(ranked, 4)).attack.stages[1].members
-    assert members == ("assg_scaled(0.425)", "assg_scaled(0.4)", "atan(2)", "rga")
+    finders = find_attack(ensemble(ranked, 4)).attack.stages[1].finders
+    assert finders == ("assg_scaled(0.425)", "assg_scaled(0.4)", "atan(2)", "rga")
 
 
 def test_a_run_through_the_twin_costs_less_though_each_iterate_is_shown() -> None:
-    held = pd.DataFrame({"break_position": [-1, -1], "forwards": [1, 1], "backwards": [20, 20]})
-    twin = held.assign(forwards=21)
+    held = pd.DataFrame({"minimal_position": [-1, -1], "forwards": [1, 1], "backwards": [20, 20]})
+    counterpart = held.assign(forwards=21)
     assert cost_of_run(held, "atan(2)", 4, 20) == pytest.approx((4 + 20 * 12) / 240)
-    assert cost_of_run(twin, "act", 4, 20) == pytest.approx((21 * 4 + 20 * 3) / 240)
+    assert cost_of_run(counterpart, "cba", 4, 20) == pytest.approx((21 * 4 + 20 * 3) / 240)
     again = held.assign(backwards=40)  # each gradient underflowed and was taken twice
     assert cost_of_run(again, "exponential(2)", 4, 20) == pytest.approx((4 + 40 * 12) / 240)
-    broken = pd.DataFrame({"break_position": [1, 0], "forwards": [1, 1], "backwards": [3, 0]})
+    broken = pd.DataFrame({"minimal_position": [1, 0], "forwards": [1, 1], "backwards": [3, 0]})
     assert cost_of_run(broken, "atan(2)", 4, 20) == pytest.approx((4 + 3 * 12) / 36)
 
 
@@ -75,9 +75,9 @@ def test_ensembles_go_from_cheap_to_strong() -> None:
     assert [part.name for part in parts if part.name in steps] == list(steps)
     assert steps["spgd"] < steps["sapgd"] < steps["square"]
     # all members of the tour cost the same: the first are those that alone break most
-    assert Tour().surrogates[0] == "atan(2)"
-    assert Tour().steps == PGD().steps
-    assert all(Member.parse(name).path is None for name in Tour().surrogates)
+    assert SurrogateEnsemble().surrogates[0] == "atan(2)"
+    assert SurrogateEnsemble().steps == PGD().steps
+    assert all(Estimator.parse(name).path is None for name in SurrogateEnsemble().surrogates)
 
 
 def test_members_are_ranked_and_the_same_command_goes_on(cli: Cli, tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_members_are_ranked_and_the_same_command_goes_on(cli: Cli, tmp_path: Pat
     assert first.code == 0, first.err
     assert "--attacks 'spgd[surrogates=[" in first.out
     table = pd.read_csv(tmp_path / "cells" / "rank.csv")
-    assert set(table["member"]) == {"fast_sigmoid(25)", "act", "triangle(1)/hart"}
+    assert set(table["found_by"]) == {"fast_sigmoid(25)", "cba", "triangle(1)/hart"}
     assert table["robust"].is_monotonic_increasing
     assert (table["samples"] == 10).all()
     assert (table["low"] <= table["robust"]).all()
-    assert table.set_index("member")["cost"]["act"] < 1
+    assert table.set_index("found_by")["cost"]["cba"] < 1
     text = (tmp_path / "cells" / "rank.csv").read_text("utf-8")
     second = cli(*command)
     assert second.out.count("kept") == 6

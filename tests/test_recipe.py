@@ -100,7 +100,7 @@ def test_recipes_of_the_zoo_are_readable_and_build(path: Path) -> None:
     assert made.about.control == path.parent.name.startswith("control-")
     dataset = find_dataset(made.model.dataset)
     hybrid = made.model.mode == "hybrid"
-    net = build(made.model, twin=hybrid).eval()
+    net = build(made.model, counterpart=hybrid).eval()
     if made.model.input_kind == "images":
         net.timesteps = min(net.timesteps, 2)
     assert net(torch.rand(1, *dataset.shape)).shape == (1, dataset.classes)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from robench.attacks import DirectAttack
+from robench.engine.chunk import Chunk
+from robench.engine.sweep import ChunkSweep
+from robench.epsilon import parse_grid
 from robench.errors import ContentError, EvaluationError, UsageError
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.sweep import ChunkSweep
-from robench.numbers import parse_grid
-from robench.zoo import Model, find_attack
+from robench.registry import Model, find_attack
 
 MODELS = """
 import sys
@@ -133,7 +133,7 @@ def test_the_norm_of_an_attack_card_is_that_of_its_implementation(tmp_path, monk
     card = tmp_path / "fgsm.toml"
     text = 'implementation = "fgsm"\nnorm = "l2"\ndescription = ""\ncitation = ""\n'
     card.write_text(text, "utf-8")
-    monkeypatch.setattr("robench.zoo.attacks.attack_files", lambda: {"fgsm": card})
+    monkeypatch.setattr("robench.registry.attacks.attack_files", lambda: {"fgsm": card})
     with pytest.raises(ContentError, match="key norm"):
         find_attack("fgsm")
 

@@ -11,9 +11,9 @@ from made_up import Builder
 from robench.analysis import replication_section
 from robench.analysis.document import END, begin, fill
 from robench.datasets import MNIST
+from robench.epsilon import parse_grid
 from robench.errors import UsageError
 from robench.evaluation import find_grid
-from robench.numbers import parse_grid
 from robench.results import ResultStore
 
 Cli = Callable[..., Finished]
@@ -58,8 +58,12 @@ def test_our_area_is_that_up_to_the_end_of_the_figure(builder: Builder, grid: tu
 
 
 def test_an_invalid_area_is_withheld(builder: Builder) -> None:
-    blind = {"verdict": "invalid", "reasons": ("gradient-unavailable",), "mode": "hybrid"}
-    builder.add("mnist/flex-hybrid", "fgsm", at(-1), grid=PROTOCOL, **blind)
+    without_gradient = {
+        "verdict": "invalid",
+        "reasons": ("gradient-unavailable",),
+        "mode": "hybrid",
+    }
+    builder.add("mnist/flex-hybrid", "fgsm", at(-1), grid=PROTOCOL, **without_gradient)
     builder.add("mnist/flex-ann", "fgsm", at(10), grid=PROTOCOL, mode="ann")
     builder.add("mnist/flex-ann", "pgd", at(12), grid=PROTOCOL, mode="ann")
     section, _ = replication_section(builder.store)

@@ -8,10 +8,10 @@ import pytest
 from made_up import GRID, Builder, N, fall
 
 from robench.datasets import DIGITS
-from robench.numbers import parse_grid
+from robench.epsilon import parse_grid
 from robench.reporting import build_report, others_frame, render
 from robench.reporting.tables import worst_positions
-from robench.results import NEVER
+from robench.results import ROBUST
 
 
 def test_models_rank_by_their_worst_area(six: Builder) -> None:
@@ -26,8 +26,8 @@ def test_models_rank_by_their_worst_area(six: Builder) -> None:
 
 
 def test_worst_is_the_minimum_of_each_sample() -> None:
-    found = worst_positions([np.array([NEVER, 3, 0, NEVER]), np.array([NEVER, NEVER, 0, 1])], 9)
-    assert found.tolist() == [NEVER, 3, 0, 1]
+    found = worst_positions([np.array([ROBUST, 3, 0, ROBUST]), np.array([ROBUST, ROBUST, 0, 1])], 9)
+    assert found.tolist() == [ROBUST, 3, 0, 1]
 
 
 def test_worst_lies_below_every_single_attack(builder: Builder) -> None:
@@ -37,7 +37,7 @@ def test_worst_lies_below_every_single_attack(builder: Builder) -> None:
     builder.add("digits/vgg16-stbp", "fgsm", one)
     builder.add("digits/vgg16-stbp", "noise", two, verdict="invalid", reasons=("x",))
     (row,) = build_report(builder.store).tables[0].rows
-    low = np.minimum(np.where(one == NEVER, 99, one), np.where(two == NEVER, 99, two))
+    low = np.minimum(np.where(one == ROBUST, 99, one), np.where(two == ROBUST, 99, two))
     position = [epsilon.text for epsilon in GRID].index(DIGITS.protocol.headline["linf"])
     assert row.worst_accuracy.value == (low > position).mean()
     assert row.worst_auc.value < row.entries["fgsm"].auc.value
@@ -50,7 +50,7 @@ def test_pgd_above_fgsm_by_more_than_a_point_is_invalid(
 ) -> None:
     fgsm = np.full(N, 4)
     pgd = fgsm.copy()
-    pgd[:extra] = NEVER  # of 225: 0.9 points, then 1.3
+    pgd[:extra] = ROBUST  # of 225: 0.9 points, then 1.3
     builder.add("digits/a", "fgsm", fgsm)
     stored = builder.add("digits/a", "pgd", pgd)
     (row,) = build_report(builder.store).tables[0].rows
@@ -78,7 +78,7 @@ def test_pgd_above_fgsm_by_more_than_a_point_is_invalid(
 def test_what_does_not_match_the_protocol_is_another_run(
     builder: Builder, change: dict[str, Any], text: str
 ) -> None:
-    breaks = np.where(fall(30) > 2, NEVER, fall(30)) if "grid" in change else fall(30)
+    breaks = np.where(fall(30) > 2, ROBUST, fall(30)) if "grid" in change else fall(30)
     builder.add(**({"model": "digits/a", "attack": "pgd", "breaks": breaks} | change))
     report = build_report(builder.store)
     assert report.tables == ()
@@ -130,7 +130,7 @@ def test_damaged_files_are_reported_and_the_others_kept(six: Builder) -> None:
     paths = sorted(six.store.root.glob("digits/flex-ann/*/*.json"))
     paths[0].write_bytes(paths[0].read_bytes()[:200])
     parquet = paths[1].with_suffix(".parquet")
-    pd.DataFrame({"index": np.arange(N), "break_position": 99}).to_parquet(parquet)
+    pd.DataFrame({"index": np.arange(N), "minimal_position": 99}).to_parquet(parquet)
     report = build_report(six.store)
     assert {damaged.path for damaged in report.damaged} == {paths[0], parquet}
     assert len(report.tables[0].rows) == 6

@@ -3,8 +3,8 @@
 import pytest
 
 from robench.errors import UsageError
+from robench.registry import find_attack, split_names
 from robench.results import ResultStore
-from robench.zoo import find_attack, split_names
 
 LIST = "spgd[steps=4,surrogates=[atan(2),triangle(1)]]"
 

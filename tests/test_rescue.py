@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from robench.attacks import FGSM
-from robench.attacks.losses import direction_of, loss_of
-from robench.evaluation.view import Ledger, ModelView
+from robench.attacks.primitives.losses import direction_of, loss_of
+from robench.engine.view import ModelView, QueryCounter
+from robench.registry import Model
 from robench.spiking import LIF, LIFParameters, Surrogate, direct
-from robench.zoo import Model
 
 N = 6
 X = torch.rand(N, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -36,7 +36,7 @@ class Deep(nn.Module):
 
 
 def view_of(model):
-    return ModelView(model, Y, torch.arange(N), Ledger.empty(N))
+    return ModelView(model, Y, torch.arange(N), QueryCounter.empty(N))
 
 
 def deep(surrogate):
@@ -63,9 +63,9 @@ def test_a_gradient_out_of_range_comes_back_with_its_direction(surrogate, loss):
     assert found.isfinite().all()
     found = found.double() / found.abs().flatten(1).amax(1)[:, None, None, None]
     torch.testing.assert_close(found, exact(model, surrogate, loss), atol=1e-5, rtol=1e-4)
-    assert view.ledger.backwards.squeeze(1).tolist() == [2] * N
-    assert not view.ledger.dead.any()
-    assert not view.ledger.blind().any()
+    assert view.queries.backwards.squeeze(1).tolist() == [2] * N
+    assert not view.queries.zero_gradients.any()
+    assert not view.queries.without_gradient().any()
 
 
 def linear(scale):
@@ -82,11 +82,11 @@ def test_a_loss_that_is_certain_of_itself_has_a_gradient_again(scale):
     model = linear(scale)
     logits = model.logits(X)
     label = logits.argmax(1)
-    view = ModelView(model, label, torch.arange(N), Ledger.empty(N))
+    view = ModelView(model, label, torch.arange(N), QueryCounter.empty(N))
     found = FGSM().direction(view, X, label, None)
-    certain = view.ledger.backwards.squeeze(1) == 2
+    certain = view.queries.backwards.squeeze(1) == 2
     assert certain.any()
-    assert not view.ledger.dead.any()
+    assert not view.queries.zero_gradients.any()
     second = logits.scatter(1, label[:, None], -torch.inf).argmax(1)
     weight = model.module[1].weight
     way = (weight[second] - weight[label]).view(X.shape).sign()
@@ -136,17 +136,17 @@ def test_only_the_rows_that_need_it_are_taken_again():
     x[:3, 0, 0, 0] = 1.0
     x[3:, 0, 0, 0] = 0.0
     label = model.logits(x).argmax(1)
-    view = ModelView(model, label, torch.arange(N), Ledger.empty(N))
+    view = ModelView(model, label, torch.arange(N), QueryCounter.empty(N))
     view.gradient(x, label)
-    assert view.ledger.backwards.squeeze(1).tolist() == [2, 2, 2, 1, 1, 1]
+    assert view.queries.backwards.squeeze(1).tolist() == [2, 2, 2, 1, 1, 1]
 
 
 def test_spikes_without_a_derivative_cost_one_pass():
     view = view_of(deep(None))
     assert not view.gradient(X, Y).any()
-    assert view.ledger.backwards.squeeze(1).tolist() == [1] * N
-    assert view.ledger.dead.squeeze(1).tolist() == [1] * N
-    assert view.ledger.blind().all()
+    assert view.queries.backwards.squeeze(1).tolist() == [1] * N
+    assert view.queries.zero_gradients.squeeze(1).tolist() == [1] * N
+    assert view.queries.without_gradient().all()
 
 
 def test_a_gradient_that_is_zero_in_truth_stays_dead():
@@ -156,6 +156,6 @@ def test_a_gradient_that_is_zero_in_truth_stays_dead():
 
     view = view_of(Model(Constant(), "digits/constant", 3))
     assert not view.gradient(X, Y).any()
-    assert view.ledger.backwards.squeeze(1).tolist() == [2] * N
-    assert view.ledger.dead.squeeze(1).tolist() == [2] * N
-    assert view.ledger.blind().all()
+    assert view.queries.backwards.squeeze(1).tolist() == [2] * N
+    assert view.queries.zero_gradients.squeeze(1).tolist() == [2] * N
+    assert view.queries.without_gradient().all()

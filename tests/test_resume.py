@@ -22,7 +22,8 @@ from pathlib import Path
 
 import torch
 
-import robench.cli, robench.evaluation, robench.evaluation.evaluate, robench.zoo, pyarrow.parquet
+import pyarrow.parquet, robench.cli, robench.evaluation
+import robench.evaluation.evaluate, robench.registry
 
 from robench.datasets import DIGITS
 

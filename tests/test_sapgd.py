@@ -8,13 +8,13 @@ from test_adaptive import by_hand as gradient_by_hand
 from two_layers import Two, model_of
 
 from robench.attacks import PGD, SAPGD
-from robench.attacks.norms import project
+from robench.attacks.primitives.norms import project
 from robench.datasets import find_dataset
-from robench.evaluation.noise import SampleNoise
-from robench.evaluation.view import Ledger, ModelView
-from robench.numbers import Epsilon, parse_grid
+from robench.engine.sample_noise import SampleNoise
+from robench.engine.view import ModelView, QueryCounter
+from robench.epsilon import Epsilon, parse_grid
+from robench.registry import find_attack, select_models
 from robench.spiking import LIFParameters
-from robench.zoo import find_attack, select_models
 
 ONE = parse_grid(["0.00001"])  # too small to break anything
 
@@ -36,9 +36,9 @@ def test_batches_do_not_matter(linear, size) -> None:
     attack = SAPGD(steps=9, restarts=2)
     whole = sweep(linear.model, attack, linear.x, linear.y).run()
     small = sweep(linear.model, attack, linear.x, linear.y, batch_size=size).run()
-    for column in ("break_position", "forwards", "backwards"):
+    for column in ("minimal_position", "forwards", "backwards"):
         assert (whole[column] == small[column]).all()
-    assert (whole["break_position"] > 0).any()
+    assert (whole["minimal_position"] > 0).any()
 
 
 def test_queries_are_counted(linear) -> None:
@@ -74,7 +74,7 @@ def test_a_run_is_the_published_one(restarts) -> None:
     budget = torch.full((n,), eps, dtype=torch.float64)
     attack = SAPGD(steps=steps, restarts=restarts)
     noise = SampleNoise(0, "digits", range(n), (3, 2, 2))
-    view = ModelView(model, y, torch.arange(n), Ledger.empty(n))
+    view = ModelView(model, y, torch.arange(n), QueryCounter.empty(n))
     state = attack.init(view, x, y, budget, noise)
     iterates = []
     for _ in range(steps * restarts):
@@ -114,7 +114,7 @@ def test_what_the_neurons_remember_is_let_go_of() -> None:
     x = torch.rand(30, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     engine = sweep(model, SAPGD(steps=6), x, model.logits(x).argmax(1), batch_size=8)
     rows = engine.run()
-    assert (rows["break_position"] > 0).any()
+    assert (rows["minimal_position"] > 0).any()
     assert all(entry is None for entry in engine.states[0].memory.entries)
 
 

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robench.attacks import PGD, IterativeAttack, State
-from robench.attacks.base import begin
+from robench.attacks.contract.attack import begin
 from robench.datasets import find_dataset
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.search import BEGIN, RUN, SHRINK, Search
-from robench.evaluation.sweep import ChunkSweep
-from robench.numbers import parse_grid
-from robench.results import NEVER
-from robench.zoo import Model, select_models
+from robench.engine.chunk import Chunk
+from robench.engine.search import BEGIN, RUN, SHRINK, Search
+from robench.engine.sweep import ChunkSweep
+from robench.epsilon import parse_grid
+from robench.registry import Model, select_models
+from robench.results import ROBUST
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def drive(world, sweep, starts):
             deeper = world.deeper if sweep == "fast" and task == BEGIN else 0
             found = max(point - deeper, 1)
             trace.broken.add(found)
-            search.broken(slot, found)
+            search.found(slot, found)
         else:
-            search.held(slot)
+            search.not_found(slot)
         trace.highs[stage] = int(search.high[slot])
     return trace
 
@@ -207,7 +207,7 @@ class TwoPhases(IterativeAttack):
     start = "cold"
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def finders(self) -> tuple[str, ...]:
         return "up", "stay"
 
     def init(self, view, x, y, eps, noise) -> State:
@@ -236,8 +236,8 @@ def on_a_line(attack, x):
 # A break is seen one phase after the candidate was made, and a shrunk witness is seen later still.
 def test_a_witness_keeps_the_name_of_the_member_that_made_it():
     rows = on_a_line(TwoPhases(), [0.0, 0.16])
-    assert rows["break_position"].tolist() == [3, 1]
-    assert rows["member"].tolist() == ["up", "up"]
+    assert rows["minimal_position"].tolist() == [3, 1]
+    assert rows["found_by"].tolist() == ["up", "up"]
 
 
 def test_the_witness_itself_is_shrunk():
@@ -255,7 +255,7 @@ class AtOnce(TwoPhases):
 
 def test_a_break_counts_at_the_smallest_ball_it_lies_in():
     rows = on_a_line(AtOnce(), [0.0])
-    assert rows["break_position"].tolist() == [3]
+    assert rows["minimal_position"].tolist() == [3]
     # the clean image and the witness shrunk to 0.1 and 0.2: the larger balls are passed over
     assert rows["forwards"].tolist() == [3]
 
@@ -271,7 +271,7 @@ def test_the_fast_search_takes_far_fewer_gradients():
         search = ChunkSweep(model, PGD(), chunk, grid, seed=0, batch_size=64, sweep=sweep)
         rows = search.run()
         passes[sweep] = rows["backwards"].sum()
-        positions[sweep] = rows["break_position"].replace(NEVER, len(grid))
+        positions[sweep] = rows["minimal_position"].replace(ROBUST, len(grid))
     assert passes["fast"] <= 0.6 * passes["ascending"]
     assert (positions["fast"] <= positions["ascending"]).mean() >= 0.95
     assert set(positions["fast"]) >= {2, 4, 6}  # the samples break all over the grid

@@ -10,8 +10,8 @@ from recipes import recipe_text
 from robench.analysis import find_seeds, seeds_section
 from robench.analysis.document import END, begin, fill
 from robench.errors import ContentError, UsageError
+from robench.registry import ModelCard, seed_folder
 from robench.training import Recipe, train
-from robench.zoo import ModelCard, seed_folder
 
 ROOT = Path(__file__).parents[1]
 Cli = Callable[..., Finished]

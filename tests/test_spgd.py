@@ -7,8 +7,8 @@ from two_layers import Twin, Two, model_of
 
 from robench.attacks import PGD, SAPGD, SPGD
 from robench.attacks.spgd import SurrogateRun
+from robench.engine.view import ModelView, QueryCounter
 from robench.errors import UsageError
-from robench.evaluation.view import Ledger, ModelView
 from robench.spiking import LIFParameters
 
 
@@ -16,10 +16,10 @@ def test_spgd_begins_with_pgd_and_names_its_members():
     assert "paths" not in SPGD().model_dump(mode="json")
     assert SPGD(paths=("hart",)).model_dump(mode="json")["paths"] == ["hart"]
     around = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)", "rga")
-    assert SPGD().members == (*around, "assg_scaled(0.425)")
+    assert SPGD().finders == (*around, "assg_scaled(0.425)")
     assert isinstance(SPGD().stages[0], PGD)
     with pytest.raises(ValueError, match="needs at least one"):
-        SPGD(surrogates=(), hybrid_members=("rga",))
+        SPGD(surrogates=(), hybrid_estimators=("rga",))
 
 
 def steps_of(attack, mode):
@@ -27,11 +27,11 @@ def steps_of(attack, mode):
     model = model_of(Two(LIFParameters(0.5)).float(), mode=mode)
     x = torch.rand(3, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     y, eps = model.logits(x).argmax(1), torch.full((3,), 1e-3)
-    view = ModelView(model, y, torch.arange(len(x)), Ledger.empty(len(x)))
+    view = ModelView(model, y, torch.arange(len(x)), QueryCounter.empty(len(x)))
     state = attack.init(view, x, y, eps, lambda *_: torch.rand_like(x))
     names = []
     for _ in range(attack.steps):
-        names.append(attack.members[int(state.phase[0])])
+        names.append(attack.finders[int(state.phase[0])])
         state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
     return names
 
@@ -43,32 +43,32 @@ def test_every_second_step_on_a_hybrid_network_goes_through_its_rate():
     assert steps_of(run, "hybrid") == [
         "atan(2)", "rga", "triangle(1)", "rga", "rectangle(1)", "rga", "atan(2)",
     ]  # fmt: skip
-    both = run.model_copy(update={"hybrid_members": ("rga", "atan(2)")})
+    both = run.model_copy(update={"hybrid_estimators": ("rga", "atan(2)")})
     assert steps_of(both, "hybrid") == [
         "atan(2)", "rga", "triangle(1)", "atan(2)", "rectangle(1)", "rga", "atan(2)",
     ]  # fmt: skip
-    assert steps_of(run.model_copy(update={"hybrid_members": ()}), "hybrid") == turn[:7]
+    assert steps_of(run.model_copy(update={"hybrid_estimators": ()}), "hybrid") == turn[:7]
 
 
 def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
     net = Two(LIFParameters(0.5)).float()
-    model = model_of(net, make_twin=lambda: Twin(net))
+    model = model_of(net, make_counterpart=lambda: Twin(net))
     x = torch.rand(40, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     y = model.logits(x).argmax(1)
-    attack = SPGD(surrogates=("atan(2)", "triangle(1)/hart"), paths=("rga", "act"), pgd_steps=1)
-    around = ("atan(2)", "triangle(1)/hart", "rga", "act")
-    assert attack.members == (*around, "assg_scaled(0.425)")
+    attack = SPGD(surrogates=("atan(2)", "triangle(1)/hart"), paths=("rga", "cba"), pgd_steps=1)
+    around = ("atan(2)", "triangle(1)/hart", "rga", "cba")
+    assert attack.finders == (*around, "assg_scaled(0.425)")
     rows = sweep(model, attack, x, y).run()
-    broken = rows[rows["break_position"] > 0]
-    assert set(broken["member"]) <= {"pgd", *attack.members}
-    assert broken["member"].nunique() >= 3
+    broken = rows[rows["minimal_position"] > 0]
+    assert set(broken["found_by"]) <= {"pgd", *attack.finders}
+    assert broken["found_by"].nunique() >= 3
     assert rows["reverified"].all()
 
 
 def test_the_last_run_is_sa_pgd_with_shorter_steps_through_a_surrogate_of_its_own():
     attack = SPGD(paths=("rga", "hart"), adaptive="assg(0.4)", loss="margin", steps=7)
     last = attack.stages[-1]
-    assert last.members == ("assg(0.4)",)
+    assert last.finders == ("assg(0.4)",)
     plain = SAPGD(surrogate="assg(0.4)", loss="margin", steps=14)
     assert dict(last) == dict(plain) | {"longest": 0.5, "shortest": 0.0}
     first, *rest = plain.step_sizes()[2:]
@@ -82,7 +82,7 @@ def test_two_surrogates_that_would_share_a_memory_are_refused():
     SPGD(surrogates=("assg(0.4)", "assg(0.2)"), adaptive="assg_scaled(0.4)")  # runs of their own
 
     with pytest.raises(ValueError, match="assg and assg_scaled would share"):
-        SPGD(surrogates=("assg(0.4)",), hybrid_members=("assg_scaled(0.4)",))
+        SPGD(surrogates=("assg(0.4)",), hybrid_estimators=("assg_scaled(0.4)",))
 
 
 @pytest.mark.parametrize("adaptive", ["", "bptr", "none"])
@@ -95,7 +95,7 @@ def test_rows_that_have_ended_forget_what_the_neurons_remember():
     model = model_of(Two(LIFParameters(0.5)).float())
     x = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     y, eps = model.logits(x).argmax(1), torch.full((4,), 0.01)
-    view = ModelView(model, y, torch.arange(4), Ledger.empty(4))
+    view = ModelView(model, y, torch.arange(4), QueryCounter.empty(4))
     attack = SurrogateRun(steps=2, surrogates=("assg_scaled(0.4)",))
     state = attack.init(view, x, y, eps, lambda *_: x)
     state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)

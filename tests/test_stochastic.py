@@ -11,15 +11,15 @@ from two_layers import T, Two, X, Y
 
 from robench.attacks import APGDCE, FGSM, PGD, SPGD, Square
 from robench.datasets import DIGITS
+from robench.engine.evaluation_draws import DRAWS, Draws
+from robench.engine.gradient import take
+from robench.engine.view import ModelView, QueryCounter
+from robench.epsilon import parse_grid
 from robench.errors import UsageError
 from robench.evaluation import Cell, Request, Settings, evaluate_cell
-from robench.evaluation.draws import DRAWS, Draws
-from robench.evaluation.gradient import take
-from robench.evaluation.view import Ledger, ModelView
-from robench.numbers import parse_grid
+from robench.registry import Model, find_attack
 from robench.results import ResultStore
-from robench.spiking import LIFParameters, ModelNoise, RowMemory, Surrogate, bound, rate
-from robench.zoo import Model, find_attack
+from robench.spiking import LIFParameters, ModelNoise, NeuronStatistics, Surrogate, bound, rate
 
 ASSG = Surrogate("assg", 0.425)
 CPU = torch.device("cpu")
@@ -64,14 +64,14 @@ def images(n: int):
 
 def view_of(model: Model, y, draws: Draws, step=None) -> ModelView:
     n = len(y)
-    return ModelView(model, y, torch.arange(n), Ledger.empty(n), draws=draws, step=step)
+    return ModelView(model, y, torch.arange(n), QueryCounter.empty(n), draws=draws, step=step)
 
 
 def test_a_gradient_is_the_mean_of_the_gradients_of_its_draws() -> None:
     model, (x, y) = poisson(), images(6)
     draws = Draws(0, "digits", range(6), eot=5)
     singles = []
-    for numbers in draws.attacking(torch.arange(6), torch.zeros(6, dtype=torch.int64), 0):
+    for numbers in draws.for_gradient(torch.arange(6), torch.zeros(6, dtype=torch.int64), 0):
         leaf = x.clone().requires_grad_()
         with bound(numbers):
             loss = F.cross_entropy(model.module(leaf), y, reduction="sum")
@@ -79,7 +79,7 @@ def test_a_gradient_is_the_mean_of_the_gradients_of_its_draws() -> None:
     assert not torch.equal(singles[0], singles[1])
     view = view_of(model, y, draws)
     assert torch.equal(view.gradient(x, y), sum(singles[1:], singles[0]) / 5)
-    assert view.ledger.backwards[:, 0].tolist() == [5] * 6
+    assert view.queries.backwards[:, 0].tolist() == [5] * 6
     assert not view.seen  # the draws of a gradient decide nothing
 
 
@@ -95,9 +95,9 @@ def test_each_gradient_draws_anew_and_the_deployed_model_does_not() -> None:
     assert torch.equal(again.gradient(x, y), first)
     logits = view.logits(x)
     assert torch.equal(later.logits(x), logits)
-    alone = ModelView(model, y[1:2], torch.tensor([1]), Ledger.empty(3), draws=draws)
+    alone = ModelView(model, y[1:2], torch.tensor([1]), QueryCounter.empty(3), draws=draws)
     torch.testing.assert_close(alone.logits(x[1:2]), logits[1:2])
-    assert view.ledger.forwards.tolist() == [DRAWS] * 3
+    assert view.queries.forwards.tolist() == [DRAWS] * 3
     other = view_of(model, y, Draws(1, "digits", range(3)))
     assert not torch.equal(other.logits(x), logits)
 
@@ -111,14 +111,14 @@ def test_a_loss_of_the_attacks_own_goes_through_the_mean_of_the_deciding_draws()
     (found,) = torch.autograd.grad(logits.square().sum(), leaf)
     by_hand = x.clone().requires_grad_()
     parts = []
-    for numbers in draws.judging(torch.arange(4)):
+    for numbers in draws.for_evaluation(torch.arange(4)):
         with bound(numbers):
             parts.append(model.module(by_hand))
     expected = torch.stack(parts).mean(0)
     (gradient,) = torch.autograd.grad(expected.square().sum(), by_hand)
     torch.testing.assert_close(logits, expected)
     torch.testing.assert_close(found, gradient)
-    assert view.ledger.forwards.tolist() == view.ledger.backwards[:, 0].tolist() == [DRAWS] * 4
+    assert view.queries.forwards.tolist() == view.queries.backwards[:, 0].tolist() == [DRAWS] * 4
 
 
 def test_logits_and_gradient_of_a_row_are_the_same_bits_in_every_batch() -> None:
@@ -127,7 +127,7 @@ def test_logits_and_gradient_of_a_row_are_the_same_bits_in_every_batch() -> None
     draws = Draws(0, "digits", range(24), eot=3)
 
     def taken(rows):
-        view = ModelView(model, y[rows], rows, Ledger.empty(24), draws=draws)
+        view = ModelView(model, y[rows], rows, QueryCounter.empty(24), draws=draws)
         leaf = x[rows].clone().requires_grad_()
         logits = view.differentiable(leaf)
         (gradient,) = torch.autograd.grad(logits[:, 0].sum(), leaf)
@@ -151,7 +151,7 @@ def test_an_outcome_depends_on_no_batch(attack) -> None:
         sweep(model, attack, x, y, grid, batch_size=size, eot=3).run() for size in (64, 5)
     )
     assert one.equals(other)
-    assert (one["break_position"] > 0).any()
+    assert (one["minimal_position"] > 0).any()
 
 
 def test_one_draw_for_each_gradient_overstates_the_robust_accuracy() -> None:
@@ -161,7 +161,7 @@ def test_one_draw_for_each_gradient_overstates_the_robust_accuracy() -> None:
     held = {}
     for eot in (1, 10):
         rows = sweep(model, PGD(steps=1), x, y, parse_grid(["32/255"]), eot=eot).run()
-        held[eot] = int((rows["break_position"] == -1).sum())
+        held[eot] = int((rows["minimal_position"] == -1).sum())
     assert 0 < held[10] < held[1]
 
 
@@ -178,14 +178,14 @@ def test_the_neurons_remember_the_first_draw_and_stay_frozen_in_the_others() -> 
     model = Model(net, "digits/noisy", 4, timesteps=T, stochastic=True)
     n = len(X)
     draws = Draws(0, "digits", range(n), eot=3)
-    numbers = draws.attacking(torch.arange(n), torch.zeros(n, dtype=torch.int64), 0)
+    numbers = draws.for_gradient(torch.arange(n), torch.zeros(n, dtype=torch.int64), 0)
 
     def gradient(draw: int, entries, *, frozen: bool):
         with bound(numbers[draw]):
             loss = "cross-entropy"
-            return take(net, CPU, X, Y, loss, entries, rescue=False, frozen=frozen)
+            return take(net, CPU, X, Y, loss, entries, rescale=False, frozen=frozen)
 
-    memory = RowMemory.empty(n)
+    memory = NeuronStatistics.empty(n)
     with model.spikes.override(surrogate=ASSG, path=None):
         first = gradient(0, memory.entries, frozen=False)
         others = [gradient(draw, first.memory, frozen=True) for draw in (1, 2)]
@@ -208,7 +208,7 @@ def test_a_gradient_that_underflows_in_every_draw_is_rescued_in_all() -> None:
     y = view_of(model, torch.zeros(3, dtype=torch.int64), Draws(indices=range(3))).logits(x)
     view = view_of(model, y.argmax(1), Draws(indices=range(3), eot=2))
     assert view.gradient(x, y.argmax(1)).flatten(1).any(1).all()
-    assert view.ledger.backwards[:, 0].tolist() == [4] * 3
+    assert view.queries.backwards[:, 0].tolist() == [4] * 3
 
 
 def cell_of(model: Model, **settings) -> Cell:

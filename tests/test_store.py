@@ -19,7 +19,7 @@ from robench.results import CellResult, Damaged, ResultStore, store
 def damage_values(parquet: Path) -> None:
     """Other values of the same number of rows behind a footer that is whole."""
     rows = pd.read_parquet(parquet)
-    rows["break_position"] = rows["break_position"].to_numpy()[::-1]
+    rows["minimal_position"] = rows["minimal_position"].to_numpy()[::-1]
     rows.to_parquet(parquet, index=False)
 
 

@@ -13,11 +13,11 @@ import robench.datasets as registry
 from robench.architectures import build
 from robench.datasets import DIGITS
 from robench.errors import ContentError, TrainingError
+from robench.registry import load_folder
 from robench.training import Recipe, train
 from robench.training.adversarial import perturbed
 from robench.training.loop import Samples, learning_rate, reestimate_norms
 from robench.training.recipe import TrainingTable
-from robench.zoo import load_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,7 +85,7 @@ def test_hybrid_is_converted_and_its_norms_estimated_anew(tmp_path: Path) -> Non
     card = train(made, folder)
     rows = log(folder)
     phases = [row["phase"] for row in rows]
-    assert phases == ["twin", "twin", "converted", "calibrated", "norms re-estimated"]
+    assert phases == ["counterpart", "counterpart", "converted", "calibrated", "norms re-estimated"]
     assert rows[1]["firing_rate"] == ""
     assert 0 < float(rows[-1]["firing_rate"]) < 1
     assert "norms re-estimated" in card.about.description

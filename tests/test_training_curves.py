@@ -15,9 +15,9 @@ from robench.analysis import (
     write_training_figures,
 )
 from robench.errors import ContentError, UsageError
+from robench.registry import model_folders
 from robench.training import Row
 from robench.training.log import LOG, write_log
-from robench.zoo import model_folders
 
 Cli = Callable[..., Finished]
 
@@ -47,7 +47,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def test_a_log_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    rows = [*epochs(("twin", 2)), step("converted", 2, 1.25, 0.5)]
+    rows = [*epochs(("counterpart", 2)), step("converted", 2, 1.25, 0.5)]
     write_log(tmp_path / LOG, rows)
     found = read_log(tmp_path / LOG)
     assert found == rows
@@ -71,7 +71,7 @@ def test_a_log_comes_back_as_it_was_written(tmp_path: Path) -> None:
 )
 def test_a_damaged_log_names_file_and_line(tmp_path: Path, old: str, new: str, text: str) -> None:
     path = tmp_path / LOG
-    write_log(path, epochs(("twin", 2)))
+    write_log(path, epochs(("counterpart", 2)))
     whole = path.read_text("utf-8")
     assert old in whole
     path.write_text(whole.replace(old, new), "utf-8")
@@ -97,7 +97,7 @@ def test_all_leaves_out_controls_and_models_without_a_log(models: Path) -> None:
 def test_a_log_is_told_apart_into_phases_and_steps(models: Path) -> None:
     (hybrid,) = find_logs(["digits/flex-hybrid"], models_dir=models)
     assert [row.phase for row in hybrid.steps] == ["converted", "calibrated"]
-    assert hybrid.phases == [("twin", 1)]
+    assert hybrid.phases == [("counterpart", 1)]
     assert (hybrid.mode, hybrid.family) == ("hybrid", "flex-vgg16")
     stbp = TrainingLog("d/m", "vgg16", "stbp", epochs(("T=4", 5), ("T=10", 1)), ())
     assert stbp.phases == [("T=4", 1), ("T=10", 6)]
@@ -106,7 +106,9 @@ def test_a_log_is_told_apart_into_phases_and_steps(models: Path) -> None:
 def test_the_figure_shows_every_number_of_every_log() -> None:
     steps = (step("converted", 3, 2.5, 0.3), step("calibrated", 3, 0.65, 0.81))
     ann = TrainingLog("digits/vgg16-ann", "vgg16", "ann", epochs(("ann", 4)), ())
-    hybrid = TrainingLog("digits/vgg16-hybrid", "vgg16", "hybrid", epochs(("twin", 3)), steps)
+    hybrid = TrainingLog(
+        "digits/vgg16-hybrid", "vgg16", "hybrid", epochs(("counterpart", 3)), steps
+    )
     phases = epochs(("T=4", 2), ("T=10", 2))
     stbp = TrainingLog("digits/vgg16-stbp", "vgg16", "stbp", phases, ())
     figure = draw_training([stbp, ann, hybrid])

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 import robench.datasets as registry
 from robench.datasets import DIGITS, Images
 from robench.errors import ContentError, UsageError
+from robench.registry import load_folder
 from robench.training import Recipe, Row, train
 from robench.training.checkpoint import checkpoint_file
-from robench.zoo import load_folder
 
 Cli = Callable[..., Finished]
 ANN = recipe_text("""epochs = 3

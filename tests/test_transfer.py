@@ -13,10 +13,10 @@ from torch import nn
 from robench.analysis import transfer_pairs
 from robench.attacks import SpikingAutoAttack, Transfer
 from robench.datasets import find_dataset
+from robench.epsilon import parse_grid
 from robench.evaluation import Request
-from robench.numbers import parse_grid
+from robench.registry import Model, find_attack, select_models
 from robench.results import ResultStore
-from robench.zoo import Model, find_attack, select_models
 
 Cli = Callable[..., Finished]
 ONE = parse_grid(["0.00001"])  # too small to break anything
@@ -44,7 +44,7 @@ def test_the_target_sees_one_example_of_each_source(linear) -> None:
 
 def test_without_a_source_nothing_is_asked(linear) -> None:
     rows = sweep(linear.model, Transfer(), linear.x, linear.y).run()
-    assert (rows["break_position"] == -1).all()
+    assert (rows["minimal_position"] == -1).all()
     assert (rows["forwards"] == 1).all()
     assert "source_passes" not in rows
 
@@ -62,9 +62,9 @@ def test_the_member_is_the_source_that_gave_the_example() -> None:
         target.load(), attack, images.tensor(), images.targets(), grid, batch_size=24,
         sources=sources,
     ).run()  # fmt: skip
-    broken = rows["break_position"] > 0
+    broken = rows["minimal_position"] > 0
     assert broken.any()
-    assert set(rows["member"][broken]) <= {"transfer: flex-ann", "transfer: flex-stbp"}
+    assert set(rows["found_by"][broken]) <= {"transfer: flex-ann", "transfer: flex-stbp"}
     alone = sweep(
         target.load(), attack, images.tensor(), images.targets(), grid, batch_size=24,
         sources=sources[:1],
@@ -74,7 +74,7 @@ def test_the_member_is_the_source_that_gave_the_example() -> None:
 
 def test_an_ensemble_hands_the_sources_on() -> None:
     ensemble = SpikingAutoAttack().with_sources(("a", "b"))
-    assert ensemble.transfer.members == ("transfer: a", "transfer: b")
+    assert ensemble.transfer.finders == ("transfer: a", "transfer: b")
     assert ensemble.source_patterns == ("*",)
     assert ensemble.model_dump() == SpikingAutoAttack().model_dump()
 

@@ -30,19 +30,19 @@ def test_the_quantised_relu_is_its_formula_with_a_straight_through_floor():
 def test_a_hybrid_layer_of_a_network_is_that_of_its_twin():
     config = configuration("vgg16", "hybrid", timesteps=8)
     deployed = VGG(config, plan=(6, 8)).double().eval()
-    twin = VGG(config, plan=(6, 8), twin=True).double().eval()
-    twin.load_state_dict(deployed.state_dict())
+    counterpart = VGG(config, plan=(6, 8), counterpart=True).double().eval()
+    counterpart.load_state_dict(deployed.state_dict())
     x = images()
-    normalised = direct((x - twin.mean) / twin.std, 8)
-    first, first_twin = deployed.features[:2], twin.features[:2]
+    normalised = direct((x - counterpart.mean) / counterpart.std, 8)
+    first, first_twin = deployed.features[:2], counterpart.features[:2]
     torch.testing.assert_close(first(normalised).mean(0), first_twin(normalised[:1])[0], **CLOSE)
 
 
 @for_every_network
 def test_the_twin_takes_the_same_weights_and_no_time(architecture, mode):
     config = configuration(architecture, mode)
-    twin = VGG(config, plan=PLAN, twin=True)
-    assert twin.timesteps == 1
-    assert not spiking_layers(twin)
+    counterpart = VGG(config, plan=PLAN, counterpart=True)
+    assert counterpart.timesteps == 1
+    assert not spiking_layers(counterpart)
     if mode != "stbp":  # an STBP neuron's threshold is saved, and a ReLU has none
-        VGG(config, plan=PLAN).load_state_dict(twin.state_dict(), strict=True)
+        VGG(config, plan=PLAN).load_state_dict(counterpart.state_dict(), strict=True)

@@ -10,9 +10,9 @@ from conftest import Finished, interrupt_chunk
 
 import robench.evaluation.evaluate
 from robench.datasets import DIGITS
-from robench.evaluation.sweep import ChunkSweep
-from robench.results import CellResult, ResultStore, Witnesses
-from robench.zoo import select_models
+from robench.engine.sweep import ChunkSweep
+from robench.registry import select_models
+from robench.results import AdversarialExamples, CellResult, ResultStore
 
 Cli = Callable[..., Finished]
 COMMAND = ("run", "--models", "smallmodels:small", "--limit", "30", "--attacks", "pgd[steps=4]")
@@ -36,23 +36,23 @@ def only(root: Path) -> tuple[ResultStore, CellResult]:
     return store, cell
 
 
-def kept(root: Path) -> Witnesses:
+def kept(root: Path) -> AdversarialExamples:
     store, cell = only(root)
-    found = store.witnesses(cell)
+    found = store.examples(cell)
     assert found is not None
-    assert store.has_witnesses(cell)
+    assert store.has_examples(cell)
     return found
 
 
-def equal(a: Witnesses, b: Witnesses) -> bool:
+def equal(a: AdversarialExamples, b: AdversarialExamples) -> bool:
     return np.array_equal(a.index, b.index) and np.array_equal(a.images, b.images)
 
 
 def test_each_witness_breaks_its_sample_at_its_distance(cli: Cli, tmp_path: Path) -> None:
-    run(cli, tmp_path, "--witnesses")
+    run(cli, tmp_path, "--keep-examples")
     store, cell = only(tmp_path)
     rows = store.rows(cell)
-    broken = rows[rows["break_position"] > 0]
+    broken = rows[rows["minimal_position"] > 0]
     assert 0 < len(broken) < len(rows)
     found = kept(tmp_path)
     assert found.images.dtype == np.float32
@@ -72,23 +72,23 @@ def test_each_witness_breaks_its_sample_at_its_distance(cli: Cli, tmp_path: Path
 def test_witnesses_change_neither_hash_nor_result(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(cli, tmp_path / "with", "--witnesses")
+    run(cli, tmp_path / "with", "--keep-examples")
     run(cli, tmp_path / "without")
     monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
-    run(cli, tmp_path / "parts", "--witnesses")
+    run(cli, tmp_path / "parts", "--keep-examples")
     (_, a), (store, b), (_, c) = (only(tmp_path / name) for name in ("with", "without", "parts"))
     assert a.outcome == b.outcome == c.outcome
-    assert store.witnesses(b) is None
-    assert not store.has_witnesses(b)
+    assert store.examples(b) is None
+    assert not store.has_examples(b)
     assert equal(kept(tmp_path / "with"), kept(tmp_path / "parts"))
 
 
 def test_none_broken(cli: Cli, tmp_path: Path) -> None:
-    run(cli, tmp_path, "--witnesses", eps=("--eps", "0.001/255"))
+    run(cli, tmp_path, "--keep-examples", eps=("--eps", "0.001/255"))
     found = kept(tmp_path)
     assert found.index.shape == (0,)
     assert found.images.shape[0] == 0
-    assert run(cli, tmp_path, "--witnesses", eps=("--eps", "0.001/255")).err == ""
+    assert run(cli, tmp_path, "--keep-examples", eps=("--eps", "0.001/255")).err == ""
 
 
 def stopped(cli: Cli, root: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
@@ -98,7 +98,7 @@ def stopped(cli: Cli, root: Path, monkeypatch: pytest.MonkeyPatch, *options: str
         assert cli(*COMMAND, *EPS, "--output", root, *options).code == 130
 
 
-@pytest.mark.parametrize(("before", "computed"), [(("--witnesses",), 3), ((), 5)])
+@pytest.mark.parametrize(("before", "computed"), [(("--keep-examples",), 3), ((), 5)])
 def test_they_survive_an_interruption(
     cli: Cli,
     tmp_path: Path,
@@ -108,12 +108,12 @@ def test_they_survive_an_interruption(
 ) -> None:
     """Five chunks; the two finished ones are taken over where they have what is asked for."""
     monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 6)
-    run(cli, tmp_path / "whole", "--witnesses")
+    run(cli, tmp_path / "whole", "--keep-examples")
     stopped(cli, tmp_path / "stopped", monkeypatch, *before)
     sweep, calls = ChunkSweep.run, []
     with monkeypatch.context() as patch:
         patch.setattr(ChunkSweep, "run", lambda *all_: calls.append(1) or sweep(*all_))
-        run(cli, tmp_path / "stopped", "--witnesses")
+        run(cli, tmp_path / "stopped", "--keep-examples")
     assert len(calls) == computed
     assert equal(kept(tmp_path / "whole"), kept(tmp_path / "stopped"))
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".tmp", ".chunks")]
@@ -122,12 +122,12 @@ def test_they_survive_an_interruption(
 def test_a_done_cell_is_computed_again_for_them_once(cli: Cli, tmp_path: Path) -> None:
     run(cli, tmp_path)
     _, before = only(tmp_path)
-    done = run(cli, tmp_path, "--witnesses")
+    done = run(cli, tmp_path, "--keep-examples")
     assert done.err == AGAIN
     _, after = only(tmp_path)
     assert after.outcome == before.outcome
     assert after.run != before.run
-    for options in (("--witnesses",), ()):
+    for options in (("--keep-examples",), ()):
         done = run(cli, tmp_path, *options)
         assert done.err == ""
         assert "1 of them done already" in done.out
@@ -136,18 +136,18 @@ def test_a_done_cell_is_computed_again_for_them_once(cli: Cli, tmp_path: Path) -
 
 
 def test_a_damaged_file_is_made_again(cli: Cli, tmp_path: Path) -> None:
-    run(cli, tmp_path, "--witnesses")
+    run(cli, tmp_path, "--keep-examples")
     whole = kept(tmp_path)
     (path,) = tmp_path.rglob("*.witnesses.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
     store, cell = only(tmp_path)
-    assert store.witnesses(cell) is None
-    assert run(cli, tmp_path, "--witnesses").err == AGAIN
+    assert store.examples(cell) is None
+    assert run(cli, tmp_path, "--keep-examples").err == AGAIN
     assert equal(kept(tmp_path), whole)
 
 
 def test_a_new_run_without_them_drops_the_old_ones(cli: Cli, tmp_path: Path) -> None:
-    run(cli, tmp_path, "--witnesses")
+    run(cli, tmp_path, "--keep-examples")
     run(cli, tmp_path, "--force")
     store, cell = only(tmp_path)
-    assert store.witnesses(cell) is None
+    assert store.examples(cell) is None

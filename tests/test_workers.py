@@ -7,14 +7,14 @@ import torch
 from networks import network
 
 from robench.attacks import PGD
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.sweep import ChunkSweep
-from robench.evaluation.table import reverify
-from robench.evaluation.view import Ledger, ModelView
-from robench.evaluation.workers import LARGEST, SMALLEST, Workers
-from robench.numbers import parse_grid
+from robench.engine.chunk import Chunk
+from robench.engine.sample_table import reverify
+from robench.engine.sweep import ChunkSweep
+from robench.engine.view import ModelView, QueryCounter
+from robench.epsilon import parse_grid
+from robench.registry import Model
+from robench.runtime.threads import LARGEST, SMALLEST, Workers
 from robench.spiking import PATHS, Surrogate
-from robench.zoo import Model
 
 
 def flushes():
@@ -97,7 +97,7 @@ def test_witnesses_are_seen_again_in_batches_of_another_size(threads, batch):
         )
         size = workers.part(batch)
         rows = sweep.run()
-        assert (rows["break_position"] == 1).all()
+        assert (rows["minimal_position"] == 1).all()
         net.seen.clear()
         assert reverify(sweep.target, sweep.breaks, batch).all()
     assert sum(net.seen) == len(x)
@@ -131,7 +131,7 @@ def test_logits_and_gradients_do_not_depend_on_threads(architecture, mode):
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         with Workers(shared=True) as workers:
-            view = ModelView(model, y, torch.arange(n), Ledger.empty(n), workers=workers)
+            view = ModelView(model, y, torch.arange(n), QueryCounter.empty(n), workers=workers)
             swap = {"surrogate": Surrogate("triangle", 2.0), "path": PATHS["stbp-reset"]}
             gradients = (view.gradient(x, y), view.gradient(x, y, "margin", **swap))
             results.append((view.logits(x), *gradients))
@@ -153,9 +153,9 @@ def test_a_sweep_does_not_depend_on_threads(threads):
         rows = ChunkSweep(model, PGD(steps=4), chunk, grid, **options).run()
     torch.set_num_threads(1)  # where torch shares out each operation, its threads wait busily
     alone = ChunkSweep(model, PGD(steps=4), chunk, grid, seed=0, batch_size=24).run()
-    assert (rows["break_position"] == alone["break_position"]).all()
+    assert (rows["minimal_position"] == alone["minimal_position"]).all()
     assert (rows["backwards"] == alone["backwards"]).all()
-    assert rows["break_position"].nunique() > 1
+    assert rows["minimal_position"].nunique() > 1
 
 
 class TroubleError(Exception):
@@ -180,7 +180,9 @@ def test_an_exception_in_a_part_reaches_the_caller_and_ends_the_threads(threads)
 
 def test_overrides_are_gone_after_an_exception_in_a_part(threads):
     model = model_of()
-    view = ModelView(model, torch.zeros(16, dtype=torch.int64), torch.arange(16), Ledger.empty(16))
+    view = ModelView(
+        model, torch.zeros(16, dtype=torch.int64), torch.arange(16), QueryCounter.empty(16)
+    )
     before = [layer.surrogate for layer in model.module.modules() if hasattr(layer, "surrogate")]
     other = Surrogate("atan", 9.0)
     with Workers(shared=True) as view.workers, pytest.raises(RuntimeError):
@@ -188,7 +190,7 @@ def test_overrides_are_gone_after_an_exception_in_a_part(threads):
     after = [layer.surrogate for layer in model.module.modules() if hasattr(layer, "surrogate")]
     assert before == after
     assert not view.seen
-    assert not view.ledger.backwards.any()
+    assert not view.queries.backwards.any()
 
 
 def test_workers_can_be_nested(threads):

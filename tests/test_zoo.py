@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import sign
+from robench.checks.checks import CARD_ACCURACY
 from safetensors.torch import load_file, save_file
 
 from robench.datasets import DIGITS
 from robench.errors import ContentError, UsageError
-from robench.evaluation.checks import CARD_ACCURACY
-from robench.zoo import (
-    contents,
+from robench.registry import (
     find_attack,
     load_folder,
+    locations,
     model_folders,
     recipe_files,
     select_models,
@@ -56,14 +56,14 @@ def test_card_accuracy_is_that_of_a_fresh_evaluation(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SIX))
 def test_twin_has_finite_logits_and_gradient(name: str) -> None:
     model = load_folder(model_folders()[name])
-    twin = model.twin()
+    counterpart = model.counterpart()
     if name.endswith("-ann"):
-        assert twin is None
+        assert counterpart is None
         return
-    assert twin is not None
+    assert counterpart is not None
     images = DIGITS.load("test").first(8)
     x = images.tensor().requires_grad_()
-    logits = twin(x)
+    logits = counterpart(x)
     logits.gather(1, images.targets()[:, None]).sum().backward()
     assert logits.shape == (8, 10)
     assert logits.isfinite().all()
@@ -111,8 +111,8 @@ def test_a_checkpoint_trained_beside_an_installation_is_found(
     name, source = "digits/vgg16-ann", model_folders()["digits/vgg16-ann"]
     package, cache = tmp_path / "site-packages" / "robench", tmp_path / "cache"
     carried = package / "_contents" / "models" / name
-    monkeypatch.setattr(contents, "_PACKAGE", package)
-    monkeypatch.setattr(contents, "user_cache_path", lambda _: cache)
+    monkeypatch.setattr(locations, "_PACKAGE", package)
+    monkeypatch.setattr(locations, "user_cache_path", lambda _: cache)
     assert training_folder(source / "recipe.toml") == source
 
     shutil.copytree(source, carried, ignore=shutil.ignore_patterns("weights.*"))

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import nn
 
-from robench.evaluation.ledger import Ledger
-from robench.evaluation.view import ModelView
+from robench.engine.query_counter import QueryCounter
+from robench.engine.view import ModelView
+from robench.registry import Model
 from robench.spiking import LIF, Surrogate, direct
-from robench.zoo import Model
 
 T = 3
 ATAN = Surrogate("atan", 2.0)
@@ -51,4 +51,4 @@ Y = torch.tensor([0, 1, 2, 3, 0])
 
 
 def view_of(model):
-    return ModelView(model, Y, torch.arange(len(X)), Ledger.empty(len(X)))
+    return ModelView(model, Y, torch.arange(len(X)), QueryCounter.empty(len(X)))

@@ -13,7 +13,6 @@ from robench.analysis.document import fill_document, tables_in, write_table
 from robench.analysis.doubling import at_factors, doubling_lines, doubling_section, doubling_table
 from robench.analysis.gradients import Comparison, all_gradients, gradient_comparisons
 from robench.analysis.gradients_report import gradients_section, write_gradients_figure
-from robench.analysis.logs import TrainingLog, find_logs, read_log
 from robench.analysis.members import (
     Breaks,
     draw_members,
@@ -33,6 +32,7 @@ from robench.analysis.rank import (
 )
 from robench.analysis.replication import replication_section
 from robench.analysis.seeds import Seeds, find_seeds, seeds_section
+from robench.analysis.training_logs import TrainingLog, find_logs, read_log
 from robench.analysis.transfer import draw_transfer, transfer_pairs, write_transfer_figure
 
 __all__ = [

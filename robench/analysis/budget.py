@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from robench.attacks import Attack
-from robench.attacks.norms import NORMS
+from robench.attacks.primitives.norms import NORMS
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
-from robench.evaluation.metrics import bootstrap
-from robench.results import NEVER, CellResult, Interval, ResultStore
-from robench.zoo import ModelEntry, NamedAttack
+from robench.registry import ModelEntry, NamedAttack
+from robench.results import ROBUST, CellResult, Interval, ResultStore
+from robench.results.metrics import bootstrap
 
 MEAN = "mean"
 COLUMNS: dict[str, type] = {
@@ -149,7 +149,7 @@ def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame
                     "budget": int(budget),
                     "epsilon": cell.outcome.curve[-1].epsilon.text,
                     "index": rows["index"],
-                    "held": rows["break_position"] == NEVER,
+                    "held": rows["minimal_position"] == ROBUST,
                     "passes": rows["backwards"],
                 }
             )

@@ -11,9 +11,9 @@ import pandas as pd
 from robench.analysis.budget import COLUMNS, MEAN
 from robench.analysis.curves import dataset_title
 from robench.analysis.document import draw_beside, link, markdown_table, section_of
-from robench.attacks.norms import NORMS
-from robench.evaluation.metrics import wilson
+from robench.attacks.primitives.norms import NORMS
 from robench.reporting.plots import LEGEND, wrapped
+from robench.results.metrics import wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

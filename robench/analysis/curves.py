@@ -7,7 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robench.analysis.logs import TrainingLog
+from robench.analysis.training_logs import TrainingLog
 from robench.datasets import find_dataset
 from robench.errors import RobenchError, UsageError
 from robench.reporting.plots import line_colours, save_figure

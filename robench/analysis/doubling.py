@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from robench.analysis.curves import dataset_title
 from robench.analysis.document import markdown_table, read_table, section_of
 from robench.errors import UsageError
-from robench.evaluation.metrics import bootstrap, sample_areas
+from robench.registry import NamedAttack
 from robench.results import CellResult, ResultStore
-from robench.zoo import NamedAttack
+from robench.results.metrics import bootstrap, sample_areas
 
 COMMAND = "doubling"
 ENOUGH = 0.01
@@ -81,7 +81,7 @@ def doubling_table(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFr
         limit = next(iter(cell.outcome.auc))
         end = next(epsilon.value for epsilon in epsilons if epsilon.text == limit)
         areas = sample_areas(
-            rows["break_position"].to_numpy(np.int64), [e.value for e in epsilons], end
+            rows["minimal_position"].to_numpy(np.int64), [e.value for e in epsilons], end
         )
         row = {
             "dataset": cell.dataset,

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from robench.architectures import PlasticFlexLayer
 from robench.datasets import Dataset, find_dataset
+from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
-from robench.evaluation.metrics import bootstrap
-from robench.numbers import Epsilon
-from robench.results import NEVER, CellResult, ResultStore
+from robench.registry import Model, ModelEntry, find_attack
+from robench.results import ROBUST, CellResult, ResultStore
+from robench.results.metrics import bootstrap
 from robench.spiking import PATHS, STBP, Surrogate, surrogate_names
-from robench.zoo import Model, ModelEntry, find_attack
 
 NORM = "linf"
 ENSEMBLE = "spgd"
@@ -163,7 +163,7 @@ class Comparison:
 def _held(cell: CellResult, store: ResultStore) -> NDArray[np.bool_]:
     """Which samples hold, in the order of the data."""
     rows = store.rows(cell).sort_values("index")
-    held: NDArray[np.bool_] = rows["break_position"].to_numpy() == NEVER
+    held: NDArray[np.bool_] = rows["minimal_position"].to_numpy() == ROBUST
     return held
 
 

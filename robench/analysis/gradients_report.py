@@ -12,8 +12,8 @@ import pandas as pd
 from robench.analysis.curves import dataset_title
 from robench.analysis.document import draw_beside, link, markdown_table, section_of
 from robench.analysis.gradients import COLUMNS, ENSEMBLE, OWN, WORST, all_gradients
-from robench.evaluation.metrics import wilson
 from robench.reporting.heatmap import draw_cells
+from robench.results.metrics import wilson
 from robench.spiking import STBP
 
 if TYPE_CHECKING:

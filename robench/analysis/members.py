@@ -18,7 +18,7 @@ from robench.errors import UsageError
 from robench.reporting import write
 from robench.reporting.plots import LEGEND, save_figure, wrapped
 from robench.reporting.report import verdict_text
-from robench.results import CLEAN_WRONG, NEVER, CellResult, Damaged, Outcome, ResultStore
+from robench.results import CLEAN_WRONG, ROBUST, CellResult, Damaged, Outcome, ResultStore
 from robench.spiking import PATHS, surrogate_names
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Breaks:
     attack: str
     samples: int
     epsilons: tuple[str, ...]
-    members: tuple[str, ...]
+    finders: tuple[str, ...]
     counts: NDArray[np.int64]
     held: int
     verdict: str
@@ -70,8 +70,8 @@ class Breaks:
     @property
     def line(self) -> str:
         """All of it on one line, without the ε."""
-        totals = zip(self.members, self.counts.sum(1).tolist(), strict=True)
-        found = ", ".join(f"{member} {total}" for member, total in totals) or "nothing broken"
+        totals = zip(self.finders, self.counts.sum(1).tolist(), strict=True)
+        found = ", ".join(f"{finder} {total}" for finder, total in totals) or "nothing broken"
         wrong = self.samples - self.held - int(self.counts.sum())
         rest = f"{self.held} of {self.samples} held, {wrong} wrong without attack"
         return f"{self.model}  {self.attack}: {found}; {rest}; {self.verdict}"
@@ -112,49 +112,49 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> Breaks | Da
     points = len(outcome.curve)
     try:
         rows = store.rows(cell)
-        position = rows["break_position"].to_numpy(np.int64)
-        names = rows["member"]
+        position = rows["minimal_position"].to_numpy(np.int64)
+        names = rows["found_by"]
         if outcome.mode == "ann":
             names = names.map(_without_spikes, na_action="ignore")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
-    if len(position) and (position.min() < NEVER or position.max() >= points):
+    if len(position) and (position.min() < ROBUST or position.max() >= points):
         return Damaged(path, "a break position lies outside the grid")
     broken = position > CLEAN_WRONG
     if names[broken].isna().any():
         return Damaged(path, "a broken sample without a member")
     totals = names[broken].value_counts()
-    members = tuple(sorted(map(str, totals.index), key=lambda name: (-totals[name], name)))
+    finders = tuple(sorted(map(str, totals.index), key=lambda name: (-totals[name], name)))
     counts = np.stack(
-        [np.bincount(position[broken & (names == name)], minlength=points) for name in members]
+        [np.bincount(position[broken & (names == name)], minlength=points) for name in finders]
         or [np.zeros(points, dtype=np.int64)]
-    )[: len(members)]
+    )[: len(finders)]
     return Breaks(
         model=cell.model,
         attack=cell.attack,
         samples=len(position),
         epsilons=tuple(point.epsilon.text for point in outcome.curve),
-        members=members,
+        finders=finders,
         counts=counts,
-        held=int((position == NEVER).sum()),
+        held=int((position == ROBUST).sum()),
         verdict=verdict_text(outcome.verdict, outcome.reasons),
     )
 
 
-def _without_spikes(member: str) -> str:
+def _without_spikes(finder: str) -> str:
     """The name of a member on a network without spikes, where there is nothing to substitute."""
-    return OWN if re.split(r"[(/]", member)[0] in (*surrogate_names(), *PATHS) else member
+    return OWN if re.split(r"[(/]", finder)[0] in (*surrogate_names(), *PATHS) else finder
 
 
 def members_table(breaks: Sequence[Breaks]) -> str:
     """CSV with a line for each model, attack, member and ε."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["model", "attack", "member", "epsilon", "broken", "samples", "verdict"])
+    table.writerow(["model", "attack", "found_by", "epsilon", "broken", "samples", "verdict"])
     for one in breaks:
-        for member, counts in zip(one.members, one.counts.tolist(), strict=True):
+        for finder, counts in zip(one.finders, one.counts.tolist(), strict=True):
             for epsilon, count in zip(one.epsilons[1:], counts[1:], strict=True):
-                row = [one.model, one.attack, member, epsilon, count, one.samples, one.verdict]
+                row = [one.model, one.attack, finder, epsilon, count, one.samples, one.verdict]
                 table.writerow(row)
     return text.getvalue()
 
@@ -187,7 +187,7 @@ def draw_members(breaks: Sequence[Breaks]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    several = {one.attack for one in breaks if len(one.members) > 1}
+    several = {one.attack for one in breaks if len(one.finders) > 1}
     shown = [one for one in breaks if one.attack in several] or list(breaks)
     attacks = sorted({one.attack for one in shown})
     models = sorted({one.model for one in shown})
@@ -231,8 +231,8 @@ def _colours(breaks: Sequence[Breaks]) -> dict[str, Any]:
 
     totals: dict[str, int] = {}
     for one in breaks:
-        for member, count in zip(one.members, one.counts.sum(1).tolist(), strict=True):
-            totals[member] = totals.get(member, 0) + count
+        for finder, count in zip(one.finders, one.counts.sum(1).tolist(), strict=True):
+            totals[finder] = totals.get(finder, 0) + count
     ranked = sorted(totals, key=lambda name: (-totals[name], name))
     palette = [colour for k, colour in enumerate(sns.color_palette("colorblind")) if k != 7]
     found: dict[str, Any] = dict(zip(ranked, palette[:COLOURS], strict=False))
@@ -247,8 +247,8 @@ def _draw(ax: Axes, one: Breaks, colours: dict[str, Any], *, short: bool) -> Non
     foot = np.zeros(points, dtype=np.int64)
     order = list(colours)
     heights: dict[str, NDArray[np.int64]] = {}
-    for member, counts in zip(one.members, one.counts[:, 1:], strict=True):
-        name = member if member in colours else _OTHERS
+    for finder, counts in zip(one.finders, one.counts[:, 1:], strict=True):
+        name = finder if finder in colours else _OTHERS
         heights[name] = heights.get(name, np.zeros(points, dtype=np.int64)) + counts
     for name in sorted(heights, key=order.index):
         ax.bar(x, heights[name], 0.82, bottom=foot, color=colours[name], linewidth=0)

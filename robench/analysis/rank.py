@@ -17,10 +17,10 @@ from robench.analysis.budget import each_epsilon
 from robench.attacks import SurrogateRun
 from robench.errors import UsageError
 from robench.evaluation import Cell, Plan, Request
-from robench.evaluation.metrics import wilson
-from robench.results import NEVER, CellResult, Interval, ResultStore
-from robench.spiking import OZDENIZCI_LEGENSTEIN, Member
-from robench.zoo import ModelEntry, NamedAttack
+from robench.registry import ModelEntry, NamedAttack
+from robench.results import ROBUST, CellResult, Interval, ResultStore
+from robench.results.metrics import wilson
+from robench.spiking import OZDENIZCI_LEGENSTEIN, Estimator
 
 RANKED = (
     *OZDENIZCI_LEGENSTEIN,
@@ -42,17 +42,17 @@ BACKWARD = 2
 """A backward pass computes twice what a forward pass does: gradients of inputs and of states."""
 
 
-def alone(members: Sequence[str], steps: int) -> list[NamedAttack]:
+def alone(finders: Sequence[str], steps: int) -> list[NamedAttack]:
     """A run through each member by itself, named after it.
 
     Raises:
         UsageError: a member cannot be read.
     """
     attacks = []
-    for text in dict.fromkeys(members):
-        takes = Member.parse(text).surrogate is not None
+    for text in dict.fromkeys(finders):
+        takes = Estimator.parse(text).surrogate is not None
         chosen = {"surrogates": (text,) if takes else (), "paths": () if takes else (text,)}
-        run = SurrogateRun(**chosen, hybrid_members=(), steps=steps)
+        run = SurrogateRun(**chosen, hybrid_estimators=(), steps=steps)
         name = f"{text}@{steps}"
         attacks.append(NamedAttack(name, run, run.name, run.full_version, ""))
     return attacks
@@ -60,7 +60,7 @@ def alone(members: Sequence[str], steps: int) -> list[NamedAttack]:
 
 def rank_plans(
     entries: Sequence[ModelEntry],
-    members: Sequence[str],
+    finders: Sequence[str],
     steps: int,
     epsilons: Sequence[str],
     request: Request,
@@ -80,7 +80,7 @@ def rank_plans(
         UsageError: no model is left, or a member cannot be read.
     """
     plans = []
-    for plan in each_epsilon(entries, alone(members, steps), epsilons, request, store):
+    for plan in each_epsilon(entries, alone(finders, steps), epsilons, request, store):
         spiking = tuple(p for p in plan.cells if p.cell.model.spikes is not None)
         if plan.cells and not spiking:
             names = ", ".join(dict.fromkeys(p.cell.model.id for p in plan.cells))
@@ -105,7 +105,7 @@ class Rank:
     """
 
     model: str
-    member: str
+    finder: str
     held: int
     samples: int
     passes: float
@@ -123,7 +123,7 @@ class Rank:
         return wilson(self.held, self.samples)
 
 
-def cost_of_run(rows: pd.DataFrame, member: str, timesteps: int, steps: int) -> float:
+def cost_of_run(rows: pd.DataFrame, finder: str, timesteps: int, steps: int) -> float:
     """What a whole run computes, relative to ``steps`` gradient passes through all time steps.
 
     It follows from what was counted on the samples that held: a forward pass computes each time
@@ -137,11 +137,11 @@ def cost_of_run(rows: pd.DataFrame, member: str, timesteps: int, steps: int) -> 
         timesteps: T of the model.
         steps: of the run.
     """
-    held = rows[rows["break_position"] == NEVER]
+    held = rows[rows["minimal_position"] == ROBUST]
     longest = rows.nlargest(1, "backwards")
     chosen = held if len(held) else longest
-    path = Member.parse(member).path
-    through = 1 if path is not None and path.twin else timesteps
+    path = Estimator.parse(finder).path
+    through = 1 if path is not None and path.counterpart else timesteps
     computed = chosen["forwards"] * timesteps + chosen["backwards"] * (1 + BACKWARD) * through
     whole = (1 + BACKWARD) * timesteps * (steps if len(held) else chosen["backwards"])
     return float((computed / whole).mean()) if (chosen["backwards"] > 0).all() else 0.0
@@ -163,22 +163,22 @@ def ranks(results: Sequence[tuple[Cell, CellResult]], store: ResultStore, steps:
     times: dict[str, int] = {}
     for cell, result in results:
         if result.outcome is not None:
-            member = result.attack.rpartition("@")[0]
-            groups.setdefault((result.model, member), []).append(store.rows(result))
+            finder = result.attack.rpartition("@")[0]
+            groups.setdefault((result.model, finder), []).append(store.rows(result))
             times[result.model] = cell.model.timesteps or 1
     if not groups:
         raise UsageError("no cell is done, so there is nothing to rank")
     found = [
         Rank(
             model=model,
-            member=member,
-            held=int((rows["break_position"] == NEVER).sum()),
+            finder=finder,
+            held=int((rows["minimal_position"] == ROBUST).sum()),
             samples=len(rows),
             passes=float(rows["backwards"].mean()),
             forwards=float(rows["forwards"].mean()),
-            cost=cost_of_run(rows, member, times[model], steps),
+            cost=cost_of_run(rows, finder, times[model], steps),
         )
-        for (model, member), parts in groups.items()
+        for (model, finder), parts in groups.items()
         for rows in [pd.concat(parts)]
     ]
     places = {model: place for place, model in enumerate(times)}
@@ -195,13 +195,13 @@ def ensemble(ranked: Sequence[Rank], keep: int) -> str:
         ranked: of :func:`ranks`, the strongest first.
         keep: how many.
     """
-    kinds = [Member.parse(one.member).memory for one in ranked]
+    kinds = [Estimator.parse(one.finder).statistics for one in ranked]
     first = next(filter(None, kinds), None)
     fitting = [one for one, kind in zip(ranked, kinds, strict=True) if kind in (None, first)]
     chosen = sorted(fitting[:keep], key=lambda one: round(one.cost, 1))
-    surrogates = [r.member for r in chosen if Member.parse(r.member).surrogate is not None]
-    paths = [r.member for r in chosen if r.member not in surrogates]
-    lists = [("surrogates", surrogates), ("paths", paths), ("hybrid_members", [])]
+    surrogates = [r.finder for r in chosen if Estimator.parse(r.finder).surrogate is not None]
+    paths = [r.finder for r in chosen if r.finder not in surrogates]
+    lists = [("surrogates", surrogates), ("paths", paths), ("hybrid_estimators", [])]
     written = (f"{name}=[{','.join(of)}]" for name, of in lists if of or name != "paths")
     return f"spgd[{','.join(written)}]"
 
@@ -212,7 +212,7 @@ def rank_lines(ranked: Sequence[Rank]) -> Iterator[str]:
     for one in ranked:
         low, high = one.interval.low, one.interval.high
         yield (
-            f"{one.member:24} {one.robust:7.1%} [{low:6.1%}, {high:6.1%}] "
+            f"{one.finder:24} {one.robust:7.1%} [{low:6.1%}, {high:6.1%}] "
             f"{one.passes:7.1f} {one.forwards:8.1f} {one.cost:5.2f}"
         )
 
@@ -222,7 +222,7 @@ def rank_table(ranked: Sequence[Rank]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "model": one.model,
-            "member": one.member,
+            "found_by": one.finder,
             "robust": one.robust,
             "low": one.interval.low,
             "high": one.interval.high,

@@ -9,15 +9,15 @@ import numpy as np
 
 from robench.analysis.document import markdown_table
 from robench.datasets import MNIST
+from robench.epsilon import Epsilon, parse_grid
 from robench.evaluation import find_grid
-from robench.evaluation.metrics import area, bootstrap, sample_areas
-from robench.numbers import Epsilon, parse_grid
 from robench.reporting import Estimate
 from robench.reporting.comparable import Candidate, choose, differences, read_candidate
 from robench.reporting.leaderboard import decimal, escape_markdown
 from robench.reporting.report import NORM, verdict_text
 from robench.reporting.tables import ABOVE_FGSM, above_fgsm
 from robench.results import Damaged, ResultStore
+from robench.results.metrics import area, bootstrap, sample_areas
 
 GRID = "bioflexnet"
 ATTACKS = ("fgsm", "pgd", "spgd")
@@ -132,7 +132,7 @@ def _area(candidate: Candidate) -> Estimate:
     curve = candidate.outcome.curve
     values = [point.epsilon.value for point in curve]
     accuracies = np.array([point.accuracy for point in curve])
-    interval = bootstrap(sample_areas(candidate.breaks, values, limit))
+    interval = bootstrap(sample_areas(candidate.positions, values, limit))
     return Estimate(area(accuracies, values, limit), interval.low, interval.high)
 
 

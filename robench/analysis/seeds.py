@@ -9,8 +9,8 @@ import numpy as np
 
 from robench.analysis.document import markdown_table
 from robench.errors import ContentError, UsageError
-from robench.zoo import SEEDS, ModelCard, model_folders
-from robench.zoo.card import CARD
+from robench.registry import SEEDS, ModelCard, model_folders
+from robench.registry.cards import CARD
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robench.datasets import Dataset, find_dataset
+from robench.epsilon import Epsilon, parse_grid
 from robench.errors import UsageError
 from robench.evaluation import Plan, Planned, Request, look_up, make_plan
-from robench.numbers import Epsilon, parse_grid
+from robench.registry import ModelEntry, find_attack, model_entries
 from robench.reporting.heatmap import draw_cells
 from robench.reporting.plots import save_figure
 from robench.results import CellResult, ResultStore
-from robench.zoo import ModelEntry, find_attack, model_entries
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

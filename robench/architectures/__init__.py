@@ -9,9 +9,9 @@ VERSION = 1
 """Raised when the function that a card's network computes changes."""
 
 
-def build(config: ModelConfig, *, twin: bool = False) -> VGG:
+def build(config: ModelConfig, *, counterpart: bool = False) -> VGG:
     """The untrained network of a card, or its twin without spikes."""
-    return VGG(config, twin=twin)
+    return VGG(config, counterpart=counterpart)
 
 
 __all__ = [

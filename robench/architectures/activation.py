@@ -43,19 +43,19 @@ class ClipFloorShift(nn.Module):
         return f"levels={self.levels}"
 
 
-def make_activation(config: ModelConfig, *, twin: bool) -> nn.Module:
+def make_activation(config: ModelConfig, *, counterpart: bool) -> nn.Module:
     """The activation of one layer.
 
     Args:
         config: the model; its mode decides.
-        twin: whether to build the activation with which gradients flow without spikes: ReLU for
-            ``ann`` and ``stbp``, the quantised ReLU for ``hybrid``.
+        counterpart: build the training activation, with which gradients flow without spikes: ReLU
+            for ``ann`` and ``stbp``, the quantised ReLU for ``hybrid``.
     """
     if config.mode == "hybrid":
-        if twin:
+        if counterpart:
             return ClipFloorShift(config.levels)
         neuron = LIFParameters(beta=1.0, initial=0.5)
         return LIF(neuron, surrogate=None, graded=True)
-    if config.mode == "stbp" and not twin:
+    if config.mode == "stbp" and not counterpart:
         return LIF(config.neuron.parameters(), Surrogate.parse(config.neuron.surrogate))
     return nn.ReLU()

@@ -92,8 +92,12 @@ class ModelConfig(_Table):
         return self
 
     @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the kind of images: cards and results from before there were frames stay."""
+    def _used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Only what the architecture and the mode use, so that no hash covers anything else."""
+        unused = {
+            "neuron": self.mode != "stbp",
+            "levels": self.mode != "hybrid",
+            "flex": self.architecture != "flex-vgg16",
+        }
         data: dict[str, Any] = handler(self)
-        frames = self.input_kind == "frames"
-        return data if frames else {k: v for k, v in data.items() if k != "input_kind"}
+        return {key: value for key, value in data.items() if not unused.get(key, False)}

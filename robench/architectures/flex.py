@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robench.architectures.config import FlexConfig
-from robench.architectures.frozen import ETA_LIMIT, Flex, Folded, flex, fold, is_frozen
+from robench.architectures.fusion import ETA_LIMIT, Flex, Folded, flex, fold, is_frozen
 from robench.spiking import PathModule, is_constant, kernels, over_time
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from robench.architectures.activation import make_activation
 from robench.architectures.config import ModelConfig
 from robench.architectures.flex import PlasticFlexLayer
-from robench.architectures.frozen import (
+from robench.architectures.fusion import (
     Folded,
     Window,
     conv,
@@ -96,18 +96,18 @@ class VGG(nn.Module):
     std: Tensor
 
     def __init__(
-        self, config: ModelConfig, *, twin: bool = False, plan: Sequence[int] = VGG16
+        self, config: ModelConfig, *, counterpart: bool = False, plan: Sequence[int] = VGG16
     ) -> None:
         """Build the network of a card.
 
         Args:
             config: the card's ``[model]`` table.
-            twin: build it with the activation of training instead of spikes.
+            counterpart: build it with the activation of training instead of spikes.
             plan: output channels at full width, layer by layer; 0 is a pooling.
         """
         super().__init__()
         self.config = config
-        timed = not twin or config.input_kind == "frames"  # over which a twin averages
+        timed = not counterpart or config.input_kind == "frames"  # over which a twin averages
         self.timesteps = config.timesteps if timed and config.timesteps else 1
         self.side = 2 ** list(plan).count(POOL)
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
@@ -123,7 +123,7 @@ class VGG(nn.Module):
                 layers.append(PlasticFlexLayer(channels, width, config.flex))
             else:
                 layers.append(ConvNorm(channels, width))
-            layers.append(make_activation(config, twin=twin))
+            layers.append(make_activation(config, counterpart=counterpart))
             channels = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(channels, config.classes)

@@ -1,7 +1,8 @@
 """The attacks, one in each file, and the contract that they are written against."""
 
 from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
-from robench.attacks.base import (
+from robench.attacks.bioflexnet import PGDSource, SPGDSource
+from robench.attacks.contract.attack import (
     Attack,
     DirectAttack,
     IterativeAttack,
@@ -10,21 +11,20 @@ from robench.attacks.base import (
     StagedAttack,
     State,
 )
+from robench.attacks.contract.view import Noise, View
 from robench.attacks.ddn import DDN
 from robench.attacks.ensembles import AutoAttack, EnsembleAttack, SpikingAutoAttack
 from robench.attacks.fab import FABT
 from robench.attacks.fgsm import FGSM
-from robench.attacks.losses import Loss
-from robench.attacks.noise import RandomNoise
 from robench.attacks.pgd import PGD, PGDL2
-from robench.attacks.rows import spread
+from robench.attacks.primitives.losses import Loss
+from robench.attacks.primitives.per_sample import spread
+from robench.attacks.random_noise import RandomNoise
 from robench.attacks.sapgd import SAPGD
-from robench.attacks.source import PGDSource, SPGDSource
 from robench.attacks.spgd import SPGD, SurrogateRun
 from robench.attacks.square import Square
-from robench.attacks.tour import Tour
+from robench.attacks.surrogate_ensemble import SurrogateEnsemble
 from robench.attacks.transfer import Transfer
-from robench.attacks.view import Noise, View
 
 IMPLEMENTATIONS: dict[str, type[Attack]] = {
     attack.name: attack
@@ -32,7 +32,7 @@ IMPLEMENTATIONS: dict[str, type[Attack]] = {
         FGSM,
         PGD,
         SPGD,
-        Tour,
+        SurrogateEnsemble,
         SAPGD,
         APGDCE,
         APGDDLR,
@@ -79,8 +79,8 @@ __all__ = [
     "Square",
     "StagedAttack",
     "State",
+    "SurrogateEnsemble",
     "SurrogateRun",
-    "Tour",
     "Transfer",
     "View",
     "spread",

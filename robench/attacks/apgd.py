@@ -14,11 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import MOST, IterativeAttack, Need, Start, State
-from robench.attacks.losses import loss_of, targeted_dlr
+from robench.attacks.contract.attack import MOST, IterativeAttack, Start, State
+from robench.attacks.contract.view import Noise, View, rivals
 from robench.attacks.pgd import PGD
-from robench.attacks.rows import spread
-from robench.attacks.view import Noise, View, rivals
+from robench.attacks.primitives.losses import loss_of, targeted_dlr
+from robench.attacks.primitives.per_sample import spread
 
 MOMENTUM = 0.75
 """α: the share of the new direction in a step; the rest goes on along the last one."""
@@ -65,7 +65,6 @@ class APGD(IterativeAttack):
         restarts: runs, each from a random start of its own.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
     start: ClassVar[Start] = "cold"  # the first step, 2ε long, would leave a witness at once
 
     steps: int = Field(100, ge=1, le=MOST)
@@ -230,7 +229,7 @@ class APGDT(APGD):
     n_targets: int = Field(9, ge=1, le=MOST)
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def finders(self) -> tuple[str, ...]:
         """The rank of the target that was aimed at."""
         return tuple(f"target {rank + 1}" for rank in range(self.n_targets))
 

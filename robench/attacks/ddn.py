@@ -15,10 +15,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robench.attacks.base import MOST, DirectAttack, Need
-from robench.attacks.norms import unit
-from robench.attacks.rows import spread
-from robench.attacks.view import Noise, View
+from robench.attacks.contract.attack import MOST, DirectAttack
+from robench.attacks.contract.view import Noise, View
+from robench.attacks.primitives.norms import unit
+from robench.attacks.primitives.per_sample import spread
 
 LAST_STEP = 0.01
 """Length of the last step; the first has length 1, with a cosine in between."""
@@ -39,7 +39,6 @@ class DDN(DirectAttack):
 
     name: ClassVar[str] = "ddn"
     norm: ClassVar[str] = "l2"
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
 
     steps: int = Field(100, ge=1, le=MOST)
     gamma: float = Field(0.05, gt=0, lt=1)
@@ -55,10 +54,10 @@ class DDN(DirectAttack):
         delta, here = torch.zeros_like(x), x
         radius = eps.clamp_max(self.radius)
         for done in range(self.steps):
-            gradient, broken = _ascent(view, here, y)
+            gradient, misclassified = _ascent(view, here, y)
             share = (1 + math.cos(math.pi * done / self.steps)) / 2
             delta = delta + (LAST_STEP + (1 - LAST_STEP) * share) * unit(gradient)
-            factor = torch.where(broken, 1 - self.gamma, 1 + self.gamma)
+            factor = torch.where(misclassified, 1 - self.gamma, 1 + self.gamma)
             radius = torch.minimum(radius * factor, eps)
             here = (x + spread(radius, x) * unit(delta)).clamp(0, 1)
             delta = here - x

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import ClassVar, Self
 
 from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
-from robench.attacks.base import Attack, Need, StagedAttack
+from robench.attacks.contract.attack import Attack, Need, StagedAttack
 from robench.attacks.fab import FABT
 from robench.attacks.sapgd import SAPGD
 from robench.attacks.spgd import SPGD
@@ -21,8 +21,6 @@ class EnsembleAttack(StagedAttack):
     on no sample weaker than any of them. A sample that one of them breaks at the smallest ε is left
     out by the others.
     """
-
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
 
     @property
     def parts(self) -> tuple[Attack, ...]:

@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import MOST, DirectAttack, Need
-from robench.attacks.norms import length
-from robench.attacks.rows import spread
-from robench.attacks.view import Noise, View, rivals
+from robench.attacks.contract.attack import MOST, DirectAttack
+from robench.attacks.contract.view import Noise, View, rivals
+from robench.attacks.primitives.norms import length
+from robench.attacks.primitives.per_sample import spread
 
 
 class FABT(DirectAttack):
@@ -39,7 +39,6 @@ class FABT(DirectAttack):
     """
 
     name: ClassVar[str] = "fab-t"
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
 
     steps: int = Field(100, ge=1, le=MOST)
     restarts: int = Field(1, ge=1, le=MOST)
@@ -65,12 +64,12 @@ class FABT(DirectAttack):
                     last = (x + spread(radius, x) * shift).clamp(0, 1)
                 for _ in range(self.steps):
                     last = self._step(view, x, y, target, last)
-                    broken = _predicted(view, last) != y
+                    misclassified = _predicted(view, last) != y
                     far = length(last - x, "linf")
-                    nearer = broken & (far < distance)
+                    nearer = misclassified & (far < distance)
                     best = torch.where(spread(nearer, x), last, best)
                     distance = torch.where(nearer, far, distance)
-                    last = torch.where(spread(broken, x), x + self.beta * (last - x), last)
+                    last = torch.where(spread(misclassified, x), x + self.beta * (last - x), last)
         return torch.where(spread(distance.isfinite(), x), best, last)
 
     def _step(self, view: View, x: Tensor, y: Tensor, target: Tensor, here: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robench.attacks.base import LineAttack, Need
-from robench.attacks.view import Noise, View
+from robench.attacks.contract.attack import LineAttack
+from robench.attacks.contract.view import Noise, View
 
 
 class FGSM(LineAttack):
@@ -15,7 +15,6 @@ class FGSM(LineAttack):
 
     name: ClassVar[str] = "fgsm"
     version: ClassVar[int] = 2  # one gradient for all ε
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
 
     def direction(self, view: View, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
         """The sign of the gradient of the cross-entropy at the clean image."""

@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import MOST, IterativeAttack, Need, Start, State
-from robench.attacks.losses import Loss
-from robench.attacks.norms import project, unit
-from robench.attacks.rows import spread, vanished
-from robench.attacks.view import Noise, View
+from robench.attacks.contract.attack import MOST, IterativeAttack, Start, State
+from robench.attacks.contract.view import Noise, View
+from robench.attacks.primitives.losses import Loss
+from robench.attacks.primitives.norms import project, unit
+from robench.attacks.primitives.per_sample import spread, vanished
 
 
 class PGD(IterativeAttack):
@@ -33,7 +33,6 @@ class PGD(IterativeAttack):
 
     name: ClassVar[str] = "pgd"
     version: ClassVar[int] = 2
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
     start: ClassVar[Start] = "warm"
 
     steps: int = Field(20, ge=1, le=MOST)

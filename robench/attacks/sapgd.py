@@ -1,8 +1,8 @@
 """SA-PGD, Stable Adaptive PGD, through ASSG: a step for each pixel, a surrogate for each neuron.
 
 Wang et al., CVPR 2026 (arXiv 2512.22522), with the constants of the published code. The surrogate
-(:func:`robench.spiking.adaptive.assg`) follows the membrane of every neuron over the steps of the
-attack; what it remembers is part of the state of the row.
+(:func:`robench.spiking.adaptive_surrogates.assg`) follows the membrane of every neuron over the
+steps of the attack; its statistics are part of the state of the row.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pydantic import Field
 from torch import Tensor
 
 from robench.attacks.apgd import FIRST_WINDOW, LEAST_WINDOW, SHRINKAGE
-from robench.attacks.base import MOST, IterativeAttack, Need, OneSurrogate, Start, State
-from robench.attacks.losses import Loss
-from robench.attacks.norms import to_mean_one
-from robench.attacks.rows import magnitude, spread, vanished
-from robench.attacks.view import Noise, View
-from robench.spiking import RowMemory, Surrogate
+from robench.attacks.contract.attack import MOST, IterativeAttack, OneSurrogate, Start, State
+from robench.attacks.contract.view import Noise, View
+from robench.attacks.primitives.losses import Loss
+from robench.attacks.primitives.norms import to_mean_one
+from robench.attacks.primitives.per_sample import magnitude, spread, vanished
+from robench.spiking import NeuronStatistics, Surrogate
 
 FIRST_MOMENT, SECOND_MOMENT = 0.5, 0.8
 """What the moving sums of the gradient and of its square keep of their last value."""
@@ -34,16 +34,16 @@ class SAPGDState(State):
     Attributes:
         first: the moving sum of the gradient, each brought to mean magnitude 1.
         second: that of its square, each brought to mean 1.
-        memory: the statistics of the neurons.
+        statistics: of the neurons.
     """
 
     first: Tensor
     second: Tensor
-    memory: RowMemory
+    statistics: NeuronStatistics
 
     def release(self, rows: Tensor) -> None:
-        """Let go of the statistics of the neurons."""
-        self.memory.forget(rows)
+        """Free the statistics of the neurons."""
+        self.statistics.forget(rows)
 
 
 class SAPGD(IterativeAttack):
@@ -59,7 +59,6 @@ class SAPGD(IterativeAttack):
     """
 
     name: ClassVar[str] = "sapgd"
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
     start: ClassVar[Start] = "cold"  # the first step, ε long, would leave a witness at once
 
     steps: int = Field(100, ge=1, le=MOST)
@@ -80,7 +79,7 @@ class SAPGD(IterativeAttack):
             phase=count.clone(),
             first=torch.zeros_like(x),
             second=torch.zeros_like(x),
-            memory=RowMemory.empty(len(x)),
+            statistics=NeuronStatistics.empty(len(x)),
         )
 
     @staticmethod
@@ -113,7 +112,7 @@ class SAPGD(IterativeAttack):
         assert isinstance(state, SAPGDState)
         surrogate = Surrogate.parse(self.surrogate) if view.spiking else None
         gradient = view.gradient(
-            state.candidate, y, self.loss, surrogate=surrogate, memory=state.memory
+            state.candidate, y, self.loss, surrogate=surrogate, statistics=state.statistics
         )
         done = self.steps * self.restarts - state.steps_left
         state.first = FIRST_MOMENT * state.first + to_mean_one(gradient)
@@ -140,7 +139,7 @@ class SAPGD(IterativeAttack):
         ended: Tensor,
     ) -> Tensor:
         """Forget what the runs that have ended gathered; those that have another begin anew."""
-        state.memory.forget(ended)
+        state.statistics.forget(ended)
         wide = spread(ended, x)
         state.first = torch.where(wide, 0.0, state.first)
         state.second = torch.where(wide, 0.0, state.second)

@@ -20,25 +20,24 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from robench.attacks.base import (
+from robench.attacks.contract.attack import (
     MOST,
     Attack,
     IterativeAttack,
-    Need,
     OneSurrogate,
     StagedAttack,
     Start,
     State,
 )
-from robench.attacks.losses import Loss
-from robench.attacks.norms import to_mean_one
+from robench.attacks.contract.estimators import EstimatorSet
+from robench.attacks.contract.view import Noise, View
 from robench.attacks.pgd import PGD
-from robench.attacks.rows import spread
+from robench.attacks.primitives.losses import Loss
+from robench.attacks.primitives.norms import to_mean_one
+from robench.attacks.primitives.per_sample import spread
 from robench.attacks.sapgd import SAPGD
-from robench.attacks.through import ThroughMembers
-from robench.attacks.view import Noise, View
 from robench.errors import UsageError
-from robench.spiking import Member, RowMemory
+from robench.spiking import Estimator, NeuronStatistics
 
 REACH = 4.0
 """What n steps cover at least where the last run is all there is, in units of ε: none is shorter
@@ -52,14 +51,14 @@ class MomentumState(State):
     """A state with the accumulated gradient, ``(N, C, H, W)``, and what the neurons remember."""
 
     momentum: Tensor
-    memory: RowMemory
+    statistics: NeuronStatistics
 
     def release(self, rows: Tensor) -> None:
-        """Let go of what the neurons remember."""
-        self.memory.forget(rows)
+        """Free the statistics of the neurons."""
+        self.statistics.forget(rows)
 
 
-class SurrogateRun(ThroughMembers, IterativeAttack):
+class SurrogateRun(EstimatorSet, IterativeAttack):
     """One run with momentum and a falling step, round a set of surrogates and gradient paths.
 
     Attributes:
@@ -73,22 +72,23 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
     """
 
     name: ClassVar[str] = "surrogates"
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradient"})
     start: ClassVar[Start] = "cold"  # the first step would leave a witness at once
     draw: ClassVar[int] = 1
 
     steps: int = Field(20, ge=1, le=MOST)
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
-    hybrid_members: tuple[str, ...] = ("rga",)
+    hybrid_estimators: tuple[str, ...] = ("rga",)
     momentum: float = Field(0.75, ge=0, lt=1)
     first_step: float = Field(1.0, gt=0, le=2)
     last_step: float = Field(0.05, gt=0, le=2)
     loss: Loss = "cross-entropy"
 
     @model_validator(mode="after")
-    def _one_memory(self) -> Self:
+    def _one_kind_of_statistics(self) -> Self:
         """Refuse surrogates that would find in a run what another one remembers."""
-        found = [Member.parse(name).memory for name in (*self.surrogates, *self.hybrid_members)]
+        found = [
+            Estimator.parse(name).statistics for name in (*self.surrogates, *self.hybrid_estimators)
+        ]
         kinds = sorted({kind for kind in found if kind is not None})
         if len(kinds) > 1:
             share = " and ".join(kinds)
@@ -96,17 +96,17 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         return self
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def finders(self) -> tuple[str, ...]:
         """The surrogates and paths, then those of a hybrid network alone."""
-        return tuple(dict.fromkeys((*super().members, *self.hybrid_members)))
+        return tuple(dict.fromkeys((*super().finders, *self.hybrid_estimators)))
 
     def turn(self, view: View, done: Tensor) -> Tensor:
         """Which member, as an index, has its turn after so many steps, ``(N,)``."""
-        usual = len(super().members)
-        if not (view.hybrid and self.hybrid_members):
+        usual = len(super().finders)
+        if not (view.hybrid and self.hybrid_estimators):
             return done % usual
-        members, pair = self.members, done // 2
-        others = torch.tensor([members.index(member) for member in self.hybrid_members])
+        finders, pair = self.finders, done // 2
+        others = torch.tensor([finders.index(finder) for finder in self.hybrid_estimators])
         return torch.where(done % 2 == 0, pair % usual, others[pair % len(others)])
 
     def as_run(self, kind: type[R], **changes: object) -> R:
@@ -122,7 +122,7 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
             torch.full((n,), self.steps, dtype=torch.int64, device=x.device),
             torch.zeros(n, dtype=torch.int64, device=x.device),
             torch.zeros_like(x),
-            RowMemory.empty(n),
+            NeuronStatistics.empty(n),
         )
 
     def step(
@@ -131,8 +131,8 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         """A step along the momentum, through the member that is in turn."""
         assert isinstance(state, MomentumState)
         done = self.steps - state.steps_left
-        name = self.members[int(state.phase[0])]
-        gradient = self.gradient(view, state.candidate, y, self.loss, name, state.memory)
+        name = self.finders[int(state.phase[0])]
+        gradient = self.gradient(view, state.candidate, y, self.loss, name, state.statistics)
         state.momentum = self.momentum * state.momentum + to_mean_one(gradient)
         size = torch.lerp(
             torch.full_like(eps, self.first_step),
@@ -141,7 +141,7 @@ class SurrogateRun(ThroughMembers, IterativeAttack):
         )
         candidate = state.candidate + spread(size * eps, x) * state.momentum.sign()
         state.steps_left = state.steps_left - 1
-        state.memory.forget(state.steps_left == 0)
+        state.statistics.forget(state.steps_left == 0)
         state.phase = self.turn(view, done + 1)
         return candidate, state
 
@@ -180,7 +180,7 @@ class AdaptiveRun(SAPGD):
         return [min(max(size, self.shortest), self.longest) for size in super().step_sizes()]
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def finders(self) -> tuple[str, ...]:
         """The surrogate."""
         return (self.surrogate,)
 
@@ -207,9 +207,9 @@ class SPGD(StagedAttack, SurrogateRun):
     warm_step: float = Field(0.5, gt=0, le=2)
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def finders(self) -> tuple[str, ...]:
         """Those of the runs round the set, then that of the last run."""
-        return tuple(dict.fromkeys((*super().members, self.adaptive)))
+        return tuple(dict.fromkeys((*super().finders, self.adaptive)))
 
     @property
     def stages(self) -> tuple[Attack, ...]:

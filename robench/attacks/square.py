@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.base import MOST, IterativeAttack, Start, State
-from robench.attacks.rows import spread
-from robench.attacks.view import Noise, View
+from robench.attacks.contract.attack import MOST, IterativeAttack, Start, State
+from robench.attacks.contract.view import Noise, View
+from robench.attacks.primitives.per_sample import spread
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After how many queries the share of pixels is halved, where there are 10,000."""

@@ -13,10 +13,18 @@ import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
-from robench.attacks.base import MOST, IterativeAttack, Need, Start, State, Surrogates, begin
-from robench.attacks.norms import project, to_mean_one
-from robench.attacks.rows import spread
-from robench.attacks.view import Noise, View
+from robench.attacks.contract.attack import (
+    MOST,
+    IterativeAttack,
+    Need,
+    Start,
+    State,
+    Surrogates,
+    begin,
+)
+from robench.attacks.contract.view import Noise, View
+from robench.attacks.primitives.norms import project, to_mean_one
+from robench.attacks.primitives.per_sample import spread
 from robench.spiking import Surrogate
 
 
@@ -67,7 +75,7 @@ class Transfer(IterativeAttack):
         return bound
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def finders(self) -> tuple[str, ...]:
         """The sources."""
         return tuple(f"{self.name}: {name}" for name in self._names) or (self.name,)
 

@@ -48,7 +48,7 @@ def curves(
 
 
 @analyze.command()
-def members(
+def finders(
     results: Results = Path("results"),
     dataset: DatasetName = None,
     output: Tables = FIGURES,
@@ -83,8 +83,8 @@ def transfer(
     from robench.analysis import transfer_pairs, write_transfer_figure
     from robench.cli.console import carry_out, print_troubles
     from robench.evaluation import Request
+    from robench.registry import select_models
     from robench.results import ResultStore
-    from robench.zoo import select_models
 
     look_in(dataset, data_dir)
     entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)

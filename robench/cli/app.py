@@ -184,9 +184,9 @@ def train(
     data_dir: DataDir = None,
 ) -> None:
     """Train models from their recipes."""
+    from robench.registry import seed_folder, training_folder
     from robench.training import SEEDS, Display, find_recipe, finished
     from robench.training import train as run_training
-    from robench.zoo import seed_folder, training_folder
 
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other")

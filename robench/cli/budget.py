@@ -71,8 +71,8 @@ def budget(
     )
     from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Request
+    from robench.registry import select_models
     from robench.results import ResultStore
-    from robench.zoo import select_models
 
     if check:
         check_attacks("budget", lambda page: budget_section(output, page), document)
@@ -134,9 +134,9 @@ def doubling(
     )
     from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Request, make_plan
+    from robench.registry import select_models
     from robench.reporting.report import verdict_text
     from robench.results import ResultStore
-    from robench.zoo import select_models
 
     if check:
         check_attacks("doubling", lambda page: doubling_section(output), document)
@@ -177,7 +177,7 @@ def doubling(
 
 def _integers(option: str, text: str) -> list[int]:
     """Positive integers with commas between them."""
-    from robench.attacks.base import MOST
+    from robench.attacks.contract.attack import MOST
 
     try:
         values = sorted({int(part) for part in text.split(",")})

@@ -65,8 +65,8 @@ def gradients(
     )
     from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Plan, Request
+    from robench.registry import select_models
     from robench.results import ResultStore
-    from robench.zoo import select_models
 
     if check:
         check_attacks("gradients", lambda page: gradients_section(output, page), document)
@@ -102,7 +102,7 @@ def gradients(
 
 def rank(
     models: Models = "all",
-    members: Annotated[
+    finders: Annotated[
         str | None,
         typer.Option(help="Such as atan(2),triangle(1)/hart,bptr; the known ones by default."),
     ] = None,
@@ -134,13 +134,13 @@ def rank(
     )
     from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.evaluation import Request
+    from robench.registry import select_models, split_names
     from robench.results import ResultStore
-    from robench.zoo import select_models, split_names
 
     for option, value in (("--steps", steps), ("--keep", keep)):
         if value < 1:
             raise UsageError(f"{option} {value}: it must be at least 1")
-    named = list(RANKED) if members is None else split_names(members)
+    named = list(RANKED) if finders is None else split_names(finders)
     if not named:
         raise UsageError("--members names none; write them like atan(2),triangle(1)/hart,bptr")
     look_in(dataset, data_dir)

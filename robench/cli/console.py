@@ -32,8 +32,8 @@ def trouble_lines(plan: Plan) -> Iterator[str]:
             yield (
                 f"damaged result, computed again: {planned.stored.path}: {planned.stored.reason}"
             )
-    if unwitnessed := sum(planned.unwitnessed for planned in plan.cells):
-        yield f"done without witnesses, computed again to keep them: {unwitnessed} cells"
+    if lacks_examples := sum(planned.lacks_examples for planned in plan.cells):
+        yield f"done without witnesses, computed again to keep them: {lacks_examples} cells"
 
 
 def print_troubles(plan: Plan) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from robench.attacks.backends import LIBRARIES, Library
-from robench.attacks.norms import NORMS
+from robench.attacks.primitives.norms import NORMS
 from robench.datasets import dataset_names, find_dataset, is_plugin
 from robench.errors import MissingDataError, RobenchError, UsageError, nearest
-from robench.zoo import (
+from robench.registry import (
     GROUPS,
     NOT_LOADED,
     Plugin,

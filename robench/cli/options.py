@@ -13,7 +13,7 @@ import typer
 from robench.errors import UsageError
 
 if TYPE_CHECKING:
-    from robench.zoo import NamedAttack
+    from robench.registry import NamedAttack
 
 FIGURES = Path("results/figures")
 """Where figures and the tables beside them go by default."""
@@ -167,7 +167,7 @@ def named_attacks(text: str) -> list[NamedAttack]:
     Raises:
         RobenchError: a name is unknown or cannot be used, or there is none.
     """
-    from robench.zoo import find_attack, split_names
+    from robench.registry import find_attack, split_names
 
     # two requests may be one attack: pgd and pgd[steps=20]
     found = [find_attack(name) for name in dict.fromkeys(split_names(text))]

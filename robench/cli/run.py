@@ -61,8 +61,9 @@ def run(
         bool,
         typer.Option("--reference", help="Plain PyTorch and the ascending search, to check."),
     ] = False,
-    witnesses: Annotated[
-        bool, typer.Option("--witnesses", help="Keep the adversarial images beside the results.")
+    examples: Annotated[
+        bool,
+        typer.Option("--keep-examples", help="Keep the adversarial images beside the results."),
     ] = False,
     output: Annotated[
         Path,
@@ -82,8 +83,8 @@ def run(
     """Attack models over a sweep of ε and store the results; the same command continues."""
     from robench.cli.console import carry_out, plan_data, plan_lines, print_troubles, require_cells
     from robench.evaluation import Request, find_grid, make_plan
+    from robench.registry import select_models
     from robench.results import ResultStore
-    from robench.zoo import select_models
 
     look_in(dataset, data_dir)
     named = named_attacks(attacks)
@@ -99,7 +100,7 @@ def run(
         reference=reference,
         batch_size=None if batch_size == "auto" else _rows(batch_size),
         device=device,
-        witnesses=witnesses,
+        examples=examples,
         eot=eot,
     )
     entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
@@ -119,7 +120,7 @@ def run(
         return
     results = carry_out(plan, store, quiet=json, force=force, fail_fast=fail_fast)
     failed = [r for r in results if r.status == "failed"]
-    broken = [s for s in plan.skipped if s.broken]
+    broken = [s for s in plan.skipped if s.unloadable]
     if json:
         print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
     elif failed or broken:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from robench.attacks import Attack, Need
 from robench.datasets import Dataset, Images, Split
-from robench.evaluation.draws import EOT
-from robench.evaluation.search import SweepName
-from robench.evaluation.sources import fingerprint
-from robench.numbers import Epsilon
+from robench.engine.evaluation_draws import EOT
+from robench.engine.search import SweepName
+from robench.epsilon import Epsilon
+from robench.evaluation.source_models import fingerprint
+from robench.registry import Model, NamedAttack
 from robench.results import (
     PROTOCOL,
     SCHEMA,
     Identity,
 )
-from robench.zoo import Model, NamedAttack
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Settings:
     Attributes:
         grid: ascending, from 0.
         seed: of the random numbers.
-        sweep: in which order the ε are visited, see :mod:`robench.evaluation.search`.
+        sweep: in which order the ε are visited, see :mod:`robench.engine.search`.
         reference: compute everything in plain PyTorch.
         batch_size: rows of one call, None to choose it; it decides the speed, not the result.
         device: where the models compute, as torch writes it.
@@ -40,7 +40,7 @@ class Settings:
     reference: bool = False
     batch_size: int | None = None
     device: str = "cpu"
-    witnesses: bool = False
+    examples: bool = False
     split: Split = "test"
     eot: int = EOT
 
@@ -89,18 +89,17 @@ class Cell:
             grid=tuple(repr(epsilon.value) for epsilon in settings.grid),
             seed=settings.seed,
             sweep=f"{settings.sweep}, plain" if settings.reference else settings.sweep,
-            search_dtype="float32",
             sources={source.id: fingerprint(source) for source in self.sources},
             eot=settings.eot if self.stochastic else None,
         )
 
     def unmet(self) -> frozenset[Need]:
         """What the attack needs and the model does not offer."""
-        offered: set[Need] = {"gradient"}
+        offered: set[Need] = set()
         if self.model.spikes is not None:
             offered.add("spikes")
-        if self.model.make_twin is not None or self.model.spikes is None:  # or it is its own
-            offered.add("twin")
+        if self.model.make_counterpart is not None or self.model.spikes is None:  # or it is its own
+            offered.add("counterpart")
         if self.sources:
             offered.add("sources")
         if self.dataset.frames is not None:

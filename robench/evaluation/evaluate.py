@@ -13,30 +13,31 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robench.allocation import give_back_memory
+from robench import checks
 from robench.datasets import Images
-from robench.evaluation import checks, metrics
+from robench.engine.chunk import Chunk
+from robench.engine.evaluation_draws import Draws
+from robench.engine.sweep import ChunkSweep
+from robench.epsilon import Epsilon
 from robench.evaluation.cell import Cell
-from robench.evaluation.chunk import Chunk
-from robench.evaluation.device import placed
-from robench.evaluation.draws import Draws
-from robench.evaluation.memory import cached_rows, choose_rows, with_fewer
-from robench.evaluation.record import record
-from robench.evaluation.sweep import ChunkSweep
-from robench.evaluation.workers import LARGEST, Workers
-from robench.numbers import Epsilon
+from robench.evaluation.provenance import record
+from robench.registry import Model
 from robench.results import (
     ROWS,
+    AdversarialExamples,
     CellResult,
     Check,
     Identity,
     Outcome,
     ResultStore,
-    Witnesses,
+    metrics,
 )
+from robench.runtime.allocator import give_back_memory
+from robench.runtime.batch_size import cached_rows, choose_rows, with_fewer
+from robench.runtime.device import placed
+from robench.runtime.threads import LARGEST, Workers
 from robench.spiking import bound
 from robench.spiking.kernels import reference
-from robench.zoo import Model
 
 CHUNK = 250
 """Samples that are swept together, whatever the batch, so that resuming is exact. The last chunk
@@ -86,12 +87,12 @@ def evaluate_cell(
         rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
         outcome = _outcome(cell, identity, digest, rows)
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
-    kept = [witnesses for _, witnesses in parts if witnesses is not None]
-    return store.write(result, rows[list(ROWS)], Witnesses.join(kept) if kept else None)
+    kept = [examples for _, examples in parts if examples is not None]
+    return store.write(result, rows[list(ROWS)], AdversarialExamples.join(kept) if kept else None)
 
 
 def _prepare(model: Model, x: Tensor, rows: int) -> None:
-    with bound(Draws(dataset=model.dataset).judging(torch.arange(len(x[:rows])))[0]):
+    with bound(Draws(dataset=model.dataset).for_evaluation(torch.arange(len(x[:rows])))[0]):
         model.prepare(x[:rows])
 
 
@@ -102,7 +103,7 @@ def _chunks(
     workers: Workers,
     batch: int,
     progress: Callable[[int], None],
-) -> Iterator[tuple[pd.DataFrame, Witnesses | None]]:
+) -> Iterator[tuple[pd.DataFrame, AdversarialExamples | None]]:
     """The rows of each chunk with its witnesses, where those are asked for.
 
     A chunk for which memory runs out where no call can be halved, as in the backward pass of an
@@ -110,20 +111,20 @@ def _chunks(
     """
     for number, span in enumerate(spans(len(cell.images))):
         place = cell.model.id, cell.attack.name, digest, number
-        rows, witnesses = store.chunk(*place), None
-        if cell.settings.witnesses:
-            witnesses = store.chunk_witnesses(*place)
+        rows, examples = store.chunk(*place), None
+        if cell.settings.examples:
+            examples = store.chunk_examples(*place)
         if rows is not None and not _complete(rows, span):
             rows = None
-        if rows is None or (cell.settings.witnesses and witnesses is None):
+        if rows is None or (cell.settings.examples and examples is None):
             compute = partial(_swept, cell, span, workers, progress)
             sweep, rows = with_fewer(compute, batch)
             if sweep.batch_size < batch:
                 batch = sweep.batch_size
                 workers.allow(batch)
-            witnesses = _witnesses(sweep) if cell.settings.witnesses else None
-            store.write_chunk(*place, rows, witnesses)
-        yield rows, witnesses
+            examples = _examples(sweep) if cell.settings.examples else None
+            store.write_chunk(*place, rows, examples)
+        yield rows, examples
         progress(span.stop)
 
 
@@ -132,10 +133,10 @@ def _complete(rows: pd.DataFrame, span: range) -> bool:
     return set(ROWS) <= set(rows.columns) and rows["index"].tolist() == list(span)
 
 
-def _witnesses(sweep: ChunkSweep) -> Witnesses:
-    broken = sweep.breaks.attacked.numpy()
+def _examples(sweep: ChunkSweep) -> AdversarialExamples:
+    misclassified = sweep.found.attacked.numpy()
     index = np.asarray(sweep.target.chunk.indices, dtype=np.int64)
-    return Witnesses(index[broken], sweep.examples.numpy()[broken])
+    return AdversarialExamples(index[misclassified], sweep.examples.numpy()[misclassified])
 
 
 def _swept(
@@ -197,7 +198,7 @@ def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
 def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) -> Outcome:
     grid = cell.settings.grid
     values = [epsilon.value for epsilon in grid]
-    position = rows["break_position"].to_numpy()
+    position = rows["minimal_position"].to_numpy()
     curve = metrics.curve(position, grid)
     accuracies = np.array([point.accuracy for point in curve])
     texts = cell.dataset.protocol.auc_limits.get(identity.norm, ())
@@ -205,9 +206,9 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
     found = _checks(cell, rows)
     raw = None
     if "raw_0" in rows:  # broken at each ε alone, among the samples that are right at ε = 0
-        broken = [float(rows[f"raw_{k}"].mean()) for k in range(len(grid))]
-        raw = (1 - broken[0], *(1 - broken[0] - share for share in broken[1:]))
-    attacked = rows["break_position"] > 0
+        misclassified = [float(rows[f"raw_{k}"].mean()) for k in range(len(grid))]
+        raw = (1 - misclassified[0], *(1 - misclassified[0] - share for share in misclassified[1:]))
+    attacked = rows["minimal_position"] > 0
     return Outcome(
         identity=identity,
         hash=digest,

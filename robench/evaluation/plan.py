@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
-from robench.attacks.norms import NORMS
+from robench.attacks.primitives.norms import NORMS
 from robench.datasets import Images, Split, find_dataset
+from robench.engine.evaluation_draws import EOT
+from robench.engine.search import SweepName
+from robench.epsilon import parse_grid
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings
-from robench.evaluation.device import find_device
-from robench.evaluation.draws import EOT
 from robench.evaluation.evaluate import evaluate_cell
 from robench.evaluation.grids import NamedGrid
-from robench.evaluation.record import record
-from robench.evaluation.search import SweepName
+from robench.evaluation.provenance import record
 from robench.evaluation.slices import read_slice
-from robench.evaluation.sources import Sources
-from robench.numbers import parse_grid
+from robench.evaluation.source_models import Sources
+from robench.registry import Model, ModelEntry, NamedAttack, model_entries
 from robench.results import CellResult, Damaged, ResultStore
-from robench.zoo import Model, ModelEntry, NamedAttack, model_entries
+from robench.runtime.device import find_device
 
 LARGEST: dict[str, Callable[[int], float]] = {"linf": lambda pixels: 1.0, "l2": math.sqrt}
 """How far images of so many pixels in [0, 1] can lie apart, by norm."""
@@ -61,7 +61,7 @@ class Request:
     reference: bool = False
     batch_size: int | None = None
     device: str = "auto"
-    witnesses: bool = False
+    examples: bool = False
     split: Split = "test"
     eot: int | None = None
 
@@ -80,7 +80,7 @@ class Skipped:
 
     model: str
     reason: str
-    broken: bool = False
+    unloadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Planned:
     cell: Cell
     digest: str
     stored: CellResult | Damaged | None
-    unwitnessed: bool = False
+    lacks_examples: bool = False
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        if not isinstance(self.stored, CellResult) or self.unwitnessed:
+        if not isinstance(self.stored, CellResult) or self.lacks_examples:
             return False
         return self.stored.status != "failed"
 
@@ -157,8 +157,8 @@ def make_plan(
         except RobenchError as error:
             if entry.named or isinstance(error, UsageError):
                 raise
-            broken = not isinstance(error, MissingDataError)
-            skipped.append(Skipped(entry.id, str(error), broken=broken))
+            unloadable = not isinstance(error, MissingDataError)
+            skipped.append(Skipped(entry.id, str(error), unloadable=unloadable))
     if (
         request.timesteps is not None
         and planned
@@ -176,13 +176,13 @@ def look_up(cell: Cell, store: ResultStore) -> Planned:
     """A cell with what the store has of it."""
     digest = cell.identity().digest()
     stored = store.find(cell.model.id, cell.attack.name, digest)
-    unwitnessed = (
-        cell.settings.witnesses
+    lacks_examples = (
+        cell.settings.examples
         and isinstance(stored, CellResult)
         and stored.status == "done"
-        and not store.has_witnesses(stored)
+        and not store.has_examples(stored)
     )
-    return Planned(cell, digest, stored, unwitnessed)
+    return Planned(cell, digest, stored, lacks_examples)
 
 
 def _require_dataset(model: Model) -> None:
@@ -254,7 +254,7 @@ def _cell(
         reference=request.reference,
         batch_size=request.batch_size,
         device=request.device,
-        witnesses=request.witnesses,
+        examples=request.examples,
         split=request.split,
         eot=EOT if request.eot is None else request.eot,
     )

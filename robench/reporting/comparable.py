@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets import Dataset
-from robench.evaluation.draws import EOT
+from robench.engine.evaluation_draws import EOT
 from robench.reporting.report import OtherRun, protocol_grid
-from robench.results import NEVER, PROTOCOL, CellResult, Damaged, Identity, Outcome, ResultStore
+from robench.results import PROTOCOL, ROBUST, CellResult, Damaged, Identity, Outcome, ResultStore
 
 SWEEP = "fast"
 
@@ -24,7 +24,7 @@ class Candidate:
 
     cell: CellResult
     outcome: Outcome
-    breaks: NDArray[np.int64]
+    positions: NDArray[np.int64]
 
     @property
     def identity(self) -> Identity:
@@ -35,7 +35,7 @@ class Candidate:
     def attack_key(self) -> str:
         """Equal for cells whose attack has the same settings."""
         i = self.identity
-        return _canonical([i.implementation, i.attack_version, i.parameters, i.search_dtype])
+        return _canonical([i.implementation, i.attack_version, i.parameters])
 
     @cached_property
     def model_key(self) -> str:
@@ -66,7 +66,6 @@ def differences(cell: CellResult, dataset: Dataset) -> list[str]:
         (identity.seed not in protocol.seeds, f"seed {identity.seed}"),
         (identity.timesteps != own, f"T {identity.timesteps}, the card says {own}"),
         (identity.sweep != SWEEP, f"sweep {identity.sweep}"),
-        (identity.search_dtype != "float32", f"search in {identity.search_dtype}"),
         (identity.eot not in (None, EOT), f"gradients of {identity.eot} draws"),
         (identity.protocol != PROTOCOL, f"robench protocol {identity.protocol}"),
     ]
@@ -80,16 +79,16 @@ def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Ca
     try:
         rows = store.rows(cell).sort_values("index")
         index = rows["index"].to_numpy(np.int64)
-        breaks = rows["break_position"].to_numpy(np.int64)
+        positions = rows["minimal_position"].to_numpy(np.int64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
     if not np.array_equal(index, np.arange(n)):
         return Damaged(path, f"the rows are not those of the first {n} images")
-    if breaks.min() < NEVER or breaks.max() >= points:
+    if positions.min() < ROBUST or positions.max() >= points:
         return Damaged(path, "a break position lies outside the grid")
     if len(outcome.curve) != points:
         return Damaged(path.with_suffix(".json"), "the curve and the grid differ in length")
-    return Candidate(cell, outcome, breaks)
+    return Candidate(cell, outcome, positions)
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[OtherRun]]:

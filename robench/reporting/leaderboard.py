@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from robench.atomic import remove_leftovers, replacing
-from robench.attacks.norms import NORMS
+from robench.attacks.primitives.norms import NORMS
 from robench.errors import UsageError
 from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from robench.atomic import remove_leftovers, replacing
-from robench.attacks.norms import NORMS
+from robench.attacks.primitives.norms import NORMS
+from robench.epsilon import Epsilon
 from robench.errors import UsageError
-from robench.numbers import Epsilon
 from robench.reporting.heatmap import draw_cells
 from robench.reporting.report import Report, Row, Table
 from robench.results import CurvePoint

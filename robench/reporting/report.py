@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from robench.attacks.norms import NORMS
+from robench.attacks.primitives.norms import NORMS
 from robench.datasets import Dataset
-from robench.numbers import Epsilon, parse_grid
+from robench.epsilon import Epsilon, parse_grid
 from robench.results import CurvePoint, Damaged, Identity, Verdict
 
 NORM = "linf"

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets import Dataset, find_dataset
+from robench.epsilon import Epsilon
 from robench.errors import RobenchError
-from robench.evaluation.metrics import area, bootstrap, curve, sample_areas, wilson
-from robench.numbers import Epsilon
 from robench.reporting.comparable import Candidate, choose, differences, other_run, read_candidate
 from robench.reporting.report import (
     NORM,
@@ -23,7 +22,8 @@ from robench.reporting.report import (
     Table,
     protocol_grid,
 )
-from robench.results import NEVER, CellResult, CurvePoint, Damaged, ResultStore
+from robench.results import ROBUST, CellResult, CurvePoint, Damaged, ResultStore
+from robench.results.metrics import area, bootstrap, curve, sample_areas, wilson
 
 BASELINE = "noise"
 """An attack without gradient: it counts in ``worst``, but a rank does not ask for it."""
@@ -76,19 +76,19 @@ def above_fgsm(pgd: Sequence[CurvePoint], fgsm: Sequence[CurvePoint], samples: i
     return any(p.robust - f.robust > FGSM_MARGIN * samples for p, f in zip(pgd, fgsm, strict=True))
 
 
-def worst_positions(breaks: Iterable[NDArray[np.int64]], points: int) -> NDArray[np.int64]:
+def worst_positions(positions: Iterable[NDArray[np.int64]], points: int) -> NDArray[np.int64]:
     """The smallest break position of each sample over several cells.
 
     Args:
-        breaks: of each cell, ``(N,)``.
+        positions: of each cell, ``(N,)``.
         points: number of ε in the grid.
 
     Returns:
         ``(N,)``, again with −1 for a sample that never breaks.
     """
-    stacked = np.stack(list(breaks))
-    lowest = np.where(stacked == NEVER, points, stacked).min(0)
-    result: NDArray[np.int64] = np.where(lowest == points, NEVER, lowest)
+    stacked = np.stack(list(positions))
+    lowest = np.where(stacked == ROBUST, points, stacked).min(0)
+    result: NDArray[np.int64] = np.where(lowest == points, ROBUST, lowest)
     return result
 
 
@@ -153,10 +153,10 @@ def _row(
     limit = Epsilon.parse(limit_text).value
     headline = Epsilon.parse(dataset.protocol.headline[identity.norm]).value
 
-    breaks = worst_positions([c.breaks for c in group.values()], len(grid))
-    worst_curve = curve(breaks, grid)
+    positions = worst_positions([c.positions for c in group.values()], len(grid))
+    worst_curve = curve(positions, grid)
     accuracies = np.array([point.accuracy for point in worst_curve])
-    interval = bootstrap(sample_areas(breaks, values, limit))
+    interval = bootstrap(sample_areas(positions, values, limit))
     at_headline = worst_curve[values.index(headline)]
     clean = wilson(round(first.outcome.clean_accuracy * identity.samples), identity.samples)
     absent = [attack for attack in attacks if attack not in group]

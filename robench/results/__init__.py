@@ -2,8 +2,8 @@
 
 from robench.results.schema import (
     CLEAN_WRONG,
-    NEVER,
     PROTOCOL,
+    ROBUST,
     SCHEMA,
     CellResult,
     Check,
@@ -16,14 +16,15 @@ from robench.results.schema import (
     Status,
     Verdict,
 )
-from robench.results.store import ROWS, Damaged, ResultStore, Witnesses
+from robench.results.store import ROWS, AdversarialExamples, Damaged, ResultStore
 
 __all__ = [
     "CLEAN_WRONG",
-    "NEVER",
     "PROTOCOL",
+    "ROBUST",
     "ROWS",
     "SCHEMA",
+    "AdversarialExamples",
     "CellResult",
     "Check",
     "CurvePoint",
@@ -36,5 +37,4 @@ __all__ = [
     "RunRecord",
     "Status",
     "Verdict",
-    "Witnesses",
 ]

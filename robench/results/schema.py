@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from robench.results.reason import short_reason
 
-SCHEMA = 1
-PROTOCOL = 2
+SCHEMA = 2
+PROTOCOL = 3
 """Raised when the harness changes what it computes."""
 
 Status = Literal["done", "failed", "not-applicable"]
 Verdict = Literal["valid", "suspect", "invalid", "unchecked"]
 
 CLEAN_WRONG = 0
-NEVER = -1
+ROBUST = -1
 
 
 class _Record(BaseModel):
@@ -81,7 +81,6 @@ class Identity(_Record):
     grid: tuple[str, ...]
     seed: int
     sweep: str
-    search_dtype: str
     sources: dict[str, str] = Field(
         {}, description="fingerprints of the other models that examples were made on, by id"
     )
@@ -91,12 +90,8 @@ class Identity(_Record):
     )
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON, with ``sources`` and ``eot`` where there are any."""
+        """SHA-256 of the canonical JSON."""
         data = self.model_dump(mode="json", by_alias=True)
-        if not self.sources:
-            del data["sources"]
-        if self.eot is None:
-            del data["eot"]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -154,9 +149,7 @@ class CellResult(_Record):
     attack: str
     dataset: str
     hash: str
-    rows_sha256: str | None = Field(
-        None, description="of the Parquet file; absent from records older than this field"
-    )
+    rows_sha256: str | None = Field(None, description="of the Parquet file; none without one")
     outcome: Outcome | None = None
     error: str | None = None
     run: RunRecord

@@ -28,18 +28,18 @@ ROWS = (
     "index",
     "label",
     "clean_prediction",
-    "break_position",
-    "break_epsilon",
+    "minimal_position",
+    "minimal_epsilon",
     "linf",
     "l2",
-    "member",
+    "found_by",
     "forwards",
     "backwards",
     "reverified",
 )
 
 
-WITNESSES = ".witnesses.safetensors"
+EXAMPLES = ".examples.safetensors"
 ATTEMPTS = 3
 """To write a chunk; nobody drops the folder of one cell so often."""
 
@@ -53,7 +53,7 @@ class Damaged:
 
 
 @dataclass(frozen=True)
-class Witnesses:
+class AdversarialExamples:
     """What broke the samples of a cell, each at its smallest ε.
 
     Attributes:
@@ -66,7 +66,7 @@ class Witnesses:
     images: np.ndarray
 
     @classmethod
-    def join(cls, parts: Sequence[Witnesses]) -> Witnesses:
+    def join(cls, parts: Sequence[AdversarialExamples]) -> AdversarialExamples:
         """Those of all chunks, in order."""
         index, images = ([getattr(part, name) for part in parts] for name in ("index", "images"))
         return cls(np.concatenate(index), np.concatenate(images))
@@ -111,7 +111,7 @@ class ResultStore:
         self,
         cell: CellResult,
         rows: pd.DataFrame | None = None,
-        witnesses: Witnesses | None = None,
+        examples: AdversarialExamples | None = None,
     ) -> CellResult:
         """Store a cell and drop its chunks; returns the cell with the digest of its rows.
 
@@ -125,7 +125,7 @@ class ResultStore:
             if isinstance(known, CellResult) and known.status == "done":
                 return cell
         if rows is not None:
-            _write_witnesses(witnesses, path)
+            _write_examples(examples, path)
             digest = _write_parquet(rows, path.with_suffix(".parquet"))
             cell = cell.model_copy(update={"rows_sha256": digest})
         text = json.dumps(cell.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
@@ -145,18 +145,18 @@ class ResultStore:
         path = self.path(cell.model, cell.attack, cell.hash)
         return pd.read_parquet(path.with_suffix(".parquet"))
 
-    def witnesses(self, cell: CellResult) -> Witnesses | None:
+    def examples(self, cell: CellResult) -> AdversarialExamples | None:
         """The adversarial images of a done cell; None where it was run without ``--witnesses``.
 
         They are in the order of the Parquet file, whose column ``index`` theirs refers to.
         """
-        return _read_witnesses(self.path(cell.model, cell.attack, cell.hash))
+        return _read_examples(self.path(cell.model, cell.attack, cell.hash))
 
-    def has_witnesses(self, cell: CellResult) -> bool:
+    def has_examples(self, cell: CellResult) -> bool:
         """Whether the adversarial images of a cell are there and whole; reads none of them."""
         path = self.path(cell.model, cell.attack, cell.hash)
         try:
-            with safe_open(path.with_suffix(WITNESSES), "numpy") as file:
+            with safe_open(path.with_suffix(EXAMPLES), "numpy") as file:
                 return set(file.keys()) == {"index", "images"}
         except (OSError, SafetensorError):
             return False
@@ -178,11 +178,11 @@ class ResultStore:
         except (OSError, ValueError, ArrowException):  # absent, or damaged: computed again
             return None
 
-    def chunk_witnesses(
+    def chunk_examples(
         self, model: str, attack: str, digest: str, number: int
-    ) -> Witnesses | None:
+    ) -> AdversarialExamples | None:
         """The adversarial images of a finished chunk, or None."""
-        return _read_witnesses(self._chunk_path(model, attack, digest, number))
+        return _read_examples(self._chunk_path(model, attack, digest, number))
 
     def write_chunk(
         self,
@@ -191,7 +191,7 @@ class ResultStore:
         digest: str,
         number: int,
         rows: pd.DataFrame,
-        witnesses: Witnesses | None = None,
+        examples: AdversarialExamples | None = None,
     ) -> None:
         """Keep a finished chunk until its cell is stored.
 
@@ -201,7 +201,7 @@ class ResultStore:
         for attempt in range(ATTEMPTS):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _write_witnesses(witnesses, path)
+                _write_examples(examples, path)
                 _write_parquet(rows, path)
             except FileNotFoundError:
                 if attempt == ATTEMPTS - 1:
@@ -233,7 +233,7 @@ class ResultStore:
             beside = path.with_suffix(".parquet")
             try:
                 data = beside.read_bytes()
-                if cell.rows_sha256 not in (None, hashlib.sha256(data).hexdigest()):
+                if cell.rows_sha256 != hashlib.sha256(data).hexdigest():
                     return Damaged(beside, "its SHA-256 is not the one in the JSON")
                 # all columns: without a digest, damage shows where the values do not decode
                 rows = pd.read_parquet(BytesIO(data))
@@ -246,22 +246,22 @@ class ResultStore:
         return cell
 
 
-def _read_witnesses(beside: Path) -> Witnesses | None:
+def _read_examples(beside: Path) -> AdversarialExamples | None:
     """The witnesses beside a file; None where they are absent, or damaged: computed again."""
     try:
-        found = load(beside.with_suffix(WITNESSES).read_bytes())
-        return Witnesses(found["index"], found["images"])
+        found = load(beside.with_suffix(EXAMPLES).read_bytes())
+        return AdversarialExamples(found["index"], found["images"])
     except (OSError, SafetensorError, KeyError):
         return None
 
 
-def _write_witnesses(witnesses: Witnesses | None, beside: Path) -> None:
-    path = beside.with_suffix(WITNESSES)
-    if witnesses is None:
+def _write_examples(examples: AdversarialExamples | None, beside: Path) -> None:
+    path = beside.with_suffix(EXAMPLES)
+    if examples is None:
         path.unlink(missing_ok=True)
         return
     with replacing(path) as temporary:
-        temporary.write_bytes(save({"index": witnesses.index, "images": witnesses.images}))
+        temporary.write_bytes(save({"index": examples.index, "images": examples.images}))
 
 
 def _write_parquet(rows: pd.DataFrame, path: Path) -> str:

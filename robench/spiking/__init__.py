@@ -1,12 +1,12 @@
 """Spiking neurons, surrogate derivatives, gradient paths and encoders."""
 
-from robench.spiking.draws import ModelNoise, RowNumbers, bound
 from robench.spiking.encoding import direct, is_constant, over_time, rate
-from robench.spiking.member import OZDENIZCI_LEGENSTEIN, Member, combine
-from robench.spiking.memory import Recorder, RowMemory
+from robench.spiking.estimator import OZDENIZCI_LEGENSTEIN, Estimator, combine
+from robench.spiking.gradient_paths import PATHS, STBP, GradientPath, PathModule, find_path
+from robench.spiking.model_noise import ModelNoise, RowNumbers, bound
 from robench.spiking.neuron import LIF, LIFParameters, LIFState, lif, lif_start, lif_step
-from robench.spiking.override import override, spiking_layers
-from robench.spiking.paths import PATHS, STBP, GradientPath, PathModule, find_path
+from robench.spiking.neuron_statistics import NeuronStatistics, Recorder
+from robench.spiking.substitution import override, spiking_layers
 from robench.spiking.surrogate import Surrogate, spike, surrogate_names
 
 __all__ = [
@@ -14,14 +14,14 @@ __all__ = [
     "OZDENIZCI_LEGENSTEIN",
     "PATHS",
     "STBP",
+    "Estimator",
     "GradientPath",
     "LIFParameters",
     "LIFState",
-    "Member",
     "ModelNoise",
+    "NeuronStatistics",
     "PathModule",
     "Recorder",
-    "RowMemory",
     "RowNumbers",
     "Surrogate",
     "bound",

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robench.spiking import adaptive, kernels, rules
-from robench.spiking.paths import PathModule, Rule
+from robench.spiking import adaptive_surrogates, backward_rules, kernels
+from robench.spiking.gradient_paths import PathModule, Rule
 from robench.spiking.surrogate import Surrogate, spike
 
 Reset = Literal["subtract", "zero"]
@@ -118,7 +118,7 @@ class _LIF(torch.autograd.Function):
                 s.mul_(amplitude)
         ctx.save_for_backward(v, x.mean(0) if rule == "rga" else None)
         ctx.p, ctx.surrogate, ctx.amplitude, ctx.rule = p, surrogate, amplitude, rule
-        ctx.place = adaptive.place_of(surrogate, v)
+        ctx.place = adaptive_surrogates.place_of(surrogate, v)
         ctx.set_materialize_grads(False)
         return s
 
@@ -130,22 +130,22 @@ class _LIF(torch.autograd.Function):
         if grads[0] is None:
             return None, None, None, None, None
         if ctx.rule == "bptr":
-            through = rules.bptr(grads[0], rules.fired(v, p.threshold))
+            through = backward_rules.bptr(grads[0], backward_rules.fired(v, p.threshold))
             return through, None, None, None, None
         if ctx.rule == "rga":
-            through = rules.rga(grads[0] * amplitude, current, p.beta, p.threshold)
+            through = backward_rules.rga(grads[0] * amplitude, current, p.beta, p.threshold)
             return through, None, None, None, None
         if surrogate is None:
             return torch.zeros_like(v), None, None, None, None
         if ctx.rule == "hart":
-            slopes = adaptive.slopes(surrogate, v, p.threshold, ctx.place)
-            return rules.hart(grads[0] * amplitude, slopes), None, None, None, None
+            slopes = adaptive_surrogates.slopes(surrogate, v, p.threshold, ctx.place)
+            return backward_rules.hart(grads[0] * amplitude, slopes), None, None, None, None
         grad_s, grad_x = grads[0], torch.empty_like(v)
         if grad_s.stride() != v.stride():
             grad_s = torch.empty_like(v).copy_(grad_s)
         given = None
         if not surrogate.elementwise:
-            given = adaptive.slopes(surrogate, v, p.threshold, ctx.place)
+            given = adaptive_surrogates.slopes(surrogate, v, p.threshold, ctx.place)
         if kernels.usable(v):
             kind = _KINDS.index(surrogate.name) if surrogate.name in _KINDS else len(_KINDS)
             if given is None and kind == len(_KINDS):

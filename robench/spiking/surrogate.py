@@ -61,7 +61,7 @@ _FUNCTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor] | None, float]] = 
     "exponential": (exponential, 1.0),
     "damped_exponential": (damped_exponential, 1.0),
     "straight_through": (straight_through, 1.0),
-    "pdsg": (None, 1.0),  # these three follow the membrane: see robench.spiking.adaptive
+    "pdsg": (None, 1.0),  # these three follow the membrane: see robench.spiking.adaptive_surrogates
     "assg": (None, 0.425),
     "assg_scaled": (None, 0.425),
 }
@@ -91,7 +91,7 @@ class Surrogate:
             raise UsageError(
                 f"surrogate {self.name}: the sharpness must be positive, got {self.sharpness}"
             )
-        if self.remembers and self.sharpness >= 0.5:
+        if self.stateful and self.sharpness >= 0.5:
             raise UsageError(f"surrogate {self.name}: A/2 must lie below 0.5, got {self.sharpness}")
 
     @property
@@ -100,7 +100,7 @@ class Surrogate:
         return _FUNCTIONS[self.name][0] is not None
 
     @property
-    def remembers(self) -> bool:
+    def stateful(self) -> bool:
         """Whether it follows each neuron over the steps of an attack."""
         return self.name.startswith("assg")
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from robench.attacks.norms import project
-from robench.attacks.rows import spread
+from robench.attacks.primitives.norms import project
+from robench.attacks.primitives.per_sample import spread
 
 REACH = 1.25
 """Length of all steps together, in units of ε: from most starts they reach the border."""

@@ -22,28 +22,28 @@ CHUNK, BATCH = 128, 48
 
 
 def calibrate(
-    net: VGG, twin: VGG, data: Samples, steps: int, rate: float, generator: torch.Generator
+    net: VGG, counterpart: VGG, data: Samples, steps: int, rate: float, generator: torch.Generator
 ) -> None:
     """Fit every layer of ``net`` that has weights; the head and the thresholds stay.
 
     Args:
         net: the converted network, with the T that it is deployed at.
-        twin: the trained network without spikes.
+        counterpart: the trained network without spikes.
         data: training images.
         steps: Adam's, for each layer.
         rate: Adam's learning rate, brought to 0 in a straight line.
         generator: chooses the images of each step.
     """
     net.eval()
-    twin.eval()
+    counterpart.eval()
     x = net.normalise(data.x(slice(IMAGES)).to(net.head.weight.device))
     spikes = [direct(part, net.timesteps) for part in torch.split(x, CHUNK)]
     rates = [direct(part, 1) for part in torch.split(x, CHUNK)]
-    for i, (layer, model) in enumerate(zip(net.features, twin.features, strict=True)):
+    for i, (layer, model) in enumerate(zip(net.features, counterpart.features, strict=True)):
         if any(True for _ in layer.parameters()):
             with torch.no_grad():
                 targets = [model(part)[0] for part in rates]
-            following = twin.features[i + 1]
+            following = counterpart.features[i + 1]
             assert isinstance(following, ClipFloorShift)
             limit = float(following.threshold.detach())
             _fit(layer, spikes, targets, limit, steps, rate, generator)

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from robench.architectures import ModelConfig
 from robench.datasets import find_dataset
+from robench.epsilon import Epsilon
 from robench.errors import ContentError, UsageError, nearest
-from robench.numbers import Epsilon
+from robench.registry import recipe_files
+from robench.registry.cards import read_table
 from robench.training.augment import Augmentation
-from robench.zoo import recipe_files
-from robench.zoo.card import read_table
 
 RECIPE = "recipe.toml"
 SEEDS = 2**63

@@ -69,7 +69,7 @@ class Run:
             ContentError: those of another model are missing or do not fit.
         """
         config, table = self.recipe.model, self.recipe.training
-        net = build(config, twin=config.mode == "hybrid")
+        net = build(config, counterpart=config.mode == "hybrid")
         if table.init and not self.epoch:
             digest = load_initial(net, table.init, self.folder)
             self.done = replace(self.done, init=f"{table.init}, weights SHA-256 {digest}")
@@ -93,11 +93,11 @@ class Run:
         else:
             self.examine(net, "init")
         if self.recipe.model.mode == "hybrid":
-            twin, net = net, converted(net).to(self.device)
+            counterpart, net = net, converted(net).to(self.device)
             self.examine(net, "converted")
             if table.calibration_steps:
                 steps, rate = table.calibration_steps, table.calibration_rate
-                calibrate(net, twin, self.train, steps, rate, self.generator)
+                calibrate(net, counterpart, self.train, steps, rate, self.generator)
                 self.examine(net, "calibrated")
         if table.reestimate_norm:
             size = table.batch_size
@@ -162,13 +162,13 @@ class Run:
 
     def _phase(self, timesteps: int) -> str:
         mode = self.recipe.model.mode
-        name = {"ann": "ann", "hybrid": "twin"}.get(mode, f"T={timesteps}")
+        name = {"ann": "ann", "hybrid": "counterpart"}.get(mode, f"T={timesteps}")
         epsilon = self.recipe.training.epsilon(self.epoch - 1)  # of the epoch that is done
         return f"{name} ε={epsilon.text}" if epsilon.value else name
 
 
-def converted(twin: VGG) -> VGG:
+def converted(counterpart: VGG) -> VGG:
     """The spiking network of a trained twin: its weights, its thresholds, IF neurons."""
-    net = build(twin.config)
-    net.load_state_dict(twin.state_dict(), strict=True)
+    net = build(counterpart.config)
+    net.load_state_dict(counterpart.state_dict(), strict=True)
     return net

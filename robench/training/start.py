@@ -7,11 +7,11 @@ from typing import Literal
 
 from robench.architectures import VGG
 from robench.errors import ContentError, UsageError, nearest
+from robench.registry import recipe_files
+from robench.registry.cards import CARD, WEIGHTS, ModelCard, check_weights, read_weights
+from robench.registry.locations import model_folders, zoo_of
 from robench.training.checkpoint import Progress, checkpoint_file, read_progress
 from robench.training.recipe import Recipe
-from robench.zoo import recipe_files
-from robench.zoo.card import CARD, WEIGHTS, ModelCard, check_weights, read_weights
-from robench.zoo.contents import model_folders, zoo_of
 
 Start = Literal["new", "resume", "restart"]
 

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import torch
 
-from robench.allocation import give_back_memory, keep_freed_memory
 from robench.architectures import VGG
 from robench.atomic import remove_leftovers
 from robench.datasets import find_dataset
 from robench.errors import TrainingError, UsageError
-from robench.evaluation.device import find_device, hardware, repeatable
-from robench.evaluation.memory import is_out_of_memory
+from robench.registry.cards import AboutTable, ModelCard, save_checkpoint
+from robench.runtime.allocator import give_back_memory, keep_freed_memory
+from robench.runtime.batch_size import is_out_of_memory
+from robench.runtime.device import find_device, hardware, repeatable
 from robench.training.checkpoint import Progress, checkpoint_file, facts
 from robench.training.log import LOG, Row, tensorboard, write_log
 from robench.training.loop import Samples
 from robench.training.recipe import Recipe
 from robench.training.run import Run
 from robench.training.start import Start, finished, refuse_to_replace, saved_progress
-from robench.zoo.card import AboutTable, ModelCard, save_checkpoint
 
 
 def train(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from robench.attacks.norms import in_box, length, tolerance
-from robench.attacks.view import Noise, View
+from robench.attacks.contract.view import Noise, View
+from robench.attacks.primitives.norms import in_box, length, tolerance
 from robench.errors import EvaluationError
 
 
@@ -72,8 +72,8 @@ class Adapter(nn.Module):
 
     def best(self, answer: Tensor) -> Tensor:
         """The example of each row that has one, and the library's answer for the others."""
-        broken = self.distance.isfinite()
-        return self.example.where(broken.view(-1, *([1] * (self.x.dim() - 1))), answer)
+        misclassified = self.distance.isfinite()
+        return self.example.where(misclassified.view(-1, *([1] * (self.x.dim() - 1))), answer)
 
 
 def seeds(noise: Noise) -> list[int]:

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from robench.attacks.backends.adapter import Adapter, seeded, seeds
 from robench.attacks.backends.trial import require_sound
-from robench.attacks.base import DirectAttack
-from robench.attacks.view import Noise, View
+from robench.attacks.contract.attack import DirectAttack
+from robench.attacks.contract.view import Noise, View
 from robench.errors import UsageError, nearest
 
 
@@ -68,7 +68,7 @@ class LibraryAttack(DirectAttack, ABC):
     parameters: dict[str, Any]
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def finders(self) -> tuple[str, ...]:
         """The attack, with its library."""
         return (f"{self.library}:{self.attack}",)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch import Tensor
 
-from robench.attacks.losses import Loss
-from robench.attacks.view import View
-from robench.spiking import GradientPath, RowMemory, Surrogate
+from robench.attacks.contract.view import Through, View
+from robench.attacks.primitives.losses import Loss
 
 if TYPE_CHECKING:
     from robench.attacks.backends.base import LibraryAttack
@@ -76,11 +75,7 @@ class LinearView:
         x: Tensor,
         y: Tensor,
         loss: Loss = "cross-entropy",
-        *,
-        surrogate: Surrogate | None = None,
-        path: GradientPath | None = None,
-        timesteps: int | None = None,
-        memory: RowMemory | None = None,
+        **through: Unpack[Through],
     ) -> Tensor:
         """The gradient of the cross-entropy at ``x``."""
         x = x.detach().requires_grad_()

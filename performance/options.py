@@ -1,0 +1,85 @@
+"""What a run of the performance measures with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from robench.datasets import find_dataset
+
+GRID = find_dataset("cifar10").protocol.grids["linf"]
+"""The L∞ grid of CIFAR-10."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The sizes of everything.
+
+    Attributes:
+        threads: of every competitor.
+        repetitions: of a gradient step, a cell and a bare call.
+        width: of the random networks, as a fraction of VGG16's.
+        timesteps: T of the random networks.
+        batch: images of one gradient step and rows of one call in every sweep.
+        models: checkpoints whose weights are stepped too, beside the random ones.
+        stbp: the spiking checkpoint of sweep, overhead and growth.
+        ann: the one without spikes, of sweep and overhead.
+        images: of a sweep.
+        steps: of every attack.
+        grid: ε, from 0.
+        sweep_repetitions: of a whole sweep.
+        peers: the attack libraries to sweep with.
+        search: models with the attack whose searches are compared, ``ID:ATTACK``.
+        search_images: training images of that comparison.
+        quick: whether this is a run that only shows that everything works.
+    """
+
+    threads: int
+    repetitions: int = 11
+    width: float = 0.25
+    timesteps: int = 10
+    batch: int = 64
+    models: tuple[str, ...] = ()
+    stbp: str = "cifar10/vgg16-stbp"
+    ann: str = "cifar10/vgg16-ann"
+    images: int = 256
+    steps: int = 20
+    grid: tuple[str, ...] = GRID
+    sweep_repetitions: int = 1
+    peers: tuple[str, ...] = ("Foolbox", "advertorch", "ART")
+    search: tuple[str, ...] = tuple(
+        f"digits/{model}:{attack}"
+        for attack in ("pgd", "spgd")
+        for model in (
+            "vgg16-ann",
+            "vgg16-hybrid",
+            "vgg16-stbp",
+            "flex-ann",
+            "flex-hybrid",
+            "flex-stbp",
+        )
+    )
+    search_images: int = 1000
+    quick: bool = False
+
+    @property
+    def roles(self) -> tuple[tuple[str, str], ...]:
+        """What each checkpoint stands for in sweep and overhead, with its id, unless empty."""
+        return tuple(
+            (role, model) for role, model in (("STBP", self.stbp), ("ANN", self.ann)) if model
+        )
+
+    def quickly(self) -> Options:
+        """The same, so small that it says nothing about speed."""
+        return replace(
+            self,
+            repetitions=2,
+            width=1 / 16,
+            timesteps=3,
+            batch=8,
+            images=16,
+            steps=3,
+            grid=("0", "2/255", "8/255"),
+            search=("digits/vgg16-ann:pgd",),
+            search_images=16,
+            quick=True,
+        )

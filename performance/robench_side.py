@@ -1,0 +1,179 @@
+"""Everything of robench that the performance touch beyond its public names, in one place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robench import Model
+from robench.architectures import FlexConfig, ModelConfig, NeuronConfig, build
+from robench.attacks.primitives.losses import Loss
+from robench.engine.query_counter import QueryCounter
+from robench.engine.view import ModelView
+from robench.evaluation.evaluate import PREPARED
+from robench.runtime.batch_size import cached_rows
+from robench.runtime.threads import Workers
+
+Gradient = Callable[[Model, Tensor, Tensor], Tensor]
+
+
+def robench_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    """``∂ cross-entropy/∂x`` as an attack of robench gets it, with the view's own book-keeping.
+
+    A cell starts its threads once; here they are started anew for each call.
+    """
+    n = len(x)
+    with Workers(shared=model.shareable, largest=cached_rows(model, x)) as workers:
+        view = ModelView(model, y, torch.arange(n), QueryCounter.empty(n), workers=workers)
+        return view.gradient(x, y)
+
+
+SEARCH_GRADIENT: Gradient | None = None
+"""The same in bfloat16, where robench offers it for the search; None as long as it does not."""
+
+
+def network_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """``∂ cross-entropy/∂x`` of any network, as a user of PyTorch takes it."""
+    x = x.detach().requires_grad_()
+    loss = F.cross_entropy(network(x), y, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, x)
+    return gradient
+
+
+@dataclass
+class Passes:
+    """What the calls of a network cost by themselves.
+
+    Attributes:
+        calls: how many there were.
+        rows: images of all of them.
+        seconds: of the same calls once more, without anything around them.
+    """
+
+    calls: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+@contextmanager
+def repeated_passes() -> Iterator[Passes]:
+    """Repeat every call of a network that an attack makes inside, bare, and time the repetition.
+
+    A repetition follows its call at once, on the same images, by the same threads, through the same
+    surrogate and path, so that neither the machine's mood nor the number of spikes tells them
+    apart.
+    """
+    passes = Passes()
+    own_logits, own_gradient = ModelView.logits, ModelView.gradient
+
+    def repeat(view: ModelView, rows: int, bare: Callable[[slice], object]) -> None:
+        start = time.perf_counter()
+        view.workers.map(bare, rows)
+        passes.seconds += time.perf_counter() - start
+        passes.calls, passes.rows = passes.calls + 1, passes.rows + rows
+
+    def logits(view: ModelView, x: Tensor) -> Tensor:
+        found = own_logits(view, x)
+
+        def bare(rows: slice) -> None:
+            with torch.no_grad():
+                view.model.logits(x[rows])
+
+        repeat(view, len(x), bare)
+        return found
+
+    def gradient(
+        view: ModelView, x: Tensor, y: Tensor, loss: Loss = "cross-entropy", **options: Any
+    ) -> Tensor:
+        counts = view.queries.backwards[:, view.stage]
+        before = counts[view.samples]
+        found = own_gradient(view, x, y, loss, **options)
+        rescued = counts[view.samples] - before > 1  # rows that took a second pass
+        through = options.get("surrogate"), options.get("path")
+        module, swap = view._through(*through)
+
+        def bare(rows: slice) -> None:
+            network_gradient(module, x[rows], y[rows])
+            if (again := rescued[rows]).any():
+                network_gradient(module, x[rows][again], y[rows][again])
+
+        with swap:
+            repeat(view, len(x), bare)
+        return found
+
+    for name, repeating in (("logits", logits), ("gradient", gradient)):
+        setattr(ModelView, name, repeating)
+    try:
+        yield passes
+    finally:
+        for name, own in (("logits", own_logits), ("gradient", own_gradient)):
+            setattr(ModelView, name, own)
+
+
+@contextmanager
+def timesteps_of(model: Model, timesteps: int) -> Iterator[None]:
+    """Run the network over another number of steps for a while."""
+    module = model.module
+    if not hasattr(module, "timesteps"):
+        yield
+        return
+    old = module.timesteps
+    module.timesteps = timesteps  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        module.timesteps = old
+
+
+def random_config(architecture: str, reset: str, *, width: float, timesteps: int) -> ModelConfig:
+    """The card of an STBP network with β = ½, threshold 1 and atan(2)."""
+    return ModelConfig.model_validate(
+        {
+            "architecture": architecture,
+            "mode": "stbp",
+            "dataset": "digits",
+            "classes": 10,
+            "width": width,
+            "timesteps": timesteps,
+            "neuron": NeuronConfig(reset=reset),  # type: ignore[arg-type]
+            "flex": FlexConfig(plasticity=0.1 if architecture == "flex-vgg16" else 0.0),
+        }
+    )
+
+
+def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model:
+    """Random weights, with batch norm settled on the images so that every layer fires."""
+    torch.manual_seed(seed)
+    module = build(config)
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the average over all passes
+        norm.reset_running_stats()
+    module.train()
+    with torch.no_grad():
+        for batch in images.split(32):
+            module(batch)
+    model = Model(
+        module,
+        f"{config.dataset}/random-{config.architecture}",
+        config.classes,
+        card=config.model_dump(mode="json"),
+        mode=config.mode,
+        timesteps=config.timesteps,
+        shareable=True,
+    )
+    model.prepare(images[:PREPARED])
+    return model
+
+
+def config_of(model: Model) -> ModelConfig:
+    """The ``[model]`` table that a checkpoint of the zoo was built from."""
+    card = {key: value for key, value in model.card.items() if key in ModelConfig.model_fields}
+    return ModelConfig.model_validate(card)

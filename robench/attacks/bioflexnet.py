@@ -1,0 +1,34 @@
+"""BioFlexNet's two attacks with the settings of its released code, for replication.
+
+``ZephyrNing/BioFlexNet`` at commit b2cad1c calls the same PGD for both and gives SPGD larger ε:
+20 steps of ε/4 along the sign of the gradient of the cross-entropy, from a random start.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from robench.attacks.contract.attack import Start
+from robench.attacks.pgd import PGD
+
+
+class PGDSource(PGD):
+    """The source's PGD; each ε has a run of its own from the random start.
+
+    Attributes:
+        relative_step: 5, so that a step of 20 is ε/4.
+    """
+
+    name: ClassVar[str] = "pgd-source"
+    version: ClassVar[int] = 1
+    start: ClassVar[Start] = "cold"  # the source begins anew at every ε
+
+    relative_step: float = Field(5.0, gt=0)
+
+
+class SPGDSource(PGDSource):
+    """The source's SPGD: its PGD under another name, over larger ε."""
+
+    name: ClassVar[str] = "spgd-source"

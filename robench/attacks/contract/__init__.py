@@ -1,0 +1,1 @@
+"""What an attack is, and what it is given: attack, state, view, random numbers, estimators."""

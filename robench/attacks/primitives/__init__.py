@@ -1,0 +1,1 @@
+"""What attacks are made of: losses, norms and arithmetic on samples."""

@@ -1,0 +1,65 @@
+"""Whether the same input gives the same logits, alone and in a batch (C06, C07)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from robench.checks.verdicts import at_most
+from robench.engine.evaluation_draws import Draws, Numbers
+from robench.registry import Model
+from robench.results import Check
+from robench.runtime.batch_size import is_out_of_memory, with_fewer
+from robench.spiking import bound
+
+SAMPLES = 16
+LOGIT_TOLERANCE = 1e-6
+"""In float64, where rounding cannot change a spike."""
+SINGLE_TOLERANCE = 1e-3
+"""In float32, for a model that cannot run in float64."""
+
+
+def deterministic(model: Model, x: Tensor) -> Check:
+    """The same input twice, in another order and alone gives the same logits (B3, C06, C07).
+
+    Measured in float64 on a copy of the model, since a rounding difference in float32 can flip a
+    spike at the threshold; in float32 where the model cannot run in float64. Of a stochastic model
+    it is asked that the logits follow from input and draw: one that has other random numbers than
+    those of :class:`robench.spiking.ModelNoise` gives outcomes that nobody can repeat.
+    """
+    return with_fewer(lambda rows: _deterministic(model, x[:rows]), min(SAMPLES, len(x)))
+
+
+def _deterministic(model: Model, x: Tensor) -> Check:
+    x = x.to(model.device)
+    numbers = None
+    if model.stochastic:
+        numbers = Draws(dataset=model.dataset).for_evaluation(torch.arange(len(x)))[0]
+    try:
+        module = copy.deepcopy(model.module).double()
+        value, threshold = _largest_difference(module, x.double(), numbers), LOGIT_TOLERANCE
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        value, threshold = _largest_difference(model.module, x, numbers), SINGLE_TOLERANCE
+    if model.stochastic:
+        return at_most("draws", value, threshold, "draws-not-bound")
+    return at_most("deterministic", value, threshold, "not-deterministic")
+
+
+def _largest_difference(module: torch.nn.Module, x: Tensor, numbers: Numbers | None) -> float:
+    def call(rows: Sequence[int], images: Tensor) -> Tensor:
+        with nullcontext() if numbers is None else bound(numbers.rows(rows)):
+            out: Tensor = module(images)
+        return out
+
+    order = range(len(x))
+    with torch.no_grad():
+        first = call(order, x)
+        alone = torch.cat([call([row], x[row : row + 1]) for row in order])
+        others = (call(order, x), call(order[::-1], x.flip(0)).flip(0), alone)
+    return max(float((other - first).abs().max()) for other in others)

@@ -1,0 +1,37 @@
+"""A measured figure against its threshold, and the most severe of several verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from robench.results import Check, Verdict
+
+SHARE = 0.01
+"""The largest share of samples on which a check may fail before a number is invalid."""
+_SEVERITY: tuple[Verdict, ...] = ("unchecked", "valid", "suspect", "invalid")
+
+
+def worst_verdict(checks: Sequence[Check]) -> Verdict:
+    """The most severe verdict among checks; ``unchecked`` where there is none."""
+    return max((check.verdict for check in checks), key=_SEVERITY.index, default="unchecked")
+
+
+def at_most(name: str, value: float, threshold: float, reason: str) -> Check:
+    """A check that is valid where a figure is at most its threshold, and invalid elsewhere.
+
+    Args:
+        name: of the check.
+        value: the figure; NaN and infinity are above every threshold.
+        threshold: the largest valid figure.
+        reason: short identifier of what is wrong.
+    """
+    bad = not value <= threshold  # a NaN is bad too
+    return Check(
+        name=name,
+        value=value if np.isfinite(value) else float(np.finfo(np.float64).max),
+        threshold=threshold,
+        verdict="invalid" if bad else "valid",
+        reason=reason if bad else "",
+    )

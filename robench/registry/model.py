@@ -1,0 +1,173 @@
+"""``robench.Model``: a network with all that the harness has to know of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from robench.architectures import InputKind, Mode
+from robench.errors import EvaluationError, UsageError
+from robench.registry.fingerprint import network_sha256
+from robench.spiking import GradientPath, Surrogate, override, spiking_layers
+
+_ID = re.compile(r"(?!.*\.\.)(?!\./)[\w+.-]+/(?!\.\Z)[\w+.-]+\Z")
+
+
+class SpikeAdapter(Protocol):
+    """How the harness reaches the spiking neurons of a network."""
+
+    def override(
+        self, *, surrogate: Surrogate | None, path: GradientPath | None
+    ) -> AbstractContextManager[None]:
+        """Other derivatives for the backward passes inside; None leaves what is there."""
+        ...
+
+
+@dataclass(frozen=True)
+class NativeSpikes:
+    """The adapter of networks that are built from robench's own neurons."""
+
+    module: nn.Module
+
+    def override(
+        self, *, surrogate: Surrogate | None, path: GradientPath | None
+    ) -> AbstractContextManager[None]:
+        """See :func:`robench.spiking.substitution`."""
+        return override(self.module, surrogate=surrogate, path=path)
+
+
+@dataclass
+class Model:
+    """A network under evaluation.
+
+    The module maps images ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``;
+    normalisation, encoding, time and state reset live inside it, and the same input gives the
+    same output. A module that takes frames maps ``(N, T, C, H, W)``. What a stochastic one gives
+    follows from the input and the draw.
+
+    Attributes:
+        module: the network; it is put into evaluation mode and its parameters are frozen.
+        id: ``<dataset>/<name>``.
+        classes: number of classes K.
+        card: the card's ``[model]`` table, or any facts of a plug-in that the hash should cover.
+        fingerprint: SHA-256 of the weights; where it is empty, of the state and the code that
+            defines the network, see :mod:`robench.registry.fingerprint`.
+        mode: ann, hybrid or stbp.
+        timesteps: T, None without time; the module's ``timesteps`` attribute where it has one.
+        input_kind: ``images``, or ``frames`` where a sample has a time axis of its own.
+        stochastic: whether the forward pass draws random numbers, as declared; it takes them from
+            a :class:`robench.spiking.ModelNoise`.
+        spikes: reaches the spiking neurons; found where they are robench's own.
+        make_twin: builds the same weights with the activation of training.
+        control: exists to be caught; ``all`` leaves it out.
+        registered: False for a folder or a function that was named on the command line.
+        shareable: whether threads may call the module at the same time, as they may where it keeps
+            no state between calls.
+        origin: distribution and version of a plug-in, empty for the zoo's own.
+
+    Raises:
+        UsageError: a field has a value that cannot be.
+    """
+
+    module: nn.Module
+    id: str
+    classes: int
+    card: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    mode: str = "ann"
+    timesteps: int | None = None
+    stochastic: bool = False
+    spikes: SpikeAdapter | None = None
+    make_counterpart: Callable[[], nn.Module] | None = None
+    control: bool = False
+    registered: bool = True
+    shareable: bool = False
+    origin: str = ""
+    clean_accuracy: float | None = None
+    input_kind: str = "images"
+    _counterpart: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not _ID.match(self.id):
+            raise UsageError(
+                f"model id {self.id!r}: write it like digits/my-net, in letters, digits and . _ + -"
+            )
+        self._require("module", isinstance(self.module, nn.Module), "a torch.nn.Module")
+        self._require("classes", _is_count(self.classes, 2), "an integer from 2")
+        self._require("mode", self.mode in get_args(Mode), " or ".join(get_args(Mode)))
+        kinds = get_args(InputKind)
+        self._require("input_kind", self.input_kind in kinds, " or ".join(kinds))
+        timed = self.timesteps is None or _is_count(self.timesteps, 1)
+        self._require("timesteps", timed, "None or an integer from 1")
+        self._require("card", isinstance(self.card, dict), "a dict")
+        self._require("fingerprint", isinstance(self.fingerprint, str), "a text")
+        try:
+            json.dumps(self.card)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"model {self.id}: its card is no plain data: {error}") from None
+        self.module.eval().requires_grad_(False)
+        if not self.fingerprint:
+            self.fingerprint = network_sha256(self.module)
+        if self.spikes is None and spiking_layers(self.module):
+            self.spikes = NativeSpikes(self.module)
+
+    def _require(self, name: str, good: bool, wanted: str) -> None:
+        """Raise a UsageError where a field is not good."""
+        if not good:
+            value = " ".join(repr(getattr(self, name)).split())
+            raise UsageError(f"model {self.id}: {name} is {value:.80}, it has to be {wanted}")
+
+    @property
+    def dataset(self) -> str:
+        """The data set that the id begins with."""
+        return self.id.partition("/")[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module lives: the CPU where it has neither parameters nor buffers."""
+        state = next(chain(self.module.parameters(), self.module.buffers()), None)
+        return torch.device("cpu") if state is None else state.device
+
+    def counterpart(self) -> nn.Module | None:
+        """The model's own weights with the activation of training, or None; built once."""
+        if self._counterpart is None and self.make_counterpart is not None:
+            self._counterpart = self.make_counterpart().eval().requires_grad_(False)
+        return self._counterpart
+
+    def prepare(self, x: Tensor) -> None:
+        """Let a network that can do so choose how it computes, by some images ``(N, C, H, W)``.
+
+        It calls the module's ``prepare`` where it has one; the function stays the same up to
+        rounding.
+        """
+        prepare = getattr(self.module, "prepare", None)
+        if callable(prepare):
+            prepare(x.to(self.device))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits ``(N, K)`` of images in [0, 1] that lie on the model's device.
+
+        Raises:
+            EvaluationError: the module returned something else.
+        """
+        out: Any = self.module(x)
+        wanted = (len(x), self.classes)
+        if not isinstance(out, Tensor) or out.shape != wanted:
+            what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise EvaluationError(
+                f"the model returned {what} for {len(x)} images; "
+                f"with its {self.classes} classes, logits of shape {wanted} are expected"
+            )
+        return out
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

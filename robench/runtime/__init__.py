@@ -1,0 +1,1 @@
+"""What a computation runs on: device, batch size, threads and the allocator."""

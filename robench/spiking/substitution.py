@@ -1,0 +1,52 @@
+"""Swapping the surrogate and the gradient path of every spiking neuron of a model for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from robench.spiking.gradient_paths import GradientPath, PathModule
+from robench.spiking.neuron import LIF
+from robench.spiking.surrogate import Surrogate
+
+
+def spiking_layers(module: nn.Module) -> list[LIF]:
+    """The spiking layers of a network, in the order in which they are registered."""
+    return [layer for layer in module.modules() if isinstance(layer, LIF)]
+
+
+@contextmanager
+def override(
+    module: nn.Module,
+    *,
+    surrogate: Surrogate | None = None,
+    path: GradientPath | None = None,
+) -> Iterator[None]:
+    """Run the backward passes inside with other derivatives; the forward pass stays as it is.
+
+    What was there before comes back on leaving, also after an exception, and overrides nest.
+
+    Args:
+        module: any network; layers of robench's own neurons in it are found at every depth.
+        surrogate: the derivative that every spike gets; None leaves each neuron its own.
+        path: the gradient path that every layer follows; None leaves each layer its own.
+    """
+    saved = [
+        (layer, layer.gradient_path, layer.surrogate if isinstance(layer, LIF) else None)
+        for layer in module.modules()
+        if isinstance(layer, PathModule)
+    ]
+    try:
+        for layer, _, _ in saved:
+            if path is not None:
+                layer.gradient_path = path
+            if surrogate is not None and isinstance(layer, LIF):
+                layer.surrogate = surrogate
+        yield
+    finally:
+        for layer, old_path, old_surrogate in saved:
+            layer.gradient_path = old_path
+            if isinstance(layer, LIF):
+                layer.surrogate = old_surrogate
