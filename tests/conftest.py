@@ -3,52 +3,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from made_up import Builder, fall
 
 from robench.cli import main
 from robench.datasets import files
-from robench.engine.sweep import ChunkSweep
-from robench.registry import Model, ModelCard
-from robench.registry.cards import CARD, WEIGHTS, file_sha256
+from tests.support.commands import Finished
+from tests.support.linear_model import LinearModel
+from tests.support.made_up import Builder, fall
+from tests.support.small_models import SMALL_MODELS
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-def refused(done: Finished, *texts: object) -> None:
-    """Exit code 2 and one line on stderr with these texts."""
-    assert done.code == 2
-    assert len(done.err.splitlines()) == 1, done.err
-    assert "Traceback" not in done.err + done.out
-    for text in texts:
-        assert str(text) in done.err
-
-
-def interrupt_chunk(patch: pytest.MonkeyPatch, number: int) -> None:
-    """Let a run be interrupted as it begins its chunk of that number, counted from 0."""
-    sweep, calls = ChunkSweep.run, iter(range(99))
-
-    def interrupted(self: ChunkSweep, *arguments: Any) -> Any:
-        if next(calls) == number:
-            raise KeyboardInterrupt
-        return sweep(self, *arguments)
-
-    patch.setattr(ChunkSweep, "run", interrupted)
 
 
 @pytest.fixture
@@ -68,64 +36,6 @@ def cli(
     return call
 
 
-def sign(folder: Path) -> None:
-    """Write the digest of a checkpoint's weights into its card."""
-    card, weights = folder / CARD, folder / WEIGHTS
-    before = ModelCard.read(card).weights.sha256
-    card.write_text(card.read_text("utf-8").replace(before, file_sha256(weights)), "utf-8")
-
-
-SMALL_MODELS = '''
-import sys
-
-import torch
-from torch import nn
-
-from robench import Model
-from robench.datasets import DIGITS
-
-
-def small():
-    """Nearest class mean: no training, right on most digits, and broken in one step or more."""
-    data = DIGITS.load("train")
-    pixels = data.tensor()[:, 0, ::4, ::4].flatten(1)
-    means = torch.stack([pixels[data.targets() == k].mean(0) for k in range(10)])
-    linear = nn.Linear(64, 10)
-    with torch.no_grad():
-        linear.weight.copy_(means)
-        linear.bias.copy_(-means.square().sum(1) / 2)
-    net = nn.Sequential(First(), nn.Flatten(), linear)
-    return Model(net, "digits/small", 10)
-
-
-class First(nn.Module):
-    def forward(self, x):
-        return x[:, 0, ::4, ::4]
-
-
-class Broken(nn.Module):
-    def forward(self, x):
-        return x.flatten(1)[:, :10] * float("nan")
-
-
-class Leaving(nn.Module):
-    def forward(self, x):
-        sys.exit(0)
-
-
-def leaving():
-    return Model(Leaving(), "digits/leaving", 10)
-
-
-def nan():
-    return Model(Broken(), "digits/nan", 10)
-
-
-def number():
-    return 7
-'''
-
-
 @pytest.fixture
 def small_models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A current folder with the module ``smallmodels``, see ``SMALL_MODELS``."""
@@ -133,45 +43,6 @@ def small_models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     (folder / "smallmodels.py").write_text(SMALL_MODELS, "utf-8")
     monkeypatch.chdir(folder)
     monkeypatch.delitem(sys.modules, "smallmodels", raising=False)
-
-
-class LinearModel:
-    """A binary linear model whose minimal L∞ distance is known in closed form."""
-
-    def __init__(self, shape: tuple[int, int, int], samples: int, *, box: bool) -> None:
-        generator = torch.Generator().manual_seed(0)
-        size = shape[0] * shape[1] * shape[2]
-        linear = torch.nn.Linear(size, 2)
-        with torch.no_grad():
-            linear.weight.copy_(torch.randn(2, size, generator=generator))
-            linear.bias.zero_()
-            centre = (linear.weight[1] - linear.weight[0]).sum() / 2
-            linear.bias.copy_(torch.stack([centre / 2, -centre / 2]))  # both classes occur
-        self.model = Model(torch.nn.Sequential(torch.nn.Flatten(), linear), "digits/linear", 2)
-        low, high = (0.0, 1.0) if box else (0.45, 0.55)
-        self.x = torch.rand(samples, *shape, generator=generator) * (high - low) + low
-        logits = self.model.logits(self.x)
-        self.y = logits.argmax(1)
-        weight = (linear.weight[1] - linear.weight[0]).detach().double()
-        self.direction = torch.where(self.y == 0, 1.0, -1.0)[:, None].double() * weight
-        self.margin = (logits[:, 0] - logits[:, 1]).abs().double()
-
-    def robust(self, epsilon: float) -> int:
-        """How many samples no perturbation of this size breaks, with the box in force."""
-        flat = self.x.flatten(1).double()
-        best = (flat + epsilon * self.direction.sign()).clamp(0, 1)
-        gain = ((best - flat) * self.direction).sum(1)
-        return int((gain <= self.margin).sum())
-
-    def distance(self, row: int) -> float:
-        """The smallest L∞ distance that breaks a sample, with the box in force, by bisection."""
-        flat, way = self.x[row].flatten().double(), self.direction[row]
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            gain = (((flat + middle * way.sign()).clamp(0, 1) - flat) * way).sum()
-            low, high = (middle, high) if gain <= self.margin[row] else (low, middle)
-        return high
 
 
 @pytest.fixture(params=[False, True], ids=["box idle", "box active"])

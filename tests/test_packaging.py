@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import robench
+from tests.support.checkpoints import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "pandas")
 WHEEL_BYTES = 5_000_000
 

@@ -1,0 +1,253 @@
+"""Models that draw random numbers: expectation over transformations, and what judges a break."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robench.attacks import APGDCE, FGSM, PGD, SPGD, Square
+from robench.datasets import DIGITS
+from robench.engine.evaluation_draws import DRAWS, Draws
+from robench.engine.gradient import take
+from robench.engine.view import ModelView, QueryCounter
+from robench.epsilon import parse_grid
+from robench.errors import UsageError
+from robench.evaluation import Cell, Request, Settings, evaluate_cell
+from robench.registry import Model, find_attack
+from robench.results import ResultStore
+from robench.spiking import LIFParameters, ModelNoise, NeuronStatistics, Surrogate, bound, rate
+from tests.support.sweeping import sweep
+from tests.support.two_layers import T, Two, X, Y
+
+ASSG = Surrogate("assg", 0.425)
+CPU = torch.device("cpu")
+
+
+class Poisson(nn.Module):
+    """Nearest class mean of the digits' 8×8 pixels, which arrive as Poisson spikes.
+
+    It computes in float64, so that no rounding of another batch decides anything.
+    """
+
+    def __init__(self, *, own: bool = False, steps: int = 2, certainty: float = 1.0) -> None:
+        super().__init__()
+        data = DIGITS.load("train")
+        pixels = data.tensor()[:, 0, ::4, ::4].flatten(1)
+        means = torch.stack([pixels[data.targets() == k].mean(0) for k in range(10)])
+        self.linear = nn.Linear(64, 10)
+        with torch.no_grad():
+            self.linear.weight.copy_(means)
+            self.linear.bias.copy_(-means.square().sum(1) / 2)
+        self.noise = ModelNoise()
+        self.own, self.steps, self.certainty = own, steps, certainty
+        self.double()
+
+    def forward(self, x):
+        pixels = x[:, 0, ::4, ::4].flatten(1).double()
+        if self.own:  # from the global generator
+            uniform = torch.rand((self.steps, *pixels.shape), dtype=pixels.dtype)
+        else:
+            uniform = self.noise("input", (self.steps, 64), pixels).movedim(1, 0)
+        return (self.certainty * self.linear(rate(pixels, uniform).mean(0))).to(x.dtype)
+
+
+def poisson(*, stochastic: bool = True, own: bool = False) -> Model:
+    return Model(Poisson(own=own), "digits/poisson", 10, stochastic=stochastic)
+
+
+def images(n: int):
+    data = DIGITS.load("test").first(n)
+    return data.tensor(), data.targets()
+
+
+def view_of(model: Model, y, draws: Draws, step=None) -> ModelView:
+    n = len(y)
+    return ModelView(model, y, torch.arange(n), QueryCounter.empty(n), draws=draws, step=step)
+
+
+def test_a_gradient_is_the_mean_of_the_gradients_of_its_draws() -> None:
+    model, (x, y) = poisson(), images(6)
+    draws = Draws(0, "digits", range(6), eot=5)
+    singles = []
+    for numbers in draws.for_gradient(torch.arange(6), torch.zeros(6, dtype=torch.int64), 0):
+        leaf = x.clone().requires_grad_()
+        with bound(numbers):
+            loss = F.cross_entropy(model.module(leaf), y, reduction="sum")
+        singles.append(torch.autograd.grad(loss, leaf)[0])
+    assert not torch.equal(singles[0], singles[1])
+    view = view_of(model, y, draws)
+    assert torch.equal(view.gradient(x, y), sum(singles[1:], singles[0]) / 5)
+    assert view.queries.backwards[:, 0].tolist() == [5] * 6
+    assert not view.seen  # the draws of a gradient decide nothing
+
+
+def test_each_gradient_draws_anew_and_the_deployed_model_does_not() -> None:
+    model, (x, y) = poisson(), images(3)
+    draws = Draws(0, "digits", range(3))
+    view = view_of(model, y, draws)
+    first = view.gradient(x, y)
+    assert not torch.equal(view.gradient(x, y), first)
+    later = view_of(model, y, draws, torch.ones(3, dtype=torch.int64))
+    assert not torch.equal(later.gradient(x, y), first)
+    again = view_of(model, y, draws, torch.zeros(3, dtype=torch.int64))
+    assert torch.equal(again.gradient(x, y), first)
+    logits = view.logits(x)
+    assert torch.equal(later.logits(x), logits)
+    alone = ModelView(model, y[1:2], torch.tensor([1]), QueryCounter.empty(3), draws=draws)
+    torch.testing.assert_close(alone.logits(x[1:2]), logits[1:2])
+    assert view.queries.forwards.tolist() == [DRAWS] * 3
+    other = view_of(model, y, Draws(1, "digits", range(3)))
+    assert not torch.equal(other.logits(x), logits)
+
+
+def test_a_loss_of_the_attacks_own_goes_through_the_mean_of_the_deciding_draws() -> None:
+    model, (x, y) = poisson(), images(4)
+    draws = Draws(0, "digits", range(4))
+    view = view_of(model, y, draws)
+    leaf = x.clone().requires_grad_()
+    logits = view.differentiable(leaf)
+    (found,) = torch.autograd.grad(logits.square().sum(), leaf)
+    by_hand = x.clone().requires_grad_()
+    parts = []
+    for numbers in draws.for_evaluation(torch.arange(4)):
+        with bound(numbers):
+            parts.append(model.module(by_hand))
+    expected = torch.stack(parts).mean(0)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), by_hand)
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(found, gradient)
+    assert view.queries.forwards.tolist() == view.queries.backwards[:, 0].tolist() == [DRAWS] * 4
+
+
+def test_logits_and_gradient_of_a_row_are_the_same_bits_in_every_batch() -> None:
+    """APGD compares the losses of two iterates, which are equal where the spikes are."""
+    model, (x, y) = poisson(), images(24)
+    draws = Draws(0, "digits", range(24), eot=3)
+
+    def taken(rows):
+        view = ModelView(model, y[rows], rows, QueryCounter.empty(24), draws=draws)
+        leaf = x[rows].clone().requires_grad_()
+        logits = view.differentiable(leaf)
+        (gradient,) = torch.autograd.grad(logits[:, 0].sum(), leaf)
+        return logits.detach(), gradient, view.gradient(x[rows], y[rows])
+
+    whole = taken(torch.arange(24))
+    parts = zip(*(taken(rows) for rows in torch.arange(24).split(5)), strict=True)
+    for one, other in zip(whole, parts, strict=True):
+        assert torch.equal(one, torch.cat(other))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [FGSM(), PGD(steps=4), SPGD(pgd_steps=2, steps=4), APGDCE(steps=4), Square(queries=15)],
+    ids=lambda attack: attack.name,
+)
+def test_an_outcome_depends_on_no_batch(attack) -> None:
+    model, (x, y) = poisson(), images(24)
+    grid = parse_grid(["8/255", "16/255", "32/255"])
+    one, other = (
+        sweep(model, attack, x, y, grid, batch_size=size, eot=3).run() for size in (64, 5)
+    )
+    assert one.equals(other)
+    assert (one["minimal_position"] > 0).any()
+
+
+def test_one_draw_for_each_gradient_overstates_the_robust_accuracy() -> None:
+    """Each draw of this network is certain of a class of its own, and so leads astray."""
+    module = Poisson(steps=1, certainty=10.0)
+    model, (x, y) = Model(module, "digits/poisson", 10, stochastic=True), images(60)
+    held = {}
+    for eot in (1, 10):
+        rows = sweep(model, PGD(steps=1), x, y, parse_grid(["32/255"]), eot=eot).run()
+        held[eot] = int((rows["minimal_position"] == -1).sum())
+    assert 0 < held[10] < held[1]
+
+
+def test_the_neurons_remember_the_first_draw_and_stay_frozen_in_the_others() -> None:
+    class Noisy(Two):
+        def __init__(self) -> None:
+            super().__init__(LIFParameters(0.5))
+            self.noise = ModelNoise()
+
+        def forward(self, x):
+            return super().forward(x + 0.2 * self.noise("input", x.shape[1:], x))
+
+    net = Noisy()
+    model = Model(net, "digits/noisy", 4, timesteps=T, stochastic=True)
+    n = len(X)
+    draws = Draws(0, "digits", range(n), eot=3)
+    numbers = draws.for_gradient(torch.arange(n), torch.zeros(n, dtype=torch.int64), 0)
+
+    def gradient(draw: int, entries, *, frozen: bool):
+        with bound(numbers[draw]):
+            loss = "cross-entropy"
+            return take(net, CPU, X, Y, loss, entries, rescale=False, frozen=frozen)
+
+    memory = NeuronStatistics.empty(n)
+    with model.spikes.override(surrogate=ASSG, path=None):
+        first = gradient(0, memory.entries, frozen=False)
+        others = [gradient(draw, first.memory, frozen=True) for draw in (1, 2)]
+        moved = gradient(1, memory.entries, frozen=False)
+    found = view_of(model, Y, draws).gradient(X, Y, surrogate=ASSG, memory=memory)
+    expected = torch.stack([part.gradient for part in (first, *others)]).mean(0)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    for entry, kept, unlike in zip(memory.entries, first.memory, moved.memory, strict=True):
+        assert torch.equal(entry, kept)
+        assert not torch.equal(entry, unlike)
+
+
+def test_a_gradient_that_underflows_in_every_draw_is_rescued_in_all() -> None:
+    class Faint(Poisson):
+        def forward(self, x):
+            logits = super().forward(x)
+            return logits + 1e4 * F.one_hot(logits.argmax(1), 10)  # certain of itself
+
+    model, (x, _) = Model(Faint(), "digits/faint", 10, stochastic=True), images(3)
+    y = view_of(model, torch.zeros(3, dtype=torch.int64), Draws(indices=range(3))).logits(x)
+    view = view_of(model, y.argmax(1), Draws(indices=range(3), eot=2))
+    assert view.gradient(x, y.argmax(1)).flatten(1).any(1).all()
+    assert view.queries.backwards[:, 0].tolist() == [4] * 3
+
+
+def cell_of(model: Model, **settings) -> Cell:
+    data = DIGITS.load("test").first(12)
+    chosen = Settings(parse_grid(["16/255"]), **settings)
+    return Cell(model, find_attack("pgd[steps=2]"), DIGITS, data, chosen)
+
+
+@pytest.mark.parametrize(
+    ("model", "reasons"),
+    [
+        (poisson(), ()),
+        (poisson(stochastic=False), ("not-deterministic",)),
+        (poisson(own=True), ("draws-not-bound",)),
+    ],
+    ids=["declared", "undeclared", "draws of its own"],
+)
+def test_what_draws_has_to_declare_it_and_to_draw_what_it_is_given(
+    tmp_path, model, reasons
+) -> None:
+    outcome = evaluate_cell(cell_of(model), ResultStore(tmp_path)).outcome
+    assert outcome is not None
+    assert outcome.reasons[:1] == reasons
+    assert outcome.verdict == ("invalid" if reasons else "valid")
+
+
+def test_the_hash_covers_the_draws_of_a_stochastic_model_alone() -> None:
+    few, usual = (cell_of(poisson(), eot=eot).identity() for eot in (3, 10))
+    assert (few.eot, usual.eot) == (3, 10)
+    assert few.digest() != usual.digest()
+    plain = [cell_of(poisson(stochastic=False), eot=eot).identity() for eot in (3, 10)]
+    assert plain[0].eot is None
+    assert plain[0].digest() == plain[1].digest()
+
+
+def test_draws_that_cannot_be_are_refused(cli, tmp_path) -> None:
+    with pytest.raises(UsageError, match="at least 1 draw"):
+        Request(eot=0)
+    command = ("--models", "digits/vgg16-ann", "--attacks", "fgsm", "--limit", "2", "--eot", "3")
+    done = cli("run", *command, "--output", tmp_path)
+    assert done.code == 2
+    assert "none of these models is stochastic" in done.err

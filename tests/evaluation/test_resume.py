@@ -1,0 +1,311 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import robench.evaluation.evaluate
+import robench.evaluation.plan
+from tests.support.commands import Finished
+from tests.support.interrupts import interrupt_chunk
+from tests.support.small_models import SMALL_MODELS
+
+Cli = Callable[..., Finished]
+COMMAND = ("run", "--models", "smallmodels:small", "--limit", "30", "--eps", "8/255,16/255,32/255")
+
+KILLER = """
+import itertools, json, os, signal, sys, time
+from pathlib import Path
+
+import torch
+
+import pyarrow.parquet, robench.cli, robench.evaluation
+import robench.evaluation.evaluate, robench.registry
+
+from robench.datasets import DIGITS
+
+torch.set_num_threads(1)
+DIGITS.load("train"), DIGITS.load("test")
+robench.evaluation.evaluate.CHUNK = 10
+command, undisturbed, killed = sys.argv[1:-2], Path(sys.argv[-2]), Path(sys.argv[-1])
+
+
+def attempt(output, *, delay=None, at_write=None, before=True):
+    \"\"\"One run in a child process; returns its exit code, or the signal that ended it.\"\"\"
+    child = os.fork()
+    if child == 0:
+        sys.stdout = open(os.devnull, "w")
+        if at_write is not None:
+            count, replace = itertools.count(1), Path.replace
+
+            def deadly(self, target):
+                now = next(count) == at_write
+                if now and before:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                replace(self, target)
+                if now:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            Path.replace = deadly
+        sys.argv = ["robench", *command, "--output", str(output)]
+        code = 99
+        try:
+            robench.cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            os._exit(code)
+    if delay is not None:
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def cells():
+    return {str(path): path.stat().st_mtime_ns for path in killed.rglob("*.json")}
+
+
+assert attempt(undisturbed) == 0
+codes, repeated, seen = [], [], {}
+plans = [{"delay": delay} for delay in (0.01, 0.03, 0.1)]
+plans += [{"at_write": 1}] + [{"at_write": 2, "before": k % 2 == 0} for k in range(40)]
+for plan in plans:
+    codes.append(attempt(killed, **plan))
+    now = cells()
+    repeated += [path for path in seen if seen[path] != now.get(path)]
+    seen = now
+    if codes[-1] == 0:
+        break
+print(json.dumps({"codes": codes, "repeated": repeated}))
+"""
+
+
+def comparable(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path in sorted(root.rglob("*.json")):
+        name = str(path.relative_to(root))
+        found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "run"}
+        found[name + " rows"] = pd.read_parquet(path.with_suffix(".parquet")).to_csv()
+    return found
+
+
+def test_killed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+    (tmp_path / "smallmodels.py").write_text(SMALL_MODELS, "utf-8")
+    command = [*COMMAND, "--attacks", "fgsm,pgd[steps=4]"]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, *command, undisturbed, killed],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["codes"][-1] == 0
+    assert report["codes"].count(-9) >= 5
+    assert set(report["codes"]) == {-9, 0}
+    assert report["repeated"] == []
+    found = comparable(killed)
+    assert len(found) == 4
+    assert found == comparable(undisturbed)
+    assert not [path for path in killed.rglob("*") if path.suffix in (".tmp", ".chunks")]
+
+
+def times(root: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("small_models")
+def test_same_command_computes_nothing_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*COMMAND, "--attacks", "fgsm,noise", "--output", tmp_path)
+    assert cli(*command).code == 0
+    before = times(tmp_path)
+    assert len(before) == 4
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robench.evaluation.plan, "evaluate_cell", forbidden)
+        done = cli(*command)
+    assert done.code == 0
+    assert "2 of them done already" in done.out
+    assert times(tmp_path) == before
+
+    content = comparable(tmp_path)
+    assert cli(*command, "--force").code == 0
+    after = times(tmp_path)
+    assert set(after) == set(before)
+    assert all(after[path] > before[path] for path in before)
+    assert comparable(tmp_path) == content
+
+
+@pytest.mark.usefixtures("small_models")
+def test_chunks_do_not_change_the_result(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert cli(*COMMAND, "--attacks", "pgd[steps=4]", "--output", one).code == 0
+    monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
+    assert cli(*COMMAND, "--attacks", "pgd[steps=4]", "--output", many).code == 0
+    whole, parts = ([c for n, c in comparable(r).items() if "rows" in n] for r in (one, many))
+    assert whole == parts
+
+
+@pytest.mark.usefixtures("small_models")
+def test_dry_run_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "results"
+    done = cli(*COMMAND, "--attacks", "fgsm", "--output", output, "--dry-run")
+    assert done.code == 0
+    assert "digits/small  fgsm  to do" in done.out
+    assert not output.exists()
+
+
+@pytest.mark.usefixtures("small_models")
+def test_dry_run_for_a_machine_is_json(cli: Cli, tmp_path: Path) -> None:
+    command = (*COMMAND, "--attacks", "fgsm,pgd[steps=4]", "--output", tmp_path)
+    plan = json.loads(cli(*command, "--dry-run", "--json").out)
+    assert [(cell["attack"], cell["state"]) for cell in plan["cells"]] == [
+        ("fgsm", "to do"),
+        ("pgd[steps=4]", "to do"),
+    ]
+    assert plan["skipped"] == []
+    assert cli(*COMMAND, "--attacks", "fgsm", "--output", tmp_path).code == 0
+    first, second = json.loads(cli(*command, "--dry-run", "--json").out)["cells"]
+    (path,) = tmp_path.rglob("*.json")
+    assert first == plan["cells"][0] | {"state": "done"}
+    assert first["hash"] == json.loads(path.read_text("utf-8"))["hash"]
+    assert (first["model"], first["dataset"], first["samples"]) == ("digits/small", "digits", 30)
+    assert second["state"] == "to do"
+
+
+@pytest.mark.usefixtures("small_models")
+def test_failed_cell_is_recorded_others_go_on_and_it_is_tried_again(
+    cli: Cli, tmp_path: Path
+) -> None:
+    command = ("run", "--models", "smallmodels:nan,smallmodels:small", "--attacks", "fgsm")
+    command += ("--limit", "10", "--eps", "8/255", "--output", str(tmp_path))
+    done = cli(*command)
+    assert done.code == 1
+    assert "Traceback" not in done.err + done.out
+    (bad,), (good,) = (list(tmp_path.glob(f"digits/{n}/fgsm/*.json")) for n in ("nan", "small"))
+    record = json.loads(bad.read_text())
+    assert record["status"] == "failed"
+    assert record["outcome"] is None
+    assert record["error"]
+    assert json.loads(good.read_text())["status"] == "done"
+
+    before = times(tmp_path)
+    assert cli(*command).code == 1
+    assert times(tmp_path)[bad] > before[bad]
+    assert times(tmp_path)[good] == before[good]
+
+    third = tmp_path / "third"
+    assert cli(*command[:-1], third, "--fail-fast").code == 1
+    assert not (third / "digits" / "small").exists()
+
+
+@pytest.mark.usefixtures("small_models")
+def test_a_model_that_ends_the_program_is_a_failed_cell(cli: Cli, tmp_path: Path) -> None:
+    command = ("run", "--models", "smallmodels:leaving,smallmodels:small", "--attacks", "fgsm")
+    done = cli(*command, "--limit", "4", "--eps", "8/255", "--output", tmp_path)
+    assert done.code == 1
+    first, second = done.out.splitlines()[1:]
+    assert "digits/leaving" in first
+    assert "failed: SystemExit: 0" in first
+    assert "digits/small" in second
+    (record,) = tmp_path.glob("digits/leaving/fgsm/*.json")
+    assert json.loads(record.read_text())["status"] == "failed"
+
+
+@pytest.mark.usefixtures("small_models")
+def test_a_folder_where_a_result_should_be_is_a_failed_cell(cli: Cli, tmp_path: Path) -> None:
+    command = (*COMMAND, "--attacks", "fgsm,noise", "--output", tmp_path)
+    plan = json.loads(cli(*command, "--dry-run", "--json").out)
+    digest = plan["cells"][0]["hash"]
+    (tmp_path / "digits" / "small" / "fgsm" / f"{digest[:16]}.json" / "full").mkdir(parents=True)
+    done = cli(*command)
+    assert done.code == 1
+    first, second = (line for line in done.out.splitlines() if line.startswith("digits/small"))
+    assert "failed: IsADirectoryError" in first
+    assert "noise" in second
+    assert "AUC" in second or "valid" in second
+
+
+@pytest.mark.usefixtures("small_models")
+def test_failed_cell_succeeds_once_its_cause_is_gone(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*COMMAND, "--attacks", "fgsm", "--output", tmp_path)
+
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError("no memory left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robench.evaluation.plan, "evaluate_cell", out_of_memory)
+        assert cli(*command).code == 1
+    (path,) = tmp_path.rglob("*.json")
+    assert "no memory left" in json.loads(path.read_text())["error"]
+    assert cli(*command).code == 0
+    record = json.loads(path.read_text())
+    assert record["status"] == "done"
+    assert record["error"] is None
+
+
+@pytest.mark.usefixtures("small_models")
+def test_interrupt_keeps_what_is_finished(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*COMMAND, "--attacks", "fgsm,noise", "--output", tmp_path)
+    evaluate, calls = robench.evaluation.plan.evaluate_cell, iter(range(9))
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robench.evaluation.plan, "evaluate_cell", interrupted)
+        done = cli(*command)
+    assert done.code == 130
+    assert done.err == "robench: interrupted; finished cells are kept\n"
+    assert len(list(tmp_path.rglob("*.json"))) == 1
+    done = cli(*command)
+    assert done.code == 0
+    assert "1 of them done already" in done.out
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"),
+    [(1, [1]), (225, [225]), (256, [256]), (374, [374]), (375, [250, 125]), (1000, [250] * 4)],
+)
+def test_no_chunk_is_so_short_that_it_fills_no_batch(n: int, sizes: list[int]) -> None:
+    found = robench.evaluation.evaluate.spans(n)
+    assert [len(span) for span in found] == sizes
+    assert [index for span in found for index in span] == list(range(n))
+
+
+@pytest.mark.usefixtures("small_models")
+def test_a_chunk_that_was_cut_otherwise_is_computed_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*COMMAND, "--attacks", "pgd[steps=4]", "--output")
+    assert cli(*command, tmp_path / "whole").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
+        interrupt_chunk(patch, 1)
+        assert cli(*command, tmp_path / "cut").code == 130
+    assert cli(*command, tmp_path / "cut").code == 0
+    whole, cut = (
+        [c for n, c in comparable(tmp_path / r).items() if "rows" in n] for r in ("whole", "cut")
+    )
+    assert whole == cut

@@ -1,0 +1,124 @@
+"""What makes a network another one though its weights are the same."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robench.registry import Model
+from robench.registry.fingerprint import network_sha256
+from tests.support.commands import Finished
+
+Cli = Callable[..., Finished]
+CODE = """
+from torch import nn
+from robench import Model
+import fingerhelp
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = {scale}
+
+    def forward(self, x):
+        return {forward}.flatten(1)[:, :10]
+
+def net():
+    return Model(Net(), "digits/net", 10)
+"""
+RUN = ("run", "--models", "fingercode:net", "--attacks", "fgsm", "--limit", "2", "--eps", "8/255")
+
+
+def forget() -> None:
+    for name in ("fingercode", "fingerhelp"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Writes the code of the model into the current folder, to be imported anew."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # its age in seconds would hide a change
+
+    def write(scale: str = "1.0", forward: str = "x", helper: str = "") -> None:
+        Path("fingercode.py").write_text(CODE.format(scale=scale, forward=forward), "utf-8")
+        Path("fingerhelp.py").write_text(helper, "utf-8")
+        forget()
+
+    return write
+
+
+@pytest.mark.parametrize("change", [{"forward": "(x - 0.5)"}, {"scale": "2.0"}])
+def test_a_cell_is_kept_until_the_code_of_its_model_changes(
+    cli: Cli, written: Callable[..., None], change: dict[str, str]
+) -> None:
+    written()
+    assert cli(*RUN).code == 0
+    forget()
+    assert "1 of them done already" in cli(*RUN).out
+    written(**change)
+    assert "0 of them done already" in cli(*RUN).out
+    forget()
+
+
+def test_what_the_fingerprint_does_not_see(cli: Cli, written: Callable[..., None]) -> None:
+    """The documentation says so: a file that the model's file imports is not followed."""
+    written()
+    assert cli(*RUN).code == 0
+    written(helper="SCALE = 3\n")
+    assert "1 of them done already" in cli(*RUN).out
+    forget()
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 2)
+
+
+class Holder(nn.Module):
+    def __init__(self, held: object) -> None:
+        super().__init__()
+        self.held = held
+
+
+def test_structure_attributes_and_functions_count() -> None:
+    nets: list[nn.Module] = [
+        nn.Sequential(linear(), nn.ReLU()),
+        nn.Sequential(linear(), nn.Tanh()),
+        nn.Sequential(linear(), nn.LeakyReLU(0.1)),
+        nn.Sequential(linear(), nn.LeakyReLU(0.2)),
+        nn.Sequential(nn.ReLU(), linear()),
+        *map(
+            Holder,
+            (F.relu, torch.tanh, partial(F.softplus, beta=2), partial(F.softplus, beta=3),
+             torch.zeros(2), torch.zeros(3), torch.ones(2, dtype=torch.bfloat16), {"a": 1},
+             {"a": 2}, [1, 2], (1, 3), nn.ReLU, object()),
+        ),
+    ]  # fmt: skip
+    digests = [network_sha256(net) for net in nets]
+    assert len(set(digests)) == len(nets)
+    assert digests == [network_sha256(net) for net in nets]
+    assert network_sha256(nn.Sequential(linear(), nn.ReLU())) == digests[0]
+
+
+def test_buffers_that_are_not_saved_count() -> None:
+    def net(value: float) -> nn.Module:
+        module = linear()
+        module.register_buffer("mean", torch.tensor(value), persistent=False)
+        return module
+
+    assert network_sha256(net(0.0)) != network_sha256(net(1.0))
+
+
+def test_a_fingerprint_of_ones_own_stays() -> None:
+    assert Model(linear(), "digits/a", 2, fingerprint="f" * 64).fingerprint == "f" * 64
+    assert Model(linear(), "digits/a", 2).fingerprint == network_sha256(linear())

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robench.errors import UsageError
+from robench.reporting import build_report, frame, is_stale, render, write
+from robench.reporting.leaderboard import escape_markdown
+from tests.support.commands import Finished
+from tests.support.made_up import LIMIT, Builder, fall
+
+
+def test_the_area_of_an_invalid_cell_is_withheld_everywhere(six: Builder) -> None:
+    report = build_report(six.store)
+    hybrid = next(r for r in report.tables[0].rows if r.model == "digits/vgg16-hybrid")
+    assert hybrid.entries["pgd"].auc is None
+    assert hybrid.entries["spgd"].auc is not None
+    line = next(x for x in render(report).splitlines() if "vgg16-hybrid |" in x)
+    assert "| — invalid (gradient-unavailable) |" in line
+    assert "pgd invalid (gradient-unavailable)" in line.rpartition("Verdict")[2]
+    (record,) = frame(report.tables[0]).query("model == 'digits/vgg16-hybrid'").to_dict("records")
+    assert np.isnan(record["pgd_auc"])
+    assert record["pgd_verdict"] == "invalid"
+    text = render(report, "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert next(r for r in rows if r["model"] == "digits/vgg16-hybrid")["pgd_auc"] == ""
+    data = json.loads(render(report, "json"))
+    row = next(r for r in data["datasets"][0]["rows"] if r["model"] == "digits/vgg16-hybrid")
+    assert row["attacks"]["pgd"]["auc"] is None
+
+
+def test_a_suspect_number_is_shown_with_a_mark(builder: Builder) -> None:
+    builder.add("digits/a", "pgd", fall(30), verdict="suspect", reasons=("few-steps",))
+    text = render(build_report(builder.store))
+    assert "⚠ suspect (few-steps) |" in text
+    assert "pgd suspect (few-steps) |" in text
+
+
+def test_the_text_depends_on_the_store_alone(six: Builder) -> None:
+    one, two = build_report(six.store), build_report(six.store)
+    for form in ("md", "html", "csv", "json"):
+        assert render(one, form) == render(two, form)
+    text = render(one)
+    for expected in (f"ε = {LIMIT}", "d" * 16, "steps = 20", "results/figures/digits-auc.png"):
+        assert expected in text
+    assert "caught, as expected" in text
+
+
+def test_a_stale_file_is_noticed(six: Builder, tmp_path: Path) -> None:
+    path, text = tmp_path / "new" / "leaderboard.md", render(build_report(six.store))
+    assert is_stale(path, text)
+    write(path, text)
+    assert not is_stale(path, text)
+    assert [p.name for p in path.parent.iterdir()] == ["leaderboard.md"]
+    six.add("digits/newcomer", "pgd", fall(80), mode="ann")
+    assert is_stale(path, render(build_report(six.store)))
+
+
+def test_another_format_leaves_the_markdown_alone(
+    cli: Callable[..., Finished], six: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(six.store.root.parent)
+    assert cli("leaderboard").code == 0
+    markdown = Path("leaderboard.md").read_text("utf-8")
+    stale = cli("leaderboard", "--format", "csv", "--check")
+    assert stale.code == 1
+    assert "leaderboard.csv is stale" in stale.err
+    assert "robench leaderboard --format csv" in stale.err
+    for form in ("json", "csv", "html"):
+        done = cli("leaderboard", "--format", form)
+        assert f"wrote leaderboard.{form}" in done.out
+        assert cli("leaderboard", "--format", form, "--check").code == 0
+    assert json.loads(Path("leaderboard.json").read_text("utf-8"))["protocol"]
+    assert Path("leaderboard.md").read_text("utf-8") == markdown
+    assert cli("leaderboard", "--format", "json", "--output", "other").code == 0
+    assert Path("other").read_text("utf-8") == Path("leaderboard.json").read_text("utf-8")
+
+
+def test_an_unwritable_path_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        write(tmp_path / "file" / "leaderboard.md", "text")
+
+
+def test_text_from_outside_is_escaped(builder: Builder) -> None:
+    hostile = "<img src=x>|[a](http://b)*\n# c"
+    builder.add(
+        "digits/a", "pgd", fall(30), verdict="suspect", reasons=(hostile,),
+        parameters={"note": "<script>"},
+    )  # fmt: skip
+    report = build_report(builder.store)
+    markdown = render(report)
+    assert escape_markdown(hostile) in markdown
+    assert r"\<img src=x\>\|\[a\](http\://b)\* \# c" in markdown
+    assert "\n# c" not in markdown
+    assert "<script>" not in markdown.replace("\\<script\\>", "")
+    html = render(report, "html")
+    assert "<img src=x" not in html
+    assert "<script>" not in html
+
+
+def test_an_empty_store_gives_a_leaderboard_that_says_so(builder: Builder) -> None:
+    report = build_report(builder.store)
+    assert "no comparable results yet" in render(report)
+    assert json.loads(render(report, "json"))["datasets"] == []
+    assert render(report, "csv") == ""
+
+
+def test_an_unknown_format_is_an_error(builder: Builder) -> None:
+    with pytest.raises(UsageError, match="md, html, csv, json"):
+        render(build_report(builder.store), "pdf")  # type: ignore[arg-type]

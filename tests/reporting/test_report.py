@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robench.datasets import DIGITS
+from robench.epsilon import parse_grid
+from robench.reporting import build_report, others_frame, render
+from robench.reporting.tables import worst_positions
+from robench.results import ROBUST
+from tests.support.made_up import GRID, Builder, N, fall
+
+
+def test_models_rank_by_their_worst_area(six: Builder) -> None:
+    (table,) = build_report(six.store).tables
+    areas = [row.worst_auc.value for row in table.rows]
+    assert areas == sorted(areas, reverse=True)
+    assert [row.rank for row in table.rows] == [1, 2, 3, 4, 5, 6]
+    assert table.attacks == ("fgsm", "pgd", "spgd", "noise")
+    assert [row.model for row in table.controls] == ["digits/control-zero-gradient"]
+    assert table.controls[0].rank is None
+    assert table.controls[0].caught
+
+
+def test_worst_is_the_minimum_of_each_sample() -> None:
+    found = worst_positions([np.array([ROBUST, 3, 0, ROBUST]), np.array([ROBUST, ROBUST, 0, 1])], 9)
+    assert found.tolist() == [ROBUST, 3, 0, 1]
+
+
+def test_worst_lies_below_every_single_attack(builder: Builder) -> None:
+    one, two = fall(40, 1), fall(40, 2)
+    wrong = (one == 0) | (two == 0)
+    one[wrong] = two[wrong] = 0
+    builder.add("digits/vgg16-stbp", "fgsm", one)
+    builder.add("digits/vgg16-stbp", "noise", two, verdict="invalid", reasons=("x",))
+    (row,) = build_report(builder.store).tables[0].rows
+    low = np.minimum(np.where(one == ROBUST, 99, one), np.where(two == ROBUST, 99, two))
+    position = [epsilon.text for epsilon in GRID].index(DIGITS.protocol.headline["linf"])
+    assert row.worst_accuracy.value == (low > position).mean()
+    assert row.worst_auc.value < row.entries["fgsm"].auc.value
+    assert row.worst_auc.low < row.worst_auc.value < row.worst_auc.high
+
+
+@pytest.mark.parametrize(("extra", "verdict"), [(2, "valid"), (3, "invalid")])
+def test_pgd_above_fgsm_by_more_than_a_point_is_invalid(
+    builder: Builder, extra: int, verdict: str
+) -> None:
+    fgsm = np.full(N, 4)
+    pgd = fgsm.copy()
+    pgd[:extra] = ROBUST  # of 225: 0.9 points, then 1.3
+    builder.add("digits/a", "fgsm", fgsm)
+    stored = builder.add("digits/a", "pgd", pgd)
+    (row,) = build_report(builder.store).tables[0].rows
+    assert row.entries["pgd"].verdict == verdict
+    assert ("pgd-above-fgsm" in row.entries["pgd"].reasons) == (verdict == "invalid")
+    assert row.entries["fgsm"].verdict == "valid"
+    assert builder.store.find("digits/a", "pgd", stored.hash) == stored
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"seed": 7}, "seed 7"),
+        ({"norm": "l1"}, "norm l1, in which digits has no grid"),
+        ({"timesteps": 4}, "T 4, the card says 10"),
+        ({"sweep": "raw"}, "sweep raw"),
+        ({"registered": False}, "not registered"),
+        ({"protocol": 0}, "robench protocol 0"),
+        ({"attack": "pgd[steps=100]"}, "parameters of its own"),
+        ({"search_dtype": "bfloat16"}, "bfloat16"),
+        ({"breaks": np.full(50, 3)}, f"50 of {N} images"),
+        ({"grid": parse_grid(["8/255", "32/255"])}, "ε 0, 8/255, 32/255"),
+    ],
+)
+def test_what_does_not_match_the_protocol_is_another_run(
+    builder: Builder, change: dict[str, Any], text: str
+) -> None:
+    breaks = np.where(fall(30) > 2, ROBUST, fall(30)) if "grid" in change else fall(30)
+    builder.add(**({"model": "digits/a", "attack": "pgd", "breaks": breaks} | change))
+    report = build_report(builder.store)
+    assert report.tables == ()
+    assert text in report.others[0].differs[0]
+    assert text in render(report, all_runs=True).replace("\\", "")
+    assert "Other runs" not in render(report)
+    assert text in others_frame(report)["differs"][0]
+
+
+def test_the_newest_run_decides(builder: Builder) -> None:
+    old, new = "2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"
+    builder.add("digits/a", "fgsm", fall(30), created=old, fingerprint="0" * 64)
+    builder.add("digits/a", "pgd", fall(25), created=new)
+    builder.add("digits/b", "pgd", fall(25), created=old, parameters={"steps": 5})
+    builder.add("digits/c", "pgd", fall(25), created=old, data_sha256="e" * 64)
+    report = build_report(builder.store)
+    (row,) = report.tables[0].rows
+    assert set(row.entries) == {"pgd"}
+    assert [run.differs[0].split(" than")[0] for run in report.others] == [
+        "other weights or card", "other settings", "other data",
+    ]  # fmt: skip
+
+
+def test_a_row_without_all_attacks_has_no_rank(builder: Builder) -> None:
+    builder.add("digits/a", "fgsm", fall(60))
+    builder.add("digits/b", "fgsm", fall(30))
+    builder.add("digits/b", "pgd", fall(20))
+    first, last = build_report(builder.store).tables[0].rows
+    assert (first.model, first.rank) == ("digits/b", 1)
+    assert (last.model, last.rank, last.missing) == ("digits/a", None, ("pgd",))
+
+
+def test_failed_and_inapplicable_cells_are_told(builder: Builder) -> None:
+    builder.add("digits/a", "pgd", fall(60))
+    builder.add("digits/b", "pgd", fall(60))
+    builder.add("digits/b", "spgd", fall(60))
+    builder.add_without_outcome("digits/a", "spgd", "not-applicable", "needs spikes")
+    builder.add_without_outcome("digits/a", "fgsm", "failed", "out of memory")
+    report = build_report(builder.store)
+    row = next(row for row in report.tables[0].rows if row.model == "digits/a")
+    assert row.not_applicable == ("spgd",)
+    assert "not applicable |" in render(report)
+    assert [run.differs for run in report.others] == [
+        ("failed: out of memory",), ("not-applicable: needs spikes",),
+    ]  # fmt: skip
+
+
+def test_damaged_files_are_reported_and_the_others_kept(six: Builder) -> None:
+    paths = sorted(six.store.root.glob("digits/flex-ann/*/*.json"))
+    paths[0].write_bytes(paths[0].read_bytes()[:200])
+    parquet = paths[1].with_suffix(".parquet")
+    pd.DataFrame({"index": np.arange(N), "minimal_position": 99}).to_parquet(parquet)
+    report = build_report(six.store)
+    assert {damaged.path for damaged in report.damaged} == {paths[0], parquet}
+    assert len(report.tables[0].rows) == 6
+
+
+def test_an_unknown_data_set_is_another_run(builder: Builder) -> None:
+    cell = builder.add("digits/a", "pgd", fall(30))
+    path = builder.store.path(cell.model, cell.attack, cell.hash)
+    path.write_text(path.read_text().replace('"dataset": "digits"', '"dataset": "moons"'))
+    report = build_report(builder.store)
+    assert report.tables == ()
+    assert "unknown data set 'moons'" in report.others[0].differs[0]

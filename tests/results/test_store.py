@@ -1,0 +1,99 @@
+"""What the store notices and survives: damaged rows, old records, other runs at the same time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from robench.results import CellResult, Damaged, ResultStore, store
+from tests.support.made_up import Builder, fall
+
+
+def damage_values(parquet: Path) -> None:
+    """Other values of the same number of rows behind a footer that is whole."""
+    rows = pd.read_parquet(parquet)
+    rows["minimal_position"] = rows["minimal_position"].to_numpy()[::-1]
+    rows.to_parquet(parquet, index=False)
+
+
+def test_rows_that_are_not_those_of_the_record_are_damaged(builder: Builder) -> None:
+    cell = builder.add("digits/a", "pgd", fall(40))
+    path = builder.store.path(cell.model, cell.attack, cell.hash)
+    assert builder.store.find("digits/a", "pgd", cell.hash) == cell
+    damage_values(path.with_suffix(".parquet"))
+    found = builder.store.find("digits/a", "pgd", cell.hash)
+    assert isinstance(found, Damaged)
+    assert found.path == path.with_suffix(".parquet")
+    assert "SHA-256" in found.reason
+
+
+def test_rows_that_are_absent_are_told_with_their_path_once(builder: Builder) -> None:
+    cell = builder.add("digits/a", "pgd", fall(40))
+    path = builder.store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
+    path.unlink()
+    assert builder.store.find("digits/a", "pgd", cell.hash) == Damaged(
+        path, "No such file or directory"
+    )
+
+
+def test_a_record_without_a_digest_stays_valid(builder: Builder) -> None:
+    cell = builder.add("digits/a", "pgd", fall(40))
+    path = builder.store.path(cell.model, cell.attack, cell.hash)
+    record = json.loads(path.read_text("utf-8"))
+    assert len(record.pop("rows_sha256")) == 64
+    path.write_text(json.dumps(record), "utf-8")
+    assert isinstance(builder.store.find("digits/a", "pgd", cell.hash), CellResult)
+
+
+def test_a_record_without_a_digest_shows_values_that_do_not_decode(builder: Builder) -> None:
+    cell = builder.add("digits/a", "pgd", fall(40))
+    path = builder.store.path(cell.model, cell.attack, cell.hash)
+    record = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(record | {"rows_sha256": None}), "utf-8")
+    parquet = path.with_suffix(".parquet")
+    page = pq.ParquetFile(parquet).metadata.row_group(0).column(1).data_page_offset
+    data = bytearray(parquet.read_bytes())
+    data[page : page + 16] = bytes(16)
+    parquet.write_bytes(data)
+    assert len(pd.read_parquet(parquet, columns=["index"])) == len(fall(40))  # the footer is whole
+    assert isinstance(builder.store.find("digits/a", "pgd", cell.hash), Damaged)
+
+
+def test_a_failed_attempt_leaves_the_done_cell_of_another_run(builder: Builder) -> None:
+    done = builder.add("digits/a", "pgd", fall(40))
+    update: dict[str, Any] = {"status": "failed", "outcome": None, "error": "no memory"}
+    builder.store.write(done.model_copy(update=update))
+    assert builder.store.find("digits/a", "pgd", done.hash) == done
+
+
+def test_a_chunk_is_kept_though_another_run_drops_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, rivals = store._write_parquet, iter(range(9))
+
+    def with_rival(rows: pd.DataFrame, path: Path) -> str:
+        if next(rivals) == 0:
+            shutil.rmtree(path.parent)
+        return write(rows, path)
+
+    monkeypatch.setattr(store, "_write_parquet", with_rival)
+    place = "digits/a", "pgd", "f" * 64, 0
+    rows = pd.DataFrame({"index": [0, 1]})
+    ResultStore(tmp_path).write_chunk(*place, rows)
+    assert ResultStore(tmp_path).chunk(*place).equals(rows)
+
+
+def test_the_start_of_a_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    left = tmp_path / "digits" / "a" / "pgd" / f".0.json.robench-{'0' * 8}-1-0.tmp"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (0, 0))
+    ResultStore(tmp_path).require_writable()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,0 +1,69 @@
+"""How surrogates and paths are written, and how they combine to members."""
+
+import pytest
+
+from robench.attacks import SPGD
+from robench.errors import UsageError
+from robench.registry import find_attack
+from robench.spiking import OZDENIZCI_LEGENSTEIN, Estimator, LIFParameters, combine
+from tests.support.two_layers import Twin, Two, X, Y, model_of, view_of
+
+
+def test_surrogates_and_paths_combine():
+    assert combine(("atan(2)",), ()) == ("atan(2)",)
+    assert combine(("atan(2)", "triangle(1)"), ("stbp", "bptr", "hart")) == (
+        "atan(2)/stbp",
+        "atan(2)/hart",
+        "triangle(1)/stbp",
+        "triangle(1)/hart",
+        "bptr",
+    )
+    assert combine(("triangle(1)/hart", "atan(2)", "rga"), ("stbp", "rga")) == (
+        "triangle(1)/hart",
+        "atan(2)/stbp",
+        "rga",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hart", r"triangle\(1\)/hart"),
+        ("atan(2)/bptr", "write bptr alone"),
+        ("atan(2)/hard", "did you mean hart"),
+        ("bptrr", "did you mean bptr"),
+        ("attan(2)", "did you mean atan"),
+        ("none", "needs a derivative"),
+        ("atan(2)/", "unknown gradient path"),
+    ],
+)
+def test_a_member_that_cannot_be_read_is_said(text, said):
+    with pytest.raises(UsageError, match=said):
+        Estimator.parse(text)
+    if "/" not in text:  # a request names a folder; a card may have one
+        with pytest.raises(UsageError, match=f"attack spgd.*{said}"):
+            find_attack(f"spgd[surrogates=[{text}]]")
+
+
+def test_the_published_ensemble_has_its_19_members():
+    assert len(OZDENIZCI_LEGENSTEIN) == len(set(OZDENIZCI_LEGENSTEIN)) == 19
+    finders = [Estimator.parse(text) for text in OZDENIZCI_LEGENSTEIN]
+    found = {}
+    for finder in finders:
+        name = finder.surrogate.name if finder.surrogate else finder.path.name
+        found.setdefault(name, set()).add(finder.surrogate.sharpness if finder.surrogate else None)
+    assert found == {
+        "triangle": {0.25, 0.5, 1.0, 2.0, 3.0},
+        "damped_exponential": {0.5, 1.0, 2.0},
+        "exponential": {0.5, 1.0, 2.0},
+        "rectangle": {0.25, 0.5, 1.0, 2.0, 4.0},
+        "straight_through": {1.0},
+        "bptr": {None},
+        "cba": {None},
+    }
+    run = SPGD(surrogates=OZDENIZCI_LEGENSTEIN).stages[1]
+    assert run.finders == (*OZDENIZCI_LEGENSTEIN, "rga")
+    net = Two(LIFParameters())
+    view = view_of(model_of(net, make_counterpart=lambda: Twin(net)))
+    for finder in finders:
+        assert view.gradient(X, Y, surrogate=finder.surrogate, path=finder.path).any()

@@ -1,0 +1,335 @@
+"""The kernels against plain PyTorch: the scan over time, the poolings, the sparse convolution."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from robench.architectures.fusion import Window, conv, fold, max_pool
+from robench.spiking import LIFParameters, Surrogate, direct, kernels, lif, lif_start, lif_step
+from robench.spiking.surrogate import surrogate_names
+from tests.support.networks import ARCHITECTURES, CLOSE, network, randomise
+
+TOLERANCE = {
+    torch.float64: {"atol": 1e-12, "rtol": 1e-12},
+    torch.float32: {"atol": 1e-5, "rtol": 1e-5},
+}
+DTYPES = sorted(TOLERANCE, key=str)
+many = settings(max_examples=120, deadline=None, derandomize=True)
+with_kernels = pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler here")
+def test_the_kernels_are_there():
+    assert kernels.library() is not None or os.environ.get("ROBENCH_KERNELS") == "off"
+
+
+def draw(shape, seed, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "constant": lambda x: direct(x[0], len(x)),
+    "time innermost": lambda x: x.movedim(0, -1).contiguous().movedim(-1, 0),
+    "channels last": lambda x: x.movedim(2, -1).contiguous().movedim(-1, 2),
+    "constant, channels last": lambda x: direct(LAYOUTS["channels last"](x[:1])[0], len(x)),
+    "every second": lambda x: torch.stack([x, -x], -1).flatten(-2)[..., ::2],
+    "a slice of each step": lambda x: torch.cat([x, x], 1)[:, : x.shape[1]],
+    "one sample for all": lambda x: x[:, :1].expand_as(x),
+}
+
+
+def scan_step_by_step(x, p, surrogate, amplitude):
+    state = lif_start(x[0], p)
+    spikes = []
+    for step in x:
+        s, state = lif_step(step, state, p, surrogate)
+        spikes.append(s)
+    return amplitude * torch.stack(spikes)
+
+
+def values_and_gradient(function, x, weight):
+    x = x.detach().clone().requires_grad_()
+    out = function(x)
+    loss = (out * weight).sum() if weight is not None else out.sum()
+    return out.detach(), torch.autograd.grad(loss, x, allow_unused=True)[0]
+
+
+def assert_scans_agree(x, layout, p, surrogate, amplitude, seed):
+    weight = None if seed % 4 == 0 else draw(x.shape, seed + 1, x.dtype)
+    shapes = LAYOUTS[layout]
+
+    def run(scan):
+        return values_and_gradient(lambda y: scan(shapes(y), p, surrogate, amplitude), x, weight)
+
+    spikes, gradient = run(lif)
+    assert gradient is None or gradient.isfinite().all()
+    with kernels.reference():
+        assert not kernels.usable(x)
+        eager = run(lif)
+    for expected, expected_gradient in (eager, run(scan_step_by_step)):
+        assert torch.equal(spikes, expected)
+        if gradient is None:
+            assert expected_gradient is None or not expected_gradient.any()
+        else:
+            torch.testing.assert_close(gradient, expected_gradient, **TOLERANCE[x.dtype])
+
+
+shapes = st.one_of(
+    st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)),
+    st.sampled_from([(1, 2047), (1, 2048), (1, 2049), (2, 2048), (3, 1367)]).map(
+        lambda pair: (pair[0], pair[1], 1, 1)
+    ),
+)
+sharpness = st.one_of(st.sampled_from([0.25, 0.5, 1.0, 2.0]), st.floats(0.25, 8))
+elementwise = sorted(name for name in surrogate_names() if Surrogate(name, 0.25).elementwise)
+surrogates = st.one_of(st.none(), st.builds(Surrogate, st.sampled_from(elementwise), sharpness))
+
+
+@with_kernels
+@many
+@given(
+    beta=st.floats(0, 1),
+    threshold=st.floats(0.05, 5),
+    reset=st.sampled_from(["subtract", "zero"]),
+    detached=st.booleans(),
+    initial=st.floats(-1, 1),
+    amplitude=st.one_of(st.just(1.0), st.floats(0.1, 4)),
+    timesteps=st.integers(1, 6),
+    shape=shapes,
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    surrogate=surrogates,
+    seed=st.integers(0, 2**31),
+)
+@example(1, 1, "subtract", False, 0, 2, 4, (2, 3, 2, 2), "contiguous", Surrogate("atan", 2), 1)
+def test_the_scan_equals_the_loop(
+    beta, threshold, reset, detached, initial, amplitude, timesteps, shape, layout, surrogate, seed
+):
+    p = LIFParameters(beta, threshold, reset, detached, initial)
+    x = threshold * (0.4 + draw((timesteps, *shape), seed))
+    assert_scans_agree(x, layout, p, surrogate, amplitude, seed)
+
+
+# Sums of small binary fractions are exact in both types: the membrane often stands exactly at the
+# threshold and no rounding excuses another spike.
+@with_kernels
+@many
+@given(
+    dtype=st.sampled_from(DTYPES),
+    beta=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    threshold=st.sampled_from([0.25, 0.5, 1.0]),
+    reset=st.sampled_from(["subtract", "zero"]),
+    detached=st.booleans(),
+    initial=st.sampled_from([0.0, 0.5, 1.0]),
+    timesteps=st.integers(1, 5),
+    shape=shapes,
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    surrogate=surrogates,
+    seed=st.integers(0, 2**31),
+)
+def test_membranes_at_the_threshold_spike_as_in_the_loop(
+    dtype, beta, threshold, reset, detached, initial, timesteps, shape, layout, surrogate, seed
+):
+    p = LIFParameters(beta, threshold, reset, detached, initial)
+    x = (4 * draw((timesteps, *shape), seed)).round().to(dtype) / 8
+    assert_scans_agree(x, layout, p, surrogate, 0.5, seed)
+
+
+@with_kernels
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_scan_does_not_depend_on_threads(threads):
+    x, p = draw((5, 3, 4099), 0), LIFParameters(0.7, detach_reset=False)
+    alone = values_and_gradient(lambda y: lif(y, p, Surrogate("atan", 2.0)), x, x)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        shared = values_and_gradient(lambda y: lif(y, p, Surrogate("atan", 2.0)), x, x)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+HALF, NINE = Window(2, 2, 0), Window(3, 1, 1)
+IMAGES = {
+    "contiguous": lambda x: x,
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "some channels": lambda x: torch.cat([x, x], 1)[:, : x.shape[1]],
+    "one image for all": lambda x: x[:1].expand_as(x),
+}
+image_shapes = st.tuples(
+    st.integers(1, 3), st.integers(1, 35), st.integers(1, 9), st.integers(1, 9)
+)
+
+
+@with_kernels
+@many
+@given(
+    dtype=st.sampled_from(DTYPES),
+    shape=image_shapes,
+    window=st.sampled_from([HALF, NINE]),
+    kind=st.sampled_from(["spikes", "few values", "real"]),
+    layout=st.sampled_from(sorted(IMAGES)),
+    seed=st.integers(0, 2**31),
+)
+def test_pooling_and_its_choice_among_equals_are_those_of_torch(
+    dtype, shape, window, kind, layout, seed
+):
+    x = draw(shape, seed)
+    x = {"spikes": (x > 0.5), "few values": x.round(), "real": x}[kind].to(dtype)
+    rows, columns = (window.outputs(length) for length in shape[2:])
+    if min(rows, columns) < 1:
+        for pool in (lambda: max_pool(x, window), lambda: F.max_pool2d(x, 2, 2)):
+            with pytest.raises(RuntimeError, match="too small"):
+                pool()
+        return
+    weight = None if seed % 4 == 0 else draw((*shape[:2], rows, columns), seed + 1, dtype)
+
+    def ours(y):
+        return max_pool(IMAGES[layout](y), window)
+
+    def theirs(y):
+        return F.max_pool2d(IMAGES[layout](y), window.size, window.stride, window.padding)
+
+    values, gradient = values_and_gradient(ours, x, weight)
+    expected, expected_gradient = values_and_gradient(theirs, x, weight)
+    assert torch.equal(values, expected)
+    torch.testing.assert_close(gradient, expected_gradient, **TOLERANCE[dtype])
+
+
+def test_pooling_hides_no_nan():
+    x = draw((2, 3, 6, 6), 0)
+    x[0, 1, 2, 3] = torch.nan
+    x[1, :, :2, :2] = torch.nan
+    for window in (HALF, NINE):
+        expected = F.max_pool2d(x, window.size, window.stride, window.padding)
+        torch.testing.assert_close(max_pool(x, window), expected, equal_nan=True)
+
+
+def convolution(in_channels, out_channels, seed, dtype=torch.float64):
+    torch.manual_seed(seed)
+    layers = nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+    )
+    return randomise(layers.to(dtype).eval().requires_grad_(False), seed)
+
+
+@with_kernels
+@many
+@given(
+    dtype=st.sampled_from(DTYPES),
+    shape=image_shapes,
+    out_channels=st.one_of(st.integers(1, 9), st.sampled_from([31, 32, 33, 64, 65, 70, 129])),
+    density=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    spikes=st.booleans(),
+    layout=st.sampled_from(sorted(IMAGES)),
+    seed=st.integers(0, 2**31),
+)
+def test_going_by_non_zero_inputs_is_the_convolution(
+    dtype, shape, out_channels, density, spikes, layout, seed
+):
+    layers = convolution(shape[1], out_channels, seed, dtype)
+    folded = fold(layers[0], layers[1])
+    x = torch.ones(shape, dtype=dtype) if spikes else draw(shape, seed, dtype)
+    x = x * (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < density)
+    weight = draw((shape[0], out_channels, *shape[2:]), seed + 1, dtype)
+
+    def sparsely(y):
+        return conv(IMAGES[layout](y), folded, sparse=True)
+
+    values, gradient = values_and_gradient(sparsely, x, weight)
+    expected, expected_gradient = values_and_gradient(
+        lambda y: layers(IMAGES[layout](y)), x, weight
+    )
+    scale = 1 + float(expected.abs().max()) + float(expected_gradient.abs().max())
+    tolerance = {"rtol": 0, "atol": scale * TOLERANCE[dtype]["atol"]}
+    torch.testing.assert_close(values, expected, **tolerance)
+    torch.testing.assert_close(gradient, expected_gradient, **tolerance)
+
+
+def test_weights_of_another_type_are_refused_as_by_torch():
+    layers = convolution(3, 8, 0, torch.float32)
+    with pytest.raises(RuntimeError, match="type"):
+        conv(draw((1, 3, 4, 4), 0), fold(layers[0], layers[1]), sparse=True)
+
+
+# Their second derivative is none that autograd could find: it says so instead of a wrong one.
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: lif(x[None], LIFParameters(), Surrogate("atan", 2.0)),
+        lambda x: max_pool(x.square(), HALF).square(),
+    ],
+)
+def test_a_second_derivative_is_refused(function):
+    if kernels.library() is None:
+        pytest.skip("no compiled kernels here")
+    x = draw((1, 2, 4, 4), 0).requires_grad_()
+    (gradient,) = torch.autograd.grad(function(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+BUILD = "from robench.spiking import kernels; print(kernels.library() is not None)"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache for the compiled library; the one in use stays as it is."""
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
+
+
+def anew(library=kernels.library):
+    return library.__wrapped__()
+
+
+@with_kernels
+def test_two_processes_build_at_once_and_a_damaged_library_is_built_again(cache):
+    command = [sys.executable, "-c", BUILD]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0] for process in both] == ["True\n"] * 2
+    (library,) = cache.rglob("*.so")
+    assert list(library.parent.iterdir()) == [library]  # nothing half-built is left
+
+    whole = library.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:8192] + bytes(len(whole) - 8192)):
+        library.write_bytes(damaged)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", "/nonexistent")
+            assert anew() is None  # passed over, where loading it would end the process
+    assert anew() is not None
+    assert library.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("name", "value"), [("CC", "/nonexistent"), ("ROBENCH_KERNELS", "off")])
+def test_without_kernels_a_network_is_the_same(cache, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert anew() is None
+    assert not list(cache.rglob("*.so"))
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    for architecture in ARCHITECTURES:
+        model = network(architecture).requires_grad_(False)
+        model.prepare(x)
+        expected, gradient = values_and_gradient(model, x, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "library", anew)
+            assert not kernels.usable(x)
+            values, ours = values_and_gradient(model, x, None)
+        torch.testing.assert_close(values, expected, **CLOSE)
+        torch.testing.assert_close(ours, gradient, atol=1e-6, rtol=1e-6)  # see test_frozen
+
+
+def test_the_compiler_may_have_arguments(tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", "/nonexistent/ccache cc")
+    with pytest.raises(FileNotFoundError, match="'/nonexistent/ccache'"):
+        kernels.build(tmp_path)

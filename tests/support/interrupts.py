@@ -1,0 +1,21 @@
+"""Runs that are interrupted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from robench.engine.sweep import ChunkSweep
+
+
+def interrupt_chunk(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let a run be interrupted as it begins its chunk of that number, counted from 0."""
+    sweep, calls = ChunkSweep.run, iter(range(99))
+
+    def interrupted(self: ChunkSweep, *arguments: Any) -> Any:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return sweep(self, *arguments)
+
+    patch.setattr(ChunkSweep, "run", interrupted)
