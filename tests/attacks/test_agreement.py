@@ -28,7 +28,7 @@ from robench.engine.view import ModelView, QueryCounter
 from robench.epsilon import Epsilon
 from robench.errors import MissingDataError
 from robench.registry import Model, find_attack, select_models
-from tests.support.sweeping import held, sweep
+from tests.support.sweeping import robust_at, sweep
 
 SLACK = 1
 
@@ -48,7 +48,7 @@ class Case:
 
     def ours(self, attack: Attack) -> int:
         grid = (Epsilon(0.0, "0"), Epsilon(self.eps, "eps"))
-        return held(sweep(self.model, attack, self.x, self.y, grid, batch_size=64).run(), 1)
+        return robust_at(sweep(self.model, attack, self.x, self.y, grid, batch_size=64).run(), 1)
 
 
 @cache

@@ -15,7 +15,7 @@ from robench.epsilon import Epsilon, parse_grid
 from robench.registry import Model, find_attack, select_models
 from tests.support.commands import refused
 from tests.support.linear_model import LinearModel
-from tests.support.sweeping import GRID, held, sweep, three_alike
+from tests.support.sweeping import GRID, robust_at, sweep, three_alike
 
 ONE = parse_grid(["0.00001"])  # too small to break anything
 
@@ -32,7 +32,7 @@ def linear(request: pytest.FixtureRequest) -> LinearModel:
 def test_the_closed_form_of_a_linear_model(linear, attack, order) -> None:
     model = three_alike(linear, attack.least_classes)
     rows = sweep(model, attack, linear.x, linear.y, sweep=order).run()
-    assert [held(rows, k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
+    assert [robust_at(rows, k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
     assert rows["reverified"].all()
 
 
@@ -148,7 +148,7 @@ def test_no_weaker_than_pgd_of_the_same_budget() -> None:
     counts = {}
     for attack in (APGDCE(steps=20), APGDT(steps=10, n_targets=3), PGD(steps=20)):
         rows = sweep(entry.load(), attack, images.tensor(), images.targets(), grid).run()
-        counts[attack.name] = held(rows, 1)
+        counts[attack.name] = robust_at(rows, 1)
     assert counts["apgd-ce"] <= counts["pgd"] + 1
     assert counts["apgd-t"] <= counts["pgd"] + 1
     assert counts["pgd"] < 31
@@ -170,7 +170,7 @@ def test_square_follows_the_published_schedule() -> None:
 def test_square_breaks_without_a_gradient(linear) -> None:
     rows = sweep(linear.model, Square(queries=300), linear.x, linear.y).run()
     robust = [linear.robust(epsilon.value) for epsilon in GRID]
-    found = [held(rows, k) for k in range(len(GRID))]
+    found = [robust_at(rows, k) for k in range(len(GRID))]
     assert all(mine >= exact for mine, exact in zip(found, robust, strict=True))
     assert found[-1] < len(linear.x)
     assert (rows["backwards"] == 0).all()
@@ -202,4 +202,4 @@ def test_fab_is_the_one_of_a_library(linear) -> None:
     assert "advertorch 0." in named.version
     rows = sweep(linear.model, named.attack, linear.x, linear.y).run()
     for k, epsilon in enumerate(GRID):
-        assert 0 <= held(rows, k) - linear.robust(epsilon.value) <= 1
+        assert 0 <= robust_at(rows, k) - linear.robust(epsilon.value) <= 1

@@ -15,7 +15,7 @@ from robench.errors import EvaluationError
 from robench.registry import find_attack, select_models
 from tests.support.commands import refused
 from tests.support.linear_model import LinearModel
-from tests.support.sweeping import EPSILON, GRID, held, sweep
+from tests.support.sweeping import EPSILON, GRID, robust_at, sweep
 
 EXACT = [  # on a binary linear model these find the closest corner, whatever the box
     "foolbox:LinfFastGradientAttack",
@@ -39,7 +39,7 @@ def linear(request: pytest.FixtureRequest) -> LinearModel:
 @pytest.mark.parametrize("name", EXACT)
 def test_a_library_finds_the_closed_form_of_a_linear_model(linear, name) -> None:
     rows = sweep(linear.model, find_attack(name).attack, linear.x, linear.y).run()
-    assert [held(rows, k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
+    assert [robust_at(rows, k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
     assert rows["reverified"].all()
 
 

@@ -7,7 +7,7 @@ from robench.engine.sample_noise import SampleNoise
 from robench.engine.view import ModelView, QueryCounter
 from robench.epsilon import parse_grid
 from robench.registry import find_attack
-from tests.support.sweeping import held, sweep
+from tests.support.sweeping import robust_at, sweep
 
 GRID = parse_grid(["0.01", "0.02", "0.05", "0.1"])
 
@@ -34,5 +34,7 @@ def test_both_are_the_same_attack_and_exact_on_a_linear_model(linear) -> None:
         for name in ("pgd-source", "spgd-source")
     ]
     assert tables[0]["minimal_position"].equals(tables[1]["minimal_position"])
-    assert [held(tables[0], k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
+    assert [robust_at(tables[0], k) for k in range(len(GRID))] == [
+        linear.robust(e.value) for e in GRID
+    ]
     assert tables[0]["backwards"].max() > 0

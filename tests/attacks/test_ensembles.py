@@ -34,7 +34,7 @@ from robench.epsilon import parse_grid
 from robench.registry import Model, find_attack, select_models
 from tests.support.commands import refused
 from tests.support.made_up import Builder, fall
-from tests.support.sweeping import held, sweep, three_alike
+from tests.support.sweeping import robust_at, sweep, three_alike
 
 GRID = parse_grid(["4/255", "8/255", "16/255", "32/255"])
 
@@ -162,7 +162,7 @@ def test_autoattack_has_the_closed_form_of_a_linear_model(linear) -> None:
     grid = parse_grid(["0.01", "0.02", "0.03"])
     rows = sweep(model, attack, x, y, grid).run()
     alone = sweep(model, PGD(), x, y, grid).run()
-    assert [held(rows, k) for k in range(4)] == [held(alone, k) for k in range(4)]
+    assert [robust_at(rows, k) for k in range(4)] == [robust_at(alone, k) for k in range(4)]
     assert rows["reverified"].all()
 
 

@@ -9,7 +9,7 @@ from robench.attacks.primitives.norms import TOLERANCE
 from robench.datasets import find_dataset
 from robench.epsilon import Epsilon, parse_grid
 from robench.registry import select_models
-from tests.support.sweeping import EPSILON, GRID, held, sweep
+from tests.support.sweeping import EPSILON, GRID, robust_at, sweep
 
 
 @pytest.mark.parametrize("order", ["fast", "ascending", "raw"])
@@ -17,7 +17,7 @@ from tests.support.sweeping import EPSILON, GRID, held, sweep
 def test_robust_accuracy_is_the_closed_form_of_a_linear_model(linear, attack, order) -> None:
     rows = sweep(linear.model, attack, linear.x, linear.y, sweep=order).run()
     expected = [linear.robust(epsilon.value) for epsilon in GRID]
-    assert [held(rows, k) for k in range(len(GRID))] == expected
+    assert [robust_at(rows, k) for k in range(len(GRID))] == expected
     assert 0 < expected[3] < expected[0]  # the grid really falls
 
 
@@ -38,8 +38,8 @@ def test_noise_is_weaker_than_fgsm_and_depends_on_the_sample_alone(linear) -> No
     strong = sweep(linear.model, FGSM(), linear.x, linear.y).run()
     weak = sweep(linear.model, RandomNoise(), linear.x, linear.y).run()
     other = sweep(linear.model, RandomNoise(), linear.x, linear.y, batch_size=7).run()
-    assert sum(held(weak, k) for k in range(len(GRID))) > sum(
-        held(strong, k) for k in range(len(GRID))
+    assert sum(robust_at(weak, k) for k in range(len(GRID))) > sum(
+        robust_at(strong, k) for k in range(len(GRID))
     )
     assert (weak["minimal_position"] == other["minimal_position"]).all()
 
@@ -132,7 +132,7 @@ def zoo_slice():
 def robust_of_ours(zoo_slice, attack: Attack) -> int:
     model, x, y = zoo_slice
     grid = (Epsilon(0.0, "0"), Epsilon(EPSILON, "8/255"))
-    return held(sweep(model, attack, x, y, grid, batch_size=64).run(), 1)
+    return robust_at(sweep(model, attack, x, y, grid, batch_size=64).run(), 1)
 
 
 def foolbox_robust(zoo_slice, attack) -> int:

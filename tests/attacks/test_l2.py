@@ -16,7 +16,7 @@ from robench.reporting import build_report, render
 from tests.support.commands import refused
 from tests.support.linear_model import LinearModel
 from tests.support.made_up import Builder, fall
-from tests.support.sweeping import held, sweep
+from tests.support.sweeping import robust_at, sweep
 
 STEP = 1 / 400
 GRID = parse_grid([f"{k}/400" for k in range(1, 700)])
@@ -67,7 +67,7 @@ def test_pgd_has_the_robust_accuracy_of_a_linear_model(plane, size, order) -> No
     rows = sweep(plane.model, attack, x, y, grid, sweep=order).run()
     nearest = torch.tensor([shortest(plane, row) for row in range(size)])
     expected = [int((nearest > epsilon.value).sum()) for epsilon in grid]
-    assert [held(rows, k) for k in range(len(grid))] == expected
+    assert [robust_at(rows, k) for k in range(len(grid))] == expected
     assert rows["reverified"].all()
 
 
@@ -159,8 +159,8 @@ def test_pgd_is_no_weaker_than_foolbox(zoo) -> None:
     wrapped = foolbox.PyTorchModel(model.module, bounds=(0, 1), device="cpu")
     _, _, success = attack(wrapped, x, y, epsilons=2.0)
     rows = sweep(model, PGDL2(), x, y, parse_grid(["2"]), batch_size=24).run()
-    assert held(rows, 1) <= int((~success).sum()) + 1
-    assert held(rows, 1) < len(x)
+    assert robust_at(rows, 1) <= int((~success).sum()) + 1
+    assert robust_at(rows, 1) < len(x)
 
 
 @pytest.mark.usefixtures("small_models")

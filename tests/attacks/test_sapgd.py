@@ -13,7 +13,7 @@ from robench.registry import find_attack, select_models
 from robench.spiking import LIFParameters
 from tests.spiking.test_adaptive_surrogates import by_hand as gradient_by_hand
 from tests.support.linear_model import LinearModel
-from tests.support.sweeping import GRID, held, sweep
+from tests.support.sweeping import GRID, robust_at, sweep
 from tests.support.two_layers import Two, model_of
 
 ONE = parse_grid(["0.00001"])  # too small to break anything
@@ -27,7 +27,7 @@ def linear(request: pytest.FixtureRequest) -> LinearModel:
 @pytest.mark.parametrize("order", ["fast", "ascending", "raw"])
 def test_the_closed_form_of_a_linear_model(linear, order) -> None:
     rows = sweep(linear.model, SAPGD(steps=15), linear.x, linear.y, sweep=order).run()
-    assert [held(rows, k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
+    assert [robust_at(rows, k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
     assert rows["reverified"].all()
 
 
@@ -126,7 +126,7 @@ def test_a_spiking_network_falls_without_a_gradient_of_its_own() -> None:
     counts = {}
     for attack in (SAPGD(steps=10), PGD(steps=10)):
         rows = sweep(model, attack, images.tensor(), images.targets(), grid).run()
-        counts[attack.name] = held(rows, 1)
+        counts[attack.name] = robust_at(rows, 1)
     assert counts["sapgd"] < counts["pgd"]
 
 

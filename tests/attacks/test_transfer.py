@@ -16,7 +16,7 @@ from robench.evaluation import Request
 from robench.registry import Model, find_attack, select_models
 from robench.results import ResultStore
 from tests.support.commands import Finished, refused
-from tests.support.sweeping import GRID, held, sweep
+from tests.support.sweeping import GRID, robust_at, sweep
 
 Cli = Callable[..., Finished]
 ONE = parse_grid(["0.00001"])  # too small to break anything
@@ -26,7 +26,7 @@ ONE = parse_grid(["0.00001"])  # too small to break anything
 def test_a_source_that_is_the_target_gives_the_closed_form(linear, order) -> None:
     options = {"sources": (linear.model,), "sweep": order}
     rows = sweep(linear.model, Transfer(steps=8), linear.x, linear.y, **options).run()
-    assert [held(rows, k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
+    assert [robust_at(rows, k) for k in range(len(GRID))] == [linear.robust(e.value) for e in GRID]
     assert (rows["backwards"] == 0).all()
 
 
@@ -69,7 +69,7 @@ def test_the_member_is_the_source_that_gave_the_example() -> None:
         target.load(), attack, images.tensor(), images.targets(), grid, batch_size=24,
         sources=sources[:1],
     ).run()  # fmt: skip
-    assert held(alone, 2) >= held(rows, 2)
+    assert robust_at(alone, 2) >= robust_at(rows, 2)
 
 
 def test_an_ensemble_hands_the_sources_on() -> None:

@@ -17,7 +17,7 @@ from robench.evaluation.slices import read_slice
 from robench.registry import find_attack
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Finished
-from tests.support.sweeping import GRID, held, sweep
+from tests.support.sweeping import GRID, robust_at, sweep
 
 Cli = Callable[..., Finished]
 TINY = parse_grid(["0.00001"])  # too small to break anything: every pass is spent
@@ -64,7 +64,7 @@ def test_a_tour_is_pgd_through_each_surrogate(linear) -> None:
     tour = sweep(linear.model, SurrogateEnsemble(restarts=2), linear.x, linear.y).run()
     assert (alone["minimal_position"] == tour["minimal_position"]).all()
     expected = [linear.robust(epsilon.value) for epsilon in GRID]
-    assert [held(tour, k) for k in range(len(GRID))] == expected
+    assert [robust_at(tour, k) for k in range(len(GRID))] == expected
     fewer = SurrogateEnsemble().at_budget(60)
     assert fewer.surrogates == SurrogateEnsemble().surrogates[:3]
     assert SurrogateEnsemble().at_budget(320).restarts == 2

@@ -9,6 +9,7 @@ from robench.engine.chunk import Chunk
 from robench.engine.sweep import ChunkSweep
 from robench.epsilon import parse_grid
 from robench.registry import Model
+from robench.results import ROBUST
 from tests.support.linear_model import LinearModel
 
 EPSILON = 8 / 255
@@ -20,9 +21,10 @@ def sweep(model, attack: Attack, x, y, grid=GRID, **options):
     return ChunkSweep(model, attack, Chunk(x, y, range(len(x))), grid, **options)
 
 
-def held(rows, point: int) -> int:
+def robust_at(rows, point: int) -> int:
+    """How many samples are robust at a point of the grid."""
     position = rows["minimal_position"].to_numpy()
-    return int(((position == -1) | (position > point)).sum())
+    return int(((position == ROBUST) | (position > point)).sum())
 
 
 def three_alike(linear: LinearModel, classes: int) -> Model:
