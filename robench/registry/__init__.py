@@ -1,5 +1,6 @@
 """The registry of models and attacks: cards, entry points, loading."""
 
+from robench.plugins import GROUPS, Plugin, plugins, the_plugin
 from robench.registry.attack_spec import split_names
 from robench.registry.attacks import AttackCard, NamedAttack, attack_names, find_attack
 from robench.registry.cards import (
@@ -25,7 +26,6 @@ from robench.registry.locations import (
     training_folder,
 )
 from robench.registry.model import Model, NativeSpikes, SpikeAdapter
-from robench.registry.plugins import GROUPS, Plugin, plugins, the_plugin
 
 __all__ = [
     "GROUPS",

@@ -14,10 +14,10 @@ from pydantic_core import ErrorDetails
 from robench.attacks import IMPLEMENTATIONS, Attack
 from robench.attacks.backends import LIBRARIES
 from robench.errors import ContentError, RobenchError, UsageError, nearest, plainly
+from robench.plugins import ATTACKS, plugins, the_plugin
 from robench.registry.attack_spec import label, read_request
 from robench.registry.cards import read_table
 from robench.registry.locations import attack_files
-from robench.registry.plugins import ATTACKS, plugins, the_plugin
 
 Frames = Literal["all", "shared"]
 """What is perturbed where a sample has several frames: each of them by itself, or all alike."""

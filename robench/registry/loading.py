@@ -18,11 +18,11 @@ from torch import nn
 from robench.architectures import VERSION, build
 from robench.datasets import dataset_names
 from robench.errors import ContentError, PluginError, RobenchError, UsageError, nearest
+from robench.plugins import MODELS, Plugin, plugins, the_plugin
 from robench.registry.cards import CARD, WEIGHTS, ModelCard, check_weights, load_weights
 from robench.registry.fingerprint import source_files, sources_sha256
 from robench.registry.locations import model_folders
 from robench.registry.model import Model
-from robench.registry.plugins import MODELS, Plugin, plugins, the_plugin
 
 NOT_LOADED = "not loaded; see: robench list plugins"
 CLAIMED = "claimed twice; it cannot be loaded"

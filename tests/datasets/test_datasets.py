@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-import robench.datasets as registry
+from robench import plugins
 from robench.datasets import DIGITS, Images, dataset_names, find_dataset
 from robench.datasets.digits import enlarge, interpolation
 from robench.epsilon import parse_grid
@@ -101,14 +101,14 @@ def test_unknown_name_offers_the_nearest() -> None:
 def test_bad_plugin_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, match: str
 ) -> None:
-    points = EntryPoints([EntryPoint(name, value, registry.GROUP)])
-    monkeypatch.setattr(registry, "entry_points", points.select)
+    points = EntryPoints([EntryPoint(name, value, plugins.DATASETS)])
+    monkeypatch.setattr(plugins, "entry_points", points.select)
     assert name in dataset_names()
     with pytest.raises(PluginError, match=match):
         find_dataset(name)
 
 
-def test_plugin_brings_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = EntryPoints([EntryPoint("mine", "robench.datasets:DIGITS", registry.GROUP)])
-    monkeypatch.setattr(registry, "entry_points", points.select)
+def test_plugin_provides_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = EntryPoints([EntryPoint("mine", "robench.datasets:DIGITS", plugins.DATASETS)])
+    monkeypatch.setattr(plugins, "entry_points", points.select)
     assert find_dataset("mine") is DIGITS

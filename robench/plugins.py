@@ -1,4 +1,4 @@
-"""Entry points of other distributions, listed without importing them and loaded when asked for."""
+"""Entry points of other distributions. Listing them imports nothing; ``load`` does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from robench.errors import PluginError
 
 MODELS = "robench.models"
 ATTACKS = "robench.attacks"
-GROUPS = (MODELS, ATTACKS, "robench.datasets", "robench.checks")
+DATASETS = "robench.datasets"
+GROUPS = (MODELS, ATTACKS, DATASETS, "robench.checks")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Plugin:
     """One entry point.
 
     Attributes:
-        name: what users call it.
+        name: as users write it.
         group: the entry-point group.
         origin: distribution and version.
         entry: the entry point itself.
@@ -39,14 +40,11 @@ class Plugin:
         """
         try:
             return self.entry.load()
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a plug-in may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # a plug-in may raise anything
             raise self.error(f"failed to import: {type(error).__name__}: {error}") from error
 
     def error(self, what: str) -> PluginError:
-        """An error that names this plug-in."""
+        """An error that names this plug-in and its distribution."""
         text = f"{self.group} plug-in {self.name!r} from {self.origin} ({self.entry.value}) {what}"
         return PluginError(" ".join(text.split()))
 
@@ -64,7 +62,7 @@ def plugins(group: str) -> dict[str, list[Plugin]]:
 
 
 def the_plugin(found: Mapping[str, list[Plugin]], name: str) -> Plugin:
-    """The one plug-in of that name.
+    """The plug-in of that name.
 
     Raises:
         PluginError: two distributions claim the name.
