@@ -22,7 +22,7 @@ class Chunk:
         shared: whether one perturbation, ``(N, C, H, W)``, is added to all frames.
 
     Raises:
-        EvaluationError: an image leaves the box, within which every attack has to stay.
+        EvaluationError: a pixel lies outside [0, 1].
     """
 
     x: Tensor
@@ -36,5 +36,5 @@ class Chunk:
 
 
 def batches(samples: Tensor, size: int) -> list[Tensor]:
-    """Samples in parts of a size. No samples are no part: a model may not take an empty batch."""
+    """Samples in parts of a size; no samples give no part: a model may reject an empty batch."""
     return [part for part in torch.split(samples, size) if len(part)]

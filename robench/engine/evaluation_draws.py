@@ -1,8 +1,8 @@
-"""Which random numbers a stochastic model gets, and how often it is asked.
+"""The random numbers of a stochastic model: for its evaluation and for an attack's gradients.
 
-Such a model is judged by the mean of its logits over :data:`DRAWS` draws, which are the same
-whenever a sample is shown, so that no outcome depends on batch, order or ε. The attack does not
-know them: each of its gradients is the mean over draws of its own, new ones in every step
+A stochastic model is evaluated by the mean of its logits over :data:`DRAWS` draws. These are the
+same each time a sample is evaluated, so no outcome depends on batch, order or ε. The attack does
+not know them: each of its gradients is the mean over other draws, new ones in every step
 (expectation over transformations, Athalye et al., ICML 2018).
 """
 
@@ -17,18 +17,20 @@ from torch import Tensor
 from robench.engine.sample_noise import SampleNoise
 
 DRAWS = 10
-"""Draws whose mean logits decide whether an image is misclassified."""
+"""Evaluation draws: their mean logits decide whether an image is misclassified."""
 EOT = 10
-"""Draws that a gradient is averaged over, unless a run asks for another number."""
+"""Default number of draws that a gradient is averaged over."""
 DrawSet = Literal["evaluation", "confirmation"]
-"""Draws that decide what breaks, and others by which a break is confirmed."""
+"""The draws that decide what is an adversarial example, and others that confirm it."""
+_STREAMS: dict[DrawSet, str] = {"evaluation": "model decide", "confirmation": "model again"}
+"""Their streams; a seed covers these names, so another name would give other numbers."""
 
 
 def mean_of(parts: Sequence[Tensor]) -> Tensor:
-    """The mean over draws, added up in their order.
+    """The mean over draws, added in their order.
 
-    In which order ``torch.mean`` adds depends on how many rows there are, and the last place of a
-    logit may decide an attack's step: two iterates that give the same spikes have the same loss.
+    The order in which ``torch.mean`` adds depends on the number of rows, and the last bit of a
+    logit may decide an attack's step: two iterates with the same spikes must have the same loss.
     """
     total = parts[0].clone()
     for part in parts[1:]:
@@ -44,8 +46,8 @@ class Numbers:
         seed: of the cell.
         dataset: name of the data set.
         indices: index of each row's sample in the data set.
-        purpose: what the draw is for.
-        draws: which draw of that purpose, one for each row.
+        purpose: what the draw is used for.
+        draws: the number of each row's draw among those of that purpose.
     """
 
     seed: int
@@ -60,7 +62,7 @@ class Numbers:
         return noise.rows(f"{self.purpose} {stream}", self.draws)
 
     def rows(self, some: Sequence[int]) -> Self:
-        """Those of some of the rows."""
+        """The numbers of some of the rows."""
         return type(self)(
             self.seed,
             self.dataset,
@@ -77,9 +79,9 @@ class Draws:
     Attributes:
         seed: of the cell.
         dataset: name of the data set.
-        indices: index of each sample of the chunk in the data set; None where it is the sample's
-            own number.
-        eot: draws that a gradient is averaged over.
+        indices: index of each sample of the chunk in the data set; None if it is the position in
+            the chunk.
+        eot: number of draws that a gradient is averaged over.
     """
 
     seed: int = 0
@@ -88,9 +90,9 @@ class Draws:
     eot: int = EOT
 
     def for_evaluation(self, samples: Tensor, draw_set: DrawSet = "evaluation") -> list[Numbers]:
-        """The draws by which samples of the chunk, ``(N,)``, are judged."""
+        """The draws with which samples of the chunk, ``(N,)``, are evaluated."""
         return [
-            self._numbers(samples, f"model {draw_set}", [draw] * len(samples))
+            self._numbers(samples, _STREAMS[draw_set], [draw] * len(samples))
             for draw in range(DRAWS)
         ]
 
@@ -99,8 +101,8 @@ class Draws:
 
         Args:
             samples: of the chunk, ``(N,)``.
-            step: which step of its run each row is in, ``(N,)``.
-            call: how many gradients this step took before.
+            step: the step of its run that each row is in, ``(N,)``.
+            call: how many gradients this step has taken before.
         """
         return [
             self._numbers(samples, f"model attack {call}.{draw}", step.tolist())

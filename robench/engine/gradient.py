@@ -1,10 +1,10 @@
-"""The gradient of some rows, taken once more where it left the range of its numbers.
+"""The input gradient of some rows, and gradient rescaling.
 
-A surrogate with a thin tail shrinks the gradient in every layer, a broad one lets it grow, so that
-in a deep network it can underflow to zero or overflow; a loss that is certain of itself has no
-gradient in float32 either. All of this is a matter of scale, and an attack goes by direction: such
-rows are computed again with the derivative of the loss at the logits brought to −1 at the true
-class and then multiplied by a power of two.
+A surrogate with a thin tail shrinks the gradient in every layer and a broad one makes it grow, so
+in a deep network the gradient can underflow to zero or overflow. The gradient of a saturated loss
+is also zero in float32. Only the scale is lost, and an attack needs only the direction. Rows with a
+zero or non-finite gradient are therefore computed again: the derivative of the loss at the logits
+is normalised to −1 at the true class and multiplied by a power of two.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from robench.engine.evaluation_draws import Numbers, mean_of
 from robench.spiking import Recorder, bound
 
 RAISED, LOWERED = 2.0**60, 2.0**-100
-"""What the cotangent of a row is multiplied by where its gradient vanished, and where it was not
-finite. Powers of two, so that nothing is rounded."""
+"""Factors for the cotangent of a row whose gradient is zero, and of one whose gradient is not
+finite. They are powers of two, so that nothing is rounded."""
 
 
 @dataclass
 class Gradient:
-    """What some rows gave.
+    """Logits and gradients of some rows, on the device of the images.
 
     Attributes:
-        logits: ``(N, K)``, where the images came from, like all others.
+        logits: ``(N, K)``.
         gradient: of the loss of each row, of the shape of the images; rescaled where ``again``.
-        again: which rows were computed once more, ``(N,)``.
+        again: which rows were computed a second time, ``(N,)``.
         statistics: of the neurons of each row.
     """
 
@@ -53,17 +53,17 @@ def take(
     rescale: bool,
     frozen: bool = False,
 ) -> Gradient:
-    """Logits, and the gradient of the loss of each row; zero where none reaches the input.
+    """Logits, and the gradient of the loss of each row; zero if no gradient reaches the input.
 
     Args:
         module: the network, on ``device``.
-        device: where it lies.
-        x: images, ``(N, C, H, W)``, anywhere.
+        device: of the network.
+        x: images, ``(N, C, H, W)``, on any device.
         y: true labels, ``(N,)``.
-        loss: its name.
+        loss: name of the loss.
         statistics: of the neurons of each row.
-        rescale: whether rows are computed again where no finite gradient other than zero came out.
-        frozen: whether the statistics stay as they are.
+        rescale: whether rows with a zero or non-finite gradient are computed again.
+        frozen: whether the statistics are left unchanged.
     """
     home = x.device
     x, y = x.detach().to(device).requires_grad_(), y.to(device)
@@ -75,7 +75,7 @@ def take(
             value = loss_of(logits, y, loss).sum()
             (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
     if gradient is not None:
-        gradient = gradient.contiguous()  # of channels-last weights: what follows goes by rows
+        gradient = gradient.contiguous()  # channels-last weights give another layout
     again = torch.zeros(len(x), dtype=torch.bool, device=device)
     if gradient is None:
         gradient = torch.zeros_like(x)
@@ -100,21 +100,21 @@ def expected(
     *,
     rescale: bool,
 ) -> Gradient:
-    """The same for a stochastic network: the mean of the logits, and of the gradient, over draws.
+    """:func:`take` for a stochastic network: the means of logits and gradient over the draws.
 
-    The first draw moves on what the neurons remember; the others take it as it is then, as in the
-    published code of ASSG. A row is computed again, in all of its draws, where the mean is
-    unusable: one draw alone would outweigh the others by the factor that it is scaled by.
+    The first draw updates the neuron statistics; the others use the updated ones, as in the
+    published code of ASSG. A row whose mean gradient is zero or not finite is computed again in all
+    of its draws: a single rescaled draw would outweigh the others by its factor.
 
     Args:
-        module: as in :func:`take`, like all others.
-        device: where it lies.
+        module: as in :func:`take`, like all arguments but ``draws``.
+        device: of the network.
         x: images.
         y: labels.
-        loss: its name.
-        statistics: as in :func:`take`.
+        loss: name of the loss.
+        statistics: of the neurons of each row.
         draws: the random numbers of the rows, draw by draw; at least one.
-        rescale: as in :func:`take`.
+        rescale: whether rows with a zero or non-finite gradient are computed again.
     """
     parts: list[Gradient] = []
     for numbers in draws:
@@ -144,7 +144,7 @@ def expected(
 
 
 def _unusable(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Which rows have a gradient that is zero or not finite, and the scale to try, ``(N,)``."""
+    """Which rows have a zero or non-finite gradient, and the factor to rescale with, ``(N,)``."""
     size = magnitude(gradient)
     finite = size.isfinite()
     scale = torch.where(finite, RAISED, LOWERED).to(gradient.dtype)
@@ -161,7 +161,7 @@ def _scaled(
     *,
     frozen: bool = False,
 ) -> Tensor:
-    """The gradient of rows in direction, its size multiplied by ``scale``, ``(N,)``."""
+    """The direction of the gradient of rows, with its size multiplied by ``scale``, ``(N,)``."""
     x = x.detach().requires_grad_()
     with torch.enable_grad(), Recorder(statistics, frozen=frozen).recording():
         logits = module(x)

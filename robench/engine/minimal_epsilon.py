@@ -1,4 +1,4 @@
-"""What an attack has found on a chunk: the smallest ε at which each sample broke, and with what."""
+"""The minimal ε of each sample of a chunk, with the adversarial example found there."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from robench.results import CLEAN_WRONG, ROBUST
 
 
 class MinimalEpsilons:
-    """The breaks of a chunk of N samples.
+    """The adversarial examples of a chunk of N samples.
 
     Attributes:
-        position: of the smallest ε that breaks each sample, ``(N,)``; ``NEVER`` or
-            ``CLEAN_WRONG`` where there is none.
-        broken: at which points of the grid a sample was seen to break, ``(N, points)``.
-        witness: what broke it at the smallest, of the shape of the images.
-        member: which part of the attack did, for each sample.
+        position: grid position of each sample's minimal ε, ``(N,)``; ``ROBUST`` or
+            ``CLEAN_WRONG`` for a sample without one.
+        misclassified: the points of the grid at which a sample was misclassified, ``(N, points)``.
+        example: the adversarial example at the minimal ε, of the shape of the images.
+        finder: the part of the attack that found it, for each sample.
     """
 
     def __init__(self, x: Tensor, points: int) -> None:
-        """Begin with none.
+        """Start without adversarial examples.
 
         Args:
             x: the clean images, ``(N, …)``.
@@ -40,18 +40,18 @@ class MinimalEpsilons:
         self.finder = [""] * n
 
     def clean(self, wrong: Tensor) -> None:
-        """Note which samples are misclassified without attack, ``(N,)``."""
+        """Record which samples are misclassified without attack, ``(N,)``."""
         self.position[wrong] = CLEAN_WRONG
         self.misclassified[wrong, 0] = True
 
     def note(self, samples: Tensor, positions: Tensor, images: Tensor, finders: list[str]) -> None:
-        """Note n breaks; of those of one sample the smallest ε counts, and of equals the first.
+        """Record n adversarial examples; for each sample the first at the smallest ε is kept.
 
         Args:
-            samples: indices in the chunk, ``(n,)``; one may come more than once.
+            samples: indices in the chunk, ``(n,)``; a sample may occur more than once.
             positions: of the ε, ``(n,)``.
-            images: what broke them, ``(n, …)``.
-            finders: which part of the attack found each.
+            images: the adversarial examples, ``(n, …)``.
+            finders: the part of the attack that found each.
         """
         self.misclassified[samples, positions] = True
         smallest: dict[int, int] = {}
@@ -69,27 +69,29 @@ class MinimalEpsilons:
 
     @property
     def attacked(self) -> Tensor:
-        """Which samples an attack broke, ``(N,)``."""
+        """Which samples have an adversarial example, ``(N,)``."""
         return self.position > CLEAN_WRONG
 
     def columns(
         self, delta: Tensor, budgets: NDArray[np.float64], norm: str, tolerance: float
     ) -> dict[str, Any]:
-        """The columns of the store that tell of the breaks.
+        """The columns of the store that describe the adversarial examples.
 
         Args:
-            delta: what each witness adds to its image, ``(N, …)``.
+            delta: the perturbation of each sample, ``(N, …)``.
             budgets: the ε of the grid.
-            norm: in which they are measured.
-            tolerance: by how much rounding may make a perturbation longer than its ε.
+            norm: of the perturbations.
+            tolerance: how far rounding may make a perturbation exceed its ε.
 
         Raises:
-            EvaluationError: a witness lies outside its ball.
+            EvaluationError: an adversarial example lies outside its ε-ball.
         """
         position, attacked = self.position.numpy(), self.attacked.numpy()
         lengths = {name: length(delta.double(), name).numpy() for name in NORMS}
         if (lengths[norm][attacked] > budgets[position[attacked]] + tolerance).any():
-            raise EvaluationError("a witness lies outside its ε-ball: a bug in the engine")
+            raise EvaluationError(
+                "an adversarial example lies outside its ε-ball: a bug in the engine"
+            )
         return {
             "minimal_position": position,
             "minimal_epsilon": np.where(position == ROBUST, np.nan, budgets[position]),
@@ -98,5 +100,5 @@ class MinimalEpsilons:
         }
 
     def raw_columns(self) -> dict[str, NDArray[np.bool_]]:
-        """Whether each sample was seen to break at each point of the grid, point by point."""
+        """Whether each sample was misclassified, one column for each point of the grid."""
         return {f"raw_{k}": column.numpy() for k, column in enumerate(self.misclassified.unbind(1))}

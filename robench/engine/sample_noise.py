@@ -1,4 +1,4 @@
-"""Random numbers that belong to a sample: the same in every batch, at every ε, for every attack."""
+"""Random numbers of a sample: the same in every batch, at every ε and for every attack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class SampleNoise:
-    """``noise(stream, draw)`` for the rows of one call, from a CPU generator for each number.
+    """``noise(stream, draw)`` for the rows of one call, from a CPU generator for each row.
 
     A generator is seeded by a hash of (seed, data set, sample index, stream, draw).
     """
@@ -18,7 +18,7 @@ class SampleNoise:
     def __init__(
         self, seed: int, dataset: str, indices: Sequence[int], shape: Sequence[int]
     ) -> None:
-        """Bind the noise to rows.
+        """Bind the noise to the rows of a call.
 
         Args:
             seed: of the cell.
@@ -30,12 +30,12 @@ class SampleNoise:
         self.indices, self.shape = list(indices), tuple(shape)
 
     def __call__(self, stream: str, draw: int | Tensor = 0) -> Tensor:
-        """Numbers uniform in [0, 1), ``(N, C, H, W)``; ``draw`` is one for all or ``(N,)``."""
+        """Numbers uniform in [0, 1), ``(N, C, H, W)``; ``draw`` is one number or ``(N,)``."""
         draws = [int(d) for d in draw] if isinstance(draw, Tensor) else [draw] * len(self.indices)
         return self.rows(stream, draws)
 
     def rows(self, stream: str, draws: Sequence[int]) -> Tensor:
-        """The same, with the draw of each row as an integer."""
+        """Numbers uniform in [0, 1), ``(N, C, H, W)``, with the draw of each row given."""
         if not self.indices:
             return torch.empty((0, *self.shape))
         return torch.stack(

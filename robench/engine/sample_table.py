@@ -1,4 +1,4 @@
-"""The rows of the store: what an attack has found on a chunk, seen once more and counted."""
+"""The per-sample rows of the store: minimal ε, passes, and whether the example is confirmed."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ def table(
     budgets: NDArray[np.float64],
     norm: str,
 ) -> pd.DataFrame:
-    """The rows of the store with ``dead``, the samples without a usable gradient, beside them.
+    """The rows of the store, with the further columns ``zero_gradient`` and ``source_passes``.
+
+    ``zero_gradient`` is true for samples without a usable gradient. ``source_passes`` exists for
+    attacks with source models.
 
     Args:
-        target: what was attacked.
-        found: what was found.
+        target: the model and the images.
+        found: the adversarial examples.
         prediction: of the clean images, ``(N,)``.
-        again: which witnesses broke once more, ``(N,)``.
+        again: which adversarial examples were misclassified again, ``(N,)``.
         budgets: the ε of the grid.
-        norm: in which they are measured.
+        norm: of the perturbations.
     """
     delta = target.perturbation(found.example)
     slack = target.scale * tolerance(target.x, norm)
@@ -47,15 +50,16 @@ def table(
         "reverified": (again | ~found.attacked).numpy(),
         "zero_gradient": target.queries.without_gradient().numpy(),
     }
-    if target.queries.elsewhere is not None:
-        columns["source_passes"] = target.queries.elsewhere.backwards.sum(1).numpy()
+    if target.queries.on_sources is not None:
+        columns["source_passes"] = target.queries.on_sources.backwards.sum(1).numpy()
     return pd.DataFrame(columns)
 
 
 def reverify(target: Target, found: MinimalEpsilons, batch_size: int) -> Tensor:
-    """Whether each witness breaks again, in another batch; a stochastic model draws anew.
+    """Whether each adversarial example is misclassified again in another batch, ``(N,)``.
 
-    The other batch is one of another size for each thread, not for the call as a whole.
+    The number of rows that a thread computes at a time differs from that of the sweep. A
+    stochastic model is evaluated with other draws.
     """
     again = torch.zeros(len(target.x), dtype=torch.bool)
     attacked = found.attacked.nonzero().squeeze(1)

@@ -1,15 +1,16 @@
-"""In which order the ε of a grid are visited for each sample.
+"""The order in which the ε of a grid are visited for each sample.
 
-A sample counts as broken at every ε from the smallest one at which an attack breaks it. To find
-that one, most of the work goes into confirming ε at which the sample holds, since those take all
-steps of a run while a break takes a few. The *fast* search confirms each sample about once: it
-begins at the largest ε, follows the witness down as far as it breaks in smaller balls, and goes
-on from there, one ε lower after each break, until a run holds. The *ascending* search confirms
-every ε below the break, the *raw* one visits every ε.
+A sample counts as misclassified at every ε from its minimal ε on. Most of the work of the search
+goes into ε at which the sample stays robust: such a run takes all of its steps, while a successful
+run takes a few. The *fast* search has about one unsuccessful run for each sample: it begins at the
+largest ε, projects the adversarial example to smaller balls as far as it stays misclassified, and
+continues from there, one ε lower after each success, until a run finds nothing. The *ascending*
+search runs at every ε up to the minimal one, the *raw* search at every ε.
 
-An attack of several stages searches with each of them in turn, below what those before it found.
-An ensemble begins each of its parts anew from the largest ε: what a part finds depends on where
-its search begins, and so the ensemble is on no sample weaker than one of its parts by itself.
+An attack of several stages searches with each stage in turn, below the ε that the earlier stages
+found. An ensemble starts each of its members from the largest ε again, because the result of a
+member depends on where its search starts. So the ensemble is weaker than none of its members on
+any sample.
 """
 
 from __future__ import annotations
@@ -24,20 +25,22 @@ from robench.attacks import IterativeAttack
 SweepName = Literal["fast", "ascending", "raw"]
 
 BEGIN, SHRINK, RUN, DONE = range(4)
-"""What a slot does next: start a run, show a witness in a smaller ball, step, or nothing."""
+"""The next task of a slot: start a run, evaluate a projected example, step, or nothing."""
 
 
 class Search:
-    """Where each slot stands. A slot is one sample; in a raw sweep one sample at one ε.
+    """The state of the search for each slot: a sample, or in a raw sweep a sample at one ε.
 
     Attributes:
         sample: index of the sample in its chunk, ``(S,)``.
         stage: index of the attack's stage.
         point: position in the grid that is attacked.
         task: ``BEGIN``, ``SHRINK``, ``RUN`` or ``DONE``.
-        high: the smallest position that the part in turn broke; the grid's length for none.
+        high: the smallest position at which the current part of the attack found an adversarial
+            example; the grid's length if it found none.
         lowest: the same over all parts.
-        low: the largest position at which the witness, shrunk, is known to hold; 0 for none.
+        low: the largest position at which the projected example is known to be classified right;
+            0 if there is none.
     """
 
     def __init__(
@@ -48,14 +51,14 @@ class Search:
         sweep: SweepName,
         parts: frozenset[int] = frozenset({0}),
     ) -> None:
-        """Begin with the first stage.
+        """Start with the first stage.
 
         Args:
-            samples: those that are right without attack, ``(N,)``.
+            samples: those that are classified right without attack, ``(N,)``.
             points: length of the grid, whose first point is ε = 0.
             stages: of the attack.
             sweep: the order.
-            parts: the stages with which a part of an ensemble begins.
+            parts: the first stage of each member of an ensemble.
         """
         self.points, self.stages, self.sweep, self.parts = points, stages, sweep, parts
         if points < 2:
@@ -83,9 +86,9 @@ class Search:
         return self.stages[stage].start == "example" and not known
 
     def _enter(self, slot: int, stage: int) -> None:
-        """Begin a stage below what is known to be broken, where there is anything below."""
+        """Enter a stage, or the next one that can run; done if no smaller ε is left."""
         while stage < len(self.stages):
-            if stage in self.parts:  # what climbs needs no search of its own above the others'
+            if stage in self.parts:  # a climb need not go above what other parts found
                 self.high[slot] = self.points if self._descends(stage) else self.lowest[slot]
             if not self._lacks_example(slot, stage):
                 break
@@ -100,7 +103,7 @@ class Search:
         self.task[slot] = BEGIN
 
     def found(self, slot: int, position: int) -> None:
-        """The sample was broken inside the ball of a position, at most the slot's own."""
+        """An adversarial example was found in the ball of a position, at most the slot's point."""
         stage, first = int(self.stage[slot]), int(self.high[slot]) == self.points
         if self.sweep == "raw":
             self.task[slot] = DONE
@@ -117,7 +120,7 @@ class Search:
             self._below(slot)
 
     def not_found(self, slot: int) -> None:
-        """A run, or a shrunk witness, did not break the sample at the slot's point."""
+        """A run or a projected example gave no adversarial example at the slot's point."""
         stage, point = int(self.stage[slot]), int(self.point[slot])
         if self.task[slot] == SHRINK:
             self.low[slot] = point
@@ -129,7 +132,7 @@ class Search:
             self._enter(slot, stage + 1)
 
     def _shrink(self, slot: int) -> None:
-        """Halve the positions between where the witness breaks and where it is known to hold."""
+        """Bisect the positions at which the projected example may be adversarial."""
         low, high = int(self.low[slot]), int(self.high[slot])
         if high - low > 1:
             self.point[slot] = (low + high) // 2
@@ -138,7 +141,7 @@ class Search:
             self._below(slot)
 
     def _below(self, slot: int) -> None:
-        """Attack the next smaller ε from the witness, or go on where one run serves every ε."""
+        """Attack at the next smaller ε, or enter the next stage if one run serves every ε."""
         if self.stages[int(self.stage[slot])].start == "once":
             self.low[slot] = 0
             self._enter(slot, int(self.stage[slot]) + 1)
@@ -148,7 +151,7 @@ class Search:
         self.task[slot] = BEGIN
 
     def warm(self, slots: Tensor) -> Tensor:
-        """Which of these slots begin from the sample's witness, ``(n,)``."""
+        """Which of these slots start from the sample's adversarial example, ``(n,)``."""
         can = torch.tensor([stage.start in ("warm", "example") for stage in self.stages])
         known = self.high[slots] < self.points
         return known & can[self.stage[slots]] & (self.sweep == "fast")

@@ -1,4 +1,4 @@
-"""The stages of an attack in the form that the engine steps."""
+"""The stages of an attack as iterative attacks, which the engine steps."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from robench.attacks.contract.attack import Start, begin
 
 
 class OneStep(IterativeAttack):
-    """A direct attack in the form that the engine steps."""
+    """A direct attack as an iterative attack of one step."""
 
     attack: DirectAttack
 
     @property
     def finders(self) -> tuple[str, ...]:
-        """Those of the attack."""
+        """The finders of the attack."""
         return self.attack.finders
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
@@ -34,19 +34,19 @@ class OneStep(IterativeAttack):
 
 
 class OneSearch(OneStep):
-    """The same for an attack whose run is the same at every ε."""
+    """A direct attack whose run is the same at every ε, as an iterative attack of one step."""
 
     start: ClassVar[Start] = "once"
 
 
 def beginnings(attack: Attack) -> frozenset[int]:
-    """The stages with which its parts begin."""
+    """The index of the first stage of each part of an attack."""
     counts = [len(part.stages) for part in attack.parts]
     return frozenset(accumulate(counts[:-1], initial=0))
 
 
 def iterative(attack: Attack) -> tuple[IterativeAttack, ...]:
-    """The stages of an attack in the form that the engine steps."""
+    """The stages of an attack as iterative attacks."""
     steps: list[IterativeAttack] = []
     for stage in attack.stages:
         if isinstance(stage, DirectAttack):

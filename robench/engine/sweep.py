@@ -1,8 +1,8 @@
-"""The sweep: the smallest ε of a grid at which an attack breaks each sample.
+"""The sweep: the smallest ε of a grid at which an attack finds an adversarial example of a sample.
 
-Rows advance on their own: one that breaks, or that has spent its steps, leaves the batch at once
-and another takes its place, whatever its ε. A batch holds rows of one stage and phase, so that an
-attack can substitute one surrogate for all of them.
+Rows advance independently: a row with an adversarial example, or without steps left, leaves the
+batch at once, and another row takes its place, at any ε. All rows of a batch have the same stage
+and phase, so that an attack can substitute one surrogate for all of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from robench.attacks import Attack, LineAttack, State, spread
-from robench.attacks.primitives.norms import in_box, length, project, tolerance
-from robench.attacks.primitives.per_sample import magnitude, same
+from robench.attacks.primitives.norms import project, tolerance
+from robench.attacks.primitives.per_sample import same
+from robench.engine.candidates import nearest_examples, require_usable
 from robench.engine.chunk import Chunk, batches
 from robench.engine.evaluation_draws import EOT
 from robench.engine.minimal_epsilon import MinimalEpsilons
@@ -25,7 +26,6 @@ from robench.engine.stages import beginnings, iterative
 from robench.engine.target import Target
 from robench.engine.view import ModelView
 from robench.epsilon import Epsilon
-from robench.errors import EvaluationError
 from robench.registry import Model
 from robench.runtime.threads import Workers
 
@@ -34,8 +34,8 @@ class ChunkSweep:
     """An attack on one chunk over a grid.
 
     Attributes:
-        target: the model and the images, with the count of the calls.
-        breaks: what the attack found.
+        target: the model and the images, with the query counter.
+        found: the adversarial examples.
     """
 
     def __init__(
@@ -52,10 +52,19 @@ class ChunkSweep:
         sources: tuple[Model, ...] = (),
         eot: int = EOT,
     ) -> None:
-        """Prepare a sweep; ``grid`` begins with 0, which is the clean image.
+        """Prepare a sweep.
 
-        ``sources`` are other models on which the attack may make examples, ``eot`` draws that a
-        gradient of a stochastic model is averaged over.
+        Args:
+            model: that is attacked.
+            attack: the attack.
+            chunk: the images.
+            grid: ascending, from ε = 0, which is the clean image.
+            seed: of the random numbers.
+            batch_size: rows of one call.
+            sweep: the order of the ε, see :mod:`robench.engine.search`.
+            workers: threads that share the rows of each call.
+            sources: other models on which the attack may make examples.
+            eot: number of draws that a gradient of a stochastic model is averaged over.
         """
         self.attack, self.stages = attack, iterative(attack)
         self.target = Target(
@@ -76,11 +85,11 @@ class ChunkSweep:
 
     @property
     def examples(self) -> Tensor:
-        """The witnesses as the model was shown them, of the shape of the chunk's images."""
+        """The adversarial examples as inputs of the model, of the shape of the chunk's images."""
         return self.target.examples(self.found.example)
 
     def run(self, progress: Callable[[int], None] = lambda finished: None) -> pd.DataFrame:
-        """Sweep; returns the rows of the store with ``dead`` beside them.
+        """Sweep; returns the rows of the store, see :func:`~robench.engine.sample_table.table`.
 
         Args:
             progress: called with the number of samples that are finished.
@@ -99,12 +108,12 @@ class ChunkSweep:
         return rows
 
     def _along(self, attack: LineAttack, right: Tensor, progress: Callable[[int], None]) -> None:
-        """Show every ε of the grid along the direction of each sample."""
+        """Evaluate every ε of the grid along the direction of each sample."""
         done = len(self.x) - len(right)
         for samples in batches(right, self.batch_size):
             x, y, view = self.x[samples], self.y[samples], self.target.view(samples, 0)
             direction = attack.direction(view, x, y, self.target.noise(samples))
-            _require_usable(direction, x)
+            require_usable(direction, x)
             for point in range(1, len(self.budgets)):
                 eps = self.budgets[point].expand(len(samples))
                 image = project(x + spread(eps, x) * direction, x, eps, self.norm)
@@ -116,16 +125,16 @@ class ChunkSweep:
             progress(done)
 
     def _search(self, right: Tensor, progress: Callable[[int], None]) -> None:
-        """Search the smallest ε of each sample."""
+        """Search for the minimal ε of each sample."""
         points, parts = len(self.budgets), beginnings(self.attack)
         search = self.search = Search(right, points, self.stages, self.sweep, parts)
         n = len(search.sample)
-        self.best = self.x[search.sample]  # the latest witness: where a warm run starts
+        self.best = self.x[search.sample]  # the latest example: where a warm run starts
         self.candidate = self.best.clone()
         self.states: list[State | None] = [None] * len(self.stages)
         self.steps_left = torch.zeros(n, dtype=torch.int64)
         self.phase = torch.zeros(n, dtype=torch.int64)
-        self.taken = torch.zeros(n, dtype=torch.int64)  # steps of the run, which it draws by
+        self.taken = torch.zeros(n, dtype=torch.int64)  # steps of the run, which select its draws
         self.seen = torch.zeros(n, dtype=torch.bool)
         self.produced_by = torch.zeros(n, dtype=torch.int64)
         while search.live.any():
@@ -133,9 +142,9 @@ class ChunkSweep:
             progress(len(self.x) - len(set(search.sample[search.live].tolist())))
 
     def _work(self) -> None:
-        """One call of the attack, for the rows of the largest group.
+        """One call of the attack or the model, for the largest group of rows.
 
-        Rows that wait gather, so that small batches stay rare.
+        Smaller groups wait and grow, so that small batches are rare.
         """
         task = self.search.task
         fresh = task == BEGIN
@@ -153,7 +162,7 @@ class ChunkSweep:
 
     @staticmethod
     def _commonest(key: Tensor, slots: Tensor) -> Tensor:
-        """Which slots have the key that is commonest among ``slots``."""
+        """Which slots have the most common key among ``slots``."""
         return key == key[slots].mode().values if slots.any() else slots
 
     def _take(self, slots: Tensor) -> Tensor:
@@ -174,17 +183,17 @@ class ChunkSweep:
         return samples, x, y, self.budgets[self.search.point[slots]]
 
     def _begin(self, slots: Tensor) -> None:
-        """Put rows of one stage at the start of a run."""
+        """Start a run of rows of one stage."""
         samples, x, y, eps = self._rows(slots)
         stage = int(self.search.stage[slots[0]])
         self.taken[slots] = 0
         view = self.target.view(samples, stage, self.taken[slots])
         part = self.stages[stage].init(view, x, y, eps, self.target.noise(samples))
-        _require_usable(part.candidate, x)
+        require_usable(part.candidate, x)
         warm = spread(self.search.warm(slots), x)
         begin = torch.where(warm, self.best[slots], part.candidate)
         part.candidate = project(begin, x, eps, self.norm)
-        self.seen[slots] = same(part.candidate, x)  # known to be right
+        self.seen[slots] = same(part.candidate, x)  # known to be classified right
         self.search.task[slots] = RUN
         self._store(slots, stage, part)
         self.produced_by[slots] = part.phase
@@ -200,21 +209,20 @@ class ChunkSweep:
         before, phase = self.candidate.index_select(0, slots), self.phase[slots]
         part = state.rows(slots)
         candidate, part = self.stages[stage].step(view, x, y, eps, part, self.target.noise(samples))
-        _require_usable(candidate, x)
+        require_usable(candidate, x)
         self._verify(slots, before, view)
         misclassified = self._settle(slots, x, eps, view)
         part.release(misclassified)
         part.candidate = project(candidate, x, eps, self.norm)
         self._store(slots, stage, part)
         self.seen[slots] = same(part.candidate, before)  # has not moved
-        self.produced_by[slots[~misclassified]] = phase[
-            ~misclassified
-        ]  # a witness keeps the member it is from
+        running = ~misclassified  # an adversarial example keeps the finder that made it
+        self.produced_by[slots[running]] = phase[running]
 
     def _store(self, slots: Tensor, stage: int, part: State) -> None:
-        """Keep the state of some rows; only those whose slot still runs will read it."""
+        """Store the state of some rows; it is read only while their slots run."""
         state = self.states[stage]
-        if state is None:  # a place for every slot; each is filled by its own init
+        if state is None:  # rows for every slot, overwritten by its own init
             empty = torch.zeros(len(self.search.sample), dtype=torch.int64)
             state = self.states[stage] = part.rows(empty)
         state.assign(slots, part)
@@ -223,7 +231,7 @@ class ChunkSweep:
         self.phase[slots] = part.phase
 
     def _show(self, slots: Tensor) -> None:
-        """Verify shrunk witnesses and the last candidates of rows that have spent their steps."""
+        """Verify projected examples, and the last candidates of rows without steps left."""
         samples, x, _, eps = self._rows(slots)
         shrink = self.search.task[slots] == SHRINK
         smaller = project(self.best[slots], x, eps, self.norm)
@@ -233,12 +241,11 @@ class ChunkSweep:
         view = self.target.view(samples, int(self.search.stage[slots[0]]))
         self._verify(slots, candidate, view)
         misclassified = self._settle(slots, x, eps, view)
-        for row in (~misclassified).nonzero().squeeze(1).tolist():
-            slot = int(slots[row])
+        for slot in slots[~misclassified].tolist():
             self.search.not_found(slot)
 
     def _verify(self, slots: Tensor, candidate: Tensor, view: ModelView) -> None:
-        """Show the model the candidates that it was not shown by the attack itself."""
+        """Evaluate the candidates on which the attack has not called the model."""
         for image, _ in view.seen:
             self.seen[slots] |= same(image, candidate)
         rows = (~self.seen[slots]).nonzero().squeeze(1)
@@ -251,29 +258,17 @@ class ChunkSweep:
             self.seen[slots] = True
 
     def _settle(self, slots: Tensor, x: Tensor, eps: Tensor, view: ModelView) -> Tensor:
-        """Take the breaks out of what the model was shown; returns which rows broke, ``(n,)``."""
-        nearest = torch.full_like(eps, torch.inf)
-        found = None
-        for images, wrong in view.seen:
-            rows = wrong.nonzero().squeeze(1)
-            if not len(rows):
-                continue
-            image = images.index_select(0, rows)
-            distance = length(image - x.index_select(0, rows), self.norm)
-            inside = in_box(image) & (distance <= eps[rows] + self.tolerance)
-            hit = inside & (distance < nearest[rows])
-            nearest[rows[hit]] = distance[hit]
-            found = torch.empty_like(x) if found is None else found
-            found[rows[hit]] = image[hit]
-        misclassified = nearest.isfinite()
-        if found is not None and misclassified.any():
-            self._break(slots[misclassified], found[misclassified], nearest[misclassified])
+        """Record the adversarial examples among the view's inputs; returns their rows, ``(n,)``."""
+        images, distances = nearest_examples(view.seen, x, eps + self.tolerance, self.norm)
+        misclassified = distances.isfinite()
+        if images is not None and misclassified.any():
+            self._record(slots[misclassified], images[misclassified], distances[misclassified])
         return misclassified
 
-    def _break(self, slots: Tensor, images: Tensor, distances: Tensor) -> None:
-        """Note that slots were broken by images so far away, and send them on."""
+    def _record(self, slots: Tensor, images: Tensor, distances: Tensor) -> None:
+        """Record adversarial examples at their distances, and advance the search of their slots."""
         samples, positions = self.search.sample[slots], self.search.point[slots]
-        if self.sweep == "fast":  # it may lie inside a smaller ball than the one it was sought in
+        if self.sweep == "fast":  # an example may lie in a smaller ball of the grid
             inside = torch.searchsorted(self.budgets, distances - self.tolerance)
             positions = torch.minimum(positions, inside.clamp_min(1))
         stages, phases = self.search.stage[slots].tolist(), self.produced_by[slots].tolist()
@@ -282,14 +277,3 @@ class ChunkSweep:
         self.best[slots] = images
         for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
             self.search.found(slot, position)
-
-
-def _require_usable(candidate: Tensor, x: Tensor) -> None:
-    """Another shape would be broadcast, and NaN or infinity would count as a run that held."""
-    if candidate.shape != x.shape:
-        raise EvaluationError(
-            f"the attack returned candidates of shape {tuple(candidate.shape)} "
-            f"for images of shape {tuple(x.shape)}"
-        )
-    if not magnitude(candidate).isfinite().all():
-        raise EvaluationError("the attack returned a candidate that is NaN or infinite")

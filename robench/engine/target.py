@@ -1,4 +1,4 @@
-"""What an attack is pointed at: a model and a chunk of images, as the attack is given them."""
+"""The target of an attack: a model and a chunk of images."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Target:
             model: that is attacked.
             chunk: the images.
             seed: of the attack's random numbers.
-            stages: of the attack, which are counted each by itself.
-            workers: share the rows of each call.
+            stages: number of stages of the attack; passes are counted for each.
+            workers: threads that share the rows of each call.
             sources: other models on which the attack may make examples.
-            eot: draws that a gradient of a stochastic model is averaged over.
+            eot: number of draws that a gradient of a stochastic model is averaged over.
         """
         self.model, self.chunk, self.sources = model, chunk, sources
         self.workers = workers or Workers(shared=False)
@@ -52,12 +52,16 @@ class Target:
         self.seed, self.draws = seed, Draws(seed, model.dataset, list(chunk.indices), eot)
         self.queries = QueryCounter.empty(len(self.x), stages)
         if sources:
-            self.queries.elsewhere = QueryCounter.empty(len(self.x))
+            self.queries.on_sources = QueryCounter.empty(len(self.x))
 
     def view(self, samples: Tensor, stage: int, step: Tensor | None = None) -> ModelView:
-        """The model as a stage of the attack sees it, bound to some samples of the chunk.
+        """The view of the model for a stage of the attack, bound to some samples of the chunk.
 
-        ``step`` of its run that each row is in tells a stochastic model's gradients apart.
+        Args:
+            samples: of the chunk, ``(n,)``.
+            stage: of the attack.
+            step: the step of its run that each row is in, ``(n,)``; it selects the draws for the
+                gradients of a stochastic model.
         """
         y, others = self.chunk.y[samples], self.sources
         bound = (self.model, y, samples, self.queries, stage, self.workers, others)
@@ -67,14 +71,14 @@ class Target:
         return ModelView(*bound, draws=self.draws, step=step)
 
     def noise(self, samples: Tensor) -> SampleNoise:
-        """The random numbers of some samples of the chunk."""
+        """The random numbers for an attack on some samples of the chunk."""
         indices = [self.chunk.indices[int(i)] for i in samples]
         return SampleNoise(self.seed, self.model.dataset, indices, self.x.shape[1:])
 
     def examples(self, images: Tensor) -> Tensor:
-        """What the model is shown for an attack's images of all samples, like the chunk's."""
+        """The model's inputs for an attack's images of all samples, of the shape of the chunk."""
         return shown(images, self.chunk.x) if self.chunk.shared else images
 
     def perturbation(self, images: Tensor) -> Tensor:
-        """What an attack's images of all samples add to the clean ones."""
+        """The perturbations that an attack's images of all samples represent."""
         return perturbation(images, self.chunk.x) if self.chunk.shared else images - self.x

@@ -1,4 +1,4 @@
-"""The view through which an attack sees a model: it counts, and it remembers what was seen."""
+"""The view of a model that an attack gets: it counts passes and records evaluated inputs."""
 
 from __future__ import annotations
 
@@ -22,26 +22,30 @@ from robench.runtime.threads import Workers
 from robench.spiking import GradientPath, NeuronStatistics, Surrogate, bound, spiking_layers
 
 Traced = tuple[Tensor, Tensor]
-"""Some rows of an input, as a leaf, and their logits in its graph, where the model computes."""
+"""Some rows of an input, as a leaf, and their logits in its graph, on the model's device."""
 
 
 @dataclass
 class ModelView:
     """A model bound to the rows of one call; see :class:`robench.attacks.View`.
 
-    It carries the images to the device of the model, and logits and gradients back to where the
-    images came from. A stochastic model is deployed as the mean over the draws that decide; each
-    draw is a pass.
+    It copies images to the device of the model, and logits and gradients back to the device of the
+    images. The deployed form of a stochastic model is the mean over its evaluation draws; each draw
+    is a pass.
 
     Attributes:
-        stage: of the attack, for the ledger.
-        workers: share the rows of each call.
+        model: that is attacked.
+        labels: true label of each row, ``(N,)``.
+        samples: index of each row's sample in the chunk, ``(N,)``.
+        queries: the query counter of the chunk.
+        stage: of the attack, for the query counter.
+        workers: threads that share the rows of each call.
         others: models on which examples may be made.
-        seen: inputs that the deployed model was called on, with which of them it misclassified.
+        seen: inputs of the deployed model, each with a mask of the rows that it misclassified.
         draws: the random numbers of a stochastic model.
-        judge: which of them the deployed model draws.
-        step: of its run that each row is in, ``(N,)``; None for the first.
-        calls: gradients that were taken through this view.
+        draw_set: the draws of the deployed model.
+        step: the step of its run that each row is in, ``(N,)``; None for the first.
+        calls: number of gradients that were taken through this view.
     """
 
     model: Model
@@ -74,8 +78,8 @@ class ModelView:
 
     @property
     def sources(self) -> list[ModelView]:
-        """A view of each other model; it counts in a ledger of its own."""
-        queries = self.queries.elsewhere or QueryCounter.empty(len(self.queries.forwards))
+        """A view of each other model, with a query counter for the other models."""
+        queries = self.queries.on_sources or QueryCounter.empty(len(self.queries.forwards))
         return [
             replace(self, model=model, queries=queries, stage=0, others=(), seen=[], calls=0)
             for model in self.others
@@ -108,7 +112,7 @@ class ModelView:
         return passed
 
     def _trace(self, x: Tensor, *, tracked: bool, numbers: Numbers | None = None) -> list[Traced]:
-        """A call of the deployed model, in one draw where there are numbers."""
+        """A call of the deployed model; of a stochastic model, with one draw."""
 
         def part(some: slice) -> Traced:
             leaf = x[some].detach().to(self.model.device).requires_grad_(tracked)
@@ -123,13 +127,16 @@ class ModelView:
     def pull_back_draws(
         self, x: Tensor, draws: list[Numbers], samples: Tensor, cotangent: Tensor
     ) -> Tensor:
-        """The same through the mean over draws, each computed anew: one graph is alive at once."""
+        """The gradient at the input through the mean over draws, for a gradient at the mean logits.
+
+        The forward pass of each draw is computed again, so that one graph is in memory at a time.
+        """
         parts = (self._trace(x, tracked=True, numbers=one) for one in draws)
         found = [self._pulled(part, cotangent) for part in parts]
         return self._counted(mean_of(found), samples, draws=len(draws))
 
     def pull_back(self, parts: list[Traced], samples: Tensor, cotangent: Tensor) -> Tensor:
-        """The gradient at the input of a traced call, for a gradient at its logits; it counts."""
+        """The gradient at the input of a traced call, for one at its logits; it is counted."""
         return self._counted(self._pulled(parts, cotangent), samples)
 
     def _pulled(self, parts: list[Traced], cotangent: Tensor) -> Tensor:
@@ -154,11 +161,11 @@ class ModelView:
         loss: Loss = "cross-entropy",
         **through: Unpack[Through],
     ) -> Tensor:
-        """``∂loss/∂x`` of each row; zero where no gradient reaches the input.
+        """``∂loss/∂x`` of each row; zero if no gradient reaches the input.
 
         Raises:
-            EvaluationError: the path asks for an ANN counterpart that the model lacks, or the
-                logits are not finite.
+            EvaluationError: the path needs an ANN counterpart that the model lacks, or the logits
+                are not finite.
         """
         surrogate, path = through.get("surrogate"), through.get("path")
         statistics = through.get("statistics")
@@ -184,10 +191,10 @@ class ModelView:
             parts = self.workers.map(part, len(x))
         logits = self._checked(torch.cat([part.logits for part in parts]))
         if module is self.model.module and not draws:
-            self._remember(x.detach(), logits)  # the substitutes change the backward pass alone
+            self._remember(x.detach(), logits)  # a substitute changes only the backward pass
         if statistics is not None:
             after = [entry for part in parts for entry in part.statistics]
-            known = zip(after, statistics.entries, strict=True)  # no layer may have kept any
+            known = zip(after, statistics.entries, strict=True)  # None if no layer recorded any
             statistics.entries = [old if new is None else new for new, old in known]
         again = torch.cat([part.again for part in parts])
         gradient = torch.cat([part.gradient for part in parts])
@@ -196,7 +203,7 @@ class ModelView:
     def _through(
         self, surrogate: Surrogate | None, path: GradientPath | None
     ) -> tuple[nn.Module, AbstractContextManager[None]]:
-        """The network that a gradient is taken through, and what swaps its derivatives."""
+        """The network that a gradient is taken through, and a context with its substitutes."""
         spikes = self.model.spikes
         if spikes is None or (surrogate is None and path is None):
             return self.model.module, nullcontext()
@@ -210,7 +217,7 @@ class ModelView:
         return self.model.module, spikes.override(surrogate=surrogate, path=path)
 
     def _derivable(self, surrogate: Surrogate | None, path: GradientPath | None) -> bool:
-        """Whether a gradient of zero may be a matter of scale: not behind spikes without one."""
+        """Whether every spike has a derivative, so that rescaling may help a zero gradient."""
         if surrogate is not None or (path is not None and not path.takes_surrogate):
             return True
         return all(layer.surrogate is not None for layer in spiking_layers(self.model.module))
@@ -218,9 +225,9 @@ class ModelView:
     def _counted(
         self, gradient: Tensor, samples: Tensor, again: Tensor | None = None, draws: int = 1
     ) -> Tensor:
-        """The gradient, noted in the query counter, with zeros where it is not finite.
+        """The gradient with zeros where it is not finite; its passes are counted.
 
-        ``again`` tells which rows took a second pass in each of the draws.
+        ``again`` marks the rows with a second pass in each of the draws.
         """
         passes = torch.ones(len(gradient), dtype=torch.int64, device=gradient.device)
         passes += 0 if again is None else again
@@ -242,7 +249,7 @@ class ModelView:
 
 
 class _Passage(torch.autograd.Function):
-    """A call of the model in another's graph: its backward goes through the view and is counted."""
+    """A call of the model in the graph of an attack: the view computes and counts its backward."""
 
     @staticmethod
     def forward(
@@ -254,7 +261,7 @@ class _Passage(torch.autograd.Function):
         draws: list[Numbers],
         logits: Tensor,
     ) -> Tensor:
-        """The logits, which are there already."""
+        """The logits, which are computed already."""
         ctx.view, ctx.samples, ctx.parts, ctx.passes = view, samples, parts, 0
         ctx.draws = draws
         if draws:
@@ -264,9 +271,10 @@ class _Passage(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient at ``x``; the first pass takes the forward pass with it.
+        """The gradient at ``x``.
 
-        That through draws computes them anew, so their forward passes stay counted.
+        The first backward pass turns the counted forward pass into a gradient pass. Through draws,
+        the forward passes are computed again, so the first ones stay counted.
         """
         if ctx.draws:
             (x,) = ctx.saved_tensors
@@ -280,5 +288,5 @@ class _Passage(torch.autograd.Function):
 
 
 def _joined(parts: list[Traced], x: Tensor) -> Tensor:
-    """The logits of all parts, ``(N, K)``, where the images came from."""
+    """The logits of all parts, ``(N, K)``, on the device of the images."""
     return torch.cat([out.detach().to(x.device) for _, out in parts])

@@ -1,4 +1,4 @@
-"""Gradients that leave the range of float32 are brought back, and counted."""
+"""Gradients outside the range of float32 are rescaled, and their passes are counted."""
 
 import copy
 
@@ -20,7 +20,7 @@ THIN, BROAD = Surrogate("fast_sigmoid", 1e4), Surrogate("straight_through", 1e6)
 
 
 class Deep(nn.Module):
-    """Seven layers of neurons, each of which hands its spikes to the next."""
+    """Seven layers of neurons."""
 
     def __init__(self, surrogate):
         super().__init__()
@@ -52,12 +52,12 @@ def exact(model, surrogate, loss="cross-entropy"):
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "margin"])
 @pytest.mark.parametrize("surrogate", [THIN, BROAD], ids=["underflow", "overflow"])
-def test_a_gradient_out_of_range_comes_back_with_its_direction(surrogate, loss):
+def test_a_gradient_out_of_range_is_rescaled_in_its_direction(surrogate, loss):
     model = deep(Surrogate("atan", 2.0))
     leaf = X.clone().requires_grad_()
     with model.spikes.override(surrogate=surrogate, path=None):
         (plain,) = torch.autograd.grad(F.cross_entropy(model.logits(leaf), Y), leaf)
-    assert not plain.any() or not plain.isfinite().all()  # lost without a rescue
+    assert not plain.any() or not plain.isfinite().all()  # lost without rescaling
     view = view_of(model)
     found = view.gradient(X, Y, loss, surrogate=surrogate)
     assert found.isfinite().all()
@@ -78,20 +78,20 @@ def linear(scale):
 
 
 @pytest.mark.parametrize("scale", [60.0, 1e5])
-def test_a_loss_that_is_certain_of_itself_has_a_gradient_again(scale):
+def test_a_saturated_loss_has_a_gradient(scale):
     model = linear(scale)
     logits = model.logits(X)
     label = logits.argmax(1)
     view = ModelView(model, label, torch.arange(N), QueryCounter.empty(N))
     found = FGSM().direction(view, X, label, None)
-    certain = view.queries.backwards.squeeze(1) == 2
-    assert certain.any()
+    saturated = view.queries.backwards.squeeze(1) == 2
+    assert saturated.any()
     assert not view.queries.zero_gradients.any()
     second = logits.scatter(1, label[:, None], -torch.inf).argmax(1)
     weight = model.module[1].weight
-    way = (weight[second] - weight[label]).view(X.shape).sign()
-    agreement = (found == way).float().flatten(1).mean(1)
-    assert (agreement[certain] > 0.9).all()  # a third class may have a small share
+    direction = (weight[second] - weight[label]).view(X.shape).sign()
+    agreement = (found == direction).float().flatten(1).mean(1)
+    assert (agreement[saturated] > 0.9).all()  # a third class may have a small share
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "margin"])
@@ -128,7 +128,7 @@ def test_between_two_classes_the_ratio_is_the_margin():
     assert direction_of(logits, y, "dlr").tolist() == [[-1.0, 1.0], [1.0, -1.0]]
 
 
-def test_only_the_rows_that_need_it_are_taken_again():
+def test_only_rows_without_a_usable_gradient_are_computed_again():
     model = linear(1.0)
     with torch.no_grad():
         model.module[1].weight[:, 0] *= 3000.0
@@ -149,7 +149,7 @@ def test_spikes_without_a_derivative_cost_one_pass():
     assert view.queries.without_gradient().all()
 
 
-def test_a_gradient_that_is_zero_in_truth_stays_dead():
+def test_a_gradient_that_is_exactly_zero_stays_zero():
     class Constant(nn.Module):
         def forward(self, x):
             return x.flatten(1)[:, :3] * 0 + 1

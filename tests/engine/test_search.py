@@ -1,4 +1,4 @@
-"""The order in which a sweep visits the ε, against a brute force, and what the order saves."""
+"""The order in which a sweep visits the ε, against brute force, and the passes that it saves."""
 
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -22,13 +22,13 @@ from robench.results import ROBUST
 
 @dataclass(frozen=True)
 class World:
-    """What a made-up attack can do to one sample.
+    """The outcomes of a made-up attack on one sample.
 
     Attributes:
         points: length of the grid.
-        runs: for each stage the positions at which its run breaks the sample.
-        shrinks: positions at which a witness from above, shrunk, breaks it.
-        deeper: how many positions deeper than it was sought a break lies.
+        runs: for each stage the positions at which its run finds an adversarial example.
+        shrinks: positions at which a projected example is adversarial.
+        deeper: how many positions below the attacked one an adversarial example lies.
     """
 
     points: int
@@ -39,16 +39,20 @@ class World:
 
 @dataclass
 class Trace:
-    """What a search did: ``(slot, stage, point)`` of runs and of shrunk witnesses, and the end.
+    """The course of a search.
 
     Attributes:
-        highs: the smallest position known to be broken, at the end of each stage of slot 0.
+        search: the search at its end.
+        runs: ``(slot, stage, point)`` of each run.
+        shrinks: ``(slot, stage, point)`` of each projected example.
+        found: positions at which an adversarial example was found.
+        highs: the smallest of them at the end of each stage of slot 0.
     """
 
     search: Search
     runs: list[tuple[int, int, int]]
     shrinks: list[tuple[int, int, int]]
-    broken: set[int]
+    found: set[int]
     highs: dict[int, int]
 
 
@@ -68,14 +72,14 @@ def drive(world, sweep, starts):
         if task == BEGIN:
             trace.runs.append(where)
             search.task[slot] = RUN
-            breaks = point in world.runs[stage]
+            adversarial = point in world.runs[stage]
         else:
             trace.shrinks.append(where)
-            breaks = point in world.shrinks
-        if breaks:
+            adversarial = point in world.shrinks
+        if adversarial:
             deeper = world.deeper if sweep == "fast" and task == BEGIN else 0
             found = max(point - deeper, 1)
-            trace.broken.add(found)
+            trace.found.add(found)
             search.found(slot, found)
         else:
             search.not_found(slot)
@@ -94,16 +98,16 @@ def assert_a_descent_is_sound(world, trace):
     assert len({point for *_, point in trace.shrinks}) == len(trace.shrinks)
     assert len(trace.shrinks) <= max(world.points - 1, 1).bit_length()
     high = int(trace.search.high[0])
-    assert high == min(trace.broken, default=world.points)
+    assert high == min(trace.found, default=world.points)
     reached = world.points
-    for stage, breakable in enumerate(world.runs):
+    for stage, successes in enumerate(world.runs):
         if reached == 1:
             assert stage not in trace.highs
             continue
         ended = trace.highs[stage]
         assert ended <= reached
         assert ended == 1 or (0, stage, ended - 1) in trace.runs
-        assert ended - 1 not in breakable
+        assert ended - 1 not in successes
         reached = ended
     assert reached == high
 
@@ -127,17 +131,17 @@ def test_a_descent_through_a_long_grid_is_sound(runs, shrinks, deeper):
     assert_a_descent_is_sound(world, drive(world, "fast", ["warm"] * len(runs)))
 
 
-def test_a_descent_without_luck_stops_at_the_first_position_that_holds():
+def test_a_descent_of_runs_alone_stops_at_the_first_robust_position():
     for runs in product(subsets(5), repeat=2):
         trace = drive(World(5, runs), "fast", ("warm", "cold"))
         high = 5
-        for breakable in runs:
-            while high - 1 in breakable:
+        for successes in runs:
+            while high - 1 in successes:
                 high -= 1
         assert int(trace.search.high[0]) == high
 
 
-def test_a_shrunk_witness_saves_the_runs_that_it_passes():
+def test_a_projected_example_saves_the_runs_above_it():
     world = World(12, (frozenset(range(4, 12)),), frozenset(range(4, 12)))
     trace = drive(world, "fast", ("warm",))
     assert int(trace.search.high[0]) == 4
@@ -150,7 +154,7 @@ def test_a_shrunk_witness_saves_the_runs_that_it_passes():
     [("ascending", ("warm", "cold")), ("ascending", ("own", "own")), ("fast", ("own", "own"))],
     ids=str,
 )
-def test_a_climb_finds_the_smallest_position_that_breaks(sweep, starts):
+def test_a_climb_finds_the_smallest_position(sweep, starts):
     for runs in product(subsets(5), repeat=2):
         trace = drive(World(5, runs, frozenset(range(5))), sweep, starts)
         assert int(trace.search.high[0]) == min(runs[0] | runs[1], default=5)
@@ -161,30 +165,30 @@ def test_a_climb_finds_the_smallest_position_that_breaks(sweep, starts):
 @pytest.mark.parametrize(
     "starts", [("own", "cold"), ("cold", "own"), ("warm", "own")], ids="-".join
 )
-def test_stages_of_both_kinds_end_where_their_own_rule_says(starts):
+def test_climbing_and_descending_stages_can_be_combined(starts):
     for runs in product(subsets(5), repeat=2):
         trace = drive(World(5, runs), "fast", starts)
         high = 5
-        for start, breakable in zip(starts, runs, strict=True):
+        for start, successes in zip(starts, runs, strict=True):
             if start == "own":
-                high = min([high, *breakable])
+                high = min([high, *successes])
             else:
-                while high - 1 in breakable:
+                while high - 1 in successes:
                     high -= 1
         assert int(trace.search.high[0]) == high
 
 
-def test_a_raw_sweep_visits_every_position_until_a_stage_breaks_it():
+def test_a_raw_sweep_visits_every_position_until_a_stage_succeeds():
     for runs in product(subsets(4), repeat=2):
         trace = drive(World(4, runs), "raw", ("warm", "own"))
         seen = sorted((point, stage) for _, stage, point in trace.runs)
         second = {(point, 1) for point in range(1, 4) if point not in runs[0]}
         assert seen == sorted({(point, 0) for point in range(1, 4)} | second)
-        assert trace.broken == runs[0] | runs[1]
+        assert trace.found == runs[0] | runs[1]
         assert not trace.shrinks
 
 
-def test_only_a_warm_stage_of_a_fast_search_begins_at_a_known_witness():
+def test_only_a_warm_stage_of_a_fast_search_starts_from_a_known_example():
     stages = tuple(SimpleNamespace(start=start) for start in ("cold", "warm"))
     for sweep in ("fast", "ascending"):
         search = Search(torch.arange(3), 4, stages, sweep)
@@ -201,7 +205,7 @@ def test_a_grid_of_zero_alone_has_nothing_to_search():
 
 
 class TwoPhases(IterativeAttack):
-    """Goes up in the first of two phases, and stays there in the second."""
+    """Goes up in the first of two phases and does not move in the second."""
 
     name = "two-phases"
     start = "cold"
@@ -222,7 +226,7 @@ class TwoPhases(IterativeAttack):
 
 
 def on_a_line(attack, x):
-    """The rows of a fast sweep on a model of one input that breaks from 0.25 on."""
+    """The rows of a fast sweep on a model of one input that misclassifies from 0.25 on."""
     linear = torch.nn.Linear(1, 2)
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[0.0], [10.0]]))
@@ -233,30 +237,30 @@ def on_a_line(attack, x):
     return ChunkSweep(model, attack, chunk, grid, seed=0, batch_size=4).run()
 
 
-# A break is seen one phase after the candidate was made, and a shrunk witness is seen later still.
-def test_a_witness_keeps_the_name_of_the_member_that_made_it():
+# An example is verified one phase after it was made, and a projected example later still.
+def test_an_example_keeps_the_name_of_its_finder():
     rows = on_a_line(TwoPhases(), [0.0, 0.16])
     assert rows["minimal_position"].tolist() == [3, 1]
     assert rows["found_by"].tolist() == ["up", "up"]
 
 
-def test_the_witness_itself_is_shrunk():
+def test_the_example_itself_is_projected():
     rows = on_a_line(TwoPhases(), [0.0])
     assert rows["backwards"].tolist() == [4]  # the runs at 0.6 and 0.2, and none between them
 
 
 class AtOnce(TwoPhases):
-    """Shows the same point whatever the ε."""
+    """Returns the same point for every larger ε."""
 
     def step(self, view, x, y, eps, state, noise):
         candidate, state = super().step(view, x, y, eps, state, noise)
         return candidate.clamp(max=0.29), state
 
 
-def test_a_break_counts_at_the_smallest_ball_it_lies_in():
+def test_an_example_counts_at_the_smallest_ball_that_contains_it():
     rows = on_a_line(AtOnce(), [0.0])
     assert rows["minimal_position"].tolist() == [3]
-    # the clean image and the witness shrunk to 0.1 and 0.2: the larger balls are passed over
+    # the clean image and the projections to 0.1 and 0.2: no larger ball is evaluated
     assert rows["forwards"].tolist() == [3]
 
 
@@ -274,4 +278,4 @@ def test_the_fast_search_takes_far_fewer_gradients():
         positions[sweep] = rows["minimal_position"].replace(ROBUST, len(grid))
     assert passes["fast"] <= 0.6 * passes["ascending"]
     assert (positions["fast"] <= positions["ascending"]).mean() >= 0.95
-    assert set(positions["fast"]) >= {2, 4, 6}  # the samples break all over the grid
+    assert set(positions["fast"]) >= {2, 4, 6}  # minimal ε all over the grid

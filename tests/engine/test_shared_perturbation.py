@@ -1,4 +1,4 @@
-"""What is perturbed where an input has a time axis: all frames, or one shared perturbation."""
+"""Perturbations of inputs with a time axis: of all frames, or one shared by all frames."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAME = "digits-frames/vgg16-stbp"
 
 
 class Weighted(nn.Module):
-    """A binary linear model of T frames with weights of their own."""
+    """A binary linear model of T frames with weights for each frame."""
 
     def __init__(self, frames: int) -> None:
         super().__init__()
@@ -52,19 +52,21 @@ GRID = parse_grid(["0", "0.002", "0.005", "0.01", "0.02", "0.05"])
 
 
 def expected_positions(model: Model, chunk: Chunk) -> list[int]:
-    """The smallest ε of the grid that is beyond the margin, where no pixel is clipped."""
+    """The smallest ε of the grid beyond the margin, for pixels that are not clipped."""
     weight = model.module.weight.double()
     slopes = weight.sum(0).abs() if chunk.shared else weight.abs()
     score = model.logits(chunk.x).double()[:, 1].abs()
-    breaking = score / slopes.sum()
+    minimal = score / slopes.sum()
     values = torch.tensor([point.value for point in GRID], dtype=torch.float64)
-    found = torch.searchsorted(values, breaking)
+    found = torch.searchsorted(values, minimal)
     return [ROBUST if k == len(GRID) else int(k) for k in found]
 
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("attack", [FGSM(), PGD(steps=5, relative_step=5)], ids=["fgsm", "pgd"])
-def test_a_linear_model_breaks_where_it_has_to(attack: PGD | FGSM, shared: bool) -> None:
+def test_a_linear_model_has_the_minimal_epsilon_of_the_closed_form(
+    attack: PGD | FGSM, shared: bool
+) -> None:
     model, chunk = linear(5, 0.45, 0.55)
     chunk = replace(chunk, shared=shared)
     sweep = ChunkSweep(model, attack, chunk, GRID, seed=0, batch_size=16)
@@ -73,16 +75,16 @@ def test_a_linear_model_breaks_where_it_has_to(attack: PGD | FGSM, shared: bool)
     assert rows["minimal_position"].tolist() == expected
     assert len(set(expected)) >= 3
     assert rows["reverified"].all()
-    broken = rows["minimal_position"].to_numpy() > CLEAN_WRONG
+    attacked = rows["minimal_position"].to_numpy() > CLEAN_WRONG
     delta = sweep.examples - chunk.x
     assert delta.shape == chunk.x.shape
-    assert np.allclose(rows["linf"][broken], delta.abs().flatten(1).amax(1)[broken], atol=1e-6)
-    assert (rows["linf"][broken] <= rows["minimal_epsilon"][broken] + 3e-6).all()
+    assert np.allclose(rows["linf"][attacked], delta.abs().flatten(1).amax(1)[attacked], atol=1e-6)
+    assert (rows["linf"][attacked] <= rows["minimal_epsilon"][attacked] + 3e-6).all()
     alike = (delta - delta[:, :1]).abs().max()
     assert (float(alike) < 1e-6) == shared
 
 
-def test_one_frame_that_is_shared_is_an_image() -> None:
+def test_a_shared_perturbation_of_one_frame_is_that_of_an_image() -> None:
     model, chunk = linear(1, 0.0, 1.0)
     for attack in (FGSM(), PGD(steps=4), PGDL2(steps=4)):
         found = [
@@ -91,11 +93,11 @@ def test_one_frame_that_is_shared_is_an_image() -> None:
         ]
         alone, shared = (sweep.run() for sweep in found)
         same = alone["minimal_position"] == shared["minimal_position"]
-        assert same.mean() >= 0.95  # a start outside the box is clipped in one of them alone
+        assert same.mean() >= 0.95  # a start outside the box is clipped in only one of them
         assert (alone["minimal_position"] > 0).sum() > 5
 
 
-def test_the_shared_gradient_is_that_of_the_frames_that_move() -> None:
+def test_the_shared_gradient_sums_over_the_pixels_that_are_not_clipped() -> None:
     model, chunk = linear(3, 0.0, 1.0)
     chunk = Chunk(chunk.x.round(), chunk.y, chunk.indices, shared=True)  # spikes: 0 or 1
     sweep = ChunkSweep(model, FGSM(), chunk, GRID, seed=0, batch_size=64)
@@ -116,7 +118,7 @@ def test_the_shared_gradient_is_that_of_the_frames_that_move() -> None:
     assert sweep.target.queries.backwards.sum() == 2 * len(rows)
 
 
-def test_what_clipping_takes_away_is_no_part_of_the_perturbation() -> None:
+def test_the_perturbation_excludes_what_is_clipped() -> None:
     frames = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]])[None, :, None, None, :]  # T = 2
     image = torch.full_like(blank(frames), 0.4)
     delta = perturbation(image, frames)
@@ -135,7 +137,7 @@ LIBRARY = ("foolbox:LinfFastGradientAttack", "advertorch:LinfPGDAttack[nb_iter=3
     [Square(queries=20), RandomNoise(draws=2), *LIBRARY],
     ids=lambda attack: attack if isinstance(attack, str) else attack.name,
 )
-def test_attacks_that_know_images_take_frames(attack: str | Square, shared: bool) -> None:
+def test_attacks_on_images_accept_frames(attack: str | Square, shared: bool) -> None:
     attack = find_attack(attack).attack if isinstance(attack, str) else attack
     model, chunk = linear(2, 0.0, 1.0)
     chunk = Chunk(chunk.x[:8], chunk.y[:8], range(8), shared=shared)
@@ -149,7 +151,7 @@ def test_attacks_that_know_images_take_frames(attack: str | Square, shared: bool
     assert wrong.tolist() == (rows["minimal_position"] > 0).tolist()
 
 
-def test_a_square_has_signs_of_its_own_in_each_frame() -> None:
+def test_a_square_has_other_signs_in_each_frame() -> None:
     model, chunk = linear(2, 0.4, 0.6)
     attack = Square(queries=1, p_init=0.5)
     sweep = ChunkSweep(model, attack, chunk, GRID, seed=0, batch_size=64)
@@ -163,10 +165,10 @@ def test_a_square_has_signs_of_its_own_in_each_frame() -> None:
     assert (same_channel == 1).all()  # 0 and one sign
 
 
-def test_both_perturbations_break_the_trained_model_end_to_end(cli: Cli, tmp_path: Path) -> None:
+def test_both_perturbations_succeed_on_the_trained_model(cli: Cli, tmp_path: Path) -> None:
     options = ("--limit", "5", "--eps", "0.1,0.4", "--keep-examples", "--output", tmp_path)
-    finders = "surrogates=[atan(2)],pgd_steps=2,steps=2"
-    attacks = f"pgd[steps=2],pgd[steps=2,frames=shared],spgd[{finders},frames=shared]"
+    estimators = "surrogates=[atan(2)],pgd_steps=2,steps=2"
+    attacks = f"pgd[steps=2],pgd[steps=2,frames=shared],spgd[{estimators},frames=shared]"
     done = cli("run", "--models", NAME, "--attacks", attacks, *options)
     assert done.code == 0, done.err
     store = ResultStore(tmp_path)
@@ -218,17 +220,17 @@ def refused(done: Finished, *texts: str) -> None:
 def test_time_steps_of_frames_cannot_be_chosen(cli: Cli, tmp_path: Path) -> None:
     command = ("run", "--attacks", "fgsm", "--output", tmp_path, "--timesteps", "4", "--dry-run")
     refused(cli(*command, "--models", NAME), "--timesteps 4", NAME, "one frame at each time step")
-    done = cli(*command, "--models", "digits/vgg16-stbp,digits-frames/*")  # a glob is no name
+    done = cli(*command, "--models", "digits/vgg16-stbp,digits-frames/*")  # a glob names no model
     assert done.code == 0, done.err
     assert done.err.startswith(f"skipped {NAME}: --timesteps 4")
 
 
-def test_what_is_perturbed_is_all_or_shared(cli: Cli, tmp_path: Path) -> None:
+def test_frames_is_all_or_shared(cli: Cli, tmp_path: Path) -> None:
     command = ("run", "--models", NAME, "--output", tmp_path, "--attacks")
     refused(cli(*command, "pgd[frames=one]"), "pgd[frames=one]", "all or shared, not one")
 
 
-def test_images_have_no_frames_to_share(cli: Cli, tmp_path: Path) -> None:
+def test_sharing_is_not_applicable_to_images(cli: Cli, tmp_path: Path) -> None:
     command = ("run", "--models", "digits/vgg16-ann", "--limit", "2", "--eps", "0.1", "--json")
     command += ("--attacks", "fgsm[frames=shared]", "--output", tmp_path)
     planned = json.loads(cli(*command, "--dry-run").out)
@@ -240,7 +242,7 @@ def test_images_have_no_frames_to_share(cli: Cli, tmp_path: Path) -> None:
     assert "does not offer: frames" in cell["error"]
 
 
-def test_a_model_has_to_take_what_the_data_set_gives() -> None:
+def test_a_model_must_accept_the_samples_of_the_data_set() -> None:
     assert not DIGITS.mismatch("images", 4)
     assert not DIGITS_FRAMES.mismatch("frames", FRAMES)
     assert "takes images, and data set digits-frames gives frames" in DIGITS_FRAMES.mismatch(

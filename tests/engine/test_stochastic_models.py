@@ -1,4 +1,4 @@
-"""Models that draw random numbers: expectation over transformations, and what judges a break."""
+"""Stochastic models: expectation over transformations, and the evaluation draws."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robench.evaluation import Cell, Request, Settings, evaluate_cell
 from robench.registry import Model, find_attack
 from robench.results import ResultStore
 from robench.spiking import LIFParameters, ModelNoise, NeuronStatistics, Surrogate, bound, rate
-from tests.support.sweeping import sweep
+from tests.support.sweeping import robust_at, sweep
 from tests.support.two_layers import T, Two, X, Y
 
 ASSG = Surrogate("assg", 0.425)
@@ -26,9 +26,9 @@ CPU = torch.device("cpu")
 
 
 class Poisson(nn.Module):
-    """Nearest class mean of the digits' 8×8 pixels, which arrive as Poisson spikes.
+    """Nearest class mean of the digits' 8×8 pixels, encoded as Poisson spikes.
 
-    It computes in float64, so that no rounding of another batch decides anything.
+    It computes in float64, so that the rounding of another batch decides nothing.
     """
 
     def __init__(self, *, own: bool = False, steps: int = 2, certainty: float = 1.0) -> None:
@@ -80,10 +80,10 @@ def test_a_gradient_is_the_mean_of_the_gradients_of_its_draws() -> None:
     view = view_of(model, y, draws)
     assert torch.equal(view.gradient(x, y), sum(singles[1:], singles[0]) / 5)
     assert view.queries.backwards[:, 0].tolist() == [5] * 6
-    assert not view.seen  # the draws of a gradient decide nothing
+    assert not view.seen  # the draws of a gradient are no evaluation draws
 
 
-def test_each_gradient_draws_anew_and_the_deployed_model_does_not() -> None:
+def test_each_gradient_has_new_draws_and_the_deployed_model_has_not() -> None:
     model, (x, y) = poisson(), images(3)
     draws = Draws(0, "digits", range(3))
     view = view_of(model, y, draws)
@@ -102,7 +102,7 @@ def test_each_gradient_draws_anew_and_the_deployed_model_does_not() -> None:
     assert not torch.equal(other.logits(x), logits)
 
 
-def test_a_loss_of_the_attacks_own_goes_through_the_mean_of_the_deciding_draws() -> None:
+def test_a_loss_of_the_attack_goes_through_the_mean_of_the_evaluation_draws() -> None:
     model, (x, y) = poisson(), images(4)
     draws = Draws(0, "digits", range(4))
     view = view_of(model, y, draws)
@@ -144,7 +144,7 @@ def test_logits_and_gradient_of_a_row_are_the_same_bits_in_every_batch() -> None
     [FGSM(), PGD(steps=4), SPGD(pgd_steps=2, steps=4), APGDCE(steps=4), Square(queries=15)],
     ids=lambda attack: attack.name,
 )
-def test_an_outcome_depends_on_no_batch(attack) -> None:
+def test_an_outcome_does_not_depend_on_the_batch(attack) -> None:
     model, (x, y) = poisson(), images(24)
     grid = parse_grid(["8/255", "16/255", "32/255"])
     one, other = (
@@ -155,17 +155,17 @@ def test_an_outcome_depends_on_no_batch(attack) -> None:
 
 
 def test_one_draw_for_each_gradient_overstates_the_robust_accuracy() -> None:
-    """Each draw of this network is certain of a class of its own, and so leads astray."""
+    """Each draw of this network is certain of another class, and so its gradient misleads."""
     module = Poisson(steps=1, certainty=10.0)
     model, (x, y) = Model(module, "digits/poisson", 10, stochastic=True), images(60)
-    held = {}
+    robust = {}
     for eot in (1, 10):
         rows = sweep(model, PGD(steps=1), x, y, parse_grid(["32/255"]), eot=eot).run()
-        held[eot] = int((rows["minimal_position"] == -1).sum())
-    assert 0 < held[10] < held[1]
+        robust[eot] = robust_at(rows, 1)
+    assert 0 < robust[10] < robust[1]
 
 
-def test_the_neurons_remember_the_first_draw_and_stay_frozen_in_the_others() -> None:
+def test_the_first_draw_updates_the_neuron_statistics_and_the_others_do_not() -> None:
     class Noisy(Two):
         def __init__(self) -> None:
             super().__init__(LIFParameters(0.5))
@@ -185,24 +185,25 @@ def test_the_neurons_remember_the_first_draw_and_stay_frozen_in_the_others() -> 
             loss = "cross-entropy"
             return take(net, CPU, X, Y, loss, entries, rescale=False, frozen=frozen)
 
-    memory = NeuronStatistics.empty(n)
+    statistics = NeuronStatistics.empty(n)
     with model.spikes.override(surrogate=ASSG, path=None):
-        first = gradient(0, memory.entries, frozen=False)
-        others = [gradient(draw, first.memory, frozen=True) for draw in (1, 2)]
-        moved = gradient(1, memory.entries, frozen=False)
-    found = view_of(model, Y, draws).gradient(X, Y, surrogate=ASSG, memory=memory)
+        first = gradient(0, statistics.entries, frozen=False)
+        others = [gradient(draw, first.statistics, frozen=True) for draw in (1, 2)]
+        moved = gradient(1, statistics.entries, frozen=False)
+    found = view_of(model, Y, draws).gradient(X, Y, surrogate=ASSG, statistics=statistics)
     expected = torch.stack([part.gradient for part in (first, *others)]).mean(0)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
-    for entry, kept, unlike in zip(memory.entries, first.memory, moved.memory, strict=True):
+    parts = statistics.entries, first.statistics, moved.statistics
+    for entry, kept, unlike in zip(*parts, strict=True):
         assert torch.equal(entry, kept)
         assert not torch.equal(entry, unlike)
 
 
-def test_a_gradient_that_underflows_in_every_draw_is_rescued_in_all() -> None:
+def test_a_gradient_that_underflows_in_every_draw_is_rescaled_in_all() -> None:
     class Faint(Poisson):
         def forward(self, x):
             logits = super().forward(x)
-            return logits + 1e4 * F.one_hot(logits.argmax(1), 10)  # certain of itself
+            return logits + 1e4 * F.one_hot(logits.argmax(1), 10)  # saturates the loss
 
     model, (x, _) = Model(Faint(), "digits/faint", 10, stochastic=True), images(3)
     y = view_of(model, torch.zeros(3, dtype=torch.int64), Draws(indices=range(3))).logits(x)
@@ -226,7 +227,7 @@ def cell_of(model: Model, **settings) -> Cell:
     ],
     ids=["declared", "undeclared", "draws of its own"],
 )
-def test_what_draws_has_to_declare_it_and_to_draw_what_it_is_given(
+def test_a_stochastic_model_must_declare_itself_and_use_the_given_draws(
     tmp_path, model, reasons
 ) -> None:
     outcome = evaluate_cell(cell_of(model), ResultStore(tmp_path)).outcome
@@ -235,7 +236,7 @@ def test_what_draws_has_to_declare_it_and_to_draw_what_it_is_given(
     assert outcome.verdict == ("invalid" if reasons else "valid")
 
 
-def test_the_hash_covers_the_draws_of_a_stochastic_model_alone() -> None:
+def test_the_hash_covers_the_draws_only_of_a_stochastic_model() -> None:
     few, usual = (cell_of(poisson(), eot=eot).identity() for eot in (3, 10))
     assert (few.eot, usual.eot) == (3, 10)
     assert few.digest() != usual.digest()
@@ -244,7 +245,7 @@ def test_the_hash_covers_the_draws_of_a_stochastic_model_alone() -> None:
     assert plain[0].digest() == plain[1].digest()
 
 
-def test_draws_that_cannot_be_are_refused(cli, tmp_path) -> None:
+def test_draws_that_are_not_possible_are_refused(cli, tmp_path) -> None:
     with pytest.raises(UsageError, match="at least 1 draw"):
         Request(eot=0)
     command = ("--models", "digits/vgg16-ann", "--attacks", "fgsm", "--limit", "2", "--eot", "3")
