@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,37 @@ from robench.datasets import files
 from tests.support.commands import Finished
 from tests.support.linear_model import LinearModel
 from tests.support.made_up import Builder, fall
+from tests.support.needs import REASONS
 from tests.support.small_models import SMALL_MODELS
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With ``CI=true`` a skip for a reason that is not in ``REASONS`` is a failure."""
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, pytest.skip.Exception):
+        refuse_skip(report, call.excinfo.value.msg)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a skip of a whole module, which is never expected."""
+    report = yield
+    if report.skipped:
+        refuse_skip(report, str(report.longrepr))
+    return report
+
+
+def refuse_skip(report: pytest.TestReport | pytest.CollectReport, reason: str) -> None:
+    if os.environ.get("CI") == "true" and reason not in REASONS:
+        report.outcome = "failed"
+        report.longrepr = f"unexpected skip: {reason}"
 
 
 @pytest.fixture

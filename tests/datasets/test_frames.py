@@ -21,6 +21,7 @@ from robench.registry import Model, select_models
 from robench.spiking import PATHS, Surrogate, kernels, override
 from robench.training.recipe import Recipe
 from tests.support.commands import Finished
+from tests.support.needs import needs_kernels
 from tests.support.networks import CLOSE, configuration, flex_layers, images, network
 
 Cli = Callable[..., Finished]
@@ -128,7 +129,7 @@ def test_a_gradient_reaches_every_frame_through_the_twin_too(model: Model, path:
     assert (gradient.abs().flatten(2).amax(2) > 0).all()
 
 
-@pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
+@needs_kernels
 def test_folded_layers_and_kernels_compute_what_the_plain_network_does(model: Model) -> None:
     module = network_of(model).double()
     x, y = some(3)
@@ -150,7 +151,7 @@ def test_folded_layers_and_kernels_compute_what_the_plain_network_does(model: Mo
                 torch.testing.assert_close(gradient, plain, atol=1e-8, rtol=0)
 
 
-@pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
+@needs_kernels
 def test_a_flexible_network_of_frames_computes_what_the_plain_one_does() -> None:
     module, y = framed("flex-vgg16"), torch.tensor([0, 1, 2])
     assert flex_layers(module)

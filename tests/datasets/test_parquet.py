@@ -1,7 +1,6 @@
 """Data sets from Parquet files, and the decoded files that are kept of them."""
 
 import gzip
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +14,9 @@ from robench.datasets import CIFAR10, MNIST, Dataset, files, find_dataset
 from robench.errors import ContentError
 from tests.support.commands import Finished
 from tests.support.data_files import encode, pixels, write_parquet
+from tests.support.needs import needs_images
 
 pytestmark = pytest.mark.usefixtures("home")
-DATA = os.environ.get(files.VARIABLE)
-needs_data = pytest.mark.skipif(not DATA, reason=f"{files.VARIABLE} names no folder with data")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +159,7 @@ def test_file_that_is_no_parquet_is_named(home: Path) -> None:
         CIFAR10.load("test")
 
 
-@needs_data
+@needs_images
 @pytest.mark.parametrize(
     ("name", "label", "sha256"),
     [

@@ -16,10 +16,10 @@ from robench.datasets import find_dataset
 from robench.engine.chunk import Chunk
 from robench.engine.sweep import ChunkSweep
 from robench.epsilon import parse_grid
-from robench.errors import MissingDataError
 from robench.registry import select_models
 from robench.runtime.threads import Workers
 from robench.spiking import kernels
+from tests.support.needs import load_images
 
 ANN = ("digits/vgg16-ann", "digits/flex-ann")
 SPIKING = ("vgg16-hybrid", "flex-hybrid", "vgg16-stbp", "flex-stbp")
@@ -56,10 +56,7 @@ def search():
 
 def load(name):
     (entry,) = select_models([name])
-    try:
-        find_dataset(entry.dataset).load("test")
-    except MissingDataError as error:
-        pytest.skip(str(error))
+    load_images(entry.dataset)
     return entry.load()
 
 

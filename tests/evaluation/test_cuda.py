@@ -18,10 +18,11 @@ from robench.results import Outcome
 from robench.runtime.device import repeatable
 from robench.spiking import PATHS, Surrogate, kernels, override
 from robench.training import train
+from tests.support.needs import needs_cuda
 from tests.support.networks import for_every_network, images, network
 from tests.support.recipes import adversarial, recipe
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+pytestmark = needs_cuda
 GPU = torch.device("cuda", 0)
 TIMED = "timesteps = 4\n"
 

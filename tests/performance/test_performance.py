@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +27,7 @@ from performance.targets import verdicts
 from robench.architectures import build
 from robench.datasets import find_dataset
 from robench.engine.view import ModelView, QueryCounter
+from tests.support.needs import needs_linux
 
 TINY = Options(threads=1).quickly()
 PAGE = Path(gradient.__file__).with_name("README.md")
@@ -54,12 +54,10 @@ def test_snntorch_computes_the_same_function(case: Case) -> None:
 @pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("architecture", ["vgg16", "flex-vgg16"])
 def test_spikingjelly_computes_the_same_function_with_reset_to_zero(architecture: str) -> None:
-    pytest.importorskip("spikingjelly", reason="spikingjelly is part of the extra `bench`")
     assert gradient.sameness(Case(architecture, "zero"), "SpikingJelly", TINY)["void"] == ""
 
 
 def test_spikingjelly_is_not_timed_where_it_computes_something_else() -> None:
-    pytest.importorskip("spikingjelly", reason="spikingjelly is part of the extra `bench`")
     with pytest.raises(NotComparable, match="subtracts at once"):
         gradient.sameness(Case("vgg16", "subtract"), "SpikingJelly", TINY)
 
@@ -101,8 +99,6 @@ class Flat(nn.Module):
 
 @pytest.mark.parametrize("peer", sorted(SWEEPS))
 def test_the_libraries_take_twenty_steps_at_every_epsilon(peer: str) -> None:
-    if peer == "ART":
-        pytest.importorskip("art", reason="ART is part of the extra `bench`")
     torch.manual_seed(0)
     network = Flat().eval().requires_grad_(False)
     x = torch.rand(10, 3, 2, 2)
@@ -140,7 +136,7 @@ def test_competitors_alternate() -> None:
     assert {name: len(values) for name, values in times.items()} == dict.fromkeys("abc", 2)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak cannot be reset")
+@needs_linux
 def test_the_peak_is_that_of_the_step() -> None:
     step = lambda: torch.ones(2**24).sum()  # noqa: E731 - 64 MiB that are gone afterwards
     assert timing.peak_growth(step) == pytest.approx(64, abs=16)
@@ -334,7 +330,6 @@ def test_a_void_row_meets_nothing() -> None:
     assert "void: not the same function" in render(broken)
 
 
-@pytest.mark.skipif(not PAGE.is_file(), reason="not measured yet: make bench")
 def test_the_page_belongs_to_the_numbers() -> None:
     stored = json.loads(PAGE.with_name("results.json").read_text("utf-8"))
     assert PAGE.read_text("utf-8") == render(stored)

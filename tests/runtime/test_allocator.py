@@ -4,9 +4,7 @@ import platform
 import subprocess
 import sys
 
-import pytest
-
-GLIBC = platform.libc_ver()[0] == "glibc"
+from tests.support.needs import needs_glibc
 
 FAULTS = """
 import resource
@@ -27,7 +25,7 @@ print(before, kept, faults())
 """
 
 
-@pytest.mark.skipif(not GLIBC, reason="only glibc's allocator can be told")
+@needs_glibc
 def test_pages_are_fetched_once_and_come_back_after_they_were_given_back():
     done = subprocess.run(
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True

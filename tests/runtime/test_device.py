@@ -18,6 +18,7 @@ from robench.runtime.device import find_device, placed
 from robench.spiking import kernels
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Finished
+from tests.support.needs import needs_device_in_python, needs_no_cuda
 
 Cli = Callable[..., Finished]
 
@@ -142,10 +143,7 @@ def test_a_model_goes_to_the_device_for_a_cell_and_comes_back() -> None:
         assert len(model.module.places) == 2
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
-    reason="this torch cannot make up a device in Python",
-)
+@needs_device_in_python
 def test_whole_cells_on_a_device_that_refuses_tensors_of_the_cpu() -> None:
     script = ROOT / "tests/support/second_device.py"
     command = [sys.executable, str(script), "digits/flex-stbp", "digits/vgg16-hybrid"]
@@ -156,10 +154,10 @@ def test_whole_cells_on_a_device_that_refuses_tensors_of_the_cpu() -> None:
     assert lines[0::2] == lines[1::2]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+@needs_no_cuda
 def test_without_a_gpu_there_are_no_kernels_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernels.on_gpu() is None
-    assert not kernels.at_hand("cuda:0")
+    assert not kernels.available("cuda:0")
     assert not any("CUDA kernels" in finding.text for finding in doctor._devices())
     machine(monkeypatch, 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
