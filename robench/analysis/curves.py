@@ -24,11 +24,11 @@ _STEPS = {"init": "*", "converted": "X", "calibrated": "o", "norms re-estimated"
 _OTHER_STEP = "s"
 _GREY = "0.35"
 _COLUMNS = 4
-"""So many models stand side by side at the most."""
+"""The most models side by side."""
 _LEAST = 0.06
-"""The axis of accuracy covers so much at least."""
+"""The smallest range of the axis of accuracy."""
 _MANY = 20
-"""From this quotient of the largest and the smallest loss on, their axis is logarithmic."""
+"""The axis of the loss is logarithmic above this ratio of the largest to the smallest loss."""
 
 
 def write_training_figures(logs: Sequence[TrainingLog], folder: Path) -> list[Path]:
@@ -40,8 +40,8 @@ def write_training_figures(logs: Sequence[TrainingLog], folder: Path) -> list[Pa
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for dataset in sorted({log.dataset for log in logs}):
-            here = [log for log in logs if log.dataset == dataset]
+        for dataset in sorted({log.model.dataset for log in logs}):
+            here = [log for log in logs if log.model.dataset == dataset]
             written.append(save_figure(draw_training, here, folder / f"{dataset}-training.png"))
     except OSError as error:
         raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
@@ -51,8 +51,8 @@ def write_training_figures(logs: Sequence[TrainingLog], folder: Path) -> list[Pa
 def draw_training(logs: Sequence[TrainingLog]) -> Figure:
     """Accuracy above loss for each model; the test images' lines are solid.
 
-    Thin vertical lines divide phases, e.g. of different T. What is done to a network behind its
-    last epoch, the conversion of a hybrid for one, are points on a grey ground beside the epochs.
+    Thin vertical lines divide phases, e.g. of different T. Steps after the last epoch, such as the
+    conversion of a hybrid, are points on a grey background to the right of the epochs.
     """
     from matplotlib.figure import Figure
 
@@ -72,7 +72,7 @@ def draw_training(logs: Sequence[TrainingLog]) -> Figure:
         for ax in (above, below):
             _arrange(ax, log)
         _name_phases(above, log)
-        above.set_title(log.model.partition("/")[2], loc="left", fontweight="bold")
+        above.set_title(log.model.name, loc="left", fontweight="bold")
         above.tick_params(labelbottom=False)
         below.set_xlabel("epoch")
     _scale(upper[: len(logs)], lower[: len(logs)], logs)
@@ -81,7 +81,7 @@ def draw_training(logs: Sequence[TrainingLog]) -> Figure:
     for above, below in grid[:, 0].reshape(bands, 2):
         above.set_ylabel("accuracy")
         below.set_ylabel("loss")
-    figure.suptitle(dataset_title(logs[0].dataset), x=0.01, ha="left", fontweight="bold")
+    figure.suptitle(dataset_title(logs[0].model.dataset), x=0.01, ha="left", fontweight="bold")
     _legend(figure, logs, columns)
     return figure
 
@@ -103,14 +103,14 @@ def _last_epoch(log: TrainingLog) -> int:
 
 
 def _places(log: TrainingLog) -> list[float]:
-    """Where the steps behind the last epoch are drawn: at distances that are no epochs."""
+    """The positions of the steps after the last epoch, which are not epochs."""
     end = _last_epoch(log)
     gap = 0.14 * max(end, 1)
     return [end + gap * number for number in range(1, len(log.steps) + 1)]
 
 
 def _arrange(ax: Axes, log: TrainingLog) -> None:
-    """Ticks at epochs alone, a grey ground behind the steps, a line before each later phase."""
+    """Ticks at epochs only, a grey background for the steps, a line before each later phase."""
     from matplotlib.ticker import MaxNLocator
 
     end, places = _last_epoch(log), _places(log)
@@ -127,7 +127,7 @@ def _arrange(ax: Axes, log: TrainingLog) -> None:
 
 
 def _name_phases(ax: Axes, log: TrainingLog) -> None:
-    """The names of several phases, at the foot of the panel."""
+    """Write the names of several phases at the bottom of the panel."""
     for name, first in log.phases if len(log.phases) > 1 else ():
         ax.annotate(
             name.removeprefix("ann ").replace("=", " = "), (first - 0.5 if first > 1 else 1, 0.03),
@@ -138,7 +138,7 @@ def _name_phases(ax: Axes, log: TrainingLog) -> None:
 
 
 def _scale(upper: Sequence[Axes], lower: Sequence[Axes], logs: Sequence[TrainingLog]) -> None:
-    """The same scale of accuracy, and of loss, in all panels."""
+    """Set the same scale of accuracy, and of loss, in all panels."""
     from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
     accuracies = [value for log in logs for value in _values(log, "accuracy")]
@@ -188,8 +188,8 @@ def _legend(figure: Figure, logs: Sequence[TrainingLog], columns: int) -> None:
 
 
 def dataset_title(dataset: str) -> str:
-    """What people call a data set; its name where it is not installed."""
+    """The title of a data set, or its name if it is not installed."""
     try:
         return find_dataset(dataset).title
-    except RobenchError:  # neither a log nor a result needs one that is installed
+    except RobenchError:  # logs and results can be read without the data set
         return dataset

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from robench.errors import ContentError, UsageError, nearest
+from robench.model_id import ModelId
 from robench.registry import ModelCard, model_folders
 from robench.registry.cards import CARD
 from robench.training import Row
@@ -25,19 +26,14 @@ class TrainingLog:
         family: the architecture, e.g. ``flex-vgg16``.
         mode: ``ann``, ``hybrid`` or ``stbp``.
         epochs: a row for each epoch, over all phases.
-        steps: a row for each step behind the last epoch, such as the conversion of a hybrid.
+        steps: a row for each step after the last epoch, such as the conversion of a hybrid.
     """
 
-    model: str
+    model: ModelId
     family: str
     mode: str
     epochs: tuple[Row, ...]
     steps: tuple[Row, ...]
-
-    @property
-    def dataset(self) -> str:
-        """The data set that the id begins with."""
-        return self.model.partition("/")[0]
 
     @property
     def phases(self) -> list[tuple[str, int]]:
@@ -52,22 +48,22 @@ class TrainingLog:
 def find_logs(
     patterns: Sequence[str], *, dataset: str | None = None, models_dir: Path | None = None
 ) -> list[TrainingLog]:
-    """The logs of the checkpoints that the user asked for, sorted by id.
+    """The logs of the selected checkpoints, sorted by id.
 
     Args:
-        patterns: ``all``, ids or globs; controls have to be named.
-        dataset: keep the models of this data set alone.
+        patterns: ``all``, ids or globs; a control is selected only by its id.
+        dataset: keep the models of this data set.
         models_dir: where checkpoints are looked for first.
 
     Raises:
-        UsageError: a pattern fits no model with a log.
+        UsageError: a pattern matches no model with a log.
         ContentError: a card or a log is damaged.
     """
     folders = model_folders(models_dir)
     chosen: dict[str, TrainingLog] = {}
     for pattern in patterns:
         for name in _match(pattern, folders):
-            if dataset in (None, name.partition("/")[0]):
+            if dataset in (None, ModelId(name).dataset):
                 chosen[name] = chosen.get(name) or _read(name, folders[name])
     if not chosen:
         raise UsageError(f"no log to draw: nothing fits {', '.join(patterns) or 'an empty list'}")
@@ -78,7 +74,7 @@ def _match(pattern: str, folders: dict[str, Path]) -> list[str]:
     if pattern in folders:
         if not (folders[pattern] / LOG).is_file():
             raise UsageError(
-                f"model {pattern} has no {LOG}; train it anew with: "
+                f"model {pattern} has no {LOG}; train it again with: "
                 f"robench train {pattern} --restart"
             )
         return [pattern]
@@ -103,7 +99,7 @@ def _read(name: str, folder: Path) -> TrainingLog:
     steps = tuple(row for row in rows if row.train_loss is None)
     if steps and epochs and steps[0].epoch < epochs[-1].epoch:
         raise ContentError(f"{folder / LOG}: an epoch without training loss")
-    return TrainingLog(name, config.architecture, config.mode, epochs, steps)
+    return TrainingLog(ModelId(name), config.architecture, config.mode, epochs, steps)
 
 
 def read_log(path: Path) -> list[Row]:
@@ -134,8 +130,8 @@ def read_log(path: Path) -> list[Row]:
 
 
 def _row(values: Mapping[str, str]) -> Row:
-    """A line as it was written; raises ValueError where it was not."""
-    if None in values or None in values.values():  # csv's way to tell of too many or too few
+    """A line of the log; raises ValueError if it is damaged."""
+    if None in values or None in values.values():  # csv's mark of too many or too few values
         raise ValueError(f"there are not {len(fields(Row))} values")
 
     def number(name: str) -> float | None:

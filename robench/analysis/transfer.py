@@ -1,4 +1,4 @@
-"""Source against target: how far examples that were made on one model break the others."""
+"""Transfer matrix: the accuracy of each model on adversarial examples of each other model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from robench.datasets import Dataset, find_dataset
 from robench.epsilon import Epsilon, parse_grid
 from robench.errors import UsageError
 from robench.evaluation import Plan, Planned, Request, look_up, make_plan
+from robench.model_id import ModelId
 from robench.registry import ModelEntry, find_attack, model_entries
 from robench.reporting.heatmap import draw_cells
 from robench.reporting.plots import save_figure
@@ -26,7 +27,7 @@ NORM = "linf"
 
 @dataclass(frozen=True)
 class Entry:
-    """A target under the examples of one source.
+    """The accuracy of a target on the adversarial examples of one source.
 
     Attributes:
         robust: its accuracy at the headline ε.
@@ -41,14 +42,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Matrix:
-    """All pairs on a data set.
+    """All pairs of models of a data set.
 
     Attributes:
-        sources: second halves of the ids; the rows.
-        targets: the columns.
+        sources: names of models; the rows.
+        targets: names of models; the columns.
         epsilon: the headline ε.
         samples: test images.
-        entries: by source and target; a pair without a result is absent.
+        entries: by source and target; a pair without a result is missing.
     """
 
     dataset: Dataset
@@ -64,7 +65,7 @@ class Pairs:
     """The cells of a matrix.
 
     Attributes:
-        plan: for each pair the cell that is stored, or else the one at the headline ε alone.
+        plan: for each pair the stored cell, or otherwise the one at the headline ε.
     """
 
     dataset: Dataset
@@ -74,7 +75,7 @@ class Pairs:
     plan: Plan
 
     def matrix(self, results: Sequence[CellResult]) -> Matrix:
-        """The matrix of those results that are done."""
+        """The matrix of the results that are done."""
         wanted = {planned.digest: planned.cell for planned in self.plan.cells}
         entries = {}
         for result in results:
@@ -83,13 +84,13 @@ class Pairs:
                 continue
             curve = result.outcome.curve
             (here,) = [p.accuracy for p in curve if p.epsilon.value == self.epsilon.value]
-            pair = cell.sources[0].id.partition("/")[2], cell.model.id.partition("/")[2]
+            pair = ModelId(cell.sources[0].id).name, ModelId(cell.model.id).name
             entries[pair] = Entry(here, curve[0].accuracy, result.outcome.verdict)
         samples = len(self.plan.cells[0].cell.images)
         return Matrix(self.dataset, self.sources, self.targets, self.epsilon, samples, entries)
 
     def stored(self) -> list[CellResult]:
-        """The results that are there."""
+        """The stored results."""
         return [p.stored for p in self.plan.cells if p.done and isinstance(p.stored, CellResult)]
 
 
@@ -99,15 +100,15 @@ def transfer_pairs(
     store: ResultStore,
     models_dir: Path | None = None,
 ) -> list[Pairs]:
-    """Every model as a source for every other and for itself, by data set.
+    """The pairs of each data set: every model as a source for every model.
 
-    A cell that is stored serves whether it has the whole grid of the protocol or its headline ε
-    alone; a pair without either is planned at the headline alone.
+    A stored cell is used if it has the protocol's whole grid or its headline ε alone. A pair
+    without either is planned at the headline ε alone.
 
     Args:
-        entries: the targets; those among them that are registered are the sources.
-        request: how missing cells are computed; its grid is not used.
-        store: where results lie.
+        entries: the targets; the registered ones are also the sources.
+        request: the settings of missing cells; its grid is not used.
+        store: where the results are.
         models_dir: where checkpoints are looked for first.
 
     Raises:
@@ -119,7 +120,7 @@ def transfer_pairs(
     for name in sorted({entry.dataset for entry in entries}):
         here = [entry for entry in entries if entry.dataset == name]
         ready = [entry.id for entry in here if not entry.missing]
-        sources = tuple(_short(model) for model in ready if model in registered)
+        sources = tuple(ModelId(model).name for model in ready if model in registered)
         if len(ready) < 2 or not sources:
             raise UsageError(f"data set {name}: a matrix needs two models or more that can run")
         dataset = find_dataset(name)
@@ -128,17 +129,13 @@ def transfer_pairs(
         epsilon = Epsilon.parse(dataset.protocol.headline[NORM])
         attacks = [find_attack(f"transfer[source={source}]") for source in sources]
         whole = make_plan(here, attacks, replace(request, eps=None, grid=None), store, models_dir)
-        cells = tuple(_stored_or_short(planned, epsilon, store) for planned in whole.cells)
-        targets = tuple(dict.fromkeys(_short(planned.cell.model.id) for planned in cells))
+        cells = tuple(_stored_or_headline(planned, epsilon, store) for planned in whole.cells)
+        targets = tuple(dict.fromkeys(ModelId(planned.cell.model.id).name for planned in cells))
         found.append(Pairs(dataset, sources, targets, epsilon, Plan(cells, whole.skipped)))
     return found
 
 
-def _short(model_id: str) -> str:
-    return model_id.partition("/")[2]
-
-
-def _stored_or_short(planned: Planned, epsilon: Epsilon, store: ResultStore) -> Planned:
+def _stored_or_headline(planned: Planned, epsilon: Epsilon, store: ResultStore) -> Planned:
     if planned.done:
         return planned
     settings = replace(planned.cell.settings, grid=parse_grid((epsilon.text,)))
@@ -159,9 +156,9 @@ def write_transfer_figure(matrix: Matrix, folder: Path) -> Path:
 
 
 def draw_transfer(matrix: Matrix) -> Figure:
-    """Heat map of the robust accuracy: sources × targets, the clean accuracy above.
+    """Heat map of the robust accuracy, sources × targets, with the clean accuracy above.
 
-    A frame marks the pairs in which the source is the target itself.
+    A frame marks the pairs whose source is the target itself.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -171,8 +168,8 @@ def draw_transfer(matrix: Matrix) -> Figure:
     for (source, target), entry in matrix.entries.items():
         i, j = matrix.sources.index(source) + 1, matrix.targets.index(target)
         values[i, j], values[0, j] = entry.robust, entry.clean
-        labels[i, j] = _percent(entry.robust) + ("" if entry.verdict == "valid" else " ?")
-        labels[0, j] = _percent(entry.clean)
+        labels[i, j] = f"{100 * entry.robust:.1f}" + ("" if entry.verdict == "valid" else " ?")
+        labels[0, j] = f"{100 * entry.clean:.1f}"
     rows, columns = values.shape
     figure = Figure(figsize=(0.75 * columns + 3.4, 0.42 * rows + 2.0), layout="constrained")
     ax = figure.subplots()
@@ -195,7 +192,7 @@ def draw_transfer(matrix: Matrix) -> Figure:
     ax.set_ylabel("examples made on")
     notes = [
         f"{matrix.dataset.title}, {matrix.samples:,} images, ε = {matrix.epsilon.text} (L∞)",
-        "framed: the source is the target itself",
+        "framed: the source is the target",
     ]
     if any(label.endswith("?") for label in labels.ravel()):
         notes.append("? the verdict is not valid")
@@ -203,7 +200,3 @@ def draw_transfer(matrix: Matrix) -> Figure:
         notes.append("— no result")
     ax.set_xlabel("\n".join((notes[0], ";  ".join(notes[1:]))))
     return figure
-
-
-def _percent(value: float) -> str:
-    return f"{value * 100:.1f}"

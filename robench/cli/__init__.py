@@ -1,6 +1,6 @@
 """The command line: each command parses, calls and prints.
 
-Heavy imports wait until a command needs them, so that ``robench --help`` answers at once.
+Heavy imports are made inside the commands, so that ``robench --help`` is fast.
 """
 
 from robench.cli.app import main

@@ -1,29 +1,27 @@
-"""The group ``robench analyze``, with the commands that draw and tabulate what is stored."""
+"""The group ``robench analyze``: a closer look at a model or at results."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from robench.cli.options import (
     FIGURES,
-    CheckPage,
     DataDir,
     DatasetName,
     Device,
+    Epsilons,
     Figures,
     Limit,
     Models,
     ModelsDir,
     NoRun,
-    Page,
     Results,
-    Tables,
+    file_at,
     look_in,
-    put,
-    require_results,
+    split_epsilons,
     split_patterns,
 )
 from robench.errors import UsageError
@@ -48,26 +46,6 @@ def curves(
 
 
 @analyze.command()
-def finders(
-    results: Results = Path("results"),
-    dataset: DatasetName = None,
-    output: Tables = FIGURES,
-) -> None:
-    """Show which member of each attack broke how many samples, and at which ε."""
-    from robench.analysis import read_breaks, write_members
-    from robench.results import ResultStore
-
-    look_in(dataset, None)
-    found, damaged = read_breaks(ResultStore(results), dataset=dataset)
-    for file in damaged:
-        print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
-    for one in found:
-        print(one.line)
-    for path in write_members(found, output):
-        print(f"wrote {path}")
-
-
-@analyze.command()
 def transfer(
     models: Models = "all",
     dataset: DatasetName = None,
@@ -82,6 +60,7 @@ def transfer(
     """Draw the matrix of source against target; what is not stored is computed first."""
     from robench.analysis import transfer_pairs, write_transfer_figure
     from robench.cli.console import carry_out, print_troubles
+    from robench.cli.measure import require_success
     from robench.evaluation import Request
     from robench.registry import select_models
     from robench.results import ResultStore
@@ -91,49 +70,71 @@ def transfer(
     store = ResultStore(results)
     if not no_run:
         store.require_writable()
-    failed = 0
+    done = []
     for pairs in transfer_pairs(entries, Request(limit=limit, device=device), store, models_dir):
         print_troubles(pairs.plan)
-        found = pairs.stored()
-        if not no_run:
-            computed = carry_out(pairs.plan, store)
-            failed += sum(result.status == "failed" for result in computed)
-            found += computed
+        found = pairs.stored() if no_run else carry_out(pairs.plan, store)
+        done += found
         matrix = pairs.matrix(found)
         if matrix.entries:
             print(f"wrote {write_transfer_figure(matrix, output)}")
         elif no_run:
             name = pairs.dataset.name
             raise UsageError(f"{name}: no result of transfer is stored; leave out --no-run")
-    if failed:
-        print(f"{failed} cells failed; the same command tries them again.", file=sys.stderr)
-        raise typer.Exit(1)
+    require_success(done)
 
 
 @analyze.command()
-def replication(
-    results: Results = Path("results"),
-    output: Page = Path("docs/replication.md"),
-    check: CheckPage = False,
-) -> None:
-    """Put BioFlexNet's areas on MNIST and ours into the table of a document."""
-    from robench.analysis import replication_section
-    from robench.results import ResultStore
-
-    require_results(results)
-    section, damaged = replication_section(ResultStore(results))
-    for file in damaged:
-        print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
-    put("replication", section, output, check=check)
-
-
-@analyze.command()
-def seeds(
+def estimators(
+    models: Models = "all",
+    estimators: Annotated[
+        str | None,
+        typer.Option(help="Such as atan(2),triangle(1)/hart,bptr; the known ones by default."),
+    ] = None,
+    eps: Epsilons = "8/255",
+    steps: Annotated[int, typer.Option(help="Steps of each run.")] = 20,
+    keep: Annotated[int, typer.Option(help="Estimators in the proposed ensemble.")] = 4,
+    limit: Annotated[str, typer.Option(help="How many training images.")] = "48",
+    dataset: DatasetName = None,
+    results: Results = Path("out/estimators"),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=file_at("--output"), metavar="FILE", help="The table; in --results by default."
+        ),
+    ] = None,
+    device: Device = "auto",
     models_dir: ModelsDir = None,
-    output: Page = Path("docs/training.md"),
-    check: CheckPage = False,
+    data_dir: DataDir = None,
 ) -> None:
-    """Put the accuracies of trainings with several seeds into the table of a document."""
-    from robench.analysis import find_seeds, seeds_section
+    """Run each gradient estimator on its own and rank them; the same command continues."""
+    from robench.analysis import RANKED, ensemble, estimator_plan, rank_lines, rank_table, ranks
+    from robench.cli.measure import measure, require_success
+    from robench.evaluation import Request
+    from robench.registry import split_names
+    from robench.reporting import write
 
-    put("seeds", seeds_section(find_seeds(models_dir)), output, check=check)
+    for option, value in (("--steps", steps), ("--keep", keep)):
+        if value < 1:
+            raise UsageError(f"{option} {value}: it must be at least 1")
+    named = list(RANKED) if estimators is None else split_names(estimators)
+    if not named:
+        raise UsageError("--estimators names none; write them like atan(2),triangle(1)/hart,bptr")
+    request = Request(limit=limit, sweep="ascending", split="train", device=device)
+    done, store = measure(
+        lambda entries, store: estimator_plan(
+            entries, named, steps, split_epsilons(eps), request, store
+        ),
+        results, models=models, dataset=dataset, models_dir=models_dir, data_dir=data_dir,
+    )  # fmt: skip
+    ranked = ranks(done, store, steps)
+    for model in dict.fromkeys(one.model for one in ranked):
+        here = [one for one in ranked if one.model == model]
+        print(f"\n{model}")
+        for line in rank_lines(here):
+            print(line)
+        print(f"--attacks '{ensemble(here, keep)}'")
+    path = output or results / "estimators.csv"
+    write(path, rank_table(ranked).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    print(f"\nwrote {path}")
+    require_success(done)

@@ -1,19 +1,17 @@
-"""The commands put together, the short ones among them, and what an error ends with."""
+"""All commands of ``robench``; the short ones are defined here."""
 
 from __future__ import annotations
 
 import json as jsonlib
 import sys
 from importlib.metadata import version
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from robench.cli.analyze import analyze
-from robench.cli.budget import budget, doubling
-from robench.cli.compare import gradients, rank
+from robench.cli.exits import CELLS_KEPT, run_app
 from robench.cli.options import (
     DataDir,
     Device,
@@ -27,7 +25,7 @@ from robench.cli.options import (
     require_writable,
 )
 from robench.cli.run import run
-from robench.errors import RobenchError, UsageError
+from robench.errors import UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,21 +33,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-analyze.command()(budget)
-analyze.command()(doubling)
-analyze.command()(gradients)
-analyze.command()(rank)
 app.add_typer(analyze, name="analyze")
-INTERRUPTED = 130
-_CELLS = "finished cells are kept"
 _KEPT = {
-    "run": _CELLS,
-    "train": "finished epochs are kept, and the same command with --resume goes on",
-    "analyze budget": _CELLS,
-    "analyze doubling": _CELLS,
-    "analyze gradients": _CELLS,
-    "analyze rank": _CELLS,
-    "analyze transfer": _CELLS,
+    "run": CELLS_KEPT,
+    "train": "finished epochs are kept, and the same command with --resume continues",
+    "analyze estimators": CELLS_KEPT,
+    "analyze transfer": CELLS_KEPT,
 }
 """What an interrupted command leaves behind."""
 Format = Literal["md", "html", "csv", "json"]
@@ -68,7 +57,7 @@ def robench(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Adversarial-robustness benchmark for spiking networks and the ANNs beside them."""
+    """Adversarial-robustness benchmark for spiking networks and ANNs."""
 
 
 app.command()(run)
@@ -86,7 +75,7 @@ def leaderboard(
         ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 where the file is stale.")
+        bool, typer.Option("--check", help="Write nothing; exit 1 if the file is stale.")
     ] = False,
     format: Annotated[Format, typer.Option(help="Of the file.")] = "md",
     all_runs: Annotated[
@@ -119,7 +108,7 @@ def leaderboard(
 
 
 def _relative(path: Path, document: Path) -> str:
-    """The path as a document refers to it."""
+    """The path as a link in a document."""
     import os
 
     return Path(os.path.relpath(path, document.parent)).as_posix()
@@ -156,12 +145,12 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what is unfinished; keep what is finished.")
+        bool, typer.Option("--resume", help="Continue what is unfinished; keep what is finished.")
     ] = False,
     restart: Annotated[
         bool,
         typer.Option(
-            "--restart", help="Begin anew; drop what is unfinished and replace what is finished."
+            "--restart", help="Start again; drop what is unfinished and replace what is finished."
         ),
     ] = False,
     seed: Annotated[
@@ -260,31 +249,4 @@ def doctor() -> None:
 
 def main() -> None:
     """Run a command; an error of robench is one line and its exit code."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal without ε gets a stand-in for it
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    try:
-        code = app(standalone_mode=False, prog_name="robench")
-    except RobenchError as error:
-        print(f"robench: {error}", file=sys.stderr)
-        code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        print(f"robench: {error.strerror or error}{where}", file=sys.stderr)
-        code = UsageError.exit_code
-    except Exception as error:
-        # click's own errors have it: a wrong flag, a missing argument
-        text = getattr(error, "format_message", None)
-        if text is None:
-            raise
-        # a group without a command shows its help, which is no line of ours
-        said = text()
-        print(said if said.startswith("Usage:") else f"robench: {said}", file=sys.stderr)
-        code = UsageError.exit_code
-    if code == INTERRUPTED:  # typer itself turns an interrupt into this code
-        given = " ".join([*sys.argv[1:3], ""])
-        kept = [said for command, said in _KEPT.items() if given.startswith(f"{command} ")]
-        print("; ".join(["robench: interrupted", *kept]), file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+    run_app(app, "robench", _KEPT)

@@ -1,4 +1,4 @@
-"""What a run says to the person in front of it: its plan, its progress and its result lines."""
+"""What a run prints: its plan, its progress and its results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ from robench.results import CellResult, Damaged, ResultStore
 
 
 def trouble_lines(plan: Plan) -> Iterator[str]:
-    """A line for each reason to leave models out and for each stored result that is damaged.
-
-    And one for the done cells that lack the witnesses that were asked for.
-    """
+    """A line for each reason to skip models, for each damaged result, and for lacking examples."""
     left_out: dict[str, list[str]] = {}
     for skipped in plan.skipped:
         left_out.setdefault(skipped.reason, []).append(skipped.model)
@@ -33,11 +30,11 @@ def trouble_lines(plan: Plan) -> Iterator[str]:
                 f"damaged result, computed again: {planned.stored.path}: {planned.stored.reason}"
             )
     if lacks_examples := sum(planned.lacks_examples for planned in plan.cells):
-        yield f"done without witnesses, computed again to keep them: {lacks_examples} cells"
+        yield f"done without examples, computed again to keep them: {lacks_examples} cells"
 
 
 def print_troubles(plan: Plan) -> None:
-    """Print :func:`trouble_lines` beside what the command prints."""
+    """Print :func:`trouble_lines` on stderr."""
     for line in trouble_lines(plan):
         print(line, file=sys.stderr)
 
@@ -46,7 +43,7 @@ def require_cells(plan: Plan) -> None:
     """Refuse a plan in which every model is skipped.
 
     Raises:
-        UsageError: there is nothing to do; the text has the reason where the models share one.
+        UsageError: there is nothing to do; the text has the reason if the models share one.
     """
     if plan.cells:
         return
@@ -58,13 +55,13 @@ def require_cells(plan: Plan) -> None:
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
-    """A line for each cell: what it is, and whether it is done."""
+    """A line for each cell, with its state."""
     for planned in plan.cells:
         yield f"{planned.cell.model.id}  {planned.cell.attack.name}  {_state(planned)}"
 
 
 def plan_data(plan: Plan) -> dict[str, list[dict[str, Any]]]:
-    """The same as plain data, with the models that are left out."""
+    """The cells of a plan and the skipped models as plain data."""
     cells = [
         {
             "model": planned.cell.model.id,
@@ -113,7 +110,7 @@ class Progress:
         self.bar.stop()
 
     def update(self, cell: Cell, finished: int) -> None:
-        """Show that so many samples of a cell are finished."""
+        """Show how many samples of a cell are finished."""
         self.size = len(cell.images)
         self.bar.update(
             self.task,
@@ -122,7 +119,7 @@ class Progress:
         )
 
     def finish(self, result: CellResult, computed: bool) -> None:
-        """Print a cell's result; ``computed`` is False where it was there already."""
+        """Print a cell's result; ``computed`` is False if it was stored already."""
         if computed:
             self.before += self.size
         if not self.quiet:
@@ -137,14 +134,14 @@ def carry_out(
     force: bool = False,
     fail_fast: bool = False,
 ) -> list[CellResult]:
-    """Evaluate what is missing of a plan, in front of the person who waits for it.
+    """Evaluate the missing cells of a plan and show the progress.
 
     Args:
         plan: the cells.
         store: where they go.
         quiet: print nothing.
         force: evaluate finished cells again.
-        fail_fast: stop behind the first cell that fails.
+        fail_fast: stop after the first cell that fails.
 
     Returns:
         The results, in the order of the cells.
@@ -160,7 +157,7 @@ def carry_out(
 
 
 def result_line(result: CellResult, computed: bool) -> str:
-    """A cell on one line: accuracy, areas and verdict, or why it has none."""
+    """A cell on one line: accuracy, areas and verdict, or the reason why it has none."""
     name = f"{result.model:32} {result.attack:12}"
     took = f"{result.run.seconds:6.1f} s" if computed else "  kept"
     if result.outcome is None:

@@ -1,4 +1,4 @@
-"""What robench runs on. Each library is imported on its own: a broken one hides no other line."""
+"""The environment of robench. Each library is imported separately: one error hides no line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CURED = ("torchvision", "advertorch", "snntorch")
 
 
 class Finding(NamedTuple):
-    """One line, and whether all is well with what it tells."""
+    """A line of text, and whether it reports no fault."""
 
     text: str
     sound: bool = True
@@ -62,7 +62,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _kernels() -> str:
-    """Whether the loops in C can be had; without them all is computed, slower."""
+    """Whether the kernels in C are available; without them the computation is slower."""
     from robench.spiking import kernels
 
     if kernels.library() is not None:
@@ -73,11 +73,11 @@ def _kernels() -> str:
 
 
 def _cuda_kernels() -> str:
-    """The same for the loops in Triton."""
+    """Whether the kernels in Triton are available."""
     from robench.spiking import kernels
 
     if kernels.on_gpu() is not None:
-        return "at hand"
+        return "compiled"
     if kernels.switched_off():
         return f"off ({kernels.SWITCH}=off); plain PyTorch is used"
     return "none: Triton cannot build them; plain PyTorch is used"
@@ -88,5 +88,5 @@ def _plugins() -> Iterator[Finding]:
 
     for row in plugin_rows():
         text = f"plug-in {row['plugin']} from {row['from']}: {row['state']}"
-        # images that are not at hand are no fault of the plug-in
+        # missing images are not a fault of the plug-in
         yield Finding(text, sound=row["state"].startswith(("ready", "no data")))

@@ -1,4 +1,4 @@
-"""What is registered, as rows of a table, and such rows as text."""
+"""Tables of what is registered, as rows and as text."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def inventory(what: str, models_dir: Path | None = None) -> Rows:
 
 
 def model_rows(models_dir: Path | None) -> Rows:
-    """Every model with the place it comes from and what keeps it from running.
+    """Every model with its source and its state, ``ready`` or the reason why it cannot run.
 
     The digest of the weights is computed, but no network is built and no plug-in imported.
     """
@@ -66,7 +66,7 @@ def model_rows(models_dir: Path | None) -> Rows:
 def attack_rows() -> Rows:
     """Every attack, other libraries' last; a plug-in's is not imported.
 
-    A card that is broken, or whose library is missing, is told with its reason.
+    The state of a card that is damaged, or whose library is missing, is the reason.
     """
     rows = []
     for name, source in attack_names().items():
@@ -83,7 +83,7 @@ def attack_rows() -> Rows:
 
 
 def _library_rows(library: Library) -> Rows:
-    """What a library offers, or one row that says why it offers nothing."""
+    """The attacks of a library, or one row with the reason why there are none."""
     try:
         library.require()
     except UsageError as error:
@@ -101,12 +101,12 @@ def _library_rows(library: Library) -> Rows:
 
 
 def dataset_rows() -> Rows:
-    """Every data set and whether its test images are at hand."""
+    """Every data set and whether its test images are available."""
     return [{"dataset": name, "state": dataset_state(name)} for name in dataset_names()]
 
 
 def dataset_state(name: str) -> str:
-    """``ready``, or what keeps a data set's test images from being read."""
+    """``ready``, or the reason why a data set's test images cannot be read."""
     if is_plugin(name):
         return NOT_LOADED
     try:
@@ -121,7 +121,7 @@ def dataset_state(name: str) -> str:
 
 
 def plugin_rows() -> Rows:
-    """Every plug-in, loaded and tried; the state of one that cannot be used says why.
+    """Every plug-in, loaded and tried; the state of one that cannot be used is the reason.
 
     A model is built and shown one image, an attack is made with its own defaults, and the test
     images of a data set are read.
@@ -165,7 +165,7 @@ def _try_attack(plugin: Plugin) -> None:
 def _try_dataset(plugin: Plugin) -> None:
     dataset = find_dataset(plugin.name)
     if not dataset.present("test"):
-        raise MissingDataError("its test images are not at hand")
+        raise MissingDataError("its test images are missing")
     images = dataset.load("test")
     if images.images.shape[1:] != dataset.shape:
         raise plugin.error(f"gives images of {images.images.shape[1:]}, not of {dataset.shape}")
@@ -181,7 +181,7 @@ _TRIALS: dict[str, Callable[[Plugin], None]] = dict(
 
 
 def table_lines(rows: Rows) -> Iterator[str]:
-    """Rows with the same keys as aligned columns below their names."""
+    """Rows with the same keys as aligned columns, below a line with the keys."""
     if not rows:
         yield "nothing is registered"
         return

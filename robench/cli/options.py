@@ -1,9 +1,8 @@
-"""What the commands share: the types of their options, and how their texts are read."""
+"""The options that several commands share, and how their texts are read."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,15 +15,13 @@ if TYPE_CHECKING:
     from robench.registry import NamedAttack
 
 FIGURES = Path("results/figures")
-"""Where figures and the tables beside them go by default."""
-ATTACKS = Path("docs/attacks.md")
-"""The document whose tables are checked by default."""
+"""Where figures go by default."""
 
 
 def folder_at(option: str) -> Callable[[str | Path], Path]:
     """The reader of an option that names a folder, which need not exist.
 
-    It raises a UsageError where the text is empty, or where a file stands in the way.
+    It raises a UsageError if the text is empty, or if the path or a part of it is a file.
     """
 
     def read(text: str | Path) -> Path:
@@ -39,7 +36,7 @@ def folder_at(option: str) -> Callable[[str | Path], Path]:
 def file_at(option: str) -> Callable[[str | Path], Path]:
     """The reader of an option that names a file, which need not exist.
 
-    It raises a UsageError where the text is empty, is a folder, or where a file stands in the way.
+    It raises a UsageError if the text is empty or a folder, or if a part of the path is a file.
     """
 
     def read(text: str | Path) -> Path:
@@ -62,7 +59,7 @@ def _path(option: str, text: str | Path) -> Path:
 
 
 def require_writable(option: str, path: Path) -> None:
-    """Refuse a folder, or a file to be replaced, before work is spent on it.
+    """Refuse a folder or file that cannot be written to, before anything is computed.
 
     Raises:
         UsageError: nothing can be written there.
@@ -113,51 +110,21 @@ Figures = Annotated[
         "--output", parser=folder_at("--output"), metavar="FOLDER", help="Folder of the figures."
     ),
 ]
-Tables = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        parser=folder_at("--output"),
-        metavar="FOLDER",
-        help="Folder of tables and figures.",
-    ),
-]
-Document = Annotated[
-    Path | None,
-    typer.Option(
-        "--document",
-        parser=file_at("--document"),
-        metavar="FILE",
-        help="Put the tables into this document, e.g. docs/attacks.md.",
-    ),
-]
-Page = Annotated[
-    Path, typer.Option("--output", parser=file_at("--output"), metavar="FILE", help="The document.")
-]
-CheckPage = Annotated[
-    bool, typer.Option("--check", help="Write nothing; exit 1 where the table is stale.")
-]
-CheckAttacks = Annotated[
-    bool,
-    typer.Option(
-        "--check", help="Write nothing; exit 1 where --document (docs/attacks.md) is stale."
-    ),
-]
-NoRun = Annotated[bool, typer.Option("--no-run", help="Draw what is there; compute nothing.")]
+NoRun = Annotated[bool, typer.Option("--no-run", help="Draw what is stored; compute nothing.")]
 Models = Annotated[str, typer.Option(help="all, ids or globs, with commas.")]
-Epsilons = Annotated[str, typer.Option(help="One or more ε with commas, each attacked by itself.")]
+Epsilons = Annotated[str, typer.Option(help="One or more ε with commas, each attacked separately.")]
 DatasetName = Annotated[str | None, typer.Option(help="Keep the models of this data set.")]
 Limit = Annotated[
     str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
 ]
 Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes CUDA where it is.")
+    str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes CUDA if there is any.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def split_patterns(text: str) -> list[str]:
-    """The parts of what ``--models`` takes."""
+    """The parts of a value of ``--models``."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
@@ -190,75 +157,6 @@ def look_in(dataset: str | None, data_dir: Path | None) -> None:
         look_first_in(data_dir)
 
 
-def put(command: str, section: str, document: Path, *, check: bool, options: str = "") -> None:
-    """Put a section into a document, or say whether it stands there; exit 1 where it does not.
-
-    Args:
-        command: behind ``robench analyze``.
-        section: as Markdown.
-        document: where it stands.
-        check: write nothing.
-        options: with which the command writes the document, for what is said of a stale one.
-    """
-    from robench.analysis import fill_document
-
-    same = fill_document(document, command, section, check=check)
-    if check and not same:
-        again = f"robench analyze {command} {options}".rstrip()
-        print(f"{document} is stale; make it again with: {again}", file=sys.stderr)
-        raise typer.Exit(1)
-    print(f"{document} is up to date" if check else f"wrote {document}")
-
-
-def require_place(command: str, document: Path | None) -> None:
-    """Refuse a document that has no place for the section of a command, before anything runs.
-
-    Raises:
-        UsageError: it cannot be read, or lacks the marks.
-    """
-    from robench.analysis import fill_document
-
-    if document is not None:
-        fill_document(document, command, "", check=True)
-
-
-def check_attacks(command: str, section: Callable[[Path], str], document: Path | None) -> None:
-    """Say whether the section of a command stands in its document; exit 1 where it does not.
-
-    Args:
-        command: behind ``robench analyze``.
-        section: as Markdown, for a document at a path.
-        document: docs/attacks.md where there is none.
-    """
-    page = document or ATTACKS
-    written = f"--no-run --document {page}"
-    put(command, section(page), page, check=True, options=written)
-
-
 def split_epsilons(text: str) -> list[str]:
-    """What stands between commas; an empty one is refused where it is read."""
+    """The parts between commas; an empty one is refused where it is parsed."""
     return [part.strip() for part in text.split(",")]
-
-
-def tables_at_hand(command: str, folder: Path) -> list[Path]:
-    """The tables of a command in a folder.
-
-    Raises:
-        UsageError: there is none.
-    """
-    from robench.analysis import tables_in
-
-    tables = tables_in(folder, command)
-    if not tables:
-        raise UsageError(f"there are no tables in {folder}; make them without --no-run")
-    return tables
-
-
-def draw_tables(command: str, folder: Path, write_figure: Callable[[Path], Path]) -> None:
-    """Draw a figure beside each table of a command in a folder.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for table in tables_at_hand(command, folder):
-        print(f"wrote {write_figure(table)}")

@@ -48,11 +48,12 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the attacks' random numbers.")] = 0,
     eot: Annotated[
-        int | None, typer.Option(help="Draws for each gradient of a stochastic model; 10 else.")
+        int | None,
+        typer.Option(help="Draws for each gradient of a stochastic model (10)."),
     ] = None,
     device: Device = "auto",
     batch_size: Annotated[
-        str, typer.Option(help="Rows of one call, or auto; it decides the speed alone.")
+        str, typer.Option(help="Rows of one call, or auto; it changes only the speed.")
     ] = "auto",
     no_carry: Annotated[
         bool, typer.Option("--no-carry", help="Run every ε on every sample (raw curve).")
@@ -63,15 +64,13 @@ def run(
     ] = False,
     examples: Annotated[
         bool,
-        typer.Option("--keep-examples", help="Keep the adversarial images beside the results."),
+        typer.Option("--keep-examples", help="Keep the adversarial examples beside the results."),
     ] = False,
     output: Annotated[
         Path,
         typer.Option(parser=folder_at("--output"), metavar="FOLDER", help="Folder of the results."),
     ] = Path("results"),
-    force: Annotated[
-        bool, typer.Option("--force", help="Compute again what is there already.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compute finished cells again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and stop.")] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
@@ -120,16 +119,16 @@ def run(
         return
     results = carry_out(plan, store, quiet=json, force=force, fail_fast=fail_fast)
     failed = [r for r in results if r.status == "failed"]
-    broken = [s for s in plan.skipped if s.unloadable]
+    unloadable = [s for s in plan.skipped if s.unloadable]
     if json:
         print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
-    elif failed or broken:
+    elif failed or unloadable:
         print(
-            f"{len(failed)} cells failed, {len(broken)} models could not be loaded; "
+            f"{len(failed)} cells failed, {len(unloadable)} models could not be loaded; "
             "the same command tries them again.",
             file=sys.stderr,
         )
-    if failed or broken:
+    if failed or unloadable:
         raise typer.Exit(1)
 
 
@@ -137,7 +136,7 @@ _MOST_ROWS = 10**6
 
 
 def _rows(text: str) -> int:
-    """The number of rows that ``--batch-size`` asks for."""
+    """The value of ``--batch-size`` as a number of rows."""
     try:
         rows = int(text)
     except ValueError:

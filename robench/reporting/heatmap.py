@@ -1,4 +1,4 @@
-"""Heat maps: coloured cells with their numbers in them, alike in every figure."""
+"""Heat maps: coloured cells with numbers in them, in the same style in every figure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EVEN = 0.179
-"""The relative luminance (WCAG 2) on which black and white stand out alike."""
+"""The relative luminance (WCAG 2) on which black and white have the same contrast."""
 DARK, LIGHT = ".15", "w"
 
 
@@ -28,16 +28,17 @@ def draw_cells(
     """Draw the cells, the names of the columns above them, and a bar of the colours.
 
     Args:
-        ax: where.
-        values: what the colours tell, ``(rows, columns)``; a cell of NaN has none.
-        labels: what stands in each cell, of the same shape.
+        ax: of the heat map.
+        values: what the colours show, ``(rows, columns)``; a cell of NaN has no colour.
+        labels: the text of each cell, of the same shape.
         columns: their names.
         rows: their names.
-        bar: options of the bar, as seaborn's ``cbar_kws``.
-        colours: which value has which colour, as seaborn's ``heatmap`` takes it.
+        bar: options of the colour bar, as seaborn's ``cbar_kws``.
+        colours: the colour map and its range, as for seaborn's ``heatmap``.
     """
     import numpy as np
     import seaborn as sns
+    from seaborn.utils import relative_luminance
 
     absent = np.isnan(values)
     ax.grid(visible=False)
@@ -46,19 +47,10 @@ def draw_cells(
         annot_kws={"fontsize": "small"}, xticklabels=list(columns), yticklabels=list(rows),
         cbar_kws={"aspect": 12, "pad": 0.02} | bar, **colours,
     )  # fmt: skip
-    colours_of = np.asarray(ax.collections[0].get_facecolor(), dtype=np.float64)
-    for text, colour in zip(ax.texts, colours_of[~absent.ravel()], strict=True):
-        text.set_color(DARK if luminance(colour) > EVEN else LIGHT)
+    faces = np.asarray(ax.collections[0].get_facecolor())[~absent.ravel()]
+    for text, colour in zip(ax.texts, faces, strict=True):
+        text.set_color(DARK if relative_luminance(colour) > EVEN else LIGHT)
     for i, j in np.argwhere(absent):
         ax.text(j + 0.5, i + 0.5, labels[i, j], ha="center", va="center", fontsize="small")
     ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     ax.tick_params(axis="y", length=0, rotation=0)
-
-
-def luminance(colour: Sequence[float]) -> float:
-    """The relative luminance of an sRGB colour (WCAG 2), from 0 for black to 1 for white."""
-    import numpy as np
-
-    channels = np.asarray(colour[:3], dtype=np.float64)
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))

@@ -12,6 +12,7 @@ from robench.atomic import remove_leftovers, replacing
 from robench.attacks.primitives.norms import NORMS
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
+from robench.model_id import ModelId
 from robench.reporting.heatmap import draw_cells
 from robench.reporting.report import Report, Row, Table
 from robench.results import CurvePoint
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DPI = 150
 LEGEND = 32
-"""Signs on a line of a legend."""
+"""Characters on a line of a legend."""
 _COLOURS = {"vgg": 0, "flex": 3}
 """Positions in seaborn's colour-blind palette."""
 _OTHER = 2
@@ -73,7 +74,8 @@ def draw_curves(table: Table) -> Figure:
     """Robust accuracy against ε with Wilson bands: one panel per attack, one for the worst.
 
     The colour is the architecture, the line's style the mode; a curve whose verdict is invalid is
-    grey and has no band. Above a panel stands which rows lack a cell there or are not valid.
+    grey and has no band. A note above each panel lists rows without a cell and rows that are not
+    valid.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -94,14 +96,14 @@ def draw_curves(table: Table) -> Figure:
             if panel == "worst":
                 _draw_line(ax, row, row.worst_curve, scale, colour, band=True)
                 if row.missing:
-                    notes.append(f"{_short(row)}: no {', '.join(row.missing)}")
+                    notes.append(f"{ModelId(row.model).name}: no {', '.join(row.missing)}")
             elif entry is not None:
                 invalid = entry.verdict == "invalid"
                 _draw_line(ax, row, entry.curve, scale, _GREY if invalid else colour, not invalid)
                 if entry.verdict not in ("valid", "invalid"):
-                    notes.append(f"{_short(row)}: {entry.verdict}")
+                    notes.append(f"{ModelId(row.model).name}: {entry.verdict}")
             elif panel in row.missing:
-                notes.append(f"{_short(row)}: missing")
+                notes.append(f"{ModelId(row.model).name}: missing")
         ax.axvline(limit * scale, **_LIMIT, zorder=1)
         title = "worst of all attacks" if panel == "worst" else panel
         ax.set_title(title, loc="left", fontweight="bold")
@@ -125,7 +127,7 @@ def draw_curves(table: Table) -> Figure:
 
 
 def draw_areas(table: Table) -> Figure:
-    """Heat map of the AUC, models × attacks; invalid cells are hatched and bear a ×."""
+    """Heat map of the AUC, models × attacks; invalid cells are hatched and marked with ×."""
     import numpy as np
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -177,7 +179,7 @@ def draw_areas(table: Table) -> Figure:
 
 
 def wrapped(name: str, width: int) -> str:
-    """A name over several lines, broken behind commas where it is longer than ``width`` signs."""
+    """A name on lines of at most ``width`` characters, split after commas where possible."""
     lines = [""]
     for part in re.split(r"(?<=,)", name):
         if lines[-1] and len(lines[-1] + part) > width:
@@ -187,7 +189,7 @@ def wrapped(name: str, width: int) -> str:
 
 
 def save_figure(draw: Callable[[T], Figure], table: T, path: Path) -> Path:
-    """Draw something in the style of all figures and write it as a small PNG, at once."""
+    """Draw a figure in the common style and write it as a small PNG, atomically."""
     import seaborn as sns
     from matplotlib import rc_context
     from PIL import Image
@@ -234,7 +236,7 @@ def _legend(figure: Figure, table: Table, colours: Sequence[Any]) -> None:
         style, marker = _STYLES.get(row.mode, _OTHER_STYLE)
         handles.append(
             Line2D([], [], color=colour, linestyle=style, marker=marker, markersize=3.5,
-                   linewidth=1.4, label=_short(row))
+                   linewidth=1.4, label=ModelId(row.model).name)
         )  # fmt: skip
     entries = [entry for row in table.rows for entry in row.entries.values()]
     if any(entry.verdict == "invalid" for entry in entries):
@@ -246,10 +248,6 @@ def _legend(figure: Figure, table: Table, colours: Sequence[Any]) -> None:
     )  # fmt: skip
 
 
-def _short(row: Row) -> str:
-    return row.model.partition("/")[2] or row.model
-
-
 def _axis(table: Table) -> tuple[float, str]:
     """Factor from ε to what the axis shows, and the axis's name."""
     if any(epsilon.text.endswith("/255") for epsilon in table.grid):
@@ -258,7 +256,7 @@ def _axis(table: Table) -> tuple[float, str]:
 
 
 class Drawn(Protocol):
-    """What decides the colour of a line."""
+    """The properties that select the colour of a line."""
 
     @property
     def family(self) -> str:
@@ -270,7 +268,7 @@ class Drawn(Protocol):
 
 
 def line_colours(rows: Sequence[Drawn]) -> list[Any]:
-    """The family's colour; rows of one family and mode take lighter and lighter shades of it."""
+    """The colour of each row's family, lighter for each further row of a family and mode."""
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")

@@ -1,9 +1,7 @@
-"""Which part of an attack broke how many samples, and at which ε: table and figure."""
+"""Which part of an attack found how many adversarial examples, and at which ε: table and figure."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,82 +9,79 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from robench.analysis.curves import dataset_title
 from robench.errors import UsageError
-from robench.reporting import write
+from robench.model_id import ModelId
 from robench.reporting.plots import LEGEND, save_figure, wrapped
 from robench.reporting.report import verdict_text
 from robench.results import CLEAN_WRONG, ROBUST, CellResult, Damaged, Outcome, ResultStore
 from robench.spiking import PATHS, surrogate_names
+from studies.pages import write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = 9
-"""Members with a colour of their own, those that broke most; the others share a grey."""
-_OTHERS, _GREY = "other members", "0.55"
+"""So many finders have a colour of their own, those that found most; the others share a grey."""
+_OTHERS, _GREY = "others", "0.55"
 _WIDE = 3
 """Panels side by side where all are of one attack."""
 _ONE_LINE = 34
-"""Signs above a panel."""
+"""Characters on a line above a panel."""
 OWN = "own gradient, momentum"
-"""What a member that substitutes a derivative is on a network that has no spikes."""
+"""The name of every finder that substitutes a derivative, on a network without spikes."""
 MOST_LABELS = 10
-"""Marks on the axis of ε."""
+"""The most labels on the axis of ε."""
 
 
 @dataclass(frozen=True)
-class Breaks:
-    """What the members of an attack did to a model.
+class FoundBy:
+    """What the parts of an attack found on a model.
 
     Attributes:
         model: its id.
         attack: its name.
-        samples: how many there were.
+        samples: their number.
         epsilons: the grid as text, from 0.
-        members: those that broke any sample, the strongest first.
-        counts: samples whose smallest breaking ε is this one, ``(members, ε)``.
-        held: samples that nothing broke.
-        verdict: on the cell, with its reasons.
+        finders: the parts that found any adversarial example, the strongest first.
+        counts: samples by minimal ε, ``(finders, ε)``.
+        robust: samples without an adversarial example.
+        verdict: of the cell, with its reasons.
     """
 
-    model: str
+    model: ModelId
     attack: str
     samples: int
     epsilons: tuple[str, ...]
     finders: tuple[str, ...]
     counts: NDArray[np.int64]
-    held: int
+    robust: int
     verdict: str
 
     @property
-    def dataset(self) -> str:
-        """The data set that the model's id begins with."""
-        return self.model.partition("/")[0]
-
-    @property
     def line(self) -> str:
-        """All of it on one line, without the ε."""
+        """All counts on one line, without the ε."""
         totals = zip(self.finders, self.counts.sum(1).tolist(), strict=True)
-        found = ", ".join(f"{finder} {total}" for finder, total in totals) or "nothing broken"
-        wrong = self.samples - self.held - int(self.counts.sum())
-        rest = f"{self.held} of {self.samples} held, {wrong} wrong without attack"
+        found = ", ".join(f"{finder} {total}" for finder, total in totals) or "nothing found"
+        wrong = self.samples - self.robust - int(self.counts.sum())
+        rest = f"{self.robust} of {self.samples} robust, {wrong} wrong without attack"
         return f"{self.model}  {self.attack}: {found}; {rest}; {self.verdict}"
 
 
-def read_breaks(
+def read_found(
     store: ResultStore, *, dataset: str | None = None
-) -> tuple[list[Breaks], list[Damaged]]:
-    """What the done cells of a store say, and the files that cannot be read.
+) -> tuple[list[FoundBy], list[Damaged]]:
+    """The counts of the finished cells of a store, and the files that cannot be read.
 
-    Of several cells of a model and an attack the newest counts; controls are left out.
+    The newest cell of a model and an attack is used; controls are left out.
 
     Args:
         store: the results.
-        dataset: keep the models of this one alone.
+        dataset: keep the models of this one.
 
     Raises:
         UsageError: there is no such cell.
@@ -96,7 +91,7 @@ def read_breaks(
     for cell in sorted(cells, key=lambda c: (c.run.created, c.hash)):
         if cell.outcome and not cell.outcome.control and dataset in (None, cell.dataset):
             newest[cell.model, cell.attack] = cell
-    found: list[Breaks] = []
+    found: list[FoundBy] = []
     for _, cell in sorted(newest.items()):
         assert cell.outcome is not None
         read = _read(store, cell, cell.outcome)
@@ -107,7 +102,7 @@ def read_breaks(
     return found, damaged
 
 
-def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> Breaks | Damaged:
+def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> FoundBy | Damaged:
     path = store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
     points = len(outcome.curve)
     try:
@@ -119,76 +114,75 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> Breaks | Da
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
     if len(position) and (position.min() < ROBUST or position.max() >= points):
-        return Damaged(path, "a break position lies outside the grid")
-    broken = position > CLEAN_WRONG
-    if names[broken].isna().any():
-        return Damaged(path, "a broken sample without a member")
-    totals = names[broken].value_counts()
+        return Damaged(path, "a minimal position lies outside the grid")
+    found = position > CLEAN_WRONG
+    if names[found].isna().any():
+        return Damaged(path, "an adversarial example without its finder")
+    totals = names[found].value_counts()
     finders = tuple(sorted(map(str, totals.index), key=lambda name: (-totals[name], name)))
     counts = np.stack(
-        [np.bincount(position[broken & (names == name)], minlength=points) for name in finders]
+        [np.bincount(position[found & (names == name)], minlength=points) for name in finders]
         or [np.zeros(points, dtype=np.int64)]
     )[: len(finders)]
-    return Breaks(
-        model=cell.model,
+    return FoundBy(
+        model=ModelId(cell.model),
         attack=cell.attack,
         samples=len(position),
         epsilons=tuple(point.epsilon.text for point in outcome.curve),
         finders=finders,
         counts=counts,
-        held=int((position == ROBUST).sum()),
+        robust=int((position == ROBUST).sum()),
         verdict=verdict_text(outcome.verdict, outcome.reasons),
     )
 
 
 def _without_spikes(finder: str) -> str:
-    """The name of a member on a network without spikes, where there is nothing to substitute."""
+    """The name of a finder on a network without spikes, which substitutes nothing."""
     return OWN if re.split(r"[(/]", finder)[0] in (*surrogate_names(), *PATHS) else finder
 
 
-def members_table(breaks: Sequence[Breaks]) -> str:
-    """CSV with a line for each model, attack, member and ε."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["model", "attack", "found_by", "epsilon", "broken", "samples", "verdict"])
-    for one in breaks:
-        for finder, counts in zip(one.finders, one.counts.tolist(), strict=True):
-            for epsilon, count in zip(one.epsilons[1:], counts[1:], strict=True):
-                row = [one.model, one.attack, finder, epsilon, count, one.samples, one.verdict]
-                table.writerow(row)
-    return text.getvalue()
+def found_table(found: Sequence[FoundBy]) -> pd.DataFrame:
+    """A row for each model, attack, finder and ε; ``found`` counts samples by minimal ε."""
+    rows = [
+        (one.model, one.attack, finder, epsilon, count, one.samples, one.verdict)
+        for one in found
+        for finder, counts in zip(one.finders, one.counts.tolist(), strict=True)
+        for epsilon, count in zip(one.epsilons[1:], counts[1:], strict=True)
+    ]
+    columns = ["model", "attack", "found_by", "epsilon", "found", "samples", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def write_members(breaks: Sequence[Breaks], folder: Path) -> list[Path]:
+def write_found(found: Sequence[FoundBy], folder: Path) -> list[Path]:
     """Write table and figure of each data set; returns their paths.
 
     Raises:
         UsageError: the folder cannot be written to.
     """
     written: list[Path] = []
-    for dataset in sorted({one.dataset for one in breaks}):
-        here = [one for one in breaks if one.dataset == dataset]
-        written.append(folder / f"{dataset}-members.csv")
-        write(written[-1], members_table(here))
+    for dataset in sorted({one.model.dataset for one in found}):
+        here = [one for one in found if one.model.dataset == dataset]
+        path = folder / f"{dataset}-found-by.csv"
+        write_table(found_table(here), path)
         try:
-            written.append(save_figure(draw_members, here, folder / f"{dataset}-members.png"))
+            written += [path, save_figure(draw_found, here, path.with_suffix(".png"))]
         except OSError as error:
             raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
     return written
 
 
-def draw_members(breaks: Sequence[Breaks]) -> Figure:
-    """Bars of the samples by their smallest breaking ε, in the colours of who broke them.
+def draw_found(found: Sequence[FoundBy]) -> Figure:
+    """Bars of the samples by their minimal ε, in the colours of the finders.
 
-    A panel for each model, and where several attacks have members a column for each attack. An
-    attack that is all of one piece has no panel, unless all are. What held is told in numbers,
-    because a bar of it would hide the others where that is most.
+    There is a panel for each model, and a column for each attack with several finders. An attack
+    with a single finder has no panel, unless all have one. The number of robust samples is written,
+    because a high bar of it would hide the others.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    several = {one.attack for one in breaks if len(one.finders) > 1}
-    shown = [one for one in breaks if one.attack in several] or list(breaks)
+    several = {one.attack for one in found if len(one.finders) > 1}
+    shown = [one for one in found if one.attack in several] or list(found)
     attacks = sorted({one.attack for one in shown})
     models = sorted({one.model for one in shown})
     if len(attacks) == 1:
@@ -207,7 +201,7 @@ def draw_members(breaks: Sequence[Breaks]) -> Figure:
         ax = axes[places[one.model, one.attack]]
         ax.set_visible(True)
         _draw(ax, one, colours, short=short)
-        name = one.model.partition("/")[2] or one.model
+        name = one.model.name
         beside = [one.attack] * (len(attacks) > 1) + [one.verdict] * (one.verdict != "valid")
         note = ", ".join(beside)
         if len(name + note) > _ONE_LINE:  # below each other
@@ -219,29 +213,29 @@ def draw_members(breaks: Sequence[Breaks]) -> Figure:
     for line in axes:
         next(ax for ax in line if ax.get_visible()).tick_params(labelleft=True)
     unit = " (in 1/255)" if short else ""
-    figure.supxlabel(f"smallest ε that breaks the sample{unit}", fontsize="medium")
-    title = dataset_title(breaks[0].dataset)
+    figure.supxlabel(f"minimal ε of the sample{unit}", fontsize="medium")
+    title = dataset_title(found[0].model.dataset)
     _legend(figure, title if len(attacks) > 1 else f"{title}, {attacks[0]}", colours)
     return figure
 
 
-def _colours(breaks: Sequence[Breaks]) -> dict[str, Any]:
-    """The colour of each member: the strongest over all panels have one of their own."""
+def _colours(found: Sequence[FoundBy]) -> dict[str, Any]:
+    """The colour of each finder: the strongest over all panels have one of their own."""
     import seaborn as sns
 
     totals: dict[str, int] = {}
-    for one in breaks:
+    for one in found:
         for finder, count in zip(one.finders, one.counts.sum(1).tolist(), strict=True):
             totals[finder] = totals.get(finder, 0) + count
     ranked = sorted(totals, key=lambda name: (-totals[name], name))
     palette = [colour for k, colour in enumerate(sns.color_palette("colorblind")) if k != 7]
-    found: dict[str, Any] = dict(zip(ranked, palette[:COLOURS], strict=False))
+    colours: dict[str, Any] = dict(zip(ranked, palette[:COLOURS], strict=False))
     if len(ranked) > COLOURS:
-        found[_OTHERS] = _GREY
-    return found
+        colours[_OTHERS] = _GREY
+    return colours
 
 
-def _draw(ax: Axes, one: Breaks, colours: dict[str, Any], *, short: bool) -> None:
+def _draw(ax: Axes, one: FoundBy, colours: dict[str, Any], *, short: bool) -> None:
     points = len(one.epsilons) - 1
     x = np.arange(points)
     foot = np.zeros(points, dtype=np.int64)
@@ -259,15 +253,15 @@ def _draw(ax: Axes, one: Breaks, colours: dict[str, Any], *, short: bool) -> Non
     ax.set_xlim(-0.6, points - 0.4)
     ax.set_xticks(x, _labels(one.epsilons[1:], short=short))
     ax.text(
-        0.985, 0.96, f"{one.held} of {one.samples} held", transform=ax.transAxes, ha="right",
+        0.985, 0.96, f"{one.robust} of {one.samples} robust", transform=ax.transAxes, ha="right",
         va="top", fontsize="small", color="0.35",
     )  # fmt: skip
     ax.tick_params(axis="x", labelsize="x-small", length=0, pad=1)
 
 
-def _in_255(breaks: Sequence[Breaks]) -> bool:
+def _in_255(found: Sequence[FoundBy]) -> bool:
     """Whether every ε is written in 1/255."""
-    return all(text.endswith("/255") for one in breaks for text in one.epsilons[1:])
+    return all(text.endswith("/255") for one in found for text in one.epsilons[1:])
 
 
 def _labels(epsilons: Sequence[str], *, short: bool) -> list[str]:

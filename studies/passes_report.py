@@ -1,49 +1,31 @@
-"""Robust accuracy against gradient passes, as a section of a document and as a figure."""
+"""Robust accuracy against gradient passes, as a page and as a figure."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from robench.analysis.budget import COLUMNS, MEAN
 from robench.analysis.curves import dataset_title
-from robench.analysis.document import draw_beside, link, markdown_table, section_of
 from robench.attacks.primitives.norms import NORMS
+from robench.model_id import ModelId
 from robench.reporting.plots import LEGEND, wrapped
 from robench.results.metrics import wilson
+from studies.pages import markdown_table, versions_text
+from studies.passes import COLUMNS, MEAN
+from studies.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMMAND = "budget"
 _WIDE = 4
 """Models side by side."""
 
 
-def budget_section(folder: Path, document: Path) -> str:
-    """The tables of all data sets in a folder, as Markdown.
-
-    Raises:
-        UsageError: a table is damaged.
-    """
-    return section_of(
-        folder, COMMAND, COLUMNS, lambda table, path: _of_dataset(table, path, document)
-    )
-
-
-def write_budget_figure(path: Path) -> Path:
-    """Draw a table that is stored, beside it; returns the path of the figure.
-
-    Raises:
-        UsageError: the table is damaged, or the folder cannot be written to.
-    """
-    return draw_beside(path, COLUMNS, draw_budgets)
-
-
-def _of_dataset(table: pd.DataFrame, path: Path, document: Path) -> str:
+def passes_text(table: pd.DataFrame) -> str:
+    """A table of :func:`~studies.passes.passes_table` as Markdown."""
     means = table[table["epsilon"] == MEAN]
     first = str(table["first"].iloc[0])
     rivals = [str(attack) for attack in dict.fromkeys(table["attack"]) if attack != first]
@@ -51,18 +33,9 @@ def _of_dataset(table: pd.DataFrame, path: Path, document: Path) -> str:
     for (model, budget), part in means.groupby(["model", "budget"], sort=False):
         rows = part.set_index("attack").to_dict("index")
         cells = [_cell(rows.get(attack)) for attack in (first, *rivals)]
-        lines.append([str(model).partition("/")[2], str(budget), *cells])
+        lines.append([ModelId(model).name, str(budget), *cells])
     head = ["model", "passes", first, *(f"{rival} ({first} − {rival})" for rival in rivals)]
-    return "\n".join(
-        [
-            _caption(table, first),
-            "",
-            *markdown_table(head, lines, words=1),
-            "",
-            f"![robust accuracy against passes]({link(document, path.with_suffix('.png'))})",
-            "",
-        ]
-    )
+    return "\n".join([_caption(table, first), "", *markdown_table(head, lines, words=1), ""])
 
 
 def _cell(row: dict[Any, Any] | None) -> str:
@@ -79,19 +52,27 @@ def _cell(row: dict[Any, Any] | None) -> str:
 def _caption(table: pd.DataFrame, first: str) -> str:
     row = table.iloc[0]
     epsilons = ", ".join(dict.fromkeys(e for e in table["epsilon"] if e != MEAN))
-    pairs = table[["attack", "version"]].drop_duplicates().itertuples(index=False)
-    told = ", ".join(f"`{attack}` version {version}" for attack, version in pairs)
     images = "training" if row["split"] == "train" else row["split"]
     return (
         f"**{dataset_title(row['dataset'])}**, ε = {epsilons} ({NORMS[row['norm']]}), "
         f"{row['samples']:,} {images} images (SHA-256 {row['data_sha256']}), seed {row['seed']}, "
-        f"{told}. Robust accuracy in %, averaged over these ε; in brackets how far that of "
-        f"`{first}` lies above it in points, with the 95 % interval, paired by sample, and bold "
-        f"where that leaves 0 out: a number below 0 means that `{first}` is stronger."
+        f"{versions_text(table)}. Robust accuracy in %, averaged over these ε; in brackets that "
+        f"of `{first}` minus this one in points, with the 95 % interval, paired by sample, and "
+        f"bold where the interval excludes 0. A number below 0 means that `{first}` is stronger."
     )
 
 
-def draw_budgets(table: pd.DataFrame) -> Figure:
+def passes_lines(table: pd.DataFrame) -> Iterator[str]:
+    """The difference between the first attack and each other one, a line for each."""
+    for row in table[table["difference"].notna()].to_dict("records"):
+        low, high = 100 * row["low"], 100 * row["high"]
+        yield (
+            f"{row['model']:24} {row['budget']:>4} passes  {row['first']} - {row['attack']}: "
+            f"{100 * row['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        )
+
+
+def draw_passes(table: pd.DataFrame) -> Figure:
     """Robust accuracy against passes: a column for each model, a row for each ε."""
     import seaborn as sns
     from matplotlib.figure import Figure
@@ -118,7 +99,7 @@ def draw_budgets(table: pd.DataFrame) -> Figure:
             ax.set_visible(True)
             here = rows[(rows["model"] == model) & (rows["epsilon"] == epsilon)]
             for attack in attacks:
-                _draw_budget(ax, here[here["attack"] == attack], colours[attack], attack)
+                _draw_line(ax, here[here["attack"] == attack], colours[attack], attack)
             ax.set_xscale("log", base=2)
             ax.xaxis.set_major_locator(FixedLocator(budgets))
             ax.xaxis.set_minor_locator(NullLocator())
@@ -129,7 +110,7 @@ def draw_budgets(table: pd.DataFrame) -> Figure:
             if column == 0:
                 ax.set_ylabel(f"ε = {epsilon}")
             if line % len(epsilons) == 0:
-                ax.set_title(model.partition("/")[2] or model, loc="left", fontweight="bold")
+                ax.set_title(ModelId(model).name, loc="left", fontweight="bold")
             below = number + columns >= len(models) and epsilon == epsilons[-1]
             ax.tick_params(axis="x", labelbottom=below)
     figure.supxlabel("gradient passes for each sample and ε", fontsize="medium")
@@ -143,7 +124,7 @@ def draw_budgets(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_budget(ax: Any, part: pd.DataFrame, colour: Any, label: str) -> None:
+def _draw_line(ax: Any, part: pd.DataFrame, colour: Any, label: str) -> None:
     part = part.sort_values("budget")
     budgets, accuracies = part["budget"].to_numpy(), part["accuracy"].to_numpy()
     counts = zip((accuracies * part["samples"]).round().astype(int), part["samples"], strict=True)
@@ -153,3 +134,14 @@ def _draw_budget(ax: Any, part: pd.DataFrame, colour: Any, label: str) -> None:
         linewidth=0,
     )  # fmt: skip
     ax.plot(budgets, accuracies, color=colour, marker="o", markersize=3, label=label)
+
+
+PASSES = Study(
+    name="passes",
+    title="Robust accuracy against passes",
+    columns=COLUMNS,
+    text=passes_text,
+    figure=draw_passes,
+    figure_title="robust accuracy against passes",
+    lines=passes_lines,
+)

@@ -1,8 +1,8 @@
 """What a single gradient hides: PGD through each surrogate and each path, beside the ensemble.
 
-All runs are ``pgd``: the same steps, step size and starts. They differ in what the network is
-differentiated through and in nothing else, so what lies between two of them is the gradient's.
-The cells have one ε, and a store of their own.
+All runs are ``pgd``: the same steps, step size and starts. They differ in the gradient estimator
+alone, so that it is the cause of every difference between two runs. The cells have one ε, and are
+kept in a store of their own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.architectures import PlasticFlexLayer
+from robench.attacks import SurrogateEnsemble
 from robench.datasets import Dataset, find_dataset
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
@@ -48,15 +49,15 @@ COLUMNS: dict[str, type] = {
     "verdict": str,
     "hash": str,
 }
-"""Of a table: counts of samples, and how far the robust accuracy lies above the ensemble's."""
+"""Of a table: counts of samples, and in ``above`` the robust accuracy minus the ensemble's."""
 
 
 @dataclass(frozen=True)
 class Through:
-    """What a run of PGD is differentiated through: a row of the table.
+    """The gradient estimator of a run of PGD: a row of the table.
 
     Attributes:
-        surrogate: empty where the path takes none.
+        surrogate: empty if the path takes none.
         path: the gradient path.
         attack: as the command line names it.
     """
@@ -66,12 +67,13 @@ class Through:
     attack: str
 
 
-def _tour(surrogate: str, path: str) -> Through:
-    return Through(surrogate, path, f"tour[paths=[{path}],surrogates=[{surrogate}]]")
+def _through(surrogate: str, path: str) -> Through:
+    name = f"{SurrogateEnsemble.name}[paths=[{path}],surrogates=[{surrogate}]]"
+    return Through(surrogate, path, name)
 
 
 def all_gradients() -> tuple[Through, ...]:
-    """The model's own, one of each family of surrogates along ``stbp``, and each other path.
+    """The model's own gradient, a surrogate of each family along ``stbp``, and each other path.
 
     A path that takes a surrogate gets the first one.
     """
@@ -79,8 +81,8 @@ def all_gradients() -> tuple[Through, ...]:
     paths = [path for path in PATHS.values() if path != STBP]
     return (
         Through(OWN, OWN, "pgd"),
-        *(_tour(surrogate, STBP.name) for surrogate in surrogates),
-        *(_tour(surrogates[0] if path.takes_surrogate else "", path.name) for path in paths),
+        *(_through(surrogate, STBP.name) for surrogate in surrogates),
+        *(_through(surrogates[0] if path.takes_surrogate else "", path.name) for path in paths),
     )
 
 
@@ -100,8 +102,7 @@ class Comparison:
     def table(self, results: Sequence[CellResult], store: ResultStore) -> pd.DataFrame:
         """The numbers of those results that are done, by :data:`COLUMNS`.
 
-        Of each model the rows are the runs in order, their worst case per sample, and the
-        ensemble.
+        The rows of a model are the runs in order, their worst case per sample, and the ensemble.
         """
         found = {(cell.model, cell.attack): cell for cell in results if cell.outcome is not None}
         models = dict.fromkeys(planned.cell.model.id for planned in self.plan.cells)
@@ -112,12 +113,12 @@ class Comparison:
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def _rows(self, cells: dict[str, CellResult], store: ResultStore) -> list[dict[str, Any]]:
-        held = {attack: _held(cell, store) for attack, cell in cells.items()}
-        ensemble = held.get(ENSEMBLE)
+        robust = {attack: _robust(cell, store) for attack, cell in cells.items()}
+        ensemble = robust.get(ENSEMBLE)
         runs = [through for through in all_gradients() if through.attack in cells]
-        rows = [self._row(cells[r.attack], r, held[r.attack], ensemble) for r in runs]
+        rows = [self._row(cells[r.attack], r, robust[r.attack], ensemble) for r in runs]
         if runs:
-            together = np.logical_and.reduce([held[run.attack] for run in runs])
+            together = np.logical_and.reduce([robust[run.attack] for run in runs])
             row = self._row(cells[runs[0].attack], Through("", "", WORST), together, ensemble)
             rows.append(row | {"version": "", "verdict": "", "hash": ""})
         if ensemble is not None:
@@ -129,14 +130,14 @@ class Comparison:
         self,
         cell: CellResult,
         through: Through,
-        held: NDArray[np.bool_],
+        robust: NDArray[np.bool_],
         ensemble: NDArray[np.bool_] | None,
     ) -> dict[str, Any]:
         assert cell.outcome is not None
         who = cell.outcome.identity
         above, low, high = np.nan, np.nan, np.nan
         if ensemble is not None:
-            more = held.astype(np.float64) - ensemble
+            more = robust.astype(np.float64) - ensemble
             interval = bootstrap(more)
             above, low, high = float(more.mean()), interval.low, interval.high
         return {
@@ -151,7 +152,7 @@ class Comparison:
             "attack": through.attack,
             "version": who.attack_version,
             "clean": cell.outcome.curve[0].robust,
-            "robust": int(held.sum()),
+            "robust": int(robust.sum()),
             "above": above,
             "low": low,
             "high": high,
@@ -160,11 +161,11 @@ class Comparison:
         }
 
 
-def _held(cell: CellResult, store: ResultStore) -> NDArray[np.bool_]:
-    """Which samples hold, in the order of the data."""
+def _robust(cell: CellResult, store: ResultStore) -> NDArray[np.bool_]:
+    """Which samples stay robust, in the order of the data."""
     rows = store.rows(cell).sort_values("index")
-    held: NDArray[np.bool_] = rows["minimal_position"].to_numpy() == ROBUST
-    return held
+    robust: NDArray[np.bool_] = rows["minimal_position"].to_numpy() == ROBUST
+    return robust
 
 
 def gradient_comparisons(
@@ -175,18 +176,18 @@ def gradient_comparisons(
 ) -> list[Comparison]:
     """The runs on every spiking model among the entries, by data set.
 
-    A run that cannot differ from another is left out: without spikes all of them, and the path
-    past the adaptation where a network has none.
+    A run that cannot differ from another is left out: all of them on a network without spikes, and
+    the path past the adaptation on a network without adaptation.
 
     Args:
-        entries: the models; one without spikes is passed over, unless the user named it.
+        entries: the models; one without spikes is left out, unless the user named it.
         request: everything else; without ``eps`` the headline ε of each data set.
         store: where the cells go.
         models_dir: where checkpoints are looked for first.
 
     Raises:
-        UsageError: more than one ε, a data set without a headline ε, or a model that was named,
-            or all of them, have no spikes.
+        UsageError: there is more than one ε or no headline ε, or a model that was named, or every
+            model, has no spikes.
         RobenchError: a model that was named cannot run.
     """
     names = [*(through.attack for through in all_gradients()), ENSEMBLE]
@@ -206,8 +207,7 @@ def gradient_comparisons(
             if model.spikes is None:
                 if model.id in named:
                     raise UsageError(
-                        f"model {model.id} has no spikes, so every gradient is its own; "
-                        "leave it out"
+                        f"model {model.id} has no spikes, so it has one gradient; leave it out"
                     )
             elif planned.cell.attack.name not in detached or _has_plasticity(model):
                 cells.append(planned)

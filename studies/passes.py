@@ -1,9 +1,9 @@
 """Robust accuracy against the number of gradient passes that an attack may take.
 
-An attack of twenty steps that finds nothing has not shown that there is nothing. Each attack is run
-at several budgets, each ε by itself and without help from another, so that the curves show what a
-pass of each attack is worth. The cells are ordinary ones, on training images unless asked
-otherwise, in a store of their own.
+An attack of twenty steps that finds nothing has not shown that nothing is there. Each attack runs
+with several numbers of passes, separately at each ε, so that the curves show what a pass of each
+attack is worth. The cells use training images unless asked otherwise, and are kept in a store of
+their own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import pandas as pd
 from robench.attacks import Attack
 from robench.attacks.primitives.norms import NORMS
 from robench.errors import UsageError
-from robench.evaluation import Plan, Request, make_plan
-from robench.registry import ModelEntry, NamedAttack
+from robench.registry import NamedAttack
 from robench.results import ROBUST, CellResult, Interval, ResultStore
 from robench.results.metrics import bootstrap
 
@@ -42,8 +41,8 @@ COLUMNS: dict[str, type] = {
     "low": float,
     "high": float,
 }
-"""Of a table: a row for each ε, then one with ``mean`` in its place. That one has how far the
-accuracy of the ``first`` attack lies above this one's, paired by sample."""
+"""Of a table: a row for each ε, then one with ``mean`` in its place. The latter has the difference
+between the accuracy of the ``first`` attack and this one's, paired by sample."""
 
 
 def at_budgets(attacks: Sequence[NamedAttack], budgets: Sequence[int]) -> list[NamedAttack]:
@@ -56,7 +55,7 @@ def at_budgets(attacks: Sequence[NamedAttack], budgets: Sequence[int]) -> list[N
         if named.attack.norm != attacks[0].attack.norm:
             raise UsageError(
                 f"{named.name} is measured in {NORMS[named.attack.norm]} and {attacks[0].name} in "
-                f"{NORMS[attacks[0].attack.norm]}: an ε of one is none of the other"
+                f"{NORMS[attacks[0].attack.norm]}: their ε cannot be compared"
             )
         if type(named.attack).at_budget is Attack.at_budget:
             raise UsageError(f"attack {named.name} is not measured in gradient passes")
@@ -73,58 +72,16 @@ def at_budgets(attacks: Sequence[NamedAttack], budgets: Sequence[int]) -> list[N
     ]
 
 
-def budget_plans(
-    entries: Sequence[ModelEntry],
-    attacks: Sequence[NamedAttack],
-    budgets: Sequence[int],
-    epsilons: Sequence[str],
-    request: Request,
-    store: ResultStore,
-) -> list[Plan]:
-    """A plan for each ε, whose cells have no other.
-
-    Args:
-        entries: the models.
-        attacks: as the user named them.
-        budgets: gradient passes for each sample and ε.
-        epsilons: as they are written.
-        request: everything else.
-        store: where the cells go.
-    """
-    return each_epsilon(entries, at_budgets(attacks, budgets), epsilons, request, store)
-
-
-def each_epsilon(
-    entries: Sequence[ModelEntry],
-    attacks: Sequence[NamedAttack],
-    epsilons: Sequence[str],
-    request: Request,
-    store: ResultStore,
-) -> list[Plan]:
-    """A plan for each ε by itself: no attack gains by what it found at another.
-
-    Args:
-        entries: the models.
-        attacks: all of them at every ε.
-        epsilons: as they are written.
-        request: everything else.
-        store: where the cells go.
-    """
-    return [
-        make_plan(entries, attacks, replace(request, eps=(epsilon,)), store) for epsilon in epsilons
-    ]
-
-
-def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame:
+def pass_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame:
     """A row for each model, attack, budget, ε and sample.
 
     Args:
-        cells: results of :func:`budget_plans`; those that failed are left out.
+        cells: results with one ε each; those that are not done are left out.
         store: where their rows are.
 
     Returns:
         Columns ``dataset, data_sha256, seed, norm, model, attack, version, budget, epsilon, index,
-        held, passes``.
+        robust``.
 
     Raises:
         UsageError: no cell is done.
@@ -149,8 +106,7 @@ def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame
                     "budget": int(budget),
                     "epsilon": cell.outcome.curve[-1].epsilon.text,
                     "index": rows["index"],
-                    "held": rows["minimal_position"] == ROBUST,
-                    "passes": rows["backwards"],
+                    "robust": rows["minimal_position"] == ROBUST,
                 }
             )
         )
@@ -161,14 +117,14 @@ def budget_rows(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFrame
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an attack's robust accuracy lies above a rival's, averaged over ε.
+    """The robust accuracy of an attack minus that of a rival, averaged over ε.
 
     Attributes:
         model: the one that was attacked.
         rival: the other attack.
         budget: gradient passes of both.
         samples: that both attacked.
-        mean: below 0 where the attack is the stronger one.
+        mean: below 0 if the attack is the stronger one.
         interval: at 95 %, paired by sample.
     """
 
@@ -181,14 +137,14 @@ class Difference:
 
 
 def paired(rows: pd.DataFrame, attack: str) -> list[Difference]:
-    """How far an attack's robust accuracy lies above each rival's at the same budget.
+    """The robust accuracy of an attack minus that of each rival at the same budget.
 
     Args:
-        rows: of :func:`budget_rows`.
-        attack: the one that is judged.
+        rows: of :func:`pass_rows`.
+        attack: the one that is compared with all others.
     """
     table = rows.pivot_table(
-        index=["model", "budget", "index"], columns="attack", values="held", aggfunc="mean"
+        index=["model", "budget", "index"], columns="attack", values="robust", aggfunc="mean"
     )
     found = []
     for (model, budget), part in table.groupby(level=[0, 1]):
@@ -206,10 +162,10 @@ def paired(rows: pd.DataFrame, attack: str) -> list[Difference]:
     return found
 
 
-def budget_table(rows: pd.DataFrame, first: str, split: str) -> pd.DataFrame:
-    """The numbers of :func:`budget_rows`, by :data:`COLUMNS`.
+def passes_table(rows: pd.DataFrame, first: str, split: str) -> pd.DataFrame:
+    """The numbers of :func:`pass_rows`, by :data:`COLUMNS`.
 
-    An attack at a budget at which it lacks an ε has no mean: it would be one over other ε.
+    An attack that lacks an ε at a budget has no mean there, which would be over other ε.
 
     Args:
         rows: of one data set.
@@ -218,8 +174,8 @@ def budget_table(rows: pd.DataFrame, first: str, split: str) -> pd.DataFrame:
     """
     epsilons = rows["epsilon"].nunique()
     whole = rows.groupby(["model", "budget", "attack"])["epsilon"].transform("nunique") == epsilons
-    judged = paired(rows[whole], first) if first in set(rows["attack"][whole]) else []
-    differences = {(d.model, d.budget, d.rival): d for d in judged}
+    compared = paired(rows[whole], first) if first in set(rows["attack"][whole]) else []
+    differences = {(d.model, d.budget, d.rival): d for d in compared}
     facts = ["dataset", "data_sha256", "seed", "norm", "version"]
     found: list[dict[str, Any]] = []
     for key, part in rows.groupby(["model", "budget", "attack"], sort=False):
@@ -233,7 +189,7 @@ def budget_table(rows: pd.DataFrame, first: str, split: str) -> pd.DataFrame:
             "attack": attack,
             "first": first,
         }
-        curve = part.groupby("epsilon", sort=False)["held"].mean()
+        curve = part.groupby("epsilon", sort=False)["robust"].mean()
         found += [common | {"epsilon": e, "accuracy": value} for e, value in curve.items()]
         if len(curve) == epsilons:
             mean = common | {"epsilon": MEAN, "accuracy": float(curve.mean())}

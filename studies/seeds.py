@@ -1,4 +1,4 @@
-"""How far the accuracy of a training depends on its seed."""
+"""How much the seed of a training changes its accuracy."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from robench.analysis.document import markdown_table
 from robench.errors import ContentError, UsageError
 from robench.registry import SEEDS, ModelCard, model_folders
 from robench.registry.cards import CARD
+from studies.pages import markdown_table, page
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Trainings of one recipe that differ in the seed alone.
+    """Trainings of one recipe that differ only in the seed.
 
     Attributes:
         model: its id.
-        accuracies: on the clean test images, by seed; that of the published weights comes first.
-        samples: how many images that is.
+        accuracies: on the clean test images, by seed; the seed of the published weights is first.
+        samples: the number of these images.
     """
 
     model: str
@@ -29,12 +29,12 @@ class Seeds:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over the seeds."""
         return float(np.mean(list(self.accuracies.values())))
 
     @property
     def deviation(self) -> float:
-        """The standard deviation of a seed, estimated from these."""
+        """The standard deviation over the seeds, with n − 1 in the denominator."""
         return float(np.std(list(self.accuracies.values()), ddof=1))
 
 
@@ -42,7 +42,7 @@ def find_seeds(models_dir: Path | None = None) -> list[Seeds]:
     """The models that were trained with several seeds, sorted by id.
 
     Raises:
-        ContentError: a card is damaged, or belongs to another training than its model's.
+        ContentError: a card is damaged, or is of another training than its model's.
     """
     found = []
     for name, folder in sorted(model_folders(models_dir).items()):
@@ -57,7 +57,7 @@ def find_seeds(models_dir: Path | None = None) -> list[Seeds]:
                 raise ContentError(f"{path}: the seed is {card.about.seed}, not the folder's")
             if reason := _differs(own, card):
                 raise ContentError(
-                    f"{path}: {reason}; train it anew with --seed {path.parent.name} --restart"
+                    f"{path}: {reason}; train it again with --seed {path.parent.name} --restart"
                 )
             accuracies[card.about.seed] = card.about.clean_accuracy
         found.append(Seeds(name, accuracies, own.about.clean_samples))
@@ -65,13 +65,13 @@ def find_seeds(models_dir: Path | None = None) -> list[Seeds]:
 
 
 def _seed(path: Path) -> tuple[int, str]:
-    """The seed that a card's folder is named after; names that are no number come first."""
+    """The seed in the name of a card's folder; other names come first."""
     name = path.parent.name
     return (int(name) if name.isdecimal() else -1, name)
 
 
 def _differs(own: ModelCard, card: ModelCard) -> str:
-    """In what a seed's card is not that of the same training."""
+    """How a seed's training differs from the model's; empty if only in the seed."""
     pairs = {
         "network": (own.model, card.model),
         "number of epochs": (own.about.epochs, card.about.epochs),
@@ -86,8 +86,8 @@ def _differs(own: ModelCard, card: ModelCard) -> str:
     )
 
 
-def seeds_section(seeds: list[Seeds]) -> str:
-    """The table as Markdown, accuracies in per cent.
+def seeds_page(seeds: list[Seeds]) -> str:
+    """The page, with accuracies in per cent.
 
     Raises:
         UsageError: there is nothing to show.
@@ -105,4 +105,5 @@ def seeds_section(seeds: list[Seeds]) -> str:
         for one in seeds
     ]
     head = ["model", "accuracy by seed", "mean", "standard deviation, points", "images"]
-    return "\n".join([*markdown_table(head, rows, words=2), ""])
+    text = "\n".join([*markdown_table(head, rows, words=2), ""])
+    return page("seeds", "Accuracy by seed of the training", text)

@@ -1,53 +1,34 @@
-"""The table of what a single gradient hides, as a section of a document and as a figure."""
+"""What a single gradient hides, as a page and as a figure."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from robench.analysis.curves import dataset_title
-from robench.analysis.document import draw_beside, link, markdown_table, section_of
-from robench.analysis.gradients import COLUMNS, ENSEMBLE, OWN, WORST, all_gradients
+from robench.model_id import ModelId
 from robench.reporting.heatmap import draw_cells
 from robench.results.metrics import wilson
 from robench.spiking import STBP
+from studies.gradients import COLUMNS, ENSEMBLE, OWN, WORST, all_gradients
+from studies.pages import markdown_table, versions_text
+from studies.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMMAND = "gradients"
 MARK = "†"
 _LIMITS = (-20.0, 80.0)
-"""Points below and above the ensemble that the bar of colours shows."""
+"""The range of the colour bar, in points above the ensemble."""
 
 
-def gradients_section(folder: Path, document: Path) -> str:
-    """The tables of all data sets in a folder, as Markdown.
-
-    Raises:
-        UsageError: a table is damaged.
-    """
-    return section_of(
-        folder, COMMAND, COLUMNS, lambda table, path: _of_dataset(table, path, document)
-    )
-
-
-def write_gradients_figure(path: Path) -> Path:
-    """Draw a table that is stored, beside it; returns the path of the figure.
-
-    Raises:
-        UsageError: the table is damaged, or the folder cannot be written to.
-    """
-    return draw_beside(path, COLUMNS, draw_gradients)
-
-
-def _of_dataset(table: pd.DataFrame, path: Path, document: Path) -> str:
+def gradients_text(table: pd.DataFrame) -> str:
+    """A table of :class:`~studies.gradients.Comparison` as Markdown."""
     models = list(dict.fromkeys(table["model"]))
-    head = ["surrogate", "path", *(_short(model) for model in models)]
+    head = ["surrogate", "path", *(ModelId(model).name for model in models)]
     clean = table.groupby("model", sort=False)[["clean", "samples"]].first()
     lines = [["(no attack)", "", *(_percent(a, b) for a, b in clean.itertuples(index=False))]]
     weakest = {model: _weakest(table[table["model"] == model]) for model in models}
@@ -55,16 +36,7 @@ def _of_dataset(table: pd.DataFrame, path: Path, document: Path) -> str:
         cells = [_cell(table, model, attack, attack == weakest[model]) for model in models]
         names = {WORST: ("worst of the runs above", ""), ENSEMBLE: (f"`{ENSEMBLE}`", "")}
         lines.append([*names.get(attack, (surrogate or "—", gradient_path)), *cells])
-    return "\n".join(
-        [
-            _caption(table),
-            "",
-            *markdown_table(head, lines, words=2),
-            "",
-            f"![robust accuracy under each gradient]({link(document, path.with_suffix('.png'))})",
-            "",
-        ]
-    )
+    return "\n".join([_caption(table), "", *markdown_table(head, lines, words=2), ""])
 
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -77,14 +49,14 @@ def _lines(table: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def _group(run: tuple[str, str, str]) -> int:
-    """The model's own, the surrogates along ``stbp``, the other paths, what sums them up."""
+    """The group of a run: the model's own, surrogates along ``stbp``, other paths, summaries."""
     if run[0] in (WORST, ENSEMBLE):
         return 3
     return {OWN: 0, STBP.name: 1}.get(run[2], 2)
 
 
 def _weakest(table: pd.DataFrame) -> str:
-    """The run that left most of a model's images, of those that the checks let pass."""
+    """The run with the highest robust accuracy of a model, among those that are not invalid."""
     runs = table[~table["attack"].isin([WORST, ENSEMBLE]) & (table["verdict"] != "invalid")]
     return "" if runs.empty else str(runs["attack"].iloc[runs["robust"].argmax()])
 
@@ -107,20 +79,15 @@ def _mark(verdict: str) -> str:
 def _caption(table: pd.DataFrame) -> str:
     first = table.iloc[0]
     runs = table[table["attack"] != WORST]
-    versions = {str(name).partition("[")[0]: v for name, v in runs[["attack", "version"]].values}
-    told = ", ".join(f"`{name}` version {version}" for name, version in versions.items())
+    runs = runs.assign(attack=runs["attack"].str.partition("[")[0])
     intervals = [wilson(a, b) for a, b in table[["robust", "samples"]].itertuples(index=False)]
     half = max(interval.high - interval.low for interval in intervals) * 50
     return (
         f"**{dataset_title(first['dataset'])}**, ε = {first['epsilon']} (L∞), "
         f"{first['samples']:,} test images (SHA-256 {first['data_sha256']}), seed {first['seed']}, "
-        f"{told}. Robust accuracy in %, known to ±{half:.1f} points or better (95 %); in brackets "
-        f"how many points it lies above that of `{ENSEMBLE}`."
+        f"{versions_text(runs)}. Robust accuracy in %, known to ±{half:.1f} points or better "
+        f"(95 %); in brackets its difference to that of `{ENSEMBLE}` in points."
     )
-
-
-def _short(model: str) -> str:
-    return model.partition("/")[2] or model
 
 
 def _percent(count: int, samples: int) -> str:
@@ -128,7 +95,7 @@ def _percent(count: int, samples: int) -> str:
 
 
 def draw_gradients(table: pd.DataFrame) -> Figure:
-    """Heat map of runs × models: the number is the robust accuracy, the colour what it hides."""
+    """Heat map, runs × models: the number is the robust accuracy, the colour what it hides."""
     from matplotlib.colors import CenteredNorm
     from matplotlib.figure import Figure
 
@@ -147,7 +114,7 @@ def draw_gradients(table: pd.DataFrame) -> Figure:
     )
     ax = figure.subplots()
     draw_cells(
-        ax, above, labels, columns=[_short(model) for model in models],
+        ax, above, labels, columns=[ModelId(model).name for model in models],
         rows=[_name(*line) for line in lines],
         bar={"label": f"points above {ENSEMBLE}", "aspect": 18,
              "ticks": [low, 0, 20, 40, 60, high]},
@@ -166,11 +133,11 @@ def draw_gradients(table: pd.DataFrame) -> Figure:
         "in the cells: robust accuracy, %",
     ]
     if any(str(label).endswith(MARK) for label in labels.ravel()):
-        notes.append(f"{MARK} the checks do not call it valid")
+        notes.append(f"{MARK} not valid by the checks")
     if any(label == "—" for label in labels.ravel()):
         notes.append("— does not apply")
     text = "\n".join((*notes[:2], "; ".join(notes[2:]))).strip()
-    figure.supxlabel(text, fontsize="small")  # as wide as the figure, however few the models
+    figure.supxlabel(text, fontsize="small")  # as wide as the figure, also for few models
     return figure
 
 
@@ -180,3 +147,13 @@ def _name(attack: str, surrogate: str, path: str) -> str:
     if path == OWN:
         return "the model's own"
     return " · ".join(part for part in (surrogate, path) if part) or attack
+
+
+GRADIENTS = Study(
+    name="gradients",
+    title="What a single gradient hides",
+    columns=COLUMNS,
+    text=gradients_text,
+    figure=draw_gradients,
+    figure_title="robust accuracy under each gradient",
+)

@@ -1,15 +1,14 @@
-"""What an attack gains where it takes twice as many steps: whether its numbers would fall further.
+"""What an attack gains from twice as many steps: whether its numbers would fall further.
 
-The cells are ordinary sweeps over the data set's grid, with every help that one ε is to another,
-on training images, so that no budget is chosen by those that are published, in a store of their
-own.
+The cells are ordinary sweeps over the data set's grid, in which one ε may start from the results
+of another. They use training images, so that no number of steps is chosen on the published test
+images, and are kept in a store of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.analysis.curves import dataset_title
-from robench.analysis.document import markdown_table, read_table, section_of
 from robench.errors import UsageError
+from robench.model_id import ModelId
 from robench.registry import NamedAttack
 from robench.results import CellResult, ResultStore
 from robench.results.metrics import bootstrap, sample_areas
+from studies.pages import markdown_table, versions_text
+from studies.study import Study
 
-COMMAND = "doubling"
 ENOUGH = 0.01
-"""A doubling that gains less than this leaves the budget as it is."""
+"""A gain below this does not justify twice the steps."""
 COLUMNS: dict[str, type] = {
     "dataset": str,
     "data_sha256": str,
@@ -42,12 +42,12 @@ COLUMNS: dict[str, type] = {
     "low": float,
     "high": float,
 }
-"""Of a table: a row for each model, attack and factor. ``gain`` is how far the AUC fell from that
-of the factor before it, with its interval, paired by sample."""
+"""Of a table: a row for each model, attack and factor. ``gain`` is the AUC of the factor before it
+minus this one, with its interval, paired by sample."""
 
 
 def at_factors(attacks: Sequence[NamedAttack], factors: Sequence[int]) -> list[NamedAttack]:
-    """Each attack with so many times its steps, under a name such as ``spgd@x2``.
+    """Each attack with each multiple of its steps, under a name such as ``spgd@x2``.
 
     Raises:
         UsageError: an attack takes no steps.
@@ -107,30 +107,20 @@ def doubling_table(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFr
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
-def doubling_section(folder: Path) -> str:
-    """The tables of all data sets in a folder, as Markdown.
-
-    Raises:
-        UsageError: a table is damaged.
-    """
-    return section_of(folder, COMMAND, COLUMNS, lambda table, path: _of_dataset(table))
-
-
-def _of_dataset(table: pd.DataFrame) -> str:
+def doubling_text(table: pd.DataFrame) -> str:
+    """A table as Markdown."""
     first = table.iloc[0]
-    pairs = table[["attack", "version"]].drop_duplicates().itertuples(index=False)
-    told = ", ".join(f"`{attack}` version {version}" for attack, version in pairs)
     caption = (
         f"**{dataset_title(first['dataset'])}**, {first['samples']:,} training images (SHA-256 "
-        f"{first['data_sha256']}), seed {first['seed']}, {told}. AUC up to ε = {first['limit']}; "
-        "the gain is how far it fell, in points, with the 95 % interval, paired by sample, and "
-        f"bold where it is {100 * ENOUGH:.0f} point or more: there the shorter attack has not "
-        "found what a longer one would."
+        f"{first['data_sha256']}), seed {first['seed']}, {versions_text(table)}. AUC up to "
+        f"ε = {first['limit']}; the gain is the fall of the AUC in points, with the 95 % interval, "
+        f"paired by sample, and bold where it is {100 * ENOUGH:.0f} point or more: there a longer "
+        "attack finds adversarial examples that the shorter one does not."
     )
     head = ["model", "attack", "steps", "passes for a sample", "AUC", "gain in points"]
     lines = [
         [
-            str(row["model"]).partition("/")[2],
+            ModelId(row["model"]).name,
             str(row["attack"]),
             f"×{row['factor']}",
             f"{row['passes']:.0f}",
@@ -142,13 +132,9 @@ def _of_dataset(table: pd.DataFrame) -> str:
     return "\n".join([caption, "", *markdown_table(head, lines, words=2), ""])
 
 
-def doubling_lines(path: Path) -> Iterator[str]:
-    """What a table says, a line for each model, attack and factor.
-
-    Raises:
-        UsageError: the table is damaged.
-    """
-    for row in read_table(path, COLUMNS).to_dict("records"):
+def doubling_lines(table: pd.DataFrame) -> Iterator[str]:
+    """A table as text, a line for each model, attack and factor."""
+    for row in table.to_dict("records"):
         gain = gain_text(row["gain"], row["low"], row["high"]).strip("*")
         yield (
             f"{row['model']:24} {row['attack']} ×{row['factor']}  {row['passes']:4.0f} passes  "
@@ -157,8 +143,17 @@ def doubling_lines(path: Path) -> Iterator[str]:
 
 
 def gain_text(gain: float, low: float, high: float) -> str:
-    """A gain in points with its interval; bold where the shorter attack fell short."""
+    """A gain in points with its interval; bold where it is at least :data:`ENOUGH`."""
     if np.isnan(gain):
         return "—"
     text = f"{100 * gain:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     return f"**{text}**" if gain >= ENOUGH else text
+
+
+DOUBLING = Study(
+    name="doubling",
+    title="What twice the steps find",
+    columns=COLUMNS,
+    text=doubling_text,
+    lines=doubling_lines,
+)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robench.analysis.document import markdown_table
 from robench.datasets import MNIST
 from robench.epsilon import Epsilon, parse_grid
 from robench.evaluation import find_grid
@@ -18,6 +17,7 @@ from robench.reporting.report import NORM, verdict_text
 from robench.reporting.tables import ABOVE_FGSM, above_fgsm
 from robench.results import Damaged, ResultStore
 from robench.results.metrics import area, bootstrap, sample_areas
+from studies.pages import markdown_table, page
 
 GRID = "bioflexnet"
 ATTACKS = ("fgsm", "pgd", "spgd")
@@ -53,12 +53,12 @@ PUBLISHED = (
 Cells = Mapping[tuple[str, str], Candidate]
 
 
-def replication_section(store: ResultStore) -> tuple[str, list[Damaged]]:
-    """The table of both, as Markdown, and the stored files that cannot be read.
+def replication_page(store: ResultStore) -> tuple[str, list[Damaged]]:
+    """The page with both, and the stored files that cannot be read.
 
-    A cell counts where it matches MNIST's protocol, whose grid begins with the source's, or
-    differs from it in having the source's grid alone. An attack with the source's own settings has
-    a column of its own where there is a cell of it.
+    A cell counts if it has MNIST's protocol, whose grid begins with the source's, or the same
+    protocol with the source's grid. An attack with the source's own settings has a column of its
+    own if there is a cell of it.
     """
     found, damaged = _cells(store)
     stored = {attack for _, attack in found}
@@ -73,11 +73,12 @@ def replication_section(store: ResultStore) -> tuple[str, list[Damaged]]:
             cells += [f"{value:.4f}", *(_ours(found, row.model, name) for name in ours[attack])]
         lines.append(cells)
     table = markdown_table(["There", "Here", *columns], lines, words=2)
-    return "\n".join([*table, "", _provenance(found), ""]), damaged
+    text = "\n".join([*table, "", _provenance(found), ""])
+    return page("replication", "BioFlexNet's areas on MNIST and ours", text), damaged
 
 
 def _columns(attack: str, stored: set[str]) -> list[str]:
-    """The attacks of ours that stand beside one of the source's, where any cell is stored."""
+    """Our attacks beside one of the source's; empty if no cell is stored."""
     literal = LITERAL.get(attack)
     return [] if not stored else [attack, *([literal] if literal in stored else [])]
 
@@ -109,7 +110,7 @@ def _grid() -> tuple[Epsilon, ...]:
 
 
 def _ours(found: Cells, model: str, attack: str) -> str:
-    """Our area with its interval and what the checks say; a dash where it is withheld."""
+    """Our area with its interval and verdict; a dash where it is withheld."""
     candidate = found.get((model, attack))
     if candidate is None:
         return "—"
@@ -145,8 +146,8 @@ def _provenance(found: Cells) -> str:
     first = next(iter(found.values())).identity
     versions = {i.attack: i.attack_version for i in (c.identity for c in found.values())}
     names = (*ATTACKS, *LITERAL.values())
-    told = ", ".join(f"{name} version {versions[name]}" for name in names if name in versions)
+    attacks = ", ".join(f"{name} version {versions[name]}" for name in names if name in versions)
     return (
         f"Here: the first {first.samples} test images, SHA-256 {first.data_sha256[:16]}, seed "
-        f"{first.seed}, {told}; in brackets the 95 % interval."
+        f"{first.seed}, {attacks}; in brackets the 95 % interval."
     )

@@ -1,0 +1,54 @@
+"""How a command line ends: what an error or an interrupt prints, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from io import TextIOWrapper
+from typing import NoReturn
+
+import typer
+
+from robench.errors import RobenchError, UsageError
+
+INTERRUPTED = 130
+CELLS_KEPT = "finished cells are kept"
+
+
+def run_app(app: typer.Typer, command: str, kept: Mapping[str, str]) -> NoReturn:
+    """Run a command line and exit with its code; an error of robench is one line.
+
+    Args:
+        app: the commands.
+        command: how the user calls it, e.g. ``robench``.
+        kept: what an interrupted command leaves behind, by its first words.
+    """
+    name = command.split()[-1]
+    for stream in (sys.stdout, sys.stderr):  # a terminal without ε prints a substitute
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        code = app(standalone_mode=False, prog_name=command)
+    except RobenchError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"{name}: {error.strerror or error}{where}", file=sys.stderr)
+        code = UsageError.exit_code
+    except Exception as error:
+        # click's own errors have it: a wrong flag, a missing argument
+        text = getattr(error, "format_message", None)
+        if text is None:
+            raise
+        # a group without a command shows its help, which is not an error message
+        said = text()
+        print(said if said.startswith("Usage:") else f"{name}: {said}", file=sys.stderr)
+        code = UsageError.exit_code
+    if code == INTERRUPTED:  # typer itself turns an interrupt into this code
+        given = " ".join([*sys.argv[1:3], ""])
+        left = [text for words, text in kept.items() if given.startswith(f"{words} ")]
+        print("; ".join([f"{name}: interrupted", *left]), file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,1 @@
+"""The experiments of this repository, which are no part of the package: ``python -m studies``."""

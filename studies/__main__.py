@@ -1,0 +1,242 @@
+"""The commands: ``python -m studies passes|doubling|gradients|replication|seeds|found-by``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from robench.analysis.estimators import each_epsilon
+from robench.attacks.contract.attack import MOST
+from robench.cli.exits import CELLS_KEPT, run_app
+from robench.cli.measure import Entries
+from robench.cli.options import (
+    DataDir,
+    DatasetName,
+    Device,
+    Epsilons,
+    Limit,
+    Models,
+    ModelsDir,
+    NoRun,
+    Results,
+    file_at,
+    folder_at,
+    look_in,
+    named_attacks,
+    require_results,
+    split_epsilons,
+)
+from robench.errors import UsageError
+from robench.evaluation import Plan, Request, make_plan
+from robench.reporting.report import verdict_text
+from robench.results import CellResult, Damaged, ResultStore
+from studies.doubling import DOUBLING, at_factors, doubling_table
+from studies.found_by import read_found, write_found
+from studies.gradients import gradient_comparisons
+from studies.gradients_report import GRADIENTS
+from studies.pages import TABLES, put_page
+from studies.passes import at_budgets, pass_rows, passes_table
+from studies.passes_report import PASSES
+from studies.replication import replication_page
+from studies.seeds import find_seeds, seeds_page
+from studies.study import Options, run_study
+
+app = typer.Typer(
+    help="The experiments of this repository.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        parser=folder_at("--output"),
+        metavar="FOLDER",
+        help="Folder of tables, figures and pages.",
+    ),
+]
+Page = Annotated[
+    Path, typer.Option("--output", parser=file_at("--output"), metavar="FILE", help="The page.")
+]
+Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a page is stale.")]
+
+
+@app.command()
+def passes(
+    models: Models = "all",
+    attacks: Annotated[
+        str, typer.Option(help="Names with commas; the first is compared with the others.")
+    ] = "spgd,pgd,surrogate-ensemble,sapgd,apgd-ce",
+    eps: Epsilons = "8/255",
+    budgets: Annotated[
+        str, typer.Option(help="Gradient passes for each sample and ε.")
+    ] = "20,40,80,160,320,640",
+    limit: Annotated[str, typer.Option(help="How many images, as in run.")] = "200",
+    split: Annotated[
+        str, typer.Option(help="train, or test for the images of the published results.")
+    ] = "train",
+    dataset: DatasetName = None,
+    device: Device = "auto",
+    results: Results = Path("out/passes"),
+    output: Output = TABLES,
+    no_run: NoRun = False,
+    check: Check = False,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Robust accuracy against gradient passes; the same command continues."""
+
+    def plan(entries: Entries, store: ResultStore) -> Plan:
+        if split not in ("train", "test"):
+            raise UsageError(f"--split {split!r} is neither train nor test")
+        request = Request(limit=limit, sweep="ascending", split=split, device=device)  # type: ignore[arg-type]
+        chosen = at_budgets(named_attacks(attacks), _integers("--budgets", budgets))
+        return each_epsilon(entries, chosen, split_epsilons(eps), request, store)
+
+    def tables(done: list[CellResult], store: ResultStore) -> Iterable[pd.DataFrame]:
+        first = named_attacks(attacks)[0].name
+        for _, rows in pass_rows(done, store).groupby("dataset"):
+            yield passes_table(rows, first, split)
+
+    options = Options(models, dataset, results, output, no_run, check, models_dir, data_dir)
+    run_study(PASSES, options, plan, tables)
+
+
+@app.command()
+def doubling(
+    models: Models = "all",
+    attacks: Annotated[str, typer.Option(help="Names with commas.")] = "spgd",
+    factors: Annotated[str, typer.Option(help="Multiples of the steps of an attack.")] = "1,2",
+    limit: Annotated[str, typer.Option(help="How many training images.")] = "100",
+    dataset: DatasetName = None,
+    device: Device = "auto",
+    results: Results = Path("out/doubling"),
+    output: Output = TABLES,
+    no_run: NoRun = False,
+    check: Check = False,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
+) -> None:
+    """What a sweep gains if its attack takes twice the steps; the same command continues."""
+
+    def plan(entries: Entries, store: ResultStore) -> Plan:
+        chosen = at_factors(named_attacks(attacks), _integers("--factors", factors))
+        return make_plan(entries, chosen, Request(limit=limit, split="train", device=device), store)
+
+    def tables(done: list[CellResult], store: ResultStore) -> Iterable[pd.DataFrame]:
+        for cell in done:
+            if cell.outcome is not None and cell.outcome.verdict == "invalid":
+                verdict = verdict_text(cell.outcome.verdict, cell.outcome.reasons)
+                print(f"{cell.model} {cell.attack}: {verdict}, left out", file=sys.stderr)
+        return (table for _, table in doubling_table(done, store).groupby("dataset"))
+
+    options = Options(models, dataset, results, output, no_run, check, models_dir, data_dir)
+    run_study(DOUBLING, options, plan, tables)
+
+
+@app.command()
+def gradients(
+    models: Annotated[
+        str, typer.Option(help="all (that spike), ids or globs, with commas.")
+    ] = "all",
+    dataset: DatasetName = None,
+    eps: Annotated[
+        str | None, typer.Option(help="One ε; by default the headline of each data set.")
+    ] = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    results: Results = Path("out/gradients"),
+    output: Output = TABLES,
+    no_run: NoRun = False,
+    check: Check = False,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Compare pgd with each surrogate and gradient path with the ensemble."""
+    comparisons = []
+
+    def plan(entries: Entries, store: ResultStore) -> Plan:
+        epsilons = None if eps is None else tuple(split_epsilons(eps))
+        request = Request(eps=epsilons, limit=limit, device=device)
+        comparisons.extend(gradient_comparisons(entries, request, store, models_dir))
+        cells = tuple(cell for one in comparisons for cell in one.plan.cells)
+        return Plan(cells, tuple(skipped for one in comparisons for skipped in one.plan.skipped))
+
+    def tables(done: list[CellResult], store: ResultStore) -> Iterable[pd.DataFrame]:
+        found = (comparison.table(done, store) for comparison in comparisons)
+        return (table for table in found if not table.empty)
+
+    options = Options(models, dataset, results, output, no_run, check, models_dir, data_dir)
+    run_study(GRADIENTS, options, plan, tables)
+
+
+@app.command("found-by")
+def found_by(
+    results: Results = Path("results"),
+    dataset: DatasetName = None,
+    output: Output = Path("out/found-by"),
+) -> None:
+    """Which part of each attack found how many adversarial examples, and at which ε."""
+    look_in(dataset, None)
+    found, damaged = read_found(ResultStore(results), dataset=dataset)
+    _print_damaged(damaged)
+    for one in found:
+        print(one.line)
+    for path in write_found(found, output):
+        print(f"wrote {path}")
+
+
+@app.command()
+def replication(
+    results: Results = Path("results"),
+    output: Page = TABLES / "replication.md",
+    check: Check = False,
+) -> None:
+    """BioFlexNet's areas on MNIST and ours."""
+    require_results(results)
+    text, damaged = replication_page(ResultStore(results))
+    _print_damaged(damaged)
+    put_page(output, text, check=check, again="replication")
+
+
+@app.command()
+def seeds(
+    models_dir: ModelsDir = None,
+    output: Page = TABLES / "seeds.md",
+    check: Check = False,
+) -> None:
+    """The accuracies of trainings with several seeds."""
+    put_page(output, seeds_page(find_seeds(models_dir)), check=check, again="seeds")
+
+
+def _integers(option: str, text: str) -> list[int]:
+    """Positive integers with commas between them."""
+    try:
+        values = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: write integers with commas, like 20,40,80") from None
+    if values[0] < 1 or values[-1] > MOST:
+        raise UsageError(f"{option} {text!r}: each must lie between 1 and {MOST:,}")
+    return values
+
+
+def _print_damaged(damaged: list[Damaged]) -> None:
+    for file in damaged:
+        print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
+
+
+def main() -> None:
+    """Run a command; an error of robench is one line and its exit code."""
+    kept = dict.fromkeys(("passes", "doubling", "gradients"), CELLS_KEPT)
+    run_app(app, "python -m studies", kept)
+
+
+if __name__ == "__main__":
+    main()
