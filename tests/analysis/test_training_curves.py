@@ -14,6 +14,7 @@ from robench.analysis import (
     write_training_figures,
 )
 from robench.errors import ContentError, UsageError
+from robench.model_id import ModelId
 from robench.registry import model_folders
 from robench.training import Row
 from robench.training.log import LOG, write_log
@@ -58,15 +59,19 @@ def test_a_log_comes_back_as_it_was_written(tmp_path: Path) -> None:
     ("old", "new", "text"),
     [
         ("phase,epoch", "phase,epoche", "columns"),
-        ("twin,2,", "twin,two,", "line 3"),
-        ("twin,2,1.1,", "twin,2,much,", "line 3"),
-        ("twin,2,1.1,", "twin,2,nan,", "line 3: train_loss is nan"),
+        ("counterpart,2,", "counterpart,two,", "line 3"),
+        ("counterpart,2,1.1,", "counterpart,2,much,", "line 3"),
+        ("counterpart,2,1.1,", "counterpart,2,nan,", "line 3: train_loss is nan"),
         (
-            "\ntwin,2,1.1,0.7,1.0,0.75,0.1,1.5,\n",
-            "\ntwin,2,1.1\n",
+            "\ncounterpart,2,1.1,0.7,1.0,0.75,0.1,1.5,\n",
+            "\ncounterpart,2,1.1\n",
             "line 3: there are not 9 values",
         ),
-        ("twin,1,2.1,0.4,2.0,0.5,0.1,1.5,\ntwin,2,1.1,0.7,1.0,0.75,0.1,1.5,\n", "", "no epochs"),
+        (
+            "counterpart,1,2.1,0.4,2.0,0.5,0.1,1.5,\ncounterpart,2,1.1,0.7,1.0,0.75,0.1,1.5,\n",
+            "",
+            "no epochs",
+        ),
     ],
 )
 def test_a_damaged_log_names_file_and_line(tmp_path: Path, old: str, new: str, text: str) -> None:
@@ -94,23 +99,23 @@ def test_all_leaves_out_controls_and_models_without_a_log(models: Path) -> None:
         find_logs(["digits/vgg16-ann"], models_dir=models)
 
 
-def test_a_log_is_told_apart_into_phases_and_steps(models: Path) -> None:
+def test_a_log_is_divided_into_phases_and_steps(models: Path) -> None:
     (hybrid,) = find_logs(["digits/flex-hybrid"], models_dir=models)
     assert [row.phase for row in hybrid.steps] == ["converted", "calibrated"]
     assert hybrid.phases == [("counterpart", 1)]
     assert (hybrid.mode, hybrid.family) == ("hybrid", "flex-vgg16")
-    stbp = TrainingLog("d/m", "vgg16", "stbp", epochs(("T=4", 5), ("T=10", 1)), ())
+    stbp = TrainingLog(ModelId("d/m"), "vgg16", "stbp", epochs(("T=4", 5), ("T=10", 1)), ())
     assert stbp.phases == [("T=4", 1), ("T=10", 6)]
 
 
 def test_the_figure_shows_every_number_of_every_log() -> None:
     steps = (step("converted", 3, 2.5, 0.3), step("calibrated", 3, 0.65, 0.81))
-    ann = TrainingLog("digits/vgg16-ann", "vgg16", "ann", epochs(("ann", 4)), ())
+    ann = TrainingLog(ModelId("digits/vgg16-ann"), "vgg16", "ann", epochs(("ann", 4)), ())
     hybrid = TrainingLog(
-        "digits/vgg16-hybrid", "vgg16", "hybrid", epochs(("counterpart", 3)), steps
+        ModelId("digits/vgg16-hybrid"), "vgg16", "hybrid", epochs(("counterpart", 3)), steps
     )
     phases = epochs(("T=4", 2), ("T=10", 2))
-    stbp = TrainingLog("digits/vgg16-stbp", "vgg16", "stbp", phases, ())
+    stbp = TrainingLog(ModelId("digits/vgg16-stbp"), "vgg16", "stbp", phases, ())
     figure = draw_training([stbp, ann, hybrid])
     axes = figure.axes
     names = ["vgg16-ann", "vgg16-hybrid", "vgg16-stbp"]
@@ -140,7 +145,8 @@ def test_the_figure_shows_every_number_of_every_log() -> None:
 
 def test_many_models_stand_in_bands_of_four_at_the_most() -> None:
     logs = [
-        TrainingLog(f"digits/net{i}-ann", "vgg16", "ann", epochs(("ann", 3)), ()) for i in range(5)
+        TrainingLog(ModelId(f"digits/net{i}-ann"), "vgg16", "ann", epochs(("ann", 3)), ())
+        for i in range(5)
     ]
     axes = [ax for ax in draw_training(logs).axes if ax.axison]
     assert len(axes) == 10
@@ -150,8 +156,8 @@ def test_many_models_stand_in_bands_of_four_at_the_most() -> None:
 def test_one_file_for_each_data_set_and_the_same_each_time(tmp_path: Path) -> None:
     init = (step("init", 0, 0.05, 0.98),)
     logs = [
-        TrainingLog("digits/vgg16-ann", "vgg16", "ann", epochs(("ann", 3)), ()),
-        TrainingLog("elsewhere/control", "vgg16", "stbp", (), init),
+        TrainingLog(ModelId("digits/vgg16-ann"), "vgg16", "ann", epochs(("ann", 3)), ()),
+        TrainingLog(ModelId("elsewhere/control"), "vgg16", "stbp", (), init),
     ]
     paths = write_training_figures(logs, tmp_path / "a")
     assert [path.name for path in paths] == ["digits-training.png", "elsewhere-training.png"]

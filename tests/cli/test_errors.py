@@ -95,10 +95,8 @@ def test_output_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
         (("train", "digits/vgg16-ann"), "--tensorboard"),
         (("data", "download", "cifar10"), "--data-dir"),
         (("analyze", "curves"), "--output"),
-        (("analyze", "budget"), "--results"),
-        (("analyze", "members"), "--output"),
+        (("analyze", "estimators"), "--results"),
         (("analyze", "transfer"), "--results"),
-        (("analyze", "replication"), "--results"),
     ],
 )
 def test_a_file_where_a_folder_is_meant(
@@ -111,7 +109,7 @@ def test_a_file_where_a_folder_is_meant(
     refused(cli(*command, option, ""), option, "is empty")
 
 
-@pytest.mark.parametrize("command", [("leaderboard",), ("analyze", "replication")])
+@pytest.mark.parametrize("command", [("leaderboard",), ("analyze", "estimators")])
 def test_a_folder_where_a_file_is_meant(cli: Cli, tmp_path: Path, command: tuple[str, ...]) -> None:
     refused(cli(*command, "--output", tmp_path), tmp_path, "is a folder", "name a file")
 
@@ -124,7 +122,7 @@ def test_a_group_without_a_command_shows_its_commands(cli: Cli, group: tuple[str
     assert "Commands:" in done.err
 
 
-def test_an_interrupted_training_says_how_it_goes_on(
+def test_an_interrupted_training_says_how_it_continues(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -236,18 +234,18 @@ def test_a_recipe_of_another_data_set_than_its_folder_is_refused(
     refused(cli("train", "cifar10/net"), recipe, "model.dataset", "'digits'", "'cifar10'")
 
 
-def test_one_broken_attack_card_hides_no_other(
+def test_one_damaged_attack_card_hides_no_other(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cards = attack_files()
-    broken = {"implementation": ('"spgd"', '"spdg"'), "surrogates": ("atan(2)", "atam(2)")}
-    for name, change in broken.items():
+    damaged = {"implementation": ('"spgd"', '"spdg"'), "surrogates": ("atan(2)", "atam(2)")}
+    for name, change in damaged.items():
         cards[name] = tmp_path / f"{name}.toml"
         cards[name].write_text(cards["spgd"].read_text("utf-8").replace(*change), "utf-8")
     monkeypatch.setattr("robench.registry.attacks.attack_files", lambda: cards)
     assert listed(cli, "attacks", "fgsm") == "ready"
     assert listed(cli, "attacks", "spgd") == "ready"
-    for name in broken:
+    for name in damaged:
         state = listed(cli, "attacks", name)
         assert str(cards[name]) in state
         assert "did you mean" in state
@@ -256,7 +254,7 @@ def test_one_broken_attack_card_hides_no_other(
     assert "fgsm" in cli("list", "attacks").out
 
 
-def test_a_folder_without_a_card_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_a_folder_without_a_card_is_reported(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     done = cli("run", "--models", tmp_path / "net", *TINY, "--output", tmp_path / "out")
     refused(done, tmp_path / "net", "has no model.toml")

@@ -7,19 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robench.analysis import at_factors, doubling_section, doubling_table, write_table
-from robench.analysis.document import begin, fill
 from robench.attacks import APGDCE, PGD, SAPGD, SPGD, SurrogateEnsemble
 from robench.epsilon import parse_grid
 from robench.errors import UsageError
 from robench.registry import find_attack
+from studies.doubling import DOUBLING, at_factors, doubling_table
+from studies.pages import write_table
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Finished
 from tests.support.made_up import Builder, N
 from tests.support.sweeping import sweep
 
 Cli = Callable[..., Finished]
-TINY = parse_grid(["0.00001"])  # too small to break anything: every pass is spent
+TINY = parse_grid(["0.00001"])  # so small that nothing is found and every pass is used
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_twice_the_steps_are_twice_the_passes(linear, attack) -> None:
     assert attack.lengthened(1) == attack
 
 
-def test_the_names_tell_the_factors_and_what_takes_no_steps_is_refused() -> None:
+def test_the_names_contain_the_factors_and_an_attack_without_steps_is_refused() -> None:
     found = at_factors([find_attack("spgd"), find_attack("pgd")], [1, 2])
     assert [named.name for named in found] == ["spgd@x1", "spgd@x2", "pgd@x1", "pgd@x2"]
     assert found[1].attack == SPGD(steps=40, pgd_steps=40)
-    with pytest.raises(UsageError, match="attack fgsm takes no steps"):
+    with pytest.raises(UsageError, match="attack fgsm has no steps"):
         at_factors([find_attack("fgsm")], [2])
     with pytest.raises(UsageError, match="attack spgd: 9 times its steps are too many"):
         at_factors([find_attack("spgd[steps=60000]")], [9])
@@ -58,7 +58,7 @@ def test_a_gain_is_paired_and_bold_where_it_is_a_point(tmp_path: Path) -> None:
     assert second["low"] == pytest.approx(second["gain"]) == second["high"]  # all samples alike
     assert second["gain"] > 0 == same["gain"]
     write_table(table, tmp_path / "digits-doubling.csv")
-    lines = doubling_section(tmp_path).splitlines()
+    lines = DOUBLING.page(tmp_path / "digits-doubling.csv").splitlines()
     assert [line.count("**") for line in lines if line.startswith("| a |")] == [0, 2]
     assert [line.count("**") for line in lines if line.startswith("| b |")] == [0, 0]
 
@@ -66,45 +66,47 @@ def test_a_gain_is_paired_and_bold_where_it_is_a_point(tmp_path: Path) -> None:
 def test_a_number_that_is_invalid_is_left_out(tmp_path: Path) -> None:
     builder = Builder(tmp_path / "cells")
     good = builder.add("digits/a", "pgd@x1", np.full(N, 2))
-    bad = builder.add("digits/b", "pgd@x1", np.full(N, 3), verdict="invalid", reasons=("blind",))
+    bad = builder.add(
+        "digits/b", "pgd@x1", np.full(N, 3), verdict="invalid", reasons=("gradient-zero",)
+    )
     assert doubling_table([bad, good], builder.store)["model"].tolist() == ["digits/a"]
     with pytest.raises(UsageError, match="no cell is done and not invalid"):
         doubling_table([bad], builder.store)
 
 
-def test_the_command_measures_and_fills_in_the_page(cli: Cli, tmp_path: Path) -> None:
+def test_the_command_measures_and_writes_the_page(study: Cli, tmp_path: Path) -> None:
     command = (
-        "analyze", "doubling", "--models", "digits/vgg16-ann", "--attacks", "pgd",
-        "--limit", "6", "--results", tmp_path / "cells", "--output", tmp_path / "figures",
+        "doubling", "--models", "digits/vgg16-ann", "--attacks", "pgd",
+        "--limit", "6", "--results", tmp_path / "cells", "--output", tmp_path / "tables",
     )  # fmt: skip
-    page = tmp_path / "page.md"
-    page.write_text(f"{begin('doubling')}\n<!-- end -->\n", "utf-8")
-    first = cli(*command, "--document", page)
+    page = tmp_path / "tables" / "digits-doubling.md"
+    first = study(*command)
     assert first.code == 0, first.err
     assert "pgd ×2" in first.out
-    table = pd.read_csv(tmp_path / "figures" / "digits-doubling.csv")
+    table = pd.read_csv(page.with_suffix(".csv"))
     assert list(table["factor"]) == [1, 2]
     assert "6 training images" in page.read_text("utf-8")
-    assert cli(*command).out.count("kept") == 2
-    assert cli(*command, "--document", page, "--check").code == 0
-    assert "pgd ×2" in cli(*command, "--no-run").out
-    (tmp_path / "figures" / "digits-doubling.csv").unlink()
-    assert cli(*command, "--document", page, "--check").code == 1
-    nothing = cli(*command, "--no-run")
+    assert study(*command).out.count("kept") == 2
+    assert study(*command, "--check").code == 0
+    assert "pgd ×2" in study(*command, "--no-run").out
+    page.with_suffix(".csv").unlink()
+    assert study(*command, "--check").code == 1
+    nothing = study(*command, "--no-run")
     assert nothing.code == 2
     assert "there are no tables" in nothing.err
 
 
 @pytest.mark.parametrize(
     ("option", "value", "says"),
-    [("--factors", "0", "between 1 and"), ("--attacks", "fgsm", "takes no steps")],
+    [("--factors", "0", "between 1 and"), ("--attacks", "fgsm", "has no steps")],
 )
-def test_what_cannot_be_measured_is_refused(cli: Cli, tmp_path: Path, option, value, says) -> None:
-    done = cli("analyze", "doubling", "--results", tmp_path / "r", option, value)
+def test_what_cannot_be_measured_is_refused(
+    study: Cli, tmp_path: Path, option, value, says
+) -> None:
+    done = study("doubling", "--results", tmp_path / "r", option, value)
     assert done.code == 2
     assert says in done.err
 
 
-def test_the_committed_page_says_what_the_committed_tables_say() -> None:
-    text = (ROOT / "docs" / "attacks.md").read_text("utf-8")
-    assert fill(text, "doubling", doubling_section(ROOT / "results" / "figures")) == text
+def test_the_committed_pages_show_the_committed_tables(study: Cli) -> None:
+    assert study("doubling", "--check", "--output", ROOT / "studies" / "tables").code == 0

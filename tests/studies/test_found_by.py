@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,21 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robench.analysis import draw_members, members_table, read_breaks, write_members
-from robench.analysis.members import OWN
 from robench.errors import UsageError
 from robench.results import ResultStore
+from studies.found_by import OWN, draw_found, found_table, read_found, write_found
 from tests.support.commands import Finished
 from tests.support.made_up import GRID, Builder, N
 
 Cli = Callable[..., Finished]
-# 2 wrong, then by "a" at the first ε, by "b" at the first and the third, the others hold
+# 2 wrong, found by "a" at the first ε and by "b" at the first and the third; the others robust
 POSITIONS = np.array([0, 0, 1, 1, 1, 3, 3, *[-1] * (N - 7)])
-MEMBERS = [None, None, "a", "a", "b", "b", "b", *[None] * (N - 7)]
+FINDERS = [None, None, "a", "a", "b", "b", "b", *[None] * (N - 7)]
 
 
 def add(
-    builder: Builder, model: str, attack: str, positions=POSITIONS, finders=MEMBERS, **more
+    builder: Builder, model: str, attack: str, positions=POSITIONS, finders=FINDERS, **more
 ) -> None:
     cell = builder.add(model, attack, np.asarray(positions), **more)
     rows = pd.DataFrame({"index": np.arange(N), "minimal_position": positions})
@@ -30,21 +28,21 @@ def add(
     builder.store.write(cell, rows)
 
 
-def one_piece(attack: str) -> dict:
-    return {"members": [None if k <= 0 else attack for k in POSITIONS]}
+def one_finder(attack: str) -> dict:
+    return {"finders": [None if k <= 0 else attack for k in POSITIONS]}
 
 
 @pytest.fixture
 def store(builder: Builder) -> ResultStore:
     for model in ("digits/vgg16-stbp", "digits/flex-stbp"):
         add(builder, model, "spgd")
-        add(builder, model, "fgsm", **one_piece("fgsm"))
+        add(builder, model, "fgsm", **one_finder("fgsm"))
     add(builder, "digits/control-zero-gradient", "spgd", control=True)
     return builder.store
 
 
-def test_members_are_counted_by_the_smallest_epsilon(store) -> None:
-    found, damaged = read_breaks(store)
+def test_finders_are_counted_by_the_minimal_epsilon(store) -> None:
+    found, damaged = read_found(store)
     assert not damaged
     assert [(one.model, one.attack) for one in found] == [
         ("digits/flex-stbp", "fgsm"),
@@ -56,9 +54,9 @@ def test_members_are_counted_by_the_smallest_epsilon(store) -> None:
     assert spgd.finders == ("b", "a")
     assert spgd.counts[:, :4].tolist() == [[0, 1, 0, 2], [0, 2, 0, 0]]
     assert spgd.counts.sum() == 5
-    assert spgd.held == N - 7
+    assert spgd.robust == N - 7
     assert spgd.line == (
-        f"digits/flex-stbp  spgd: b 3, a 2; {N - 7} of {N} held, 2 wrong without attack; valid"
+        f"digits/flex-stbp  spgd: b 3, a 2; {N - 7} of {N} robust, 2 wrong without attack; valid"
     )
 
 
@@ -67,7 +65,7 @@ def test_a_network_without_spikes_has_no_surrogates(builder) -> None:
     for model, mode in (("digits/vgg16-ann", "ann"), ("digits/vgg16-stbp", "stbp")):
         finders = [*names, *[None] * (N - 7)]
         add(builder, model, "spgd", finders=finders, mode=mode)
-    (ann, stbp), _ = read_breaks(builder.store)
+    (ann, stbp), _ = read_found(builder.store)
     assert ann.finders == (OWN, "pgd")
     assert ann.counts.sum(1).tolist() == [4, 1]
     assert len(stbp.finders) == 5
@@ -75,46 +73,46 @@ def test_a_network_without_spikes_has_no_surrogates(builder) -> None:
 
 def test_the_newest_of_equal_cells_counts(builder) -> None:
     add(builder, "digits/m", "spgd", created="2026-02-01T00:00:00+00:00")
-    held = np.full(N, -1)
+    robust = np.full(N, -1)
     new = {"created": "2026-03-01T00:00:00+00:00", "attack_version": "3"}
-    add(builder, "digits/m", "spgd", positions=held, finders=[None] * N, **new)
-    (one,), _ = read_breaks(builder.store)
-    assert one.held == N
+    add(builder, "digits/m", "spgd", positions=robust, finders=[None] * N, **new)
+    (one,), _ = read_found(builder.store)
+    assert one.robust == N
     assert one.finders == ()
-    assert "nothing broken" in one.line
+    assert "nothing found" in one.line
 
 
 def test_the_table_has_every_number(store) -> None:
-    found, _ = read_breaks(store)
-    rows = list(csv.DictReader(members_table(found).splitlines()))
+    found, _ = read_found(store)
+    rows = found_table(found)
     assert len(rows) == 2 * (1 + 2) * (len(GRID) - 1)
-    assert list(rows[0]) == [
+    assert list(rows) == [
         "model",
         "attack",
         "found_by",
         "epsilon",
-        "broken",
+        "found",
         "samples",
         "verdict",
     ]
-    b = [row for row in rows if row["found_by"] == "b" and row["model"] == "digits/vgg16-stbp"]
-    assert [int(row["broken"]) for row in b][:3] == [1, 0, 2]
-    assert b[0]["samples"] == str(N)
-    assert len({row["epsilon"] for row in b}) == len(GRID) - 1
+    b = rows[(rows["found_by"] == "b") & (rows["model"] == "digits/vgg16-stbp")]
+    assert b["found"].tolist()[:3] == [1, 0, 2]
+    assert (b["samples"] == N).all()
+    assert b["epsilon"].nunique() == len(GRID) - 1
 
 
 def heights(ax) -> list[float]:
     return [bar.get_height() for bar in ax.patches]
 
 
-def test_the_figure_shows_attacks_with_several_members(store) -> None:
-    found, _ = read_breaks(store)
-    figure = draw_members(found)
+def test_the_figure_shows_attacks_with_several_finders(store) -> None:
+    found, _ = read_found(store)
+    figure = draw_found(found)
     axes = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title("left") for ax in axes] == ["flex-stbp", "vgg16-stbp"]
     for ax in axes:
         assert sum(heights(ax)) == 5
-        assert [text.get_text() for text in ax.texts] == [f"{N - 7} of {N} held"]
+        assert [text.get_text() for text in ax.texts] == [f"{N - 7} of {N} robust"]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["b", "a"]
 
@@ -123,7 +121,7 @@ def test_a_column_for_each_of_several_attacks(builder) -> None:
     for attack in ("spgd", "apgd-t"):
         add(builder, "digits/m", attack)
     add(builder, "digits/n", "spgd", verdict="invalid", reasons=("zero-gradient",))
-    figure = draw_members(read_breaks(builder.store)[0])
+    figure = draw_found(read_found(builder.store)[0])
     titles = [ax.get_title("right") for ax in figure.axes if ax.get_visible()]
     assert titles == ["apgd-t", "spgd", "spgd, invalid (zero-gradient)"]
 
@@ -132,58 +130,58 @@ def test_a_long_name_goes_over_several_lines(builder) -> None:
     long = "spgd[surrogates=[atan(2),triangle(1),rectangle(1)],steps=40]"
     for attack in ("spgd", long):
         add(builder, "digits/vgg16-stbp", attack)
-    axes = draw_members(read_breaks(builder.store)[0]).axes
+    axes = draw_found(read_found(builder.store)[0]).axes
     assert [(ax.get_title("left"), ax.get_title("right")) for ax in axes if ax.get_visible()] == [
         ("vgg16-stbp", "spgd"),
         ("vgg16-stbp\nspgd[surrogates=[atan(2),\ntriangle(1),rectangle(1)],\nsteps=40]", ""),
     ]
 
 
-def test_attacks_of_one_piece_are_drawn_where_there_are_no_others(builder) -> None:
-    add(builder, "digits/m", "fgsm", **one_piece("fgsm"))
-    figure = draw_members(read_breaks(builder.store)[0])
+def test_attacks_with_one_finder_are_drawn_if_there_are_no_others(builder) -> None:
+    add(builder, "digits/m", "fgsm", **one_finder("fgsm"))
+    figure = draw_found(read_found(builder.store)[0])
     assert sum(heights(figure.axes[0])) == 5
 
 
-def test_the_weakest_of_many_members_share_a_colour(builder) -> None:
+def test_the_weakest_of_many_finders_share_a_colour(builder) -> None:
     positions = np.array([1] * 60 + [-1] * (N - 60))
     finders = [f"m{int(k**0.5)}" if k < 60 else None for k in range(N)]  # 8 to 1, ever larger
     finders[:12] = [f"s{k}" for k in range(12)]
     add(builder, "digits/m", "spgd", positions=positions, finders=finders)
-    figure = draw_members(read_breaks(builder.store)[0])
+    figure = draw_found(read_found(builder.store)[0])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(labels) == 9 + 1
-    assert labels[-1] == "other members"
+    assert labels[-1] == "others"
     assert sum(heights(figure.axes[0])) == 60
 
 
 def test_files_are_the_same_each_time(store, tmp_path: Path) -> None:
-    found, _ = read_breaks(store)
-    paths = write_members(found, tmp_path / "a")
-    assert [path.name for path in paths] == ["digits-members.csv", "digits-members.png"]
-    for one, two in zip(paths, write_members(found, tmp_path / "b"), strict=True):
+    found, _ = read_found(store)
+    paths = write_found(found, tmp_path / "a")
+    assert [path.name for path in paths] == ["digits-found-by.csv", "digits-found-by.png"]
+    for one, two in zip(paths, write_found(found, tmp_path / "b"), strict=True):
         assert one.read_bytes() == two.read_bytes()
     assert paths[1].read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_says_what_it_found_and_what_it_left_out(
-    cli: Cli, store, builder, tmp_path
+    study: Cli, store, builder, tmp_path
 ) -> None:
-    builder.add("digits/old", "spgd", POSITIONS)  # rows without a column of members
-    done = cli("analyze", "members", "--results", store.root, "--output", tmp_path / "figures")
+    builder.add("digits/old", "spgd", POSITIONS)  # rows without the column
+    done = study("found-by", "--results", store.root, "--output", tmp_path / "figures")
     assert done.code == 0, done.err
     assert "digits/vgg16-stbp  spgd: b 3, a 2;" in done.out
-    assert f"wrote {tmp_path / 'figures' / 'digits-members.png'}" in done.out
+    assert f"wrote {tmp_path / 'figures' / 'digits-found-by.png'}" in done.out
     assert "left out, damaged" in done.err
     assert "digits/old" in done.err
 
 
-def test_a_broken_sample_without_a_member_is_damage(builder) -> None:
+def test_an_adversarial_example_without_a_finder_is_damage(builder) -> None:
     add(builder, "digits/good", "spgd")
     add(builder, "digits/bad", "spgd", finders=[None] * N)
-    (one,), (damaged,) = read_breaks(builder.store)
+    (one,), (damaged,) = read_found(builder.store)
     assert one.model == "digits/good"
-    assert "without a member" in damaged.reason
+    assert "without its finder" in damaged.reason
 
 
 @pytest.mark.parametrize(
@@ -194,11 +192,11 @@ def test_a_broken_sample_without_a_member_is_damage(builder) -> None:
         (("--output", "{}/file/figures"), ("file/figures", "is a file")),
     ],
 )
-def test_a_wrong_argument_is_one_line(cli: Cli, store, tmp_path, arguments, texts) -> None:
+def test_a_wrong_argument_is_one_line(study: Cli, store, tmp_path, arguments, texts) -> None:
     (tmp_path / "file").touch()
     flag, value = arguments
-    command = ("analyze", "members", "--results", store.root, "--output", tmp_path / "figures")
-    done = cli(*command, flag, value.format(tmp_path))
+    command = ("found-by", "--results", store.root, "--output", tmp_path / "figures")
+    done = study(*command, flag, value.format(tmp_path))
     assert done.code == 2
     (line,) = done.err.splitlines()
     for text in texts:
@@ -207,4 +205,4 @@ def test_a_wrong_argument_is_one_line(cli: Cli, store, tmp_path, arguments, text
 
 def test_an_empty_store_is_said() -> None:
     with pytest.raises(UsageError, match="no finished cell"):
-        read_breaks(ResultStore(Path("nowhere")))
+        read_found(ResultStore(Path("nowhere")))

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from robench.analysis import find_seeds, seeds_section
-from robench.analysis.document import END, begin, fill
 from robench.errors import ContentError, UsageError
 from robench.registry import ModelCard, seed_folder
 from robench.training import Recipe, train
+from studies.seeds import find_seeds, seeds_page
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Finished
 from tests.support.recipes import recipe_text
@@ -21,7 +20,7 @@ TRAINING = 'epochs = 0\nbatch_size = 32\nlearning_rate = 0.05\ninit = "digits/{}
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """A folder of models with two trained recipes, the second of which begins with the first."""
+    """A folder of models with two trained recipes; the second starts from the first."""
     for name, init in (("start", "vgg16-ann"), ("tiny", "start")):
         folder = tmp_path / "models" / "digits" / name
         folder.mkdir(parents=True)
@@ -37,7 +36,7 @@ def edit(card: Path, old: str, new: str) -> None:
     card.write_text(text.replace(old, new), "utf-8")
 
 
-def test_a_seed_goes_beside_its_model_and_finds_the_weights_to_begin_with(
+def test_a_seed_goes_beside_its_model_and_finds_the_weights_to_start_from(
     models: Path, cli: Cli
 ) -> None:
     recipe = models / "digits" / "tiny" / "recipe.toml"
@@ -75,7 +74,7 @@ def test_the_table_has_each_seed_and_how_far_they_scatter(models: Path) -> None:
     squares = (first - mean) ** 2 + (0.5 - mean) ** 2 + (0.7 - mean) ** 2
     assert mine.mean == pytest.approx(mean)
     assert mine.deviation == pytest.approx((squares / 2) ** 0.5)
-    assert f"0: {first:.1%}, 2: 50.0%, 10: 70.0% | {mean:.1%}" in seeds_section([mine])
+    assert f"0: {first:.1%}, 2: 50.0%, 10: 70.0% | {mean:.1%}" in seeds_page([mine])
 
 
 @pytest.mark.parametrize(
@@ -105,21 +104,22 @@ def test_a_seed_that_is_the_models_own_is_an_error(models: Path) -> None:
 
 def test_without_a_second_seed_there_is_no_table() -> None:
     with pytest.raises(UsageError, match="--seed"):
-        seeds_section([])
+        seeds_page([])
 
 
-def test_a_stale_table_is_told_with_the_command_that_mends_it(cli: Cli, tmp_path: Path) -> None:
+def test_a_stale_page_is_reported_with_the_command_that_writes_it(
+    study: Cli, tmp_path: Path
+) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"{begin('seeds')}\n\nold\n{END}\n", "utf-8")
-    stale = cli("analyze", "seeds", "--output", page, "--check")
+    page.write_text("old\n", "utf-8")
+    stale = study("seeds", "--output", page, "--check")
     assert (stale.code, stale.out) == (1, "")
-    assert stale.err.endswith("make it again with: robench analyze seeds\n")
-    assert cli("analyze", "seeds", "--output", page).code == 0
-    assert cli("analyze", "seeds", "--output", page, "--check").code == 0
+    assert stale.err.endswith("make it again with: python -m studies seeds\n")
+    assert study("seeds", "--output", page).code == 0
+    assert study("seeds", "--output", page, "--check").code == 0
 
 
-def test_the_published_table_is_that_of_the_cards() -> None:
-    page = (ROOT / "docs" / "training.md").read_text("utf-8")
-    assert fill(page, "seeds", seeds_section(find_seeds(ROOT / "models"))) == page
-    assert begin("seeds") in page
-    assert END in page
+def test_the_published_page_is_that_of_the_cards(study: Cli) -> None:
+    page = ROOT / "studies" / "tables" / "seeds.md"
+    done = study("seeds", "--check", "--models-dir", ROOT / "models", "--output", page)
+    assert (done.code, done.err) == (0, "")
