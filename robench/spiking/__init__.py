@@ -4,10 +4,10 @@ from robench.spiking.encoding import direct, is_constant, over_time, rate
 from robench.spiking.estimator import OZDENIZCI_LEGENSTEIN, Estimator, combine
 from robench.spiking.gradient_paths import PATHS, STBP, GradientPath, PathModule, find_path
 from robench.spiking.model_noise import ModelNoise, RowNumbers, bound
-from robench.spiking.neuron import LIF, LIFParameters, LIFState, lif, lif_start, lif_step
+from robench.spiking.neuron import LIF, LIFParameters, lif
 from robench.spiking.neuron_statistics import NeuronStatistics, Recorder
 from robench.spiking.substitution import override, spiking_layers
-from robench.spiking.surrogate import Surrogate, spike, surrogate_names
+from robench.spiking.surrogate import Surrogate, surrogate_names
 
 __all__ = [
     "LIF",
@@ -17,7 +17,6 @@ __all__ = [
     "Estimator",
     "GradientPath",
     "LIFParameters",
-    "LIFState",
     "ModelNoise",
     "NeuronStatistics",
     "PathModule",
@@ -30,12 +29,9 @@ __all__ = [
     "find_path",
     "is_constant",
     "lif",
-    "lif_start",
-    "lif_step",
     "over_time",
     "override",
     "rate",
-    "spike",
     "spiking_layers",
     "surrogate_names",
 ]

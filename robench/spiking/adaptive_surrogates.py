@@ -1,4 +1,4 @@
-"""Surrogate derivatives that follow the membrane: they depend on more than one ``z = v − ϑ``."""
+"""Adaptive surrogate derivatives, which depend on more than the ``z = v − ϑ`` of one spike."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from robench.spiking.neuron_statistics import recorder
 from robench.spiking.surrogate import Surrogate, atan
 
 DECAY = 0.9
-"""β₁ = β₂: what the moving averages of ASSG keep of their last value."""
+"""β₁ = β₂: the decay of the moving averages of ASSG."""
 RELAXATION = 1.5
-"""How many mean deviations ASSG adds to the mean distance."""
+"""The weight of the mean deviation beside the mean distance in ASSG."""
 OFFSET = 1e-4
 MEAN_START, DEVIATION_START = 1.0, 0.0
 SCALED_DEVIATION = 1 / 3
-"""Where the deviation begins with ``assg_scaled``, in units of a layer's mean distance."""
+"""The first deviation of ``assg_scaled``, in units of the layer's mean distance."""
 
 
 def pdsg(z: Tensor, scale: float = 1.0) -> Tensor:
     """Potential-dependent surrogate, ``N(z; σ/2, σ²)``: Lun et al., CVPR 2025.
 
     σ(t) is the standard deviation of the membrane over the steps up to t and over space, for each
-    channel. The published code takes it over the samples of the batch as well; here every sample
-    has its own, because no result may depend on who else is in a batch. As there, σ = 1 where it
-    would be 0, and so it is where there is but one value to take it from.
+    channel. The published code also takes it over the samples of the batch. Here every sample has
+    its own σ, because no result may depend on the batch. As in the published code σ = 1 replaces
+    σ = 0, and here also a σ of a single value.
 
     Args:
-        z: ``(T, N, C, …)``; axes behind C are space.
+        z: ``(T, N, C, …)``; the axes after C are space.
         scale: a factor on σ; 1 is the published surrogate.
     """
     space = tuple(range(3, z.dim()))
@@ -54,7 +54,7 @@ def assg(
 ) -> tuple[Tensor, ...]:
     """Adaptive sharpness surrogate, an arc tangent: Wang et al., CVPR 2026 (arXiv 2512.22522).
 
-    Its sharpness follows, for each neuron and time step, how far the membrane was from the
+    The sharpness of each neuron and time step adapts to the distance between membrane and
     threshold over the steps of the attack::
 
         M ← 0.9·M + 0.1·|z|
@@ -64,9 +64,9 @@ def assg(
     Args:
         z: of any shape.
         bound: A/2 in (0, ½), the bound on the expected degree of vanishing.
-        mean: M before this step, of the shape of ``z``; 1 at the beginning of an attack.
-        deviation: D; 0 at the beginning.
-        frozen: M and D stay what they are, as in all draws of a gradient but the first.
+        mean: M before this step, of the shape of ``z``; 1 at the start of an attack.
+        deviation: D before this step; 0 at the start.
+        frozen: do not update M and D, as in all draws of a gradient except the first.
 
     Returns:
         The derivative, and the new M and D.
@@ -85,12 +85,12 @@ def _amplitude(bound: float) -> float:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the statistics of a layer lie.
+    """The statistics of a layer.
 
     Attributes:
-        statistics: ``(N, 2, T·neurons)``, of each neuron M and then D.
-        new: which rows have their first gradient, ``(N,)``, on the CPU.
-        frozen: whether the statistics stay what they are.
+        statistics: M and D of each neuron, ``(N, 2, T·neurons)``.
+        new: the rows that have their first gradient, ``(N,)``, on the CPU.
+        frozen: whether the statistics are not updated.
     """
 
     statistics: Tensor
@@ -99,10 +99,10 @@ class Place:
 
 
 def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
-    """The place of the layer that is being called, None where it keeps no statistics.
+    """The statistics of the layer that is being called; None if its surrogate has none.
 
     Args:
-        surrogate: of the layer.
+        surrogate: the surrogate of the layer.
         like: a tensor of the layer, ``(T, N, …)``.
     """
     here = recorder()
@@ -114,9 +114,9 @@ def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
 def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | None) -> Tensor:
     """``g`` of all steps of a layer, of the shape and the strides of its membrane ``(T, N, …)``.
 
-    ASSG without a place is that of an attack's first step. As published its averages begin at 1
-    and 0, and it takes some forty steps until they fit the network. ``assg_scaled`` lets M begin at
-    the distance that the first gradient finds, and D at a third of its mean over the layer.
+    ASSG without a place is that of the first step of an attack. As published, M starts at 1 and D
+    at 0, and they need some forty steps to fit the network. With ``assg_scaled`` M starts at the
+    distance found in the first gradient, and D at a third of the mean distance over the layer.
     """
     if surrogate.elementwise:
         return surrogate.derivative(v - threshold)
@@ -135,7 +135,7 @@ def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | Non
 
 
 def _assg_by_row(surrogate: Surrogate, v: Tensor, threshold: float, place: Place) -> Tensor:
-    """The slopes of a membrane ``(T, N, size)``; the statistics move on."""
+    """The slopes of a membrane ``(T, N, size)``; the statistics are updated."""
     steps, n, size = v.shape
     if surrogate.name == "assg_scaled" and place.new.any():
         new = place.new.to(v.device)
@@ -152,7 +152,7 @@ def _assg_by_row(surrogate: Surrogate, v: Tensor, threshold: float, place: Place
         )  # fmt: skip
         return found
     mean, deviation = place.statistics.view(n, 2, steps, size).permute(1, 2, 0, 3)
-    found, *moved = assg(v - threshold, surrogate.sharpness, mean, deviation, frozen=place.frozen)
-    mean.copy_(moved[0])
-    deviation.copy_(moved[1])
+    found, *updated = assg(v - threshold, surrogate.sharpness, mean, deviation, frozen=place.frozen)
+    mean.copy_(updated[0])
+    deviation.copy_(updated[1])
     return found

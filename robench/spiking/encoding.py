@@ -15,12 +15,12 @@ def direct(x: Tensor, timesteps: int) -> Tensor:
 
 
 def is_constant(x: Tensor) -> bool:
-    """Whether a sequence ``(T, N, …)`` is one step seen T times, as :func:`direct` makes it."""
+    """Whether a sequence ``(T, N, …)`` is one step without copies, as from :func:`direct`."""
     return x.stride(0) == 0 and x.shape[0] > 1
 
 
 def over_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a function of ``(N, …)`` to every step of ``(T, N, …)``; a constant input once."""
+    """Apply a function of ``(N, …)`` to every step of ``(T, N, …)``, once if it is constant."""
     if is_constant(x):
         y = function(x[0])
         return y.unsqueeze(0).expand(x.shape[0], *y.shape)
@@ -41,12 +41,12 @@ class _Bernoulli(torch.autograd.Function):
 def rate(x: Tensor, uniform: Tensor) -> Tensor:
     """Poisson rate encoding: a spike with probability x in each step, straight-through backwards.
 
-    The gradient of the expectation is exact; that of one draw is its unbiased stand-in, which is
-    what an attack averages over (expectation over transformations).
+    The gradient of one draw is an unbiased estimate of the gradient of the expectation. An attack
+    averages it over draws (expectation over transformations).
 
     Args:
         x: intensities in [0, 1], ``(N, C, H, W)``.
-        uniform: numbers uniform in [0, 1), ``(T, N, C, H, W)``; they decide the draw.
+        uniform: the random numbers of the draw, uniform in [0, 1), ``(T, N, C, H, W)``.
 
     Returns:
         Spikes ``(T, N, C, H, W)``, 0 or 1 in the type of ``x``.

@@ -27,8 +27,8 @@ class Estimator:
     """What a gradient of a spiking network is taken with.
 
     Attributes:
-        surrogate: the derivative of every spike; None where the path takes none.
-        path: None leaves what the model has.
+        surrogate: the derivative of every spike; None if the path takes no surrogate.
+        path: the gradient path; None means the model's own.
     """
 
     surrogate: Surrogate | None
@@ -40,14 +40,14 @@ class Estimator:
 
     @property
     def statistics(self) -> str | None:
-        """The name of the surrogate where it follows the neurons over a run; None elsewhere."""
+        """The name of a surrogate that adapts to the neurons over a run; None for others."""
         if self.surrogate is None or not self.surrogate.stateful:
             return None
         return self.surrogate.name
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``atan(2)``, ``triangle(1)/hart`` or, where the path takes no surrogate, ``bptr``.
+        """Read ``atan(2)``, ``triangle(1)/hart`` or, if the path takes no surrogate, ``bptr``.
 
         Raises:
             UsageError: the text is not of that form, or surrogate and path do not fit together.
@@ -76,10 +76,10 @@ class Estimator:
 
 
 def combine(surrogates: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
-    """Every surrogate with every path, as estimators.
+    """Every surrogate with every path, as names of estimators.
 
-    A path that takes no surrogate is an estimator on its own. A surrogate that is written with a
-    path keeps that path.
+    A path that takes no surrogate is an estimator of its own. A surrogate written with a path keeps
+    that path.
 
     Raises:
         UsageError: a surrogate or a path cannot be read.

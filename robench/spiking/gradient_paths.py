@@ -1,4 +1,4 @@
-"""Gradient paths: which of a spiking network's temporal connections a backward pass follows."""
+"""Gradient paths: the temporal connections of a spiking network that a backward pass follows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class GradientPath:
     """A named choice of the connections that carry gradient; the forward pass never changes.
 
     Attributes:
-        name: how the path is written in a card or a result.
-        rule: of the neurons; ``temporal`` is the recursion through all time steps.
-        through_reset: whether gradient flows from v(t+1) through the reset into s(t);
-            None leaves it as the neuron was trained.
+        name: the name in cards and results.
+        rule: the backward rule of the neurons; ``temporal`` is the recursion over all time steps.
+        through_reset: whether gradient flows from v(t+1) through the reset into s(t); None means
+            as in training.
         through_plasticity: whether gradient flows through the adaptation η(t) of a FLEX layer.
         counterpart: whether the gradient is that of the ANN counterpart, the model's own weights
             with the training activation (conversion-based approximation, CBA).
@@ -35,7 +35,7 @@ class GradientPath:
 
     @property
     def takes_surrogate(self) -> bool:
-        """Whether the derivative of a spike has a part in it."""
+        """Whether the gradient uses the derivative of a spike."""
         return self.rule in ("temporal", "hart") and not self.counterpart
 
 
@@ -59,7 +59,7 @@ def find_path(name: str) -> GradientPath:
     """The gradient path of that name.
 
     Raises:
-        UsageError: there is none; the message offers the nearest.
+        UsageError: the name is unknown; the message offers the nearest.
     """
     if name not in PATHS:
         raise UsageError(

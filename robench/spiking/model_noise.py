@@ -1,8 +1,8 @@
 """The random numbers of a stochastic network, such as one with Poisson encoding.
 
-A network that draws from a global generator gives other logits to other batches, so no outcome can
-be repeated. One that asks its :class:`ModelNoise` gets numbers that belong to the sample: whoever
-evaluates it binds them to the rows of each call.
+A network that draws from a global generator gives different logits in different batches, so no
+outcome can be reproduced. A network that draws from :class:`ModelNoise` gets per-sample numbers:
+the caller binds them to the rows of each call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _current: ContextVar[RowNumbers | None] = ContextVar("numbers", default=None)
 
 @contextmanager
 def bound(numbers: RowNumbers) -> Iterator[None]:
-    """Give the networks that this thread calls inside these numbers, one set for each row."""
+    """Inside, the networks that this thread calls draw these numbers, one set for each row."""
     token = _current.set(numbers)
     try:
         yield
@@ -38,17 +38,17 @@ def bound(numbers: RowNumbers) -> Iterator[None]:
 
 
 class ModelNoise(nn.Module):
-    """Where a stochastic network draws: a part of it without state, called as ``self.noise(…)``.
+    """The source of random numbers of a stochastic network: a submodule, ``self.noise(…)``.
 
-    In training, and wherever else no numbers are bound, it draws from torch's global generator.
+    If no numbers are bound, as in training, it draws from torch's global generator.
     """
 
     def forward(self, stream: str, shape: Sequence[int], like: Tensor) -> Tensor:
         """Numbers uniform in [0, 1), ``(N, *shape)``, in type and device of ``like``.
 
         Args:
-            stream: what they are for; each place that draws has a stream of its own.
-            shape: of the numbers of one row.
+            stream: the name of the sequence; each place that draws has its own.
+            shape: the shape of the numbers of one row.
             like: the rows of the call, ``(N, …)``.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The leaky integrate-and-fire neuron: one step, all steps at once, and a thin module.
+"""The leaky integrate-and-fire neuron: a function over all time steps, and a thin module.
 
 The recursion is that of snnTorch's ``Leaky`` with delayed reset::
 
@@ -12,7 +12,7 @@ with ``s(0) = 0`` and ``v(0)`` given. Tensors have time as the leading axis, ``(
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,19 +20,19 @@ from torch.autograd.function import once_differentiable
 
 from robench.spiking import adaptive_surrogates, backward_rules, kernels
 from robench.spiking.gradient_paths import PathModule, Rule
-from robench.spiking.surrogate import Surrogate, spike
+from robench.spiking.surrogate import Surrogate
 
 Reset = Literal["subtract", "zero"]
 
 
 @dataclass(frozen=True)
 class LIFParameters:
-    """What a LIF neuron computes with.
+    """The parameters of a LIF neuron.
 
     Attributes:
         beta: the leak β in [0, 1]; 1 makes it an IF neuron.
         threshold: ϑ, in the units of the input current; positive.
-        reset: by subtraction of ϑ, or to zero.
+        reset: ``subtract`` (of ϑ) or ``zero``.
         detach_reset: whether the gradient stops at the reset.
         initial: v(0) as a fraction of ϑ; at most 1, so that nothing spikes before the first input.
     """
@@ -54,45 +54,8 @@ class LIFParameters:
             raise ValueError(f"initial must be at most 1 (the threshold), got {self.initial}")
 
 
-class LIFState(NamedTuple):
-    """Membrane potential and spikes after a step, each of the shape of one step's input."""
-
-    membrane: Tensor
-    spikes: Tensor
-
-
-def lif_start(x: Tensor, p: LIFParameters) -> LIFState:
-    """The state before the first step, for one step's input ``x`` of shape ``(N, …)``."""
-    return LIFState(torch.full_like(x, p.initial * p.threshold), torch.zeros_like(x))
-
-
-def lif_step(
-    x: Tensor, state: LIFState, p: LIFParameters, surrogate: Surrogate | None
-) -> tuple[Tensor, LIFState]:
-    """One time step, differentiated by autograd.
-
-    Args:
-        x: input current of this step, ``(N, …)``.
-        state: membrane and spikes of the step before.
-        p: the neuron.
-        surrogate: the derivative of the spike, an elementwise one; None for zero.
-
-    Returns:
-        The spikes of this step, 0 or 1 in the type of ``x``, and the new state.
-    """
-    membrane, spikes = state
-    if p.detach_reset:
-        spikes = spikes.detach()
-    if p.reset == "subtract":
-        membrane = p.beta * membrane + x - p.threshold * spikes
-    else:
-        membrane = p.beta * membrane * (1 - spikes) + x
-    spikes = spike(membrane - p.threshold, surrogate)
-    return spikes, LIFState(membrane, spikes)
-
-
 class _LIF(torch.autograd.Function):
-    """All steps at once: keeps the membrane alone and recomputes the spikes on the way back."""
+    """All steps in one node: saves only the membrane; the backward pass recomputes the spikes."""
 
     @staticmethod
     def forward(
@@ -162,11 +125,11 @@ class _LIF(torch.autograd.Function):
 
 
 _KINDS = ("atan", "triangle", "fast_sigmoid", "rectangle", "straight_through")
-"""The surrogates that the kernel computes itself, in its order; the others are given to it."""
+"""The surrogates that the kernel computes, in its order; the slopes of others are passed in."""
 
 
 def _stepwise_dense(x: Tensor) -> Tensor:
-    """``x`` with every step without holes or overlaps; a constant input stays one step."""
+    """``x`` with dense steps (no holes, no overlaps); a constant input stays one step."""
     step = x[0]
     dense = step.is_contiguous() or (
         step.dim() == 4 and step.is_contiguous(memory_format=torch.channels_last)
@@ -183,7 +146,7 @@ def _like(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _forward(x: Tensor, v: Tensor, s: Tensor, p: LIFParameters) -> None:
-    """Fill the membrane and the spikes, ``(T, N, …)`` each."""
+    """Compute the membrane and the spikes, ``(T, N, …)`` each, in place."""
     for t in range(len(x)):
         if t == 0:
             torch.add(x[0], p.beta * p.initial * p.threshold, out=v[0])
@@ -204,9 +167,9 @@ def _backward(
     surrogate: Surrogate,
     given: Tensor | None,
 ) -> None:
-    """Fill the gradient with respect to the input current, ``(T, N, …)``.
+    """Compute the gradient with respect to the input current, ``(T, N, …)``, in place.
 
-    ``given`` is the derivative of the spikes where the surrogate is not elementwise.
+    ``given`` is the derivative of the spikes if the surrogate is not elementwise.
     """
     for t in reversed(range(len(v))):
         z = v[t] - p.threshold
@@ -234,15 +197,14 @@ def lif(
 ) -> Tensor:
     """All time steps of a layer of LIF neurons.
 
-    With the temporal rule equal to :func:`lif_step` in a loop, forwards and backwards, in one
-    node of the graph that keeps a single tensor for its backward pass.
+    It is one node of the graph and saves a single tensor for its backward pass.
 
     Args:
         x: input current ``(T, N, …)``, of any floating type and any strides.
         p: the neuron.
         surrogate: the derivative of the spike; None for zero.
-        amplitude: what a spike carries on; the threshold ϑ in a converted network.
-        rule: how gradient passes back.
+        amplitude: the value of a spike; the threshold ϑ in a converted network.
+        rule: the backward rule.
 
     Returns:
         Spikes ``(T, N, …)``, 0 or ``amplitude`` in the type of ``x``.
@@ -252,12 +214,12 @@ def lif(
 
 
 class LIF(PathModule):
-    """A layer of LIF neurons over ``(T, N, …)``; its state lives for one call.
+    """A layer of LIF neurons over ``(T, N, …)``; its state is discarded after each call.
 
     Attributes:
         surrogate: the spike's derivative in the backward pass; None for zero.
         threshold: ϑ, a buffer of shape (), saved with the weights.
-        graded: whether a spike carries the amplitude ϑ instead of 1, as in a converted network.
+        graded: whether the value of a spike is ϑ instead of 1, as in a converted network.
     """
 
     threshold: Tensor
@@ -276,7 +238,7 @@ class LIF(PathModule):
         self.register_buffer("threshold", torch.tensor(float(parameters.threshold)))
 
     def neuron(self) -> LIFParameters:
-        """The parameters in force: the stored threshold, the reset as the gradient path says."""
+        """The parameters with the stored threshold and the reset of the gradient path."""
         p = self.parameters_
         through_reset = self.gradient_path.through_reset
         return LIFParameters(
@@ -294,6 +256,6 @@ class LIF(PathModule):
         return lif(x, neuron, self.surrogate, amplitude, self.gradient_path.rule)
 
     def extra_repr(self) -> str:
-        """The neuron as one line."""
+        """The parameters in one line."""
         p = self.parameters_
         return f"beta={p.beta}, reset={p.reset}, surrogate={self.surrogate}, graded={self.graded}"

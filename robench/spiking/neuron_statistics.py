@@ -1,9 +1,9 @@
 """Statistics of the neurons of an attacked sample, kept from one gradient to the next.
 
-Some surrogates follow statistics of the membrane over the steps of an attack. These belong to the
-attacked row, not to the network: the attack keeps them in its state and hands them to the view
-with each gradient, and the neurons reach those of the rows that are being computed through
-:func:`recording`.
+Adaptive surrogates follow statistics of the membrane over the steps of an attack. The statistics
+belong to the attacked row, not to the network. The attack keeps them in its state and passes them
+to the view with each gradient. The neurons find those of the current rows through
+:func:`recorder`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ _current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 
 class NeuronStatistics:
-    """Statistics of each row, None before its first gradient; a field of an attack's state.
+    """The statistics of each row, None before its first gradient; a field of an attack's state.
 
-    They are as large as all neurons of the network, and only rows whose run is not over have any.
-    The rows of a call are parts of one tensor, which is freed with the last of them.
+    A row has as many numbers as the network has neurons and time steps, times the number of
+    statistics. Only rows in a run have any. The rows of a call are views of one tensor, which is
+    freed with the last of them.
 
     Attributes:
-        entries: one for each row, a vector that :class:`Recorder` knows how to read.
+        entries: one vector for each row, in the layout of :class:`Recorder`.
     """
 
     def __init__(self, entries: Sequence[Tensor | None]) -> None:
@@ -34,7 +35,7 @@ class NeuronStatistics:
 
     @classmethod
     def empty(cls, n: int) -> Self:
-        """Of rows that have had no gradient."""
+        """The statistics of ``n`` rows before their first gradient."""
         return cls([None] * n)
 
     def __len__(self) -> int:
@@ -54,25 +55,26 @@ class NeuronStatistics:
 
 
 class Recorder:
-    """The statistics of the rows of one call, which the call moves on.
+    """The statistics of the rows of one call, which the call updates.
 
-    Layers are told apart by the order in which they are called. A layer's part of a row's vector
-    is its statistics one after the other, each over all of its time steps and neurons.
+    Layers are identified by the order of their calls. The vector of a row is the concatenation of
+    the layers' parts; a part is the concatenation of the statistics of the layer, each over all
+    of its time steps and neurons.
 
     Attributes:
-        frozen: whether the statistics are used as they are, and not moved on by the call.
-        new: which rows had none before, ``(N,)``.
+        frozen: whether the call leaves the statistics unchanged.
+        new: the rows without statistics before the call, ``(N,)``.
     """
 
     def __init__(self, before: Sequence[Tensor | None], *, frozen: bool = False) -> None:
-        """Begin a call of so many rows."""
+        """Start a call on rows with these statistics."""
         self.frozen = frozen
         self._before = list(before)
         found = [entry for entry in before if entry is not None]
         self.new = torch.tensor([entry is None for entry in before], dtype=torch.bool)
-        self._whole: Tensor | None = None  # of a network that was called before
+        self._whole: Tensor | None = None  # (N, ·), unless no row has statistics
         if len(found) == len(before) > 0:
-            self._whole = torch.stack(found)  # a copy: what a row had before stays as it was
+            self._whole = torch.stack(found)  # a copy: the entries before the call stay unchanged
         elif found:
             self._whole = found[0].new_empty(len(before), len(found[0]))
             self._whole[~self.new] = torch.stack(found)
@@ -80,7 +82,7 @@ class Recorder:
 
     @contextmanager
     def recording(self) -> Iterator[Self]:
-        """Let the neurons that this thread calls inside find their statistics here."""
+        """Inside, the neurons that this thread calls find their statistics here."""
         token = _current.set(self)
         try:
             yield self
@@ -88,14 +90,14 @@ class Recorder:
             _current.reset(token)
 
     def statistics(self, like: Tensor, start: Sequence[float]) -> Tensor:
-        """Those of the next layer, ``(N, len(start), T·neurons)``, to be moved on in place.
+        """The statistics of the next layer, ``(N, len(start), T·neurons)``, to update in place.
 
         Args:
             like: a tensor of the layer, ``(T, N, …)``.
-            start: the value of each statistic in a row that has none.
+            start: the first value of each statistic.
 
         Raises:
-            ValueError: the rows were computed before by another network or for another T.
+            ValueError: the entries are those of another network or of another T.
         """
         n, size = len(self._before), like[:, 0].numel()
         first = sum(part[0].numel() for part in self._parts)
@@ -114,7 +116,7 @@ class Recorder:
         return part
 
     def entries(self) -> list[Tensor | None]:
-        """The vector of each row after the call; None where no layer keeps any."""
+        """The vector of each row after the call; None if no layer has statistics."""
         if self.frozen:
             return self._before
         if not self._parts:
@@ -126,5 +128,5 @@ class Recorder:
 
 
 def recorder() -> Recorder | None:
-    """That of the rows that this thread computes, None where nobody records."""
+    """The recorder of the call that this thread computes; None outside of a recording."""
     return _current.get()

@@ -1,4 +1,4 @@
-"""Swapping the surrogate and the gradient path of every spiking neuron of a model for a while."""
+"""Temporary substitution of the surrogate and the gradient path of all neurons of a model."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def override(
     surrogate: Surrogate | None = None,
     path: GradientPath | None = None,
 ) -> Iterator[None]:
-    """Run the backward passes inside with other derivatives; the forward pass stays as it is.
+    """Inside, backward passes use other derivatives; the forward pass does not change.
 
-    What was there before comes back on leaving, also after an exception, and overrides nest.
+    The settings of each layer are restored on exit, also after an exception. Overrides nest.
 
     Args:
-        module: any network; layers of robench's own neurons in it are found at every depth.
-        surrogate: the derivative that every spike gets; None leaves each neuron its own.
-        path: the gradient path that every layer follows; None leaves each layer its own.
+        module: a network; layers of robench's neurons are found at every depth.
+        surrogate: the derivative of every spike; None keeps that of each neuron.
+        path: the gradient path of every layer; None keeps that of each layer.
     """
     saved = [
         (layer, layer.gradient_path, layer.surrogate if isinstance(layer, LIF) else None)

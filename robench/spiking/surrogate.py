@@ -1,7 +1,7 @@
 """Surrogate derivatives of the spike, as plain functions of the distance to the threshold.
 
-A spike is the Heaviside step of ``z = v − ϑ`` and has no useful derivative. Each function here
-is one published stand-in ``g(z)`` for ``∂s/∂z``; none of them changes the forward pass.
+A spike is the Heaviside step of ``z = v − ϑ`` and has no useful derivative. Each function here is
+a published replacement ``g(z)`` of ``∂s/∂z``; none of them changes the forward pass.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +43,7 @@ def exponential(z: Tensor, sharpness: float) -> Tensor:
 
 
 def damped_exponential(z: Tensor, sharpness: float) -> Tensor:
-    """The same times 0.3, EXP-D in Özdenizci and Legenstein, TMLR 2024."""
+    """The two-sided exponential times 0.3, EXP-D in Özdenizci and Legenstein, TMLR 2024."""
     return exponential(z, sharpness).mul_(0.3)
 
 
@@ -61,7 +60,7 @@ _FUNCTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor] | None, float]] = 
     "exponential": (exponential, 1.0),
     "damped_exponential": (damped_exponential, 1.0),
     "straight_through": (straight_through, 1.0),
-    "pdsg": (None, 1.0),  # these three follow the membrane: see robench.spiking.adaptive_surrogates
+    "pdsg": (None, 1.0),  # these three adapt to the membrane: robench.spiking.adaptive_surrogates
     "assg": (None, 0.425),
     "assg_scaled": (None, 0.425),
 }
@@ -74,8 +73,8 @@ class Surrogate:
 
     Attributes:
         name: one of :func:`surrogate_names`.
-        sharpness: the parameter of that function, in its paper's convention; positive. That of
-            ``assg`` and ``assg_scaled`` is A/2 and lies below ½, that of ``pdsg`` is a factor on σ.
+        sharpness: the parameter of that function, in its paper's convention; positive. For
+            ``assg`` and ``assg_scaled`` it is A/2, below ½; for ``pdsg`` it is a factor on σ.
     """
 
     name: str
@@ -96,12 +95,12 @@ class Surrogate:
 
     @property
     def elementwise(self) -> bool:
-        """Whether the derivative of a spike depends on its own ``z`` alone."""
+        """Whether the derivative of a spike depends only on its own ``z``."""
         return _FUNCTIONS[self.name][0] is not None
 
     @property
     def stateful(self) -> bool:
-        """Whether it follows each neuron over the steps of an attack."""
+        """Whether it adapts to each neuron over the steps of an attack."""
         return self.name.startswith("assg")
 
     def derivative(self, z: Tensor) -> Tensor:
@@ -120,7 +119,7 @@ class Surrogate:
 
     @classmethod
     def parse(cls, text: str) -> Surrogate | None:
-        """Read ``name`` or ``name(sharpness)``; ``none`` is the spike without a derivative.
+        """Read ``name`` or ``name(sharpness)``; ``none`` is a spike without a derivative.
 
         Raises:
             UsageError: the text is not of that form, or names no known surrogate.
@@ -139,26 +138,5 @@ class Surrogate:
 
 
 def surrogate_names() -> tuple[str, ...]:
-    """The names that :meth:`Surrogate.parse` knows."""
+    """The names that :meth:`Surrogate.parse` accepts."""
     return tuple(_FUNCTIONS)
-
-
-class _Spike(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, surrogate: Surrogate | None) -> Tensor:
-        ctx.save_for_backward(z)
-        ctx.surrogate = surrogate
-        return (z > 0).to(z.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None]:
-        if ctx.surrogate is None:
-            return torch.zeros_like(grads[0]), None
-        (z,) = ctx.saved_tensors
-        return grads[0] * ctx.surrogate.derivative(z), None
-
-
-def spike(z: Tensor, surrogate: Surrogate | None) -> Tensor:
-    """``1[z > 0]`` in the type of ``z``, with ``surrogate`` as its derivative (zero for None)."""
-    out: Tensor = _Spike.apply(z, surrogate)  # type: ignore[no-untyped-call]
-    return out

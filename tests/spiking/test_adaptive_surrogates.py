@@ -1,4 +1,4 @@
-"""Surrogates that follow the membrane, and what the neurons remember of an attacked row."""
+"""Adaptive surrogates, and the statistics of the neurons of an attacked row."""
 
 import math
 from contextlib import nullcontext
@@ -16,10 +16,9 @@ from robench.spiking import (
     Surrogate,
     kernels,
     lif,
-    lif_start,
-    lif_step,
 )
 from robench.spiking.adaptive_surrogates import assg, pdsg, place_of, slopes
+from tests.support.lif_reference import lif_start, lif_step
 from tests.support.two_layers import Two, X, Y, model_of, view_of
 
 ASSG = Surrogate("assg", 0.425)
@@ -53,7 +52,7 @@ def test_pdsg_depends_on_no_other_sample():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (1, 3, 4, 1, 1), (2, 3)])
-def test_pdsg_without_a_spread_takes_one(shape):
+def test_pdsg_without_a_spread_has_sigma_one(shape):
     one = 1 / math.sqrt(2 * math.pi)
     found = pdsg(torch.full(shape, 0.5, dtype=torch.float64))
     torch.testing.assert_close(found, torch.full_like(found, one), **CLOSE)
@@ -76,7 +75,7 @@ def test_assg_has_the_published_constants():
 
 
 def by_hand(net, x, y, statistics):
-    """Gradient of the cross-entropy of one image, step by step; ``statistics`` moves on."""
+    """Gradient of the cross-entropy of one image, step by step; updates ``statistics``."""
     x = x[None].clone().requires_grad_()
     hidden = [x.flatten(1) @ net.first] * 3
     for layer in range(2):
@@ -100,44 +99,44 @@ def by_hand(net, x, y, statistics):
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"])
-def test_assg_remembers_each_row_over_the_steps_of_an_attack(plain):
+def test_assg_follows_each_row_over_the_steps_of_an_attack(plain):
     net = Two(LIFParameters(0.5))
     view = view_of(model_of(net))
-    memory = NeuronStatistics.empty(len(X))
-    statistics = [{} for _ in X]
+    statistics = NeuronStatistics.empty(len(X))
+    references = [{} for _ in X]
     images = X.clone()
     for step in range(3):
-        # some rows join later than others: their statistics begin then
+        # some rows join later: their statistics start then
         rows = torch.arange(len(X)) if step else torch.tensor([0, 2])
-        part = memory[rows]
+        part = statistics[rows]
         view.labels, view.samples = Y[rows], rows
         if plain:
             with kernels.reference():
-                found = view.gradient(images[rows], Y[rows], surrogate=ASSG, memory=part)
+                found = view.gradient(images[rows], Y[rows], surrogate=ASSG, statistics=part)
         else:
-            found = view.gradient(images[rows], Y[rows], surrogate=ASSG, memory=part)
-        memory[rows] = part
+            found = view.gradient(images[rows], Y[rows], surrogate=ASSG, statistics=part)
+        statistics[rows] = part
         for place, row in enumerate(rows.tolist()):
-            expected = by_hand(net, images[row], Y[row], statistics[row])
+            expected = by_hand(net, images[row], Y[row], references[row])
             torch.testing.assert_close(found[place], expected, **CLOSE)
         images = (images + 0.1 * draw(*X.shape, seed=step)).clamp(0, 1)
 
 
-def test_without_a_memory_every_gradient_is_the_first():
+def test_without_statistics_every_gradient_is_the_first():
     view = view_of(model_of(Two(LIFParameters(0.5))))
     first = view.gradient(X, Y, surrogate=ASSG)
     assert torch.equal(view.gradient(X, Y, surrogate=ASSG), first)
-    memory = NeuronStatistics.empty(len(X))
-    assert torch.equal(view.gradient(X, Y, surrogate=ASSG, memory=memory), first)
-    assert not torch.allclose(view.gradient(X, Y, surrogate=ASSG, memory=memory), first)
-    before = memory.entries[0].clone()
-    view.gradient(X, Y, surrogate=Surrogate("atan", 2.0), memory=memory)
-    assert torch.equal(memory.entries[0], before)
+    statistics = NeuronStatistics.empty(len(X))
+    assert torch.equal(view.gradient(X, Y, surrogate=ASSG, statistics=statistics), first)
+    assert not torch.allclose(view.gradient(X, Y, surrogate=ASSG, statistics=statistics), first)
+    before = statistics.entries[0].clone()
+    view.gradient(X, Y, surrogate=Surrogate("atan", 2.0), statistics=statistics)
+    assert torch.equal(statistics.entries[0], before)
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"])
 @pytest.mark.parametrize("shape", [(3, 2), (3, 2, 5), (3, 2, 4, 3, 3)])
-def test_scaled_assg_begins_at_the_scale_of_its_first_gradient(plain, shape):
+def test_scaled_assg_starts_at_the_scale_of_its_first_gradient(plain, shape):
     v = 1 + draw(*shape)
     if v.dim() == 5:
         v = v.movedim(2, -1).contiguous().movedim(-1, 2)
@@ -155,7 +154,7 @@ def test_scaled_assg_begins_at_the_scale_of_its_first_gradient(plain, shape):
         second = slopes(surrogate, v, 0.6, place)
     for row in range(2):
         z = v[:, row] - 0.6
-        mean, deviation = z.abs(), 0.9 * z.abs().mean() / 3  # |z| is as far from M as M moves
+        mean, deviation = z.abs(), 0.9 * z.abs().mean() / 3  # M = |z|, so its deviation decays
         for expected in (found, second):
             alpha = amplitude / (mean + 1.5 * deviation + 1e-4)
             slope = alpha / 2 / (1 + (math.pi / 2 * alpha * z) ** 2)
@@ -164,9 +163,11 @@ def test_scaled_assg_begins_at_the_scale_of_its_first_gradient(plain, shape):
 
 
 def test_statistics_of_another_network_are_refused():
-    memory = NeuronStatistics([torch.zeros(5, dtype=torch.float64)] * len(X))
+    statistics = NeuronStatistics([torch.zeros(5, dtype=torch.float64)] * len(X))
     with pytest.raises(ValueError, match="another network"):
-        view_of(model_of(Two(LIFParameters()))).gradient(X, Y, surrogate=ASSG, memory=memory)
+        view_of(model_of(Two(LIFParameters()))).gradient(
+            X, Y, surrogate=ASSG, statistics=statistics
+        )
 
 
 @pytest.mark.parametrize("surrogate", [ASSG, PDSG], ids=str)
@@ -187,7 +188,7 @@ def test_kernels_and_plain_code_agree(surrogate, layout):
     assert found.any()
 
 
-def test_one_step_alone_cannot_follow_the_membrane():
+def test_a_single_step_has_no_adaptive_surrogate():
     x = torch.ones(2, 3, requires_grad=True)
     spikes, _ = lif_step(x, lif_start(x, LIFParameters()), LIFParameters(), PDSG)
     with pytest.raises(ValueError, match="all time steps"):
@@ -202,15 +203,15 @@ def test_the_bound_of_assg_lies_below_a_half():
     assert Surrogate.parse("pdsg") == PDSG
 
 
-def test_a_state_holds_a_memory_like_any_other_field():
+def test_a_state_has_statistics_like_any_other_field():
     entries = [torch.tensor([float(k)]) for k in range(4)]
     n = torch.arange(4)
     state = SAPGDState(n, n, n, n, n, NeuronStatistics(entries))
     part = state.rows(torch.tensor([3, 1]))
-    assert [float(entry) for entry in part.memory.entries] == [3.0, 1.0]
-    part.memory.entries[0] = None
+    assert [float(entry) for entry in part.statistics.entries] == [3.0, 1.0]
+    part.statistics.entries[0] = None
     state.assign(torch.tensor([3, 1]), part)
-    assert state.memory.entries[3] is None
+    assert state.statistics.entries[3] is None
     assert [entry is None for entry in entries] == [False] * 4
     state.release(torch.tensor([False, True, False, False]))
-    assert [entry is None for entry in state.memory.entries] == [False, True, False, True]
+    assert [entry is None for entry in state.statistics.entries] == [False, True, False, True]

@@ -1,4 +1,4 @@
-"""How surrogates and paths are written, and how they combine to members."""
+"""How estimators are written, and how surrogates and paths combine."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from robench.attacks import SPGD
 from robench.errors import UsageError
 from robench.registry import find_attack
 from robench.spiking import OZDENIZCI_LEGENSTEIN, Estimator, LIFParameters, combine
-from tests.support.two_layers import Twin, Two, X, Y, model_of, view_of
+from tests.support.two_layers import Counterpart, Two, X, Y, model_of, view_of
 
 
 def test_surrogates_and_paths_combine():
@@ -37,21 +37,23 @@ def test_surrogates_and_paths_combine():
         ("atan(2)/", "unknown gradient path"),
     ],
 )
-def test_a_member_that_cannot_be_read_is_said(text, said):
+def test_an_estimator_that_cannot_be_read_is_refused(text, said):
     with pytest.raises(UsageError, match=said):
         Estimator.parse(text)
-    if "/" not in text:  # a request names a folder; a card may have one
+    if "/" not in text:  # a result folder is named after a request, which has no slash
         with pytest.raises(UsageError, match=f"attack spgd.*{said}"):
             find_attack(f"spgd[surrogates=[{text}]]")
 
 
-def test_the_published_ensemble_has_its_19_members():
+def test_the_published_ensemble_has_19_estimators():
     assert len(OZDENIZCI_LEGENSTEIN) == len(set(OZDENIZCI_LEGENSTEIN)) == 19
-    finders = [Estimator.parse(text) for text in OZDENIZCI_LEGENSTEIN]
+    estimators = [Estimator.parse(text) for text in OZDENIZCI_LEGENSTEIN]
     found = {}
-    for finder in finders:
-        name = finder.surrogate.name if finder.surrogate else finder.path.name
-        found.setdefault(name, set()).add(finder.surrogate.sharpness if finder.surrogate else None)
+    for estimator in estimators:
+        name = estimator.surrogate.name if estimator.surrogate else estimator.path.name
+        found.setdefault(name, set()).add(
+            estimator.surrogate.sharpness if estimator.surrogate else None
+        )
     assert found == {
         "triangle": {0.25, 0.5, 1.0, 2.0, 3.0},
         "damped_exponential": {0.5, 1.0, 2.0},
@@ -64,6 +66,6 @@ def test_the_published_ensemble_has_its_19_members():
     run = SPGD(surrogates=OZDENIZCI_LEGENSTEIN).stages[1]
     assert run.finders == (*OZDENIZCI_LEGENSTEIN, "rga")
     net = Two(LIFParameters())
-    view = view_of(model_of(net, make_counterpart=lambda: Twin(net)))
-    for finder in finders:
-        assert view.gradient(X, Y, surrogate=finder.surrogate, path=finder.path).any()
+    view = view_of(model_of(net, make_counterpart=lambda: Counterpart(net)))
+    for estimator in estimators:
+        assert view.gradient(X, Y, surrogate=estimator.surrogate, path=estimator.path).any()

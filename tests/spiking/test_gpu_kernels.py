@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from types import ModuleType
 
@@ -13,15 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robench.spiking import kernels
+from tests.support.needs import needs_kernels, needs_linux
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 Argument = Tensor | float | int | None
 
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton here"),
-    pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here"),
-]
+pytestmark = [needs_linux, needs_kernels]
 
 
 @pytest.fixture
@@ -33,7 +30,7 @@ def gpu() -> ModuleType:
 @pytest.fixture
 def agree(gpu: ModuleType) -> Callable[..., None]:
     def compare(name: str, arguments: list[Argument], outputs: int, *, exactly: bool) -> None:
-        """Call a kernel of both kinds; the last tensors are what it writes."""
+        """Call a kernel in C and in Triton; the last tensors are its outputs."""
         there = [a.to(DEVICE, copy=True) if isinstance(a, Tensor) else a for a in arguments]
         kernels.call(name, *arguments)
         getattr(gpu, name)(*there)
@@ -65,8 +62,8 @@ STEPS = pytest.mark.parametrize("steps", [1, 4])
 def test_the_scan_forwards(
     agree: Callable[..., None], to_zero: bool, steps: int, constant: bool
 ) -> None:
-    size = 1300  # no multiple of a block
-    # sums of eighths are exact: a membrane often stands at the threshold, where none may spike
+    size = 1300  # not a multiple of a block
+    # sums of eighths are exact: many membranes equal the threshold, where no neuron spikes
     x = (4 * draw(1 if constant else steps, size)).round() / 8
     stride = 0 if constant else size
     v, s = unwritten(steps, size), unwritten(steps, size)
@@ -91,10 +88,8 @@ def test_the_scan_backwards(
 
 @STEPS
 @pytest.mark.parametrize("moving", [False, True])
-def test_the_slopes_that_follow_the_membrane(
-    agree: Callable[..., None], steps: int, moving: bool
-) -> None:
-    n, size, stride = 3, 300, 2500  # of a row that holds the statistics of other layers too
+def test_the_slopes_of_assg(agree: Callable[..., None], steps: int, moving: bool) -> None:
+    n, size, stride = 3, 300, 2500  # rows also have the statistics of other layers
     v, statistics = draw(steps, n, size), draw(n, stride, seed=1).abs()
     slopes = unwritten(steps, n, size)
     given = (steps, n, size, 0.6, 2.65, moving)
@@ -105,11 +100,11 @@ WINDOWS = pytest.mark.parametrize("window", [(2, 2, 0), (3, 1, 1)])
 
 
 @WINDOWS
-@pytest.mark.parametrize("broken", [False, True])
-def test_pooling(agree: Callable[..., None], window: tuple[int, int, int], broken: bool) -> None:
+@pytest.mark.parametrize("nan", [False, True])
+def test_pooling(agree: Callable[..., None], window: tuple[int, int, int], nan: bool) -> None:
     size, stride, pad = window
     x = draw(2, 7, 6, 5).round()  # many equal maxima: the first is chosen
-    if broken:
+    if nan:
         x[0, 2, 3, 1] = torch.nan
     rows, columns = ((side + 2 * pad - size) // stride + 1 for side in (7, 6))
     y = unwritten(2, rows, columns, 5)
@@ -136,7 +131,7 @@ def test_the_convolution(
     added = None if bias is None else F.pad(bias, (0, padded - out)).float().to(DEVICE)
     gpu.conv(seen, rows, added, y, n, height, width, channels, out, padded)
     found = y.cpu().permute(0, 3, 1, 2).double()
-    assert (found - expected).norm() < 1e-6 * expected.norm()  # as float32, and no TF32
+    assert (found - expected).norm() < 1e-6 * expected.norm()  # as float32, not as TF32
 
 
 @pytest.mark.parametrize(("wide", "narrow"), [(8, 8), (16, 3), (70, 35)])

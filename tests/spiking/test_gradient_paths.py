@@ -14,7 +14,7 @@ from robench.errors import EvaluationError
 from robench.evaluation.cell import Cell, Settings
 from robench.registry import Model, find_attack
 from robench.spiking import LIF, PATHS, LIFParameters, kernels
-from tests.support.two_layers import ATAN, T, Twin, Two, X, Y, model_of, view_of
+from tests.support.two_layers import ATAN, Counterpart, T, Two, X, Y, model_of, view_of
 
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}
 
@@ -36,7 +36,7 @@ def run_neurons(current, p):
 
 
 def slope(z):
-    """That of atan(2), number by number."""
+    """The derivative of atan(2), number by number."""
     values = [1 / (1 + (math.pi * value) ** 2) for value in z.flatten().tolist()]
     return torch.tensor(values, dtype=torch.float64).view(z.shape)
 
@@ -126,7 +126,7 @@ def test_each_path_is_its_published_rule(name, beta, reset, threshold, graded, p
 
 
 @pytest.mark.parametrize("detach", [False, True], ids=["through the reset", "reset detached"])
-def test_stbp_goes_through_the_reset_where_the_network_was_trained_so(detach):
+def test_stbp_goes_through_the_reset_if_the_network_was_trained_so(detach):
     p = LIFParameters(0.5, initial=0.25, detach_reset=detach)
     net = Two(p)
     expected, _ = by_hand(net, "stbp-detached" if detach else "stbp-reset", p, 1.0)
@@ -161,51 +161,53 @@ def test_the_rate_approximation_is_the_line_of_an_if_neuron():
     assert grad.tolist() == [[0.0, 0.5, 0.5, 0.5, 0.0]] * T
 
 
-def test_act_is_the_gradient_of_the_twin():
+def test_cba_is_the_gradient_of_the_counterpart():
     net = Two(LIFParameters())
     built = []
 
     def make():
         built.append(1)
-        return Twin(net)
+        return Counterpart(net)
 
     view = view_of(model_of(net, make_counterpart=make))
     leaf = X.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(F.cross_entropy(Twin(net)(leaf), Y, reduction="sum"), leaf)
+    (expected,) = torch.autograd.grad(
+        F.cross_entropy(Counterpart(net)(leaf), Y, reduction="sum"), leaf
+    )
     for _ in range(2):
         found = view.gradient(X, Y, path=PATHS["cba"])
         torch.testing.assert_close(found, expected, **CLOSE)
     assert len(built) == 1
     assert view.queries.backwards.squeeze(1).tolist() == [2] * len(X)
-    assert not view.seen  # what the twin gets wrong is no break
+    assert not view.seen  # inputs that only the counterpart misclassifies do not count
 
 
-def test_act_of_a_network_without_spikes_is_its_own_gradient():
-    model = Model(Twin(Two(LIFParameters())), "digits/relu", 4)
+def test_cba_of_a_network_without_spikes_is_its_own_gradient():
+    model = Model(Counterpart(Two(LIFParameters())), "digits/relu", 4)
     model.spikes = None
     view = view_of(model)
     assert torch.equal(view.gradient(X, Y, path=PATHS["cba"]), view.gradient(X, Y))
 
 
-def test_a_missing_twin_is_said():
+def test_a_missing_counterpart_is_an_error():
     view = view_of(model_of(Two(LIFParameters())))
-    with pytest.raises(EvaluationError, match="digits/two has no twin"):
+    with pytest.raises(EvaluationError, match="digits/two has no ANN counterpart"):
         view.gradient(X, Y, path=PATHS["cba"])
 
 
 @pytest.mark.parametrize("counterpart", [False, True])
-def test_an_attack_that_asks_for_a_twin_is_not_applicable_without_one(counterpart):
+def test_an_attack_that_needs_a_counterpart_is_not_applicable_without_one(counterpart):
     model = model_of(
         Two(LIFParameters()), make_counterpart=(lambda: nn.Identity()) if counterpart else None
     )
     images = DIGITS.load("test").first(2)
-    for request, needs in (("spgd[paths=[stbp,act]]", True), ("spgd[paths=[bptr]]", False)):
+    for request, needs in (("spgd[paths=[stbp,cba]]", True), ("spgd[paths=[bptr]]", False)):
         cell = Cell(model, find_attack(request), DIGITS, images, Settings(parse_grid(["0.1"])))
         assert cell.unmet() == (
             frozenset({"counterpart"}) if needs and not counterpart else frozenset()
         )
     ann = Model(nn.Identity(), "digits/ann", 10)
     cell = Cell(
-        ann, find_attack("spgd[paths=[act]]"), DIGITS, images, Settings(parse_grid(["0.1"]))
+        ann, find_attack("spgd[paths=[cba]]"), DIGITS, images, Settings(parse_grid(["0.1"]))
     )
     assert not cell.unmet()

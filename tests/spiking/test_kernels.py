@@ -1,7 +1,6 @@
 """The kernels against plain PyTorch: the scan over time, the poolings, the sparse convolution."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -12,9 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from robench.architectures.fusion import Window, conv, fold, max_pool
-from robench.spiking import LIFParameters, Surrogate, direct, kernels, lif, lif_start, lif_step
+from robench.architectures.fusion import conv, fold
+from robench.architectures.pooling import Window, max_pool
+from robench.spiking import LIFParameters, Surrogate, direct, kernels, lif
 from robench.spiking.surrogate import surrogate_names
+from tests.support.lif_reference import lif_start, lif_step
+from tests.support.needs import needs_compiler, needs_kernels
 from tests.support.networks import ARCHITECTURES, CLOSE, network, randomise
 
 TOLERANCE = {
@@ -23,10 +25,9 @@ TOLERANCE = {
 }
 DTYPES = sorted(TOLERANCE, key=str)
 many = settings(max_examples=120, deadline=None, derandomize=True)
-with_kernels = pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler here")
+@needs_compiler
 def test_the_kernels_are_there():
     assert kernels.library() is not None or os.environ.get("ROBENCH_KERNELS") == "off"
 
@@ -94,7 +95,7 @@ elementwise = sorted(name for name in surrogate_names() if Surrogate(name, 0.25)
 surrogates = st.one_of(st.none(), st.builds(Surrogate, st.sampled_from(elementwise), sharpness))
 
 
-@with_kernels
+@needs_kernels
 @many
 @given(
     beta=st.floats(0, 1),
@@ -118,9 +119,9 @@ def test_the_scan_equals_the_loop(
     assert_scans_agree(x, layout, p, surrogate, amplitude, seed)
 
 
-# Sums of small binary fractions are exact in both types: the membrane often stands exactly at the
-# threshold and no rounding excuses another spike.
-@with_kernels
+# Sums of small binary fractions are exact in both types: the membrane is often exactly at the
+# threshold, and rounding cannot change a spike.
+@needs_kernels
 @many
 @given(
     dtype=st.sampled_from(DTYPES),
@@ -143,7 +144,7 @@ def test_membranes_at_the_threshold_spike_as_in_the_loop(
     assert_scans_agree(x, layout, p, surrogate, 0.5, seed)
 
 
-@with_kernels
+@needs_kernels
 @pytest.mark.parametrize("threads", [2, 3])
 def test_the_scan_does_not_depend_on_threads(threads):
     x, p = draw((5, 3, 4099), 0), LIFParameters(0.7, detach_reset=False)
@@ -169,7 +170,7 @@ image_shapes = st.tuples(
 )
 
 
-@with_kernels
+@needs_kernels
 @many
 @given(
     dtype=st.sampled_from(DTYPES),
@@ -204,7 +205,7 @@ def test_pooling_and_its_choice_among_equals_are_those_of_torch(
     torch.testing.assert_close(gradient, expected_gradient, **TOLERANCE[dtype])
 
 
-def test_pooling_hides_no_nan():
+def test_pooling_keeps_nan():
     x = draw((2, 3, 6, 6), 0)
     x[0, 1, 2, 3] = torch.nan
     x[1, :, :2, :2] = torch.nan
@@ -222,7 +223,7 @@ def convolution(in_channels, out_channels, seed, dtype=torch.float64):
     return randomise(layers.to(dtype).eval().requires_grad_(False), seed)
 
 
-@with_kernels
+@needs_kernels
 @many
 @given(
     dtype=st.sampled_from(DTYPES),
@@ -233,7 +234,7 @@ def convolution(in_channels, out_channels, seed, dtype=torch.float64):
     layout=st.sampled_from(sorted(IMAGES)),
     seed=st.integers(0, 2**31),
 )
-def test_going_by_non_zero_inputs_is_the_convolution(
+def test_the_sparse_convolution_is_the_convolution(
     dtype, shape, out_channels, density, spikes, layout, seed
 ):
     layers = convolution(shape[1], out_channels, seed, dtype)
@@ -261,7 +262,8 @@ def test_weights_of_another_type_are_refused_as_by_torch():
         conv(draw((1, 3, 4, 4), 0), fold(layers[0], layers[1]), sparse=True)
 
 
-# Their second derivative is none that autograd could find: it says so instead of a wrong one.
+# Autograd cannot compute their second derivative: it raises an error instead of a wrong result.
+@needs_kernels
 @pytest.mark.parametrize(
     "function",
     [
@@ -270,8 +272,6 @@ def test_weights_of_another_type_are_refused_as_by_torch():
     ],
 )
 def test_a_second_derivative_is_refused(function):
-    if kernels.library() is None:
-        pytest.skip("no compiled kernels here")
     x = draw((1, 2, 4, 4), 0).requires_grad_()
     (gradient,) = torch.autograd.grad(function(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -283,38 +283,38 @@ BUILD = "from robench.spiking import kernels; print(kernels.library() is not Non
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache for the compiled library; the one in use stays as it is."""
+    """An empty cache for the compiled library; the one in use does not change."""
     for name in ("XDG_CACHE_HOME", "HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     return tmp_path
 
 
-def anew(library=kernels.library):
+def load_again(library=kernels.library):
     return library.__wrapped__()
 
 
-@with_kernels
+@needs_kernels
 def test_two_processes_build_at_once_and_a_damaged_library_is_built_again(cache):
     command = [sys.executable, "-c", BUILD]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=120)[0] for process in both] == ["True\n"] * 2
     (library,) = cache.rglob("*.so")
-    assert list(library.parent.iterdir()) == [library]  # nothing half-built is left
+    assert list(library.parent.iterdir()) == [library]  # no temporary file is left
 
     whole = library.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:8192] + bytes(len(whole) - 8192)):
         library.write_bytes(damaged)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", "/nonexistent")
-            assert anew() is None  # passed over, where loading it would end the process
-    assert anew() is not None
+            assert load_again() is None  # not loaded, since loading it would crash the process
+    assert load_again() is not None
     assert library.read_bytes() == whole
 
 
 @pytest.mark.parametrize(("name", "value"), [("CC", "/nonexistent"), ("ROBENCH_KERNELS", "off")])
 def test_without_kernels_a_network_is_the_same(cache, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    assert anew() is None
+    assert load_again() is None
     assert not list(cache.rglob("*.so"))
     x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
     for architecture in ARCHITECTURES:
@@ -322,11 +322,11 @@ def test_without_kernels_a_network_is_the_same(cache, monkeypatch, name, value):
         model.prepare(x)
         expected, gradient = values_and_gradient(model, x, None)
         with monkeypatch.context() as patch:
-            patch.setattr(kernels, "library", anew)
+            patch.setattr(kernels, "library", load_again)
             assert not kernels.usable(x)
             values, ours = values_and_gradient(model, x, None)
         torch.testing.assert_close(values, expected, **CLOSE)
-        torch.testing.assert_close(ours, gradient, atol=1e-6, rtol=1e-6)  # see test_frozen
+        torch.testing.assert_close(ours, gradient, atol=1e-6, rtol=1e-6)  # see test_fusion
 
 
 def test_the_compiler_may_have_arguments(tmp_path, monkeypatch):

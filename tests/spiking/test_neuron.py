@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robench.spiking import LIF, PATHS, LIFParameters, Surrogate, direct, lif, lif_start, lif_step
-from robench.spiking.surrogate import spike
+from robench.spiking import LIF, PATHS, LIFParameters, Surrogate, direct, lif
+from tests.support.lif_reference import lif_start, lif_step, spike
 
 ATAN = Surrogate("atan", 2.0)
 RESETS = ("subtract", "zero")
@@ -18,7 +18,7 @@ TOLERANCE = {"atol": 1e-9, "rtol": 1e-9}
 @pytest.fixture(autouse=True)
 def _forget_snntorch_neurons():
     yield
-    snntorch.SpikingNeuron.instances.clear()  # it keeps every neuron ever built alive
+    snntorch.SpikingNeuron.instances.clear()  # this list keeps every neuron alive
 
 
 def current(*shape, seed=0):
@@ -217,7 +217,7 @@ def test_an_if_neuron_resets_as_by_hand(reset, currents, expected):
     assert spikes.flatten().tolist() == expected
 
 
-def test_calls_leave_input_and_state_as_they_were():
+def test_calls_change_neither_input_nor_state():
     p = LIFParameters()
     x = current(4, 2, 6)
     before = x.clone()
@@ -229,7 +229,7 @@ def test_calls_leave_input_and_state_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(state, copies, strict=True))
 
 
-# Rules out membrane state that leaks from one batch, or one attack step, into the next.
+# The membrane must not leak from one batch, or one attack step, into the next.
 @pytest.mark.parametrize("reset", RESETS)
 def test_state_of_one_call_does_not_leak_into_the_next(reset):
     first, second = current(4, 3, 6), current(4, 3, 6, seed=1)

@@ -66,7 +66,7 @@ def test_it_reaches_every_layer_of_a_nested_model():
     ("change", "kept"),
     [({"surrogate": WIDE}, 0), ({"path": RESET}, 1), ({}, 0), ({}, 1)],
 )
-def test_what_is_not_given_stays(change, kept):
+def test_other_settings_do_not_change(change, kept):
     model = network()
     before = [setting[kept] for setting in settings(model)]
     with override(model, **change):
@@ -104,7 +104,7 @@ def test_it_nests():
     assert settings(model) == before
 
 
-def test_it_leaves_other_models_alone():
+def test_it_does_not_change_other_models():
     model, other = network(), network()
     before = settings(other)
     with override(model, surrogate=WIDE, path=RESET):
@@ -156,7 +156,7 @@ def test_a_hybrid_network_gets_a_gradient_only_under_an_override(surrogate):
     assert not logits_and_gradient(model)[1].any()
 
 
-def test_a_lone_neuron_counts_as_a_model():
+def test_a_single_neuron_counts_as_a_model():
     layer = LIF(LIFParameters(), None)
     with override(layer, surrogate=ATAN):
         assert layer.surrogate == ATAN

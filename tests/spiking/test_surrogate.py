@@ -5,11 +5,12 @@ import snntorch.surrogate
 import torch
 
 from robench.errors import UsageError
-from robench.spiking import Surrogate, spike, surrogate_names
+from robench.spiking import Surrogate, surrogate_names
+from tests.support.lif_reference import spike
 
 Z = torch.linspace(-3, 3, 241)
-MEMBRANE = ("pdsg", "assg", "assg_scaled")  # these follow it
-ELEMENTWISE = [name for name in surrogate_names() if name not in MEMBRANE]
+ADAPTIVE = ("pdsg", "assg", "assg_scaled")  # adaptive: they depend on the membrane
+ELEMENTWISE = [name for name in surrogate_names() if name not in ADAPTIVE]
 
 
 def gradient(function, z):
@@ -46,13 +47,13 @@ def test_fast_sigmoid_is_that_of_snntorch(sharpness):
 def test_every_elementwise_surrogate_has_a_closed_form_here():
     assert set(ELEMENTWISE) == set(CLOSED_FORMS)
     assert all(Surrogate(name, 1.5).elementwise for name in ELEMENTWISE)
-    assert not any(Surrogate(name, 0.4).elementwise for name in MEMBRANE)
+    assert not any(Surrogate(name, 0.4).elementwise for name in ADAPTIVE)
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_derivative_is_the_closed_form(name, sharpness):
-    z = (Z + 0.003).double()  # off the edges of the rectangle
+    z = (Z + 0.003).double()  # not at the edges of the rectangle
     expected = torch.tensor(
         [CLOSED_FORMS[name](v, sharpness) for v in z.tolist()], dtype=torch.float64
     )
@@ -71,7 +72,7 @@ def test_bounded_surrogates_have_unit_area(name, sharpness):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_derivative_leaves_its_input_alone(name, dtype):
+def test_derivative_does_not_change_its_input(name, dtype):
     z = Z.to(dtype).reshape(-1, 1)
     before = z.clone()
     out = Surrogate(name, 1.5).derivative(z)

@@ -1,4 +1,4 @@
-"""A network of two layers, small enough to differentiate by hand, with its twin."""
+"""A network of two layers, small enough to differentiate by hand, with its ANN counterpart."""
 
 import math
 
@@ -32,7 +32,7 @@ class Two(nn.Module):
         return self.neurons[1](hidden @ self.second).mean(0) @ self.head
 
 
-class Twin(nn.Module):
+class Counterpart(nn.Module):
     def __init__(self, net):
         super().__init__()
         self.net = net

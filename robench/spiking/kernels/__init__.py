@@ -1,8 +1,8 @@
-"""The inner loops: in C for the CPU, and the same in Triton for CUDA, built on first use.
+"""The inner loops, in C for the CPU and in Triton for CUDA, built on first use.
 
 ``kernels.c`` is compiled once for each machine into the user's cache folder; ``gpu`` needs the
-Triton that torch brings for CUDA. Where neither is possible, or inside :func:`reference`, callers
-take their plain PyTorch code instead, which computes the same function.
+Triton that torch installs for CUDA. Without kernels, and inside :func:`reference`, callers use
+plain PyTorch code, which computes the same function.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 SWITCH = "ROBENCH_KERNELS"
-"""The environment variable that switches the kernels off."""
+"""The environment variable that disables the kernels: ``off``."""
 SOURCE = Path(__file__).with_name("kernels.c")
 _FLAGS = (
     "-std=c11",
@@ -40,12 +40,12 @@ _FLAGS = (
 )
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 _REAL = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
-_plain = False  # not of one context: the threads of a sweep follow it too
+_plain = False  # global, so that it also applies to the threads of a sweep
 
 
 @contextmanager
 def reference() -> Iterator[None]:
-    """Inside, everything is computed by plain PyTorch code: no kernel, no folded layer."""
+    """Inside, all code is plain PyTorch: no kernels, no folded layers."""
     global _plain
     before, _plain = _plain, True
     try:
@@ -55,32 +55,32 @@ def reference() -> Iterator[None]:
 
 
 def is_reference() -> bool:
-    """Whether the plain code was asked for."""
+    """Whether the plain code is in use."""
     return _plain
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels can take these tensors.
+    """Whether the kernels accept these tensors.
 
-    All of them on the CPU and of float32 or of float64, or all on one CUDA device and of float32.
+    All must be on the CPU, in float32 or in float64, or all on one CUDA device in float32.
     """
     if is_reference() or len({(x.dtype, x.device) for x in tensors}) > 1:
         return False
     dtype, device = tensors[0].dtype, tensors[0].device.type
     if device == "cuda":
-        return dtype == torch.float32 and at_hand(device)
-    return device == "cpu" and dtype in _SUFFIX and at_hand(device)
+        return dtype == torch.float32 and available(device)
+    return device == "cpu" and dtype in _SUFFIX and available(device)
 
 
-def at_hand(device: str) -> bool:
-    """Whether there are kernels for a device, such as ``cuda:0``."""
+def available(device: str) -> bool:
+    """Whether there are kernels for a device, for example ``cuda:0``."""
     return (on_gpu if device.startswith("cuda") else library)() is not None
 
 
 def call(name: str, *arguments: Tensor | float | int | None) -> None:
     """Call a kernel by its name in ``kernels.c`` on the device of its first argument, a tensor.
 
-    The caller answers for shapes and strides. In C, tensors go as pointers and floats in the type
+    Shapes and strides are not checked. In C, tensors are passed as pointers and floats in the type
     of the first argument.
     """
     first = arguments[0]
@@ -108,7 +108,7 @@ def call(name: str, *arguments: Tensor | float | int | None) -> None:
 
 @cache
 def on_gpu() -> ModuleType | None:
-    """The kernels for CUDA, or None where they cannot be had."""
+    """The kernels for CUDA; None if they are not available."""
     if switched_off():
         return None
     try:
@@ -116,14 +116,14 @@ def on_gpu() -> ModuleType | None:
         x = torch.zeros(1, device="cuda")
         found.lif_forward(x, 1, x.clone(), x.clone(), 1, 1, 0.5, 1.0, 0.0, 1.0, False)
         found.conv(x, torch.zeros(9, 8, device="cuda"), None, x.clone(), 1, 1, 1, 1, 1, 8)
-    except Exception:  # Triton may lack itself, a compiler, or support for this GPU
+    except Exception:  # Triton, its compiler or support for this GPU may be missing
         return None
     return found
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where they cannot be had."""
+    """The compiled kernels; None if they are not available."""
     if switched_off():
         return None
     try:
@@ -134,7 +134,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def switched_off() -> bool:
-    """Whether the user wants none."""
+    """Whether the user disabled the kernels."""
     return os.environ.get(SWITCH) == "off"
 
 
@@ -144,13 +144,13 @@ def compiler() -> str:
 
 
 def build(folder: Path) -> Path:
-    """The library of this source, these flags and this processor; built where it is missing.
+    """The path of the library for this source, these flags and this processor; built if missing.
 
     Args:
-        folder: where it lies.
+        folder: the folder of the library.
 
     Raises:
-        OSError: there is no compiler, or nothing can be written.
+        OSError: there is no compiler, or the folder cannot be written.
         subprocess.SubprocessError: the compiler fails.
     """
     key = hashlib.sha256(SOURCE.read_bytes())
@@ -162,17 +162,17 @@ def build(folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         module, shared = Path(temporary, "kernels.o"), Path(temporary, "kernels.so")
         _run(*_FLAGS, "-c", str(SOURCE), "-o", str(module))
-        # not linked against OpenMP: its names are found in the copy that torch has loaded, since
-        # a second copy would bring a second pool of threads
+        # not linked against OpenMP: its symbols are found in the copy that torch has loaded; a
+        # second copy would have a second pool of threads
         _run("-shared", str(module), "-o", str(shared))
         with shared.open("ab") as file:
-            file.write(_digest(shared.read_bytes()))  # what follows its sections is never loaded
+            file.write(_digest(shared.read_bytes()))  # data after the sections is never loaded
         shared.replace(path)
     return path
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a library ends with its own digest: loading a damaged one would end the process."""
+    """Whether a library ends with its digest; loading a damaged one would crash the process."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -191,7 +191,7 @@ def _run(*arguments: str) -> None:
 
 
 def _processor() -> str:
-    """What ``-march=native`` depends on."""
+    """The processor flags, which ``-march=native`` depends on."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

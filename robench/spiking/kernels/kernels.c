@@ -80,8 +80,8 @@ void F(lif_forward)(const real *restrict x, int64_t x_stride, real *restrict v, 
     }
 }
 
-/* The way back: gx from gs, both (steps, size). `given` holds the surrogate's derivative where
-   its kind is GIVEN. */
+/* Backward pass: gx from gs, both (steps, size). `given` is the surrogate's derivative if
+   the kind is GIVEN. */
 void F(lif_backward)(const real *restrict gs, const real *restrict v, const real *restrict given,
                      real *restrict gx, int64_t steps, int64_t size, real beta, real threshold,
                      real amplitude, int64_t to_zero, int64_t through_reset, int64_t kind,
@@ -142,9 +142,10 @@ void F(lif_backward)(const real *restrict gs, const real *restrict v, const real
     }
 }
 
-/* The slopes of ASSG, (steps, n, size), from the membrane v of that shape. `statistics` holds for
+/* The slopes of ASSG, (steps, n, size), from the membrane v of that shape. `statistics` has for
    each row, `stride` apart, the mean distance to the threshold and then its deviation, (steps,
-   size) each; they are moved on where `moving` is set. The constants are those of adaptive.py. */
+   size) each; they are updated if `moving` is set. The constants are those of
+   adaptive_surrogates.py. */
 void F(assg)(const real *restrict v, real *restrict statistics, int64_t stride,
              real *restrict slopes, int64_t steps, int64_t n, int64_t size, real threshold,
              real amplitude, int64_t moving, int64_t threads)
@@ -218,7 +219,7 @@ void F(max_pool_forward)(const real *restrict x, real *restrict y, uint8_t *rest
     }
 }
 
-/* The way back, added to gx: each input gathers from the windows that chose it. */
+/* Backward pass, added to gx: each input sums over the windows that chose it. */
 void F(max_pool_backward)(const real *restrict gy, const uint8_t *restrict which,
                           real *restrict gx, int64_t images, int64_t height, int64_t width,
                           int64_t channels, int64_t size, int64_t stride, int64_t pad,
@@ -266,7 +267,7 @@ static inline real F(hard)(real z)
     return MIN(MAX(z / 6 + (real)0.5, 0), 1);
 }
 
-/* `row` (wide) again and again until `tile` (size) is full. */
+/* Fill `tile` (size) with copies of `row` (wide). */
 static inline void F(repeat)(const real *restrict row, real *restrict tile, int64_t wide,
                              int64_t size)
 {
@@ -275,7 +276,7 @@ static inline void F(repeat)(const real *restrict row, real *restrict tile, int6
 }
 
 /* Pooled pixels (pixels, narrow) with their channels repeated to (pixels, wide), into `widened`
-   where they are not as wide already. */
+   unless they are as wide already. */
 static inline const real *F(widen)(const real *restrict pooled, real *restrict widened,
                                    int64_t pixels, int64_t wide, int64_t narrow)
 {
@@ -288,7 +289,7 @@ static inline const real *F(widen)(const real *restrict pooled, real *restrict w
     return widened;
 }
 
-/* The way back: the sums over what a pooled channel was repeated to. */
+/* Backward pass of widen: sums over the copies of each pooled channel. */
 static inline void F(narrow)(const real *restrict widened, real *restrict pooled, int64_t pixels,
                              int64_t wide, int64_t narrow)
 {
@@ -302,7 +303,7 @@ static inline void F(narrow)(const real *restrict widened, real *restrict pooled
 /* u = m·C + (1 − m)·P, m = hard(a·P + b + η(t)), η(t+1) = clip(η(t) + λ(mean|C| − mean|P|), ±limit).
    C, u: (steps, n, pixels, wide); P: (steps, n, pixels, narrow), channel c taking c mod narrow;
    η: (steps, n, wide), written here, its first step is `start` (wide).
-   Where `constant` is set C and P have one step, seen in each. A tile holds some pixels with all
+   Where `constant` is set C and P have one step, seen in each. A tile has some pixels with all
    their channels, so that the loops are long where the channels are few. */
 void F(flex_forward)(const real *restrict C, const real *restrict P, const real *restrict a,
                      const real *restrict b, const real *restrict start, real *restrict eta,
@@ -355,7 +356,7 @@ void F(flex_forward)(const real *restrict C, const real *restrict P, const real 
     }
 }
 
-/* The way back: gC and gP from gu. With `constant` both have one step and receive the sums. */
+/* Backward pass: gC and gP from gu. With `constant` both have one step and are sums over time. */
 void F(flex_backward)(const real *restrict gu, const real *restrict C, const real *restrict P,
                       const real *restrict a, const real *restrict b, const real *restrict eta,
                       real *restrict gC, real *restrict gP, int64_t steps, int64_t n,
@@ -384,7 +385,7 @@ void F(flex_backward)(const real *restrict gu, const real *restrict C, const rea
                     memset(to_invariant, 0, pixels * wide * sizeof(real));
                 }
                 for (int64_t c = 0; c < wide; c++) {
-                    /* at the limit the clip passes no gradient: η(t+1) stands on it */
+                    /* the clip passes no gradient where η(t+1) is at the limit */
                     real next = t + 1 < steps ? now[n * wide + c] : 0;
                     later[c] = ABS(next) < limit ? later[c] : 0;
                     sum[c] = through_eta ? later[c] * rate / pixels : 0;

@@ -1,7 +1,7 @@
 """The inner loops of ``kernels.c`` for CUDA, in Triton: the same names, arguments and layouts.
 
 Arrays have the channel as the innermost axis (NHWC) and time as the outermost; all are of float32.
-A loop over time stays inside one program, so that a membrane never leaves its registers. No sum
+A loop over time is one program, which keeps the membrane in registers. No sum
 depends on the order in which programs run: equal calls give equal numbers.
 """
 

@@ -45,7 +45,7 @@ def max_pool_forward(
     x: Tensor, y: Tensor, which: Tensor, images: int, height: int, width: int, channels: int,
     size: int, stride: int, pad: int,
 ) -> None:  # fmt: skip
-    """Max pooling, and where in its window each maximum was found first."""
+    """Max pooling, and the position of the first maximum in each window."""
     rows, columns = _windows(height, width, size, stride, pad)
     _max_pool_forward[(images * rows, triton.cdiv(columns * channels, PIECE))](
         x, y, which, height, width, channels, rows, columns, size, stride, pad, PIECE
@@ -82,7 +82,7 @@ def max_pool_backward(
     gy: Tensor, which: Tensor, gx: Tensor, images: int, height: int, width: int, channels: int,
     size: int, stride: int, pad: int,
 ) -> None:  # fmt: skip
-    """The way back, added to ``gx``: each input gathers from the windows that chose it."""
+    """The backward pass, added to ``gx``: each input sums over the windows that chose it."""
     rows, columns = _windows(height, width, size, stride, pad)
     _max_pool_backward[(images * height, triton.cdiv(width * channels, PIECE))](
         gy, which, gx, height, width, channels, rows, columns, size, stride, pad, PIECE
@@ -238,7 +238,7 @@ def flex_backward(
     steps: int, n: int, pixels: int, wide: int, narrow: int, rate: float, limit: float,
     through_eta: bool, constant: bool,
 ) -> None:  # fmt: skip
-    """The way back: ``gC`` and ``gP`` from ``gu``; with ``constant`` they receive the sums."""
+    """The backward pass: ``gC`` and ``gP`` from ``gu``, summed over time with ``constant``."""
     add = constant or wide != narrow
     if add:
         gC.zero_(), gP.zero_()

@@ -92,7 +92,7 @@ def lif_backward(
     gs: Tensor, v: Tensor, given: Tensor | None, gx: Tensor, steps: int, size: int, beta: float,
     threshold: float, amplitude: float, to_zero: bool, through_reset: bool, kind: int, k: float,
 ) -> None:  # fmt: skip
-    """The way back: ``gx`` from ``gs``; ``given`` is the slope where its kind is none of these."""
+    """The backward pass: ``gx`` from ``gs``; ``given`` is the slope if ``kind`` is 5."""
     _lif_backward[(triton.cdiv(size, NEURONS),)](
         gs, v, v if given is None else given, gx, steps, size, beta, threshold, amplitude, k,
         to_zero, through_reset, kind, NEURONS,
@@ -127,7 +127,7 @@ def assg(
     v: Tensor, statistics: Tensor, stride: int, slopes: Tensor, steps: int, n: int, size: int,
     threshold: float, amplitude: float, moving: bool,
 ) -> None:  # fmt: skip
-    """The slopes of ASSG, ``(steps, n, size)``, and its statistics one step on."""
+    """The slopes of ASSG, ``(steps, n, size)``; updates its statistics if ``moving``."""
     _assg[(steps * n, triton.cdiv(size, PIECE))](
         v, statistics, stride, slopes, steps, n, size, threshold, amplitude, moving, PIECE
     )
