@@ -1,4 +1,4 @@
-"""The networks of the zoo, built from the ``[model]`` table of a card."""
+"""The networks of the published models, built from the ``[model]`` table of a card."""
 
 from robench.architectures.activation import ClipFloorShift
 from robench.architectures.config import FlexConfig, InputKind, Mode, ModelConfig, NeuronConfig
@@ -6,11 +6,11 @@ from robench.architectures.flex import PlasticFlexLayer
 from robench.architectures.vgg import VGG
 
 VERSION = 1
-"""Raised when the function that a card's network computes changes."""
+"""Increased when the function that a card's network computes changes."""
 
 
 def build(config: ModelConfig, *, counterpart: bool = False) -> VGG:
-    """The untrained network of a card, or its twin without spikes."""
+    """The untrained network of a card, or its ANN counterpart."""
     return VGG(config, counterpart=counterpart)
 
 

@@ -1,4 +1,4 @@
-"""The activation that a mode puts behind each layer, in training and when it is deployed."""
+"""The activation of each mode, in training and in deployment."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _FloorThrough(torch.autograd.Function):
 class ClipFloorShift(nn.Module):
     """Quantised clipped ReLU, ``ϑ·clip(⌊xL/ϑ + ½⌋/L, 0, 1)``, with a trained ϑ for the layer.
 
-    What an IF neuron of threshold ϑ that starts at ϑ/2 fires on average over L steps: Bu et al.,
-    Optimal ANN-SNN conversion, ICLR 2022. The floor is passed straight through backwards.
+    It is the mean output over L steps of an IF neuron of threshold ϑ that starts at ϑ/2: Bu et
+    al., Optimal ANN-SNN conversion, ICLR 2022. The floor has a straight-through gradient.
     """
 
     def __init__(self, levels: int, threshold: float = 4.0) -> None:
@@ -48,8 +48,8 @@ def make_activation(config: ModelConfig, *, counterpart: bool) -> nn.Module:
 
     Args:
         config: the model; its mode decides.
-        counterpart: build the training activation, with which gradients flow without spikes: ReLU
-            for ``ann`` and ``stbp``, the quantised ReLU for ``hybrid``.
+        counterpart: build the activation of the ANN counterpart: ReLU for ``ann`` and ``stbp``,
+            the quantised ReLU for ``hybrid``.
     """
     if config.mode == "hybrid":
         if counterpart:

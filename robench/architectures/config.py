@@ -1,4 +1,4 @@
-"""The ``[model]`` table of a card: everything that decides what a network computes."""
+"""The ``[model]`` table of a card: everything that determines the function of a network."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class NeuronConfig(_Table):
     def _readable(cls, text: str) -> str:
         try:
             Surrogate.parse(text)
-        except UsageError as error:  # a card's fault is told with the file and the key
+        except UsageError as error:  # pydantic reports the key
             raise ValueError(str(error)) from None
         return text
 
     def parameters(self) -> LIFParameters:
-        """The neuron in the form that the spiking core takes."""
+        """The parameters for :class:`~robench.spiking.LIF`."""
         return LIFParameters(self.beta, self.threshold, self.reset, self.detach_reset, self.initial)
 
 
 class FlexConfig(_Table):
-    """The flexible layer's choices; ``redrawn`` thresholds exist for a control alone."""
+    """The options of the flexible layer; only a control has ``redrawn`` thresholds."""
 
     sigmoid: Literal["hard", "soft"] = "hard"
     plasticity: float = Field(0.0, ge=0, description="λ: how far η moves in a step")
@@ -59,12 +59,12 @@ class FlexConfig(_Table):
 
 
 class ModelConfig(_Table):
-    """What a network is: architecture, mode, time, neuron.
+    """A network: architecture, mode, time, neuron.
 
-    ``timesteps`` is None exactly for ``ann``; ``levels`` is the number of quantisation levels
-    with which a hybrid network was trained; ``mean`` and ``std`` normalise the input inside the
-    model, one number for each channel. With ``input_kind`` ``frames`` a sample has a time axis,
-    ``(T, C, H, W)``, and the network sees frame t at time step t.
+    ``timesteps`` is None exactly for ``ann``; ``levels`` is the number of quantisation levels of
+    the training of a hybrid network; ``mean`` and ``std`` normalise the input inside the model, one
+    number for each channel. With ``input_kind`` ``frames`` a sample has a time axis, ``(T, C, H,
+    W)``, and frame t is the input of time step t.
     """
 
     architecture: Literal["vgg16", "flex-vgg16"]
@@ -84,16 +84,18 @@ class ModelConfig(_Table):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.timesteps is None) != (self.mode == "ann"):
-            raise ValueError("timesteps belongs to hybrid and stbp models, and to those alone")
+            raise ValueError("hybrid and stbp models need timesteps, and ann models have none")
         if len(self.mean) != len(self.std):
             raise ValueError("mean and std need one number for each channel")
         if self.input_kind == "frames" and self.mode != "stbp":
-            raise ValueError("input_kind frames belongs to stbp models, which see one at each step")
+            raise ValueError(
+                "input_kind frames belongs to stbp models, which take one frame per step"
+            )
         return self
 
     @model_serializer(mode="wrap")
     def _used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Only what the architecture and the mode use, so that no hash covers anything else."""
+        """Only what architecture and mode use, so that no hash covers anything else."""
         unused = {
             "neuron": self.mode != "stbp",
             "levels": self.mode != "hybrid",

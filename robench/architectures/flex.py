@@ -1,7 +1,7 @@
-"""The plastic flexible layer: each unit chooses between selectivity and invariance.
+"""The plastic flexible layer: each unit mixes selectivity and invariance.
 
-A convolution C (selective) and a max pooling P (invariant) see the same input; a mask m, computed
-from P and from an adaptation η that moves over time, mixes them: ``u = m·C + (1 − m)·P``.
+A convolution C (selective) and a max pooling P (invariant) have the same input. A mask m, computed
+from P and from an adaptation η that changes over time, mixes them: ``u = m·C + (1 − m)·P``.
 The layer follows the formulae of Evanson et al. (2023) and of its plastic successor.
 """
 
@@ -12,20 +12,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robench.architectures.config import FlexConfig
-from robench.architectures.fusion import ETA_LIMIT, Flex, Folded, flex, fold, is_frozen
+from robench.architectures.fused_flex import ETA_LIMIT, Flex, flex
+from robench.architectures.fusion import Folded, fold, is_frozen
 from robench.spiking import PathModule, is_constant, kernels, over_time
 
 
 class PlasticFlexLayer(PathModule):
-    """A 3×3 convolution with batch norm, mixed with a 3×3 max pooling by a mask of its own.
+    """A 3×3 convolution with batch norm, mixed with a 3×3 max pooling by a mask.
 
-    ``m = σ(a·(BN₀(P) − θ) + η(t))``; a large m means the convolution. Output channel c of P is
+    ``m = σ(a·(BN₀(P) − θ) + η(t))``; a large m selects the convolution. Output channel c of P is
     input channel c mod ``in_channels``.
 
     Attributes:
         theta: θ, trained, shape (1, C, 1, 1).
         gain: a, trained, shape (1, C, 1, 1).
-        eta: η(1), a buffer of shape (C,) that training moves and evaluation never does.
+        eta: η(1), a buffer of shape (C,), which only training updates.
     """
 
     eta: Tensor
@@ -49,7 +50,7 @@ class PlasticFlexLayer(PathModule):
         """Mixed responses ``(T, N, C, H, W)`` to an input ``(T, N, C_in, H, W)``."""
         timesteps = x.shape[0]
         if is_constant(x):
-            x = x[:1]  # C, P and the logits are the same in each step: computed once
+            x = x[:1]  # C, P and the logits are equal in all steps: computed once
         plain = self.config.sigmoid != "hard" or self.config.threshold != "trained"
         if not plain and is_frozen(self) and kernels.usable(x):
             return flex(x, self._frozen(), timesteps)
@@ -78,7 +79,7 @@ class PlasticFlexLayer(PathModule):
         )
 
     def mask(self, z: Tensor) -> Tensor:
-        """``σ(z)``, hard or soft as the card says."""
+        """``σ(z)``, hard or soft according to the card."""
         return F.hardsigmoid(z) if self.config.sigmoid == "hard" else torch.sigmoid(z)
 
     def _pool(self, x: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class PlasticFlexLayer(PathModule):
         return logits
 
     def _adaptation(self, selective: Tensor, invariant: Tensor, timesteps: int) -> Tensor:
-        """η(1) … η(T), ``(T, N, C)``, or ``(1, 1, C)`` where nothing moves it."""
+        """η(1) … η(T), ``(T, N, C)``, or ``(1, 1, C)`` if η is constant."""
         rate = self.config.plasticity
         start = self.eta.to(selective.dtype)
         if rate == 0 or (timesteps == 1 and not self.training):

@@ -11,39 +11,19 @@ from torch.nn import functional as F
 from robench.architectures.activation import make_activation
 from robench.architectures.config import ModelConfig
 from robench.architectures.flex import PlasticFlexLayer
-from robench.architectures.fusion import (
-    Folded,
-    Window,
-    conv,
-    fold,
-    is_frozen,
-    max_pool,
-    prefers_sparse,
-)
+from robench.architectures.fusion import Folded, conv, fold, is_frozen, prefers_sparse
+from robench.architectures.pooling import Window, max_pool
 from robench.errors import EvaluationError
 from robench.spiking import direct, over_time
 
 POOL = 0
 HALF = Window(2, 2, 0)
 VGG16 = (
-    64,
-    64,
-    POOL,
-    128,
-    128,
-    POOL,
-    256,
-    256,
-    256,
-    POOL,
-    512,
-    512,
-    512,
-    POOL,
-    512,
-    512,
-    512,
-    POOL,
+    *(64, 64, POOL),
+    *(128, 128, POOL),
+    *(256, 256, 256, POOL),
+    *(512, 512, 512, POOL),
+    *(512, 512, 512, POOL),
 )
 
 
@@ -73,7 +53,7 @@ class Pool(nn.Module):
         self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pooled responses, half as high and half as wide."""
+        """Pooled responses ``(T, N, C, H/2, W/2)``."""
         if self.kind == "average":
             return over_time(lambda y: F.avg_pool2d(y, 2), x)
         return over_time(lambda y: max_pool(y, HALF), x)
@@ -82,14 +62,14 @@ class Pool(nn.Module):
 class VGG(nn.Module):
     """VGG16 from images ``(N, C, 32, 32)`` in [0, 1] to logits ``(N, K)``.
 
-    Where the card's ``input_kind`` is ``frames``, from ``(N, T, C, 32, 32)``: frame t at step t.
-    Smaller images are put into the middle of a black one: the poolings need 32 pixels a side.
-    Normalisation, encoding, time and state live inside. With ``flex-vgg16`` every 3×3 convolution
-    is a :class:`~robench.architectures.flex.PlasticFlexLayer`.
+    With the ``input_kind`` ``frames``, the input is ``(N, T, C, 32, 32)``, frame t at step t.
+    Smaller images are padded with black: the poolings need 32 pixels a side. Normalisation,
+    encoding, time and state are inside. With ``flex-vgg16`` every 3×3 convolution is a
+    :class:`~robench.architectures.flex.PlasticFlexLayer`.
 
     Attributes:
-        timesteps: T; may be changed between calls, and is 1 without spikes. Frames have it by
-            themselves.
+        timesteps: T; may be changed between calls, and is 1 without spikes. With frames it is
+            their number.
     """
 
     mean: Tensor
@@ -102,12 +82,12 @@ class VGG(nn.Module):
 
         Args:
             config: the card's ``[model]`` table.
-            counterpart: build it with the activation of training instead of spikes.
+            counterpart: build the ANN counterpart, with the training activation.
             plan: output channels at full width, layer by layer; 0 is a pooling.
         """
         super().__init__()
         self.config = config
-        timed = not counterpart or config.input_kind == "frames"  # over which a twin averages
+        timed = not counterpart or config.input_kind == "frames"  # counterparts average over frames
         self.timesteps = config.timesteps if timed and config.timesteps else 1
         self.side = 2 ** list(plan).count(POOL)
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
@@ -132,7 +112,7 @@ class VGG(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Images in [0, 1] as the first layer receives them, at least 32 pixels a side."""
+        """The input of the first layer for images in [0, 1], padded to 32 pixels a side."""
         height, width = (max(self.side - size, 0) for size in x.shape[-2:])
         if height or width:
             edges = (width // 2, width - width // 2, height // 2, height - height // 2)
@@ -140,10 +120,10 @@ class VGG(nn.Module):
         return (x - self.mean) / self.std
 
     def sequence(self, x: Tensor) -> Tensor:
-        """What the first layer receives in each time step, ``(T, N, C, H, W)``.
+        """The input of the first layer in each time step, ``(T, N, C, H, W)``.
 
         Raises:
-            EvaluationError: the network takes frames, and ``x`` does not have T of them.
+            EvaluationError: the network takes frames, and ``x`` does not have T frames.
         """
         if self.config.input_kind == "images":
             return direct(self.normalise(x), self.timesteps)
@@ -165,9 +145,9 @@ class VGG(nn.Module):
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
-        """Choose for each layer how a frozen network computes it, by typical images.
+        """Choose sparse or dense convolutions for each layer, based on typical images.
 
-        The function stays the same up to rounding.
+        The function does not change, up to rounding.
         """
         x = self.sequence(x)
         for layer in self.features:

@@ -27,19 +27,19 @@ def test_the_quantised_relu_is_its_formula_with_a_straight_through_floor():
     assert threshold_grad.isfinite()
 
 
-def test_a_hybrid_layer_of_a_network_is_that_of_its_twin():
+def test_a_hybrid_layer_of_a_network_is_that_of_its_counterpart():
     config = configuration("vgg16", "hybrid", timesteps=8)
     deployed = VGG(config, plan=(6, 8)).double().eval()
     counterpart = VGG(config, plan=(6, 8), counterpart=True).double().eval()
     counterpart.load_state_dict(deployed.state_dict())
     x = images()
     normalised = direct((x - counterpart.mean) / counterpart.std, 8)
-    first, first_twin = deployed.features[:2], counterpart.features[:2]
-    torch.testing.assert_close(first(normalised).mean(0), first_twin(normalised[:1])[0], **CLOSE)
+    spiking, quantised = deployed.features[:2], counterpart.features[:2]
+    torch.testing.assert_close(spiking(normalised).mean(0), quantised(normalised[:1])[0], **CLOSE)
 
 
 @for_every_network
-def test_the_twin_takes_the_same_weights_and_no_time(architecture, mode):
+def test_the_counterpart_takes_the_same_weights_and_no_time(architecture, mode):
     config = configuration(architecture, mode)
     counterpart = VGG(config, plan=PLAN, counterpart=True)
     assert counterpart.timesteps == 1

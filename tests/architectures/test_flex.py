@@ -16,7 +16,7 @@ def test_every_convolution_of_flex_is_inside_a_plastic_layer():
     assert len(inside) == 3
 
 
-# Rules out the mask threshold that no optimiser sees (B3).
+# The mask thresholds must be parameters of the optimiser.
 @pytest.mark.parametrize("mode", MODES)
 def test_theta_gets_a_gradient_in_every_flex_layer(mode):
     model = network(mode=mode, counterpart=True) if mode == "hybrid" else network(mode=mode)
@@ -29,7 +29,7 @@ def test_theta_gets_a_gradient_in_every_flex_layer(mode):
         assert layer.gain.grad.any()
 
 
-# Rules out thresholds of one input's shape in every layer (B4): θ has a number for each channel.
+# θ has one number for each channel, whatever the shape of the input.
 def test_theta_has_the_shape_of_its_own_layer():
     shapes = [tuple(layer.theta.shape) for layer in flex_layers(network())]
     assert shapes == [(1, 6, 1, 1), (1, 8, 1, 1), (1, 10, 1, 1)]

@@ -11,13 +11,12 @@ from robench.architectures.vgg import ConvNorm
 from robench.datasets import find_dataset
 from robench.registry import select_models
 from robench.spiking import PATHS, Surrogate, kernels, override
+from tests.support.needs import needs_kernels
 from tests.support.networks import CLOSE, flex_layers, for_every_network, images, network, snapshot
 
 SPIKING = ("vgg16-stbp", "vgg16-hybrid", "flex-stbp", "flex-hybrid")
 NAMES = ("vgg16-ann", "flex-ann", *SPIKING)
 SURROGATES = tuple(map(Surrogate.parse, ("atan(2)", "triangle(0.5)", "exponential(1)")))
-
-needs_kernels = pytest.mark.skipif(kernels.library() is None, reason="no compiled kernels here")
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +27,8 @@ def digits():
 
 @pytest.fixture(scope="module")
 def few(digits):
-    """Some images with noise: on their flat areas the choice of a pooling among equal values, and
-    with it the gradient of a ReLU network, would hang on the last bit.
+    """Some images with noise: on flat areas the last bit would decide which of equal values a
+    pooling chooses, and with it the gradient of a ReLU network.
     """
     x, y = digits[0][:6].double(), digits[1][:6]
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
@@ -70,8 +69,8 @@ def used(monkeypatch):
     return names
 
 
-def ways(name):
-    """Each choice of surrogate, gradient path and T: all at the card's T, each once elsewhere."""
+def estimators(name):
+    """Surrogates, gradient paths and T: all pairs at the card's T, some at other T."""
     if name not in SPIKING:
         return [(None, None, 1)]
     paths = list(PATHS.values())
@@ -88,11 +87,11 @@ def test_logits_and_gradients_are_those_of_the_plain_network(name, few, used):
     module.prepare(x)
     chosen = [layer.sparse for layer in convolutions(module)]
     gradients = []
-    for surrogate, path, timesteps in ways(name):
+    for surrogate, path, timesteps in estimators(name):
         module.timesteps = timesteps
         with override(module, surrogate=surrogate, path=path):
             expected, gradient = plainly(logits_and_gradient, module, x, y)
-            # torch's hardsigmoid takes 1/6 in float32 on its way back, robench's kernel in float64
+            # backwards, torch's hardsigmoid uses 1/6 in float32, robench's kernel in float64
             scale = float(gradient.abs().max())
             tolerance = 1e-8 if name.startswith("vgg16") else 1e-6 * scale
             for sparse in ("as prepared", "everywhere"):
@@ -191,8 +190,8 @@ def test_folded_weights_follow_a_change(architecture, change):
     assert_as_plain(model, x)
 
 
-# A weight that is freed before the next one is made often gives it its address.
-def test_a_weight_where_the_last_one_lay_is_folded_anew():
+# A new weight often gets the address of a freed one.
+def test_a_weight_at_the_address_of_the_last_one_is_folded_again():
     model, x = frozen("vgg16", "ann"), images()
     layer = convolutions(model)[0].conv
     first = layer.weight.clone()
@@ -212,7 +211,7 @@ def test_a_flexible_layer_follows_its_own_parameters():
 
 
 @for_every_network
-def test_training_between_two_attacks_is_not_forgotten(architecture, mode):
+def test_folded_weights_follow_a_training_between_two_attacks(architecture, mode):
     counterpart = mode == "hybrid"
     model, x = frozen(architecture, mode, counterpart=counterpart), images()
     before = model(x)
@@ -233,7 +232,7 @@ def test_copies_and_other_types_have_folded_weights_of_their_own(architecture, m
     assert_as_plain(model.double(), x)
 
 
-def test_a_weight_that_is_computed_anew_each_time_is_folded_anew():
+def test_a_parametrised_weight_is_folded_again():
     model, x = frozen("vgg16", "ann"), images()
     layer = convolutions(model)[1].conv
     nn.utils.parametrizations.weight_norm(layer)

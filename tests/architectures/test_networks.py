@@ -37,7 +37,7 @@ def test_vgg16_at_full_width_has_the_known_number_of_parameters():
     assert sum(p.numel() for p in model.parameters()) == convolutions + norms + head
 
 
-# Rules out lazy parameters: a head made in the first forward pass, after the optimiser (B2).
+# Rules out lazy parameters: a head made in the first forward pass, after the optimiser.
 @for_every_network
 @pytest.mark.parametrize("counterpart", [False, True])
 def test_no_parameter_appears_in_a_forward_pass(architecture, mode, counterpart):
@@ -50,7 +50,7 @@ def test_no_parameter_appears_in_a_forward_pass(architecture, mode, counterpart)
     assert list(model.state_dict()) == names
 
 
-# Rules out masks re-drawn in each forward pass (B3) and noise added in evaluation (B6).
+# Rules out masks re-drawn in each forward pass and noise added in evaluation.
 @for_every_network
 def test_a_forward_pass_repeats_bit_for_bit(architecture, mode):
     model, x = network(architecture, mode), images()
@@ -61,9 +61,9 @@ def test_a_forward_pass_repeats_bit_for_bit(architecture, mode):
     assert len(logits.unique(dim=0)) == len(x)
 
 
-# Rules out masks, or scalings of the input, that depend on the rest of the batch (B3, B5).
+# Rules out masks, or scalings of the input, that depend on the rest of the batch.
 @for_every_network
-def test_logits_do_not_depend_on_who_else_is_in_the_batch(architecture, mode):
+def test_logits_do_not_depend_on_the_batch(architecture, mode):
     model, x = network(architecture, mode), images(6)
     logits = model(x)
     alone = torch.cat([model(one) for one in x.split(1)])
@@ -85,8 +85,8 @@ def test_evaluation_changes_no_buffer(architecture, mode):
     assert same(dict(model.named_buffers()), buffers)
 
 
-# Rules out weights that a strict load refuses or that a file lacks (B1, B2) and masks that are
-# not saved, so that the reloaded network is another one (B9).
+# Rules out weights that a strict load refuses or that a file lacks and masks that are
+# not saved, so that the reloaded network is another one.
 @for_every_network
 def test_a_reloaded_network_is_the_same_network(architecture, mode):
     model, other = network(architecture, mode), network(architecture, mode, seed=1)
@@ -96,13 +96,13 @@ def test_a_reloaded_network_is_the_same_network(architecture, mode):
     assert torch.equal(other(x), model(x))
 
 
-# Rules out weights of another shape that are passed over in silence (B1, B7).
+# Rules out weights of another shape that are ignored silently.
 def test_weights_of_another_shape_are_refused():
     with pytest.raises(RuntimeError, match="size mismatch"):
         network().load_state_dict(network(plan=(6, 0, 8, 0, 12, 0)).state_dict())
 
 
-# Rules out spikes that no analysis can reach (B8): each layer's output is there to be hooked.
+# Rules out spikes that no analysis can reach: each layer's output is there to be hooked.
 def test_each_spiking_layer_shows_its_spikes_to_a_hook():
     model, seen = network(), []
     for layer in spiking_layers(model):
@@ -112,7 +112,7 @@ def test_each_spiking_layer_shows_its_spikes_to_a_hook():
     assert all(set(s.unique().tolist()) == {0.0, 1.0} for s in seen)
 
 
-# Rules out attacks outside the input domain (B5): images in [0, 1], normalised inside the model.
+# Rules out attacks outside the input domain: images in [0, 1], normalised inside the model.
 @for_every_network
 def test_normalisation_is_inside_the_network(architecture, mode):
     model, x = network(architecture, mode), images()
@@ -163,7 +163,7 @@ def test_time_can_be_changed_and_more_of_it_keeps_the_past(architecture, mode):
     ],
     ids=str,
 )
-def test_a_table_that_makes_no_network_is_refused(change):
+def test_an_invalid_table_is_refused(change):
     table = configuration().model_dump() | change
     with pytest.raises(ValidationError):
         ModelConfig.model_validate(table)
