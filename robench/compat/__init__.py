@@ -1,5 +1,5 @@
-"""Third-party libraries that need a hand before they can be imported or used.
+"""Workarounds for third-party libraries, one library a module.
 
-Each module cures one library, does nothing where nothing is wrong, and gives the library by
-``load()``, so that a caller never imports it unprepared.
+A module does nothing if its library needs no workaround. ``load()`` imports the library with the
+workaround applied.
 """

@@ -11,10 +11,10 @@ from robench.compat import torchvision
 
 
 def prepare() -> bool:
-    """Give torch the function that advertorch imports from it, where it is gone.
+    """Add the function that advertorch imports from torch, if torch lacks it.
 
     Returns:
-        Whether there was something to add.
+        Whether the function was added.
     """
     torchvision.prepare()  # advertorch imports it
     # `import torch.autograd.gradcheck as module` would bind the function of that name
@@ -26,7 +26,7 @@ def prepare() -> bool:
 
 
 def load() -> ModuleType:
-    """Import advertorch with ``advertorch.attacks``, ready for use."""
+    """Import advertorch with ``advertorch.attacks``."""
     prepare()
     importlib.import_module("advertorch.attacks")
     return importlib.import_module("advertorch")

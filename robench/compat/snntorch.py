@@ -1,8 +1,8 @@
-"""snnTorch's state, one model at a time.
+"""The state of snnTorch's neurons in a single model.
 
-``snntorch.utils.reset`` looks at direct children only, then resets every neuron of the process, and
-the class keeps every neuron ever built alive in ``SpikingNeuron.instances``. The two functions here
-touch the neurons of one model, at every depth, and no others.
+``snntorch.utils.reset`` looks at direct children only, then resets every neuron of the process.
+``SpikingNeuron.instances`` keeps every neuron alive. The functions here apply to the neurons of one
+model, at every depth, and to no others.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ def load() -> ModuleType:
 
 
 def reset(module: nn.Module) -> None:
-    """Forget the state of a model's neurons, at every depth.
+    """Reset the state of a model's neurons, at every depth.
 
-    The next call starts from rest, outside the graph of the last one.
+    The next call starts from rest, outside the graph of the last call.
     """
     for neuron in _neurons(module):
-        if hasattr(neuron, "reset_mem"):  # the parallel neurons keep nothing between calls
+        if hasattr(neuron, "reset_mem"):  # parallel neurons have no state between calls
             neuron.reset_mem()
 
 
 def forget(module: nn.Module) -> None:
-    """Drop a model's neurons from snnTorch's global list, so that the model can be freed."""
+    """Remove a model's neurons from snnTorch's global list, so that the model can be freed."""
     own = {id(neuron) for neuron in _neurons(module)}
     instances = _spiking_neuron().instances
     instances[:] = [neuron for neuron in instances if id(neuron) not in own]

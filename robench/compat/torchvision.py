@@ -1,8 +1,8 @@
-"""torchvision beside a torch that its C++ operators were not built for.
+"""torchvision with a torch that its C++ operators were not built for.
 
-PyPI's torchvision is a CUDA build. Beside a CPU build of torch its library of operators cannot be
-loaded, and ``import torchvision`` then fails, because it describes the operators ``nms`` and
-``qnms`` that nobody declared. Their schemas are enough for everything but object detection.
+PyPI's torchvision is a CUDA build. With a CPU build of torch its library of operators cannot be
+loaded, and ``import torchvision`` fails, because the operators ``nms`` and ``qnms`` are not
+declared. Declaring their schemas is enough for everything except object detection.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _SCHEMAS = {
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 _libraries: list[torch.library.Library] = []
-"""Kept for the life of the process: a schema goes when its library object does."""
+"""Kept for the life of the process: a schema is removed with its library object."""
 
 
 def prepare() -> bool:
-    """Declare the operators that torchvision describes, where its own library cannot be loaded.
+    """Declare the operators that torchvision needs, if its own library cannot be loaded.
 
     Returns:
-        Whether there was something to declare.
+        Whether an operator was declared.
     """
     missing = [name for name in _SCHEMAS if not hasattr(torch.ops.torchvision, name)]
     if not missing or _load_operators():
@@ -39,20 +39,20 @@ def prepare() -> bool:
 
 
 def load() -> ModuleType:
-    """Import torchvision, ready for use."""
+    """Import torchvision."""
     prepare()
     return importlib.import_module("torchvision")
 
 
 def _load_operators() -> bool:
-    """Whether torchvision's own operators can be loaded; they are then, as by its import."""
-    spec = importlib.util.find_spec("torchvision")  # finds it without importing it
+    """Load torchvision's own operators; returns whether that worked."""
+    spec = importlib.util.find_spec("torchvision")  # does not import it
     folders = spec.submodule_search_locations if spec is not None else None
     for folder in folders or ():
         for path in (*Path(folder).glob("_C*.so"), *Path(folder).glob("_C*.pyd")):
             try:
                 torch.ops.load_library(path)  # type: ignore[no-untyped-call]
-            except OSError:  # built against the libraries of another torch
+            except OSError:  # built for another torch
                 continue
             return True
     return False

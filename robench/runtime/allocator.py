@@ -1,8 +1,8 @@
-"""Memory that PyTorch frees stays with the process, so that the next layer has it at once.
+"""Settings of glibc's allocator that keep freed memory in the process.
 
-By default glibc hands large blocks back to the system as soon as they are freed and asks for them
-again a layer later, and the system clears every page anew. On a spiking network, whose layers make
-tensors of all time steps, that took a fifth to a half of the time of a pass on one core.
+By default glibc returns large blocks to the system as soon as they are freed and requests them
+again a layer later, and the system clears every page again. On a spiking network, whose layers
+allocate tensors of all time steps, this took a fifth to a half of the time of a pass on one core.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 @cache
 def keep_freed_memory() -> bool:
-    """From now on free memory is kept; returns whether the C library can do that (glibc can).
+    """Keep freed memory from now on; returns whether the C library supports it (glibc does).
 
-    It holds for the rest of the process, since glibc has no way to ask what was set before; the
-    memory itself goes back with :func:`give_back_memory`. All threads take from one arena, because
-    the others of glibc are too small for large blocks; there are few allocations to wait for.
+    The setting stays for the rest of the process, because glibc cannot report the setting before;
+    :func:`give_back_memory` returns the memory. All threads share one arena, because the other
+    arenas of glibc are too small for large blocks; allocations are too few to contend for it.
     """
     library = _glibc()
     if library is None:
@@ -31,7 +31,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Hand what is free back to the system."""
+    """Return free memory to the system."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The cures of third-party libraries: each works, and does nothing the second time."""
+"""The workarounds for third-party libraries: each works, and does nothing the second time."""
 
 from __future__ import annotations
 
