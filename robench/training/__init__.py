@@ -1,4 +1,4 @@
-"""Training checkpoints from recipes."""
+"""Training of checkpoints from recipes."""
 
 from robench.training.display import Display
 from robench.training.log import Row

@@ -1,9 +1,9 @@
-"""Adversarial training: images are replaced by what an attack makes of them (Madry et al., 2018).
+"""Adversarial training: images are replaced by adversarial perturbations (Madry et al., 2018).
 
-The attack is PGD of one or two long steps from a random point, as in Wong et al., "Fast is better
-than free" (2020), in float32. It goes through the network that is trained, at the T of the phase,
-in evaluation mode: the batch norms keep their statistics, so that training images alone move them,
-and a flexible layer does not adapt.
+The attack is PGD with one or two long steps from a random point, as in Wong et al., "Fast is better
+than free" (2020), in float32. It uses the network that is trained, at the T of the phase, in
+evaluation mode: perturbed images do not update the statistics of batch norms, and flexible layers
+do not adapt.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from robench.attacks.primitives.norms import project
 from robench.attacks.primitives.per_sample import spread
 
 REACH = 1.25
-"""Length of all steps together, in units of ε: from most starts they reach the border."""
+"""The total length of all steps, in units of ε: from most starts they reach the border."""
 
 
 def perturbed(
     net: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int, generator: torch.Generator
 ) -> Tensor:
-    """Images in the L∞ ball around ``x`` on which the network does worse, of the shape of ``x``.
+    """Images in the L∞ ball around ``x`` with a higher loss, of the shape of ``x``.
 
     Args:
-        net: the network; spikes are passed with the surrogate that it is trained with.
+        net: the network; spikes have its own surrogate.
         x: images in [0, 1], ``(N, C, H, W)`` or ``(N, T, C, H, W)``.
         y: labels, ``(N,)``.
-        epsilon: radius of the ball.
-        steps: gradients that are taken.
-        generator: of the starts.
+        epsilon: the radius of the ball.
+        steps: the number of gradients.
+        generator: draws the starts.
     """
     eps = torch.full((len(x),), epsilon, dtype=x.dtype, device=x.device)
     start = (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1) * epsilon
@@ -49,7 +49,7 @@ def perturbed(
 
 @contextmanager
 def _in_evaluation(net: nn.Module) -> Iterator[None]:
-    """Inside, a network is in evaluation mode and none of its parameters takes a gradient."""
+    """Inside, a network is in evaluation mode and its parameters need no gradient."""
     training = net.training
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     net.eval()

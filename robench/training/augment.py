@@ -1,4 +1,4 @@
-"""What is done to a batch of training images: each image draws its own, from one generator."""
+"""Augmentations of a batch of training images; every image gets its own random numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shift(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def crop(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Cut each image ``(N, C, H, W)`` at random from itself with four black pixels around."""
+    """A random crop of each image ``(N, C, H, W)``, padded with four black pixels."""
     return _window(x, CROP, "constant", generator)
 
 
@@ -30,9 +30,9 @@ def flip(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cutout(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Black out a square of 16 pixels around a random pixel of each image ``(N, C, H, W)``.
+    """Set a square of 16 pixels around a random pixel of each image ``(N, C, H, W)`` to black.
 
-    At the edges a part of the square falls outside (DeVries and Taylor, 2017).
+    The square may lie partly outside of the image (DeVries and Taylor, 2017).
     """
     inside = []
     for size in x.shape[-2:]:

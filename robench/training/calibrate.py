@@ -1,10 +1,10 @@
-"""Layer-wise calibration of a converted network against the network it was converted from.
+"""Layer-wise calibration of a converted network to its ANN counterpart.
 
-In a FLEX network the pooling and the mask see spikes where the twin saw averages: the maximum over
-nine spikes is more than the maximum over nine rates, and the error grows from layer to layer. So
-each layer is fitted anew, from the first to the last, to give on average over time what its
-counterpart in the twin gives, with the spikes that it really receives: Li et al., A free lunch
-from ANN, ICML 2021. The gradient stays inside the one layer; it passes no spike.
+In a FLEX network the inputs of pooling and mask are spikes, and averages in the counterpart. The
+maximum over nine spikes is larger than the maximum over nine rates, and the error grows from layer
+to layer. So each layer, from the first to the last, is fitted again: given its real input spikes,
+its mean output over time should be the output of the same layer of the counterpart (Li et al., A
+free lunch from ANN, ICML 2021). Each fit differentiates one layer only, and no spike.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from robench.architectures import VGG, ClipFloorShift
 from robench.spiking import direct
 from robench.training.loop import Samples, averaging_norms
 
-IMAGES = 2048  # at most; their spikes of one layer are in memory
+IMAGES = 2048  # at most: the spikes of one layer for all of them are kept in memory
 CHUNK, BATCH = 128, 48
 
 
 def calibrate(
     net: VGG, counterpart: VGG, data: Samples, steps: int, rate: float, generator: torch.Generator
 ) -> None:
-    """Fit every layer of ``net`` that has weights; the head and the thresholds stay.
+    """Fit every layer of ``net`` that has weights; the head and the thresholds do not change.
 
     Args:
-        net: the converted network, with the T that it is deployed at.
-        counterpart: the trained network without spikes.
+        net: the converted network, with the T of its deployment.
+        counterpart: the trained ANN counterpart.
         data: training images.
-        steps: Adam's, for each layer.
-        rate: Adam's learning rate, brought to 0 in a straight line.
+        steps: the number of steps of Adam for each layer.
+        rate: the first learning rate of Adam; it decays linearly to 0.
         generator: chooses the images of each step.
     """
     net.eval()
@@ -64,7 +64,7 @@ def _fit(
     rate: float,
     generator: torch.Generator,
 ) -> None:
-    """Bring the layer's mean over time to the targets; beyond 0 and ϑ all values are alike."""
+    """Fit the layer's mean over time to the targets; values below 0, or above ϑ, count as equal."""
     layer.train()
     optimizer = Adam(layer.parameters(), lr=rate)
     for step in range(steps):
@@ -73,8 +73,8 @@ def _fit(
         chosen = torch.randperm(len(targets[chunk]), generator=generator)[:BATCH]
         target = targets[chunk][chosen]
         found = layer(spikes[chunk][:, chosen]).mean(0)
-        alike = ((target <= 0) & (found <= 0)) | ((target >= limit) & (found >= limit))
-        loss = (found - target).square().masked_fill(alike, 0).mean()
+        equal = ((target <= 0) & (found <= 0)) | ((target >= limit) & (found >= limit))
+        loss = (found - target).square().masked_fill(equal, 0).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

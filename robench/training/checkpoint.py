@@ -1,7 +1,7 @@
-"""The state of a training between two epochs, so that a killed one goes on where it stood.
+"""The state of a training between two epochs, from which an interrupted training resumes.
 
-One safetensors file: weights, momentum and generator states as tensors, everything else as JSON
-in its header. One file is replaced at once, so there is no moment at which its parts disagree.
+It is one safetensors file: weights, momentum and generator states as tensors, everything else as
+JSON in the header. The file is replaced atomically, so its parts are always consistent.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _MOMENTUM = "momentum_buffer"
 
 @dataclass(frozen=True)
 class Progress:
-    """What a checkpoint says beside its tensors.
+    """The contents of a checkpoint other than tensors.
 
     Attributes:
-        recipe: the tables ``[model]`` and ``[training]`` that the state belongs to.
-        images: SHA-256 of the training images.
-        seconds: of training so far, over all attempts.
-        rows: the log so far; one row is one epoch.
-        init: the model that the training began with, and the SHA-256 of its weights; or empty.
+        recipe: the tables ``[model]`` and ``[training]`` of the recipe.
+        images: the SHA-256 of the training images.
+        seconds: the training time so far, over all attempts.
+        rows: the log so far, one row for each epoch.
+        init: the model with the initial weights and the SHA-256 of these; or empty.
     """
 
     recipe: Mapping[str, Any]
@@ -48,24 +48,24 @@ class Progress:
 
     @property
     def epochs(self) -> int:
-        """How many epochs are done."""
+        """The number of completed epochs."""
         return len(self.rows)
 
 
 def checkpoint_file(folder: Path) -> Path:
-    """Where the state of the training in a model's folder lies."""
+    """The checkpoint file of the training in a model's folder."""
     return folder / FOLDER / FILE
 
 
 def facts(recipe: Recipe) -> dict[str, Any]:
-    """What has to be equal for a state to belong to a recipe."""
+    """The part of a recipe that must be equal to resume a training."""
     return recipe.model_dump(mode="json", include={"model", "training"})
 
 
 def save(
     path: Path, net: nn.Module, optimizer: Optimizer, generator: torch.Generator, done: Progress
 ) -> None:
-    """Write the state; torch's own generator, which the network may draw from, is part of it."""
+    """Write the state, including torch's global generators, which the network may draw from."""
     tensors = {f"net/{name}": value for name, value in net.state_dict().items()}
     for name, parameter in net.named_parameters():
         momentum = optimizer.state[parameter].get(_MOMENTUM)
@@ -83,7 +83,7 @@ def save(
 
 
 def read_progress(path: Path) -> Progress:
-    """What the checkpoint says of itself.
+    """The contents of a checkpoint other than tensors.
 
     Raises:
         ContentError: the file is damaged.
@@ -92,7 +92,7 @@ def read_progress(path: Path) -> Progress:
 
 
 def restore(path: Path, net: nn.Module, optimizer: Optimizer, generator: torch.Generator) -> None:
-    """Bring network, momentum and both generators to the state of the checkpoint.
+    """Restore network, momentum and generators from the checkpoint.
 
     Raises:
         ContentError: the file is damaged or belongs to another network.
@@ -103,7 +103,7 @@ def restore(path: Path, net: nn.Module, optimizer: Optimizer, generator: torch.G
         net.load_state_dict(own, strict=True)
         for name, parameter in net.named_parameters():
             if (momentum := tensors.get(f"{_MOMENTUM}/{name}")) is not None:
-                # in the parameter's own layout: another one may round otherwise
+                # in the layout of the parameter: another layout may round differently
                 optimizer.state[parameter][_MOMENTUM] = torch.empty_like(parameter).copy_(momentum)
         generator.set_state(tensors["generator"])
         torch.random.set_rng_state(tensors["torch"])
@@ -111,16 +111,16 @@ def restore(path: Path, net: nn.Module, optimizer: Optimizer, generator: torch.G
         if (drawn := tensors.get("cuda")) is not None and device.type == "cuda":
             torch.cuda.set_rng_state(drawn, device)
     except (KeyError, RuntimeError) as error:
-        raise ContentError(f"{path}: {error}; begin anew with --restart") from None
+        raise ContentError(f"{path}: {error}; start again with --restart") from None
 
 
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads((file.metadata() or {})["progress"])
-            told["rows"] = tuple(Row(**row) for row in told["rows"])
-            return Progress(**told), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            data = json.loads((file.metadata() or {})["progress"])
+            data["rows"] = tuple(Row(**row) for row in data["rows"])
+            return Progress(**data), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ContentError(
-            f"{path}: cannot be read: {str(error).splitlines()[0]}; begin anew with --restart"
+            f"{path}: cannot be read: {str(error).splitlines()[0]}; start again with --restart"
         ) from None

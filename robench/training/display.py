@@ -1,4 +1,4 @@
-"""What a training shows: a bar with the time left on a terminal, elsewhere a line for each row."""
+"""Output of a training: a progress bar on a terminal, elsewhere a line for each row of the log."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from robench.training.log import Row
 
 
 class Display:
-    """Shows one training while it is entered.
+    """The display of one training; a context manager.
 
     Attributes:
-        name: of what is trained.
-        epochs: how many there will be.
+        name: the name of the model.
+        epochs: the number of epochs.
     """
 
     def __init__(self, name: str, epochs: int) -> None:
@@ -48,7 +48,7 @@ class Display:
         self.bar.stop()
 
     def advance(self, epochs: float) -> None:
-        """Move the bar to so many epochs, a fraction among them."""
+        """Set the bar to ``epochs`` completed epochs, which may be fractional."""
         self.bar.update(self.task, completed=epochs)
 
     def row(self, row: Row) -> None:
@@ -59,7 +59,7 @@ class Display:
 
 
 def line(row: Row, epochs: int) -> str:
-    """A row of the log as a reader wants it."""
+    """A row of the log as text."""
     parts = [f"epoch {row.epoch}/{epochs}", row.phase]
     if row.train_loss is not None and row.train_accuracy is not None:
         parts.append(f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.1%}")

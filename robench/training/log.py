@@ -1,4 +1,4 @@
-"""The log of a training: ``training.csv``, and TensorBoard where it is asked for."""
+"""The log of a training: ``training.csv``, and TensorBoard on request."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LOG = "training.csv"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of ``training.csv``: an epoch, or a step of the conversion behind the last one.
+    """One line of ``training.csv``: an epoch, or a later step such as the conversion.
 
     Attributes:
-        phase: ``ann``, ``twin``, ``T=4`` …, with ε where images are attacked; ``converted``,
-            ``calibrated``, ``norms re-estimated``, ``init``.
-        epoch: how many are done, over all phases.
-        train_loss: mean over the epoch; None where nothing was trained.
-        train_accuracy: of the same forward passes.
-        test_loss: cross-entropy on the protocol slice, at the phase's own T.
-        test_accuracy: on the same images.
-        learning_rate: of the epoch's last step.
-        seconds: for the epoch with its evaluation.
-        firing_rate: spikes for each neuron and time step on the slice; None without spikes.
+        phase: ``ann``, ``counterpart``, ``T=4`` …, followed by ε in adversarial training;
+            ``converted``, ``calibrated``, ``norms re-estimated``, ``init``.
+        epoch: the number of completed epochs, over all phases.
+        train_loss: the mean over the epoch; None for a step without training.
+        train_accuracy: the accuracy of the same forward passes.
+        test_loss: the cross-entropy on the protocol slice, at the T of the phase.
+        test_accuracy: the accuracy on the same images.
+        learning_rate: that of the last step of the epoch.
+        seconds: the time of the epoch and its evaluation.
+        firing_rate: spikes per neuron and time step on the slice; None without spikes.
     """
 
     phase: str
@@ -44,7 +44,7 @@ class Row:
 
 
 def write_log(path: Path, rows: Sequence[Row]) -> None:
-    """Write the rows as CSV, at once: a reader sees the old file or the new one."""
+    """Write the rows as CSV; the file is replaced atomically."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         names = [field.name for field in fields(Row)]
         writer = csv.DictWriter(file, names, lineterminator="\n")
@@ -56,13 +56,13 @@ def write_log(path: Path, rows: Sequence[Row]) -> None:
 
 @contextmanager
 def tensorboard(folder: Path | None, epochs_done: int) -> Iterator[Callable[[Row], None]]:
-    """Write rows for TensorBoard into ``folder``; with None they go nowhere.
+    """A function that writes rows for TensorBoard; it does nothing if ``folder`` is None.
 
-    A row is a step there: the epochs first, then what follows the last of them.
+    Each row is a step: the epochs first, then the steps after the last epoch.
 
     Args:
-        folder: of the event files.
-        epochs_done: what an interrupted training wrote beyond them is hidden.
+        folder: the folder of the event files.
+        epochs_done: completed epochs; later steps of an interrupted training are hidden.
 
     Raises:
         UsageError: TensorBoard is not installed.

@@ -1,4 +1,4 @@
-"""The inner loops: one epoch of training, one evaluation, one pass for the batch norms."""
+"""The inner loops: a training epoch, an evaluation, a re-estimation of batch norms."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from robench.training.augment import AUGMENTATIONS
 from robench.training.recipe import TrainingTable
 
 LEAST_THRESHOLD = 0.01
-START = 1 / 25  # of the highest learning rate: where one cycle starts
-END = START / 1e4  # and where it ends; torch's own numbers
+START = 1 / 25  # the first learning rate of one-cycle, as a share of the highest
+END = START / 1e4  # and the last one; both as in torch
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A split as tensors; the images become numbers in [0, 1] a batch at a time.
+    """A split as tensors; images are converted to [0, 1] batch by batch.
 
     Attributes:
         pixels: uint8, ``(N, C, H, W)``, or ``(N, T, C, H, W)``.
@@ -49,7 +49,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss and accuracy, and how often a neuron spikes in a time step (None: no neurons)."""
+    """Mean loss, accuracy, and spikes per neuron and time step (None without neurons)."""
 
     loss: float
     accuracy: float
@@ -57,7 +57,7 @@ class Score:
 
 
 def make_optimizer(net: nn.Module, table: TrainingTable) -> SGD:
-    """Nesterov SGD; convolutions and the head decay, norms, thresholds, θ and gains do not."""
+    """Nesterov SGD with weight decay on the weights of convolutions and head only."""
     decayed = [m.weight for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     known = {id(weight) for weight in decayed}
     others = [p for p in net.parameters() if id(p) not in known]
@@ -70,9 +70,9 @@ def make_optimizer(net: nn.Module, table: TrainingTable) -> SGD:
 
 
 def laid_out(x: Tensor, net: nn.Module) -> Tensor:
-    """Images on the network's device, as its convolutions, by their weights, want them in memory.
+    """Images on the network's device, in the memory format of its convolution weights.
 
-    Frames stay as they are: the network puts the steps together first.
+    Frames keep their format, because the network merges their axes first.
     """
     first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
     last = x.dim() == 4 and first.weight.is_contiguous(memory_format=torch.channels_last)
@@ -81,7 +81,7 @@ def laid_out(x: Tensor, net: nn.Module) -> Tensor:
 
 
 def learning_rate(table: TrainingTable, done: float) -> float:
-    """The learning rate after ``done`` epochs, a fraction among them."""
+    """The learning rate after ``done`` epochs, which may be fractional."""
     warmup, highest = table.warmup_epochs, table.learning_rate
     rising = done < warmup
     share = done / warmup if rising else (done - warmup) / max(table.epochs - warmup, 1)
@@ -93,7 +93,7 @@ def learning_rate(table: TrainingTable, done: float) -> float:
 
 
 def training_loss(net: VGG, x: Tensor, y: Tensor, table: TrainingTable) -> tuple[Tensor, Tensor]:
-    """The loss that the recipe names, and the mean logits over time ``(N, K)``."""
+    """The loss of the recipe, and the mean logits over time ``(N, K)``."""
     smoothing = table.label_smoothing
     if table.loss == "tet":
         sequence = net.sequence_logits(x)  # (T, N, K)
@@ -119,22 +119,24 @@ def train_epoch(
     Args:
         net: the network.
         data: the training images.
-        optimizer: its learning rate is set before each step.
+        optimizer: the optimizer; its learning rate is set before each step.
         table: the recipe.
-        epoch: counts from 0 over all phases.
-        generator: of the order, of the augmentation and of the starts of an attack.
-        advance: called after each step with the epochs that are done, a fraction among them.
+        epoch: the index of the epoch, from 0 over all phases.
+        generator: draws the order, the augmentations and the starts of attacks.
+        advance: called after each step with the completed epochs, a fractional number.
     """
     net.train()
     order = torch.randperm(len(data.y), generator=generator)
-    batches = [b for b in torch.split(order, table.batch_size) if len(b) > 1]  # for the norms
+    batches = [
+        b for b in torch.split(order, table.batch_size) if len(b) > 1
+    ]  # batch norm needs two
     loss_sum, hits, seen = 0.0, 0, 0
     for i, batch in enumerate(batches):
         done = epoch + (i + 1) / len(batches)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(table, done)
         x, y = data.x(batch), data.y[batch]
-        for name in table.augment:  # the frames of a sample, as channels, are changed alike
+        for name in table.augment:  # frames become channels and are augmented equally
             x = AUGMENTATIONS[name](x.flatten(1, -3), generator).view(x.shape)
         x = laid_out(x, net)
         y = y.to(x.device)
@@ -155,7 +157,7 @@ def train_epoch(
 
 @torch.no_grad()
 def keep_thresholds_positive(net: nn.Module) -> None:
-    """Hold the trained thresholds where a neuron can have them."""
+    """Clamp the trained thresholds to positive values."""
     for layer in net.modules():
         if isinstance(layer, ClipFloorShift):
             layer.threshold.clamp_(min=LEAST_THRESHOLD)
@@ -163,7 +165,7 @@ def keep_thresholds_positive(net: nn.Module) -> None:
 
 @contextmanager
 def spike_counter(net: nn.Module) -> Iterator[list[int]]:
-    """Count, while inside, the spikes and the chances to spike: a list of the two."""
+    """Inside, count spikes and neuron time steps, as a list of the two."""
     counts = [0, 0]
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
@@ -199,17 +201,17 @@ def evaluate(net: nn.Module, data: Samples, batch_size: int = 128) -> Score:
 def reestimate_norms(
     net: nn.Module, data: Samples, batches: int, batch_size: int, generator: torch.Generator
 ) -> None:
-    """Average the statistics of every batch norm anew, with the network as it is deployed.
+    """Estimate the statistics of every batch norm again, in the deployed network.
 
-    A converted network sends other values through its layers than the one it was trained as, so
-    the means and variances of training no longer fit. Only statistics move, no weight does, and
-    nothing else enters training mode.
+    The activations of a converted network differ from those of its counterpart, so the means and
+    variances of training no longer fit. Weights do not change, and only batch norms are in
+    training mode.
 
     Args:
         net: the network.
         data: training images.
-        batches: over how many random batches the plain average goes.
-        batch_size: images in each.
+        batches: the number of random batches to average over.
+        batch_size: images in each batch.
         generator: chooses the batches.
     """
     net.eval()
@@ -221,7 +223,7 @@ def reestimate_norms(
 
 @contextmanager
 def averaging_norms(net: nn.Module) -> Iterator[None]:
-    """Inside, every batch norm starts anew and takes the plain average over what it sees."""
+    """Inside, every batch norm is reset and averages the statistics of its batches."""
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""Recipes: ``recipe.toml`` beside the weights says how a checkpoint is trained."""
+"""Recipes: ``recipe.toml`` describes the training of a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robench.training.augment import Augmentation
 
 RECIPE = "recipe.toml"
 SEEDS = 2**63
-"""Seeds lie below this, as TOML's integers do."""
+"""The bound of seeds, which is that of TOML's integers."""
 
 
 class _Table(BaseModel):
@@ -25,14 +25,14 @@ class _Table(BaseModel):
 
 
 class Phase(_Table):
-    """Some epochs at a T of their own; a shorter T is cheaper and a good start for a longer."""
+    """Some epochs at another T; a small T is cheaper and a good start for a larger T."""
 
     epochs: int = Field(ge=1)
     timesteps: int = Field(ge=1)
 
 
 class AdversarialPhase(_Table):
-    """Some epochs on images that are attacked within ε, written as everywhere; 0 is no attack."""
+    """Some epochs of adversarial training with this ε; 0 is no attack."""
 
     epochs: int = Field(ge=1)
     epsilon: str
@@ -53,34 +53,33 @@ class TrainingTable(_Table):
     """The ``[training]`` table.
 
     Attributes:
-        epochs: passes over the training images; 0 takes the initial weights as they are.
+        epochs: the number of epochs; 0 keeps the initial weights.
         batch_size: images in a step.
-        learning_rate: the highest, reached after the warm-up.
-        schedule: ``cosine`` rises to it in a straight line and falls to 0 on half a cosine;
-            ``one-cycle`` starts at a 25th, rises on half a cosine and falls to almost nothing
-            on another.
-        momentum: Nesterov's.
-        weight_decay: on the weights of convolutions and of the head alone.
-        warmup_epochs: over which the learning rate rises.
-        label_smoothing: the share of the target spread over all classes.
-        loss: cross-entropy of the mean logits over time, or its mean over the time steps (TET:
-            Deng et al., ICLR 2022).
-        seed: of the initial weights, the order of the images and the augmentation.
-        init: id of the model whose weights are the start, or empty.
-        timesteps_schedule: the phases, in order; without it all epochs are at the card's T.
-        adversarial_schedule: phases of adversarial training, in order, over all epochs; none
-            without it. See :mod:`robench.training.adversarial`.
-        adversarial_steps: gradients that the attack takes on each image.
-        augment: what is done to a training image, in this order: see
-            :mod:`robench.training.augment`.
-        autocast: ``bfloat16`` runs forward passes of the training in it; good where the
-            processor has instructions for it and many times slower where it has none.
-        reestimate_norm: training batches over which the batch norms of the finished network
-            average their statistics anew; 0 keeps those of training.
-        calibration_steps: for each layer of a hybrid network, behind its conversion; 0 leaves the
-            weights as they were trained.
+        learning_rate: the highest learning rate, reached after the warm-up.
+        schedule: ``cosine`` rises linearly and falls to 0 on half a cosine; ``one-cycle`` starts
+            at a 25th, rises on half a cosine and falls to nearly 0 on another.
+        momentum: the Nesterov momentum.
+        weight_decay: the decay of the weights of convolutions and head.
+        warmup_epochs: the epochs in which the learning rate rises.
+        label_smoothing: the share of the target that is spread over all classes.
+        loss: ``ce``, the cross-entropy of the mean logits over time, or ``tet``, the mean of the
+            cross-entropy over the time steps (TET: Deng et al., ICLR 2022).
+        seed: the seed of initial weights, image order and augmentation.
+        init: the id of the model with the initial weights, or empty.
+        timesteps_schedule: phases with another T, in order; by default all epochs have the card's
+            T.
+        adversarial_schedule: phases of adversarial training, in order, over all epochs; by default
+            there is none. See :mod:`robench.training.adversarial`.
+        adversarial_steps: the number of gradients of the attack on each image.
+        augment: the augmentations, in order; see :mod:`robench.training.augment`.
+        autocast: ``bfloat16`` runs the forward passes of training in bfloat16, which is fast only
+            on processors with instructions for it.
+        reestimate_norm: the number of training batches with which the batch norms of the deployed
+            network are estimated again; 0 keeps the statistics of training.
+        calibration_steps: the steps for each layer of a hybrid network after its conversion; 0
+            keeps the trained weights.
         calibration_rate: the highest learning rate of these steps.
-        threads: of torch; the same number gives the same weights again.
+        threads: the number of threads of torch; equal numbers give equal weights.
     """
 
     epochs: int = Field(ge=0)
@@ -116,11 +115,11 @@ class TrainingTable(_Table):
         if "warmup_epochs" in self.model_fields_set and 0 < self.epochs < self.warmup_epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}, epochs is {self.epochs}")
         if self.epochs == 0 and not self.init:
-            raise ValueError("epochs may be 0 only where init names the weights")
+            raise ValueError("epochs may be 0 only if init names the weights")
         return self
 
     def epsilon(self, epoch: int) -> Epsilon:
-        """Within which ε the images of an epoch, counted from 0, are attacked."""
+        """The ε of adversarial training in an epoch, counted from 0."""
         for phase in self.adversarial_schedule:
             if epoch < phase.epochs:
                 return Epsilon.parse(phase.epsilon)
@@ -129,11 +128,11 @@ class TrainingTable(_Table):
 
 
 class PurposeTable(_Table):
-    """The ``[about]`` table: what goes on to the card's.
+    """The ``[about]`` table, which is copied to the card.
 
     Attributes:
-        description: one or two sentences for a reader.
-        control: whether the model exists to be caught by the checks.
+        description: one or two sentences.
+        control: whether the model is a negative control, which the checks must flag.
     """
 
     description: str
@@ -160,7 +159,7 @@ class Recipe(_Table):
         return self
 
     def phases(self) -> list[tuple[int, int]]:
-        """Epochs and T of each phase; T is 1 where the training has no time."""
+        """Epochs and T of each phase; T is 1 if the training has no time."""
         training, model = self.training, self.model
         if training.timesteps_schedule:
             return [(phase.epochs, phase.timesteps) for phase in training.timesteps_schedule]
@@ -168,10 +167,10 @@ class Recipe(_Table):
         return [(training.epochs, timesteps or 1)]
 
     def misfit(self) -> str:
-        """What keeps the model from being trained on its data set; empty where nothing does.
+        """Why the model cannot be trained on its data set; empty if it can.
 
         Raises:
-            UsageError: there is no such data set.
+            UsageError: the data set is unknown.
         """
         dataset, model = find_dataset(self.model.dataset), self.model
         if model.classes != dataset.classes:
@@ -189,7 +188,7 @@ class Recipe(_Table):
         """Read and check a recipe.
 
         Raises:
-            ContentError: the file is missing, is no TOML, or has a missing, unknown or mistyped
+            ContentError: the file is missing, is not TOML, or has a missing, unknown or mistyped
                 key; the message names the file and the key.
         """
         return read_table(path, cls)
@@ -199,10 +198,10 @@ def find_recipe(name: str) -> tuple[Path, Recipe]:
     """The recipe of a model, with its absolute path.
 
     Args:
-        name: the model's id, its ``recipe.toml``, or the folder that this lies in.
+        name: the model's id, its ``recipe.toml``, or the folder of this.
 
     Raises:
-        UsageError: there is none; the message offers the nearest id.
+        UsageError: the recipe does not exist; the message offers the nearest id.
         ContentError: the recipe is damaged, or does not fit its data set or its folder.
     """
     known = recipe_files()
@@ -218,7 +217,7 @@ def find_recipe(name: str) -> tuple[Path, Recipe]:
 
 
 def _trouble(recipe: Recipe, folder: Path) -> str:
-    """Why a recipe cannot be trained in its folder; empty where it can."""
+    """Why a recipe cannot be trained in its folder; empty if it can."""
     dataset, place, init = recipe.model.dataset, folder.parent.name, recipe.training.init
     try:
         reason = recipe.misfit()
@@ -227,7 +226,7 @@ def _trouble(recipe: Recipe, folder: Path) -> str:
     if reason:
         return f"the {reason}"
     if dataset != place:
-        return f"key model.dataset: {dataset!r}, but the folder stands in {place!r}"
+        return f"key model.dataset: {dataset!r}, but the folder lies in {place!r}"
     if init == f"{place}/{folder.name}":
         return f"key training.init: {init} is the model itself"
     return ""

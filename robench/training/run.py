@@ -1,4 +1,4 @@
-"""One training from its first weights to the network that is deployed, and its log."""
+"""One training, from the initial weights to the deployed network, and its log."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from robench.training.start import load_initial
 
 @dataclass
 class Run:
-    """One training: what all its steps share.
+    """One training.
 
     Attributes:
-        recipe: what to train and how.
+        recipe: the recipe.
         train: the training images.
         test: the protocol's test images.
-        folder: the model's.
-        done: how far an interrupted training came.
-        advance: is given after each step the epochs that are done, a fraction among them.
-        device: where the networks are, as torch writes it.
-        listeners: are given each row of the log.
+        folder: the model's folder.
+        done: the progress of an interrupted training.
+        advance: called after each step with the completed epochs, a fractional number.
+        device: the device of the networks, as torch writes it.
+        listeners: called with each row of the log.
         rows: the log so far.
     """
 
@@ -59,14 +59,14 @@ class Run:
         self.began = time.perf_counter()
 
     def seconds(self) -> float:
-        """Of training so far, over all attempts."""
+        """The training time so far, over all attempts."""
         return self.done.seconds + time.perf_counter() - self.began
 
     def first_network(self) -> VGG:
-        """The network with the weights that the training begins with.
+        """The network with the initial weights.
 
         Raises:
-            ContentError: those of another model are missing or do not fit.
+            ContentError: the weights of another model are missing or do not fit.
         """
         config, table = self.recipe.model, self.recipe.training
         net = build(config, counterpart=config.mode == "hybrid")
@@ -76,15 +76,15 @@ class Run:
         net = net.to(self.device)
         if config.architecture != "flex-vgg16":
             # VGG16 of width 1/4, batch 128, one AVX2 core: 0.23 s a step instead of 0.29, with
-            # spikes at T = 4 1.06 instead of 1.33; FLEX loses by it
+            # spikes at T = 4 1.06 instead of 1.33; FLEX gets slower
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return net
 
     def trained(self, net: VGG) -> VGG:
-        """The network as it is deployed, from that of :meth:`first_network`.
+        """The deployed network, trained from that of :meth:`first_network`.
 
         Raises:
-            TrainingError: the loss is no number any more.
+            TrainingError: the loss is NaN or infinite.
             ContentError: the saved state is damaged.
         """
         table = self.recipe.training
@@ -106,7 +106,7 @@ class Run:
         return net
 
     def fit(self, net: VGG) -> None:
-        """All phases; the network comes back with the T that it was built with."""
+        """Train all phases; afterwards the network has the T that it was built with."""
         table, deployed = self.recipe.training, net.timesteps
         saved = checkpoint_file(self.folder)
         optimizer = make_optimizer(net, table)
@@ -143,7 +143,7 @@ class Run:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"{self.folder}: the loss is {loss} in epoch {self.epoch} ({phase}); lower the "
-                    "learning rate in the recipe and begin anew with --restart"
+                    "learning rate in the recipe and start again with --restart"
                 )
         row = Row(
             phase=phase,
@@ -163,12 +163,12 @@ class Run:
     def _phase(self, timesteps: int) -> str:
         mode = self.recipe.model.mode
         name = {"ann": "ann", "hybrid": "counterpart"}.get(mode, f"T={timesteps}")
-        epsilon = self.recipe.training.epsilon(self.epoch - 1)  # of the epoch that is done
+        epsilon = self.recipe.training.epsilon(self.epoch - 1)  # of the completed epoch
         return f"{name} ε={epsilon.text}" if epsilon.value else name
 
 
 def converted(counterpart: VGG) -> VGG:
-    """The spiking network of a trained twin: its weights, its thresholds, IF neurons."""
+    """The spiking network with the weights and thresholds of its ANN counterpart."""
     net = build(counterpart.config)
     net.load_state_dict(counterpart.state_dict(), strict=True)
     return net

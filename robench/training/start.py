@@ -1,4 +1,4 @@
-"""Where a training begins: anew, at a saved state, or with another model's weights."""
+"""The start of a training: new, from a saved state, or with another model's weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from robench.architectures import VGG
 from robench.errors import ContentError, UsageError, nearest
 from robench.registry import recipe_files
 from robench.registry.cards import CARD, WEIGHTS, ModelCard, check_weights, read_weights
-from robench.registry.locations import model_folders, zoo_of
+from robench.registry.locations import model_folders, models_dir_of
 from robench.training.checkpoint import Progress, checkpoint_file, read_progress
 from robench.training.recipe import Recipe
 
@@ -17,16 +17,16 @@ Start = Literal["new", "resume", "restart"]
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """Keep a new training from a folder in which there is another.
+    """Refuse to start a training in the folder of another one.
 
     Raises:
-        UsageError: there is one, finished or not.
+        UsageError: the folder has a training, finished or not.
     """
     saved = checkpoint_file(folder)
     if saved.is_file():
         raise UsageError(
             f"{folder}: an unfinished training is there, {read_progress(saved).epochs} epochs "
-            "done; go on with --resume or begin anew with --restart"
+            "done; continue with --resume or start again with --restart"
         )
     if (folder / WEIGHTS).is_file():
         raise UsageError(
@@ -36,10 +36,10 @@ def refuse_to_replace(folder: Path) -> None:
 
 
 def finished(recipe: Recipe, folder: Path) -> ModelCard | None:
-    """The card of the recipe's training where it is finished.
+    """The card of the recipe's training; None if it is not finished.
 
     Raises:
-        ContentError: a training is finished there, but it is damaged or is another's.
+        ContentError: a finished training is damaged or has another recipe.
     """
     if checkpoint_file(folder).is_file() or not (folder / WEIGHTS).is_file():
         return None
@@ -47,7 +47,7 @@ def finished(recipe: Recipe, folder: Path) -> ModelCard | None:
         card = ModelCard.read(folder / CARD)
         check_weights(folder / WEIGHTS, card.weights.sha256)
     except ContentError as error:
-        raise ContentError(f"{error}; begin anew with --restart") from None
+        raise ContentError(f"{error}; start again with --restart") from None
     pairs = {
         "model": (card.model, recipe.model),
         "seed": (card.about.seed, recipe.training.seed),
@@ -63,11 +63,11 @@ def finished(recipe: Recipe, folder: Path) -> ModelCard | None:
 
 
 def saved_progress(fresh: Progress, folder: Path) -> Progress:
-    """How far a training came, or ``fresh`` where no state of it is saved.
+    """The progress of the saved state, or ``fresh`` if there is no saved state.
 
     Args:
-        fresh: that of the training at its beginning.
-        folder: the model's.
+        fresh: the progress of a new training.
+        folder: the model's folder.
 
     Raises:
         ContentError: the state is damaged, or belongs to another recipe or to other images.
@@ -77,33 +77,33 @@ def saved_progress(fresh: Progress, folder: Path) -> Progress:
         return fresh
     found = read_progress(path)
     if found.images != fresh.images:
-        raise ContentError(f"{path}: was trained on other images; begin anew with --restart")
+        raise ContentError(f"{path}: was trained on other images; start again with --restart")
     for table in ("model", "training"):
         for key, value in fresh.recipe[table].items():
             if found.recipe[table].get(key) != value:
                 raise ContentError(
                     f"{path}: belongs to a recipe with another {table}.{key}; "
-                    "begin anew with --restart"
+                    "start again with --restart"
                 )
     return found
 
 
 def load_initial(net: VGG, model_id: str, folder: Path) -> str:
-    """Load another model's weights; thresholds that one of the two does not have are left out.
+    """Load another model's weights, except thresholds that only one of the two models has.
 
     Args:
         net: the network to fill.
-        model_id: the other model, looked for beside ``folder`` first.
-        folder: of the model that is trained, ``…/<dataset>/<name>``, or one of its ``seeds``.
+        model_id: the other model, which is looked for beside ``folder`` first.
+        folder: the folder of the trained model, ``…/<dataset>/<name>``, or one of its ``seeds``.
 
     Returns:
         The SHA-256 of the weights.
 
     Raises:
-        ContentError: there is no such model, or its weights are damaged or do not fit.
+        ContentError: the model does not exist, or its weights are damaged or do not fit.
     """
-    zoo = zoo_of(folder)
-    known = model_folders(zoo if zoo.is_dir() else None)
+    beside = models_dir_of(folder)
+    known = model_folders(beside if beside.is_dir() else None)
     if model_id not in known:
         first = model_id in recipe_files()
         advice = (

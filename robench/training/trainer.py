@@ -1,4 +1,4 @@
-"""Training a checkpoint from its recipe: data, weights to start from, phases, conversion, card."""
+"""Training of a checkpoint from its recipe: data, initial weights, phases, conversion, card."""
 
 from __future__ import annotations
 
@@ -35,33 +35,32 @@ def train(
     events: Path | None = None,
     device: str = "cpu",
 ) -> ModelCard:
-    """Train a checkpoint; its weights, card and log are written when all is done.
+    """Train a checkpoint; its weights, card and log are written at the end.
 
-    Until then the state after each epoch and the log so far lie in ``.training`` in the model's
-    folder. A training that goes on from there ends with the weights of an undisturbed one.
+    Until then the state after each epoch and the log are in ``.training`` in the model's folder. A
+    resumed training ends with the same weights as an uninterrupted one.
 
     Args:
-        recipe: what to train and how.
+        recipe: the recipe.
         folder: the model's folder, ``…/<dataset>/<name>``, or one of its ``seeds``.
-        progress: is given each row of the log as soon as it is known.
-        start: ``resume`` goes on from the state of an unfinished training where there is one,
-            and leaves a finished one as it is; ``restart`` drops that state, and replaces the
-            weights when it is done; ``new`` begins where there is neither.
-        advance: is given after each step the epochs that are done, a fraction among them.
+        progress: called with each row of the log.
+        start: ``resume`` continues an unfinished training, if there is one, and keeps a finished
+            one; ``restart`` discards the state of an unfinished training, and replaces the weights
+            at the end; ``new`` refuses both.
+        advance: called after each step with the completed epochs, a fractional number.
         events: a folder for TensorBoard.
-        device: ``cpu``, ``cuda``, ``cuda:i``, or ``auto`` for CUDA where torch finds it.
+        device: ``cpu``, ``cuda``, ``cuda:i``, or ``auto`` for CUDA if it is available.
 
     Returns:
         The card that was written.
 
     Raises:
-        UsageError: the data set is not known or gives what the model does not take, or ``new``
-            would replace a training; or the device is not here.
-        ContentError: the weights to start from are missing or do not fit; what is there belongs
-            to another recipe or to other images.
-        TrainingError: the loss is no number any more, or memory ran out; the epochs before that
-            are kept.
-        MissingDataError: the data set's images are not at hand.
+        UsageError: the data set is unknown or does not fit the model, ``new`` would replace a
+            training, or the device is not available.
+        ContentError: the initial weights are missing or do not fit, or the folder has a training
+            of another recipe or other images.
+        TrainingError: the loss is NaN or infinite, or memory ran out; completed epochs are kept.
+        MissingDataError: the data set's images are missing.
     """
     device, saved = find_device(device), checkpoint_file(folder)
     if start == "resume" and (card := finished(recipe, folder)) is not None:
@@ -80,7 +79,7 @@ def train(
         run = Run(recipe, Samples.of(images), Samples.of(slice_), folder, done, advance, device)
         run.listeners += [progress, show]
         net = run.first_network()
-        if start == "restart":  # only now, when nothing keeps the new training from beginning
+        if start == "restart":  # only now, when the new training can start
             shutil.rmtree(saved.parent, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, below=True)
@@ -105,7 +104,7 @@ def train(
 
 
 def _trained(run: Run, net: VGG) -> VGG:
-    """:meth:`Run.trained`, with one line where memory runs out."""
+    """:meth:`Run.trained`, with a short message if memory runs out."""
     try:
         return run.trained(net)
     except Exception as error:
@@ -114,12 +113,12 @@ def _trained(run: Run, net: VGG) -> VGG:
         elsewhere = "" if run.device == "cpu" else ", or train with --device cpu"
         raise TrainingError(
             f"{run.folder}: memory ran out on {run.device}; lower batch_size in the recipe and "
-            f"begin anew with --restart{elsewhere}"
+            f"start again with --restart{elsewhere}"
         ) from error
 
 
 def _describe(recipe: Recipe, rows: list[Row]) -> str:
-    """The recipe's sentence, with what each step behind the training did to the accuracy."""
+    """The description of the recipe, with the accuracy after each step of the conversion."""
     steps = [row for row in rows if row.train_loss is None]
     if len(rows) == 1 or not steps:
         return recipe.about.description
@@ -130,7 +129,7 @@ def _describe(recipe: Recipe, rows: list[Row]) -> str:
 
 @contextmanager
 def _seeded(recipe: Recipe, device: str) -> Iterator[None]:
-    """Seed torch's own generators and set its threads for a while; all come back."""
+    """Inside, torch's generators and threads are those of the recipe; both are restored."""
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.training.threads)
     keep_freed_memory()

@@ -45,7 +45,7 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
     assert 150 < mirrored.sum() < 250
 
 
-def test_cutout_blacks_one_square_out() -> None:
+def test_cutout_sets_one_square_to_black() -> None:
     found = cutout(X, seeded())
     hole = (found == 0).all(1)
     assert torch.equal(found, X.masked_fill(hole[:, None], 0))
@@ -57,7 +57,7 @@ def test_cutout_blacks_one_square_out() -> None:
     assert len(areas.unique()) > 10
 
 
-def test_each_draws_from_the_generator_alone() -> None:
+def test_each_draws_only_from_the_generator() -> None:
     for augment in (shift, crop, flip, cutout):
         state = torch.random.get_rng_state()
         assert torch.equal(augment(X, seeded()), augment(X, seeded()))

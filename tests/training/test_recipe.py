@@ -50,7 +50,7 @@ def test_bad_recipe_names_file_and_key(tmp_path: Path, old: str, new: str, key: 
         Recipe.read(path)
     assert str(path) in str(caught.value)
     assert key in str(caught.value)
-    assert "Value error" not in str(caught.value)  # of pydantic
+    assert "Value error" not in str(caught.value)  # the prefix of pydantic
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_every_image_data_set_has_recipes_of_all_six_kinds() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=model_id)
-def test_recipes_of_the_zoo_are_readable_and_build(path: Path) -> None:
+def test_published_recipes_are_readable_and_build(path: Path) -> None:
     made = Recipe.read(path)
     assert made.model.dataset == path.parent.parent.name
     assert made.about.control == path.parent.name.startswith("control-")
@@ -109,7 +109,7 @@ def test_recipes_of_the_zoo_are_readable_and_build(path: Path) -> None:
         for name, value in net.state_dict().items():
             if not name.endswith(".threshold"):
                 assert shapes[name] == value.shape, name
-    if hybrid:  # what was trained is what is deployed
+    if hybrid:  # the trained network is the deployed one
         build(made.model).load_state_dict(net.state_dict(), strict=True)
 
 

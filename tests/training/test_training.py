@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-import robench.datasets as registry
+import robench.datasets
 from robench.architectures import build
 from robench.datasets import DIGITS
 from robench.errors import ContentError, TrainingError
@@ -24,7 +24,7 @@ from tests.support.recipes import adversarial, recipe
 @pytest.fixture(autouse=True)
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     few = replace(DIGITS, load=lambda split: DIGITS.load(split).first(160))
-    monkeypatch.setitem(registry._BUILT_IN, "digits", few)
+    monkeypatch.setitem(robench.datasets._BUILT_IN, "digits", few)
 
 
 def log(folder: Path) -> list[dict[str, str]]:
@@ -59,20 +59,20 @@ def test_loss_falls_and_the_checkpoint_loads(tmp_path: Path) -> None:
 def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     shas = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        torch.rand(1)  # what was drawn before does not matter
+        torch.rand(1)  # the state of the global generator does not matter
         card = train(recipe(tmp_path, training=f"seed = {seed}"), tmp_path / "digits" / name)
         shas.append(card.weights.sha256)
     assert shas[0] == shas[1] != shas[2]
 
 
-def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+def test_training_does_not_change_the_global_generator(tmp_path: Path) -> None:
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
     train(recipe(tmp_path), tmp_path / "digits" / "a")
     assert torch.equal(before, torch.random.get_rng_state())
     assert torch.get_num_threads() == threads
 
 
-def test_hybrid_is_converted_and_its_norms_estimated_anew(tmp_path: Path) -> None:
+def test_hybrid_is_converted_and_its_norms_are_reestimated(tmp_path: Path) -> None:
     folder = tmp_path / "digits" / "hybrid"
     made = recipe(
         tmp_path,
@@ -91,7 +91,7 @@ def test_hybrid_is_converted_and_its_norms_estimated_anew(tmp_path: Path) -> Non
     assert card.about.clean_accuracy == pytest.approx(float(rows[-1]["test_accuracy"]))
 
 
-def test_stbp_starts_from_an_ann_and_a_control_takes_weights_as_they_are(tmp_path: Path) -> None:
+def test_stbp_starts_from_an_ann_and_a_control_keeps_the_initial_weights(tmp_path: Path) -> None:
     models = tmp_path / "models"
     train(recipe(tmp_path), models / "digits" / "tiny-ann")
     stbp = 'init = "digits/tiny-ann"\nloss = "tet"\ntimesteps_schedule = [{}]'.format(
@@ -110,7 +110,7 @@ def test_stbp_starts_from_an_ann_and_a_control_takes_weights_as_they_are(tmp_pat
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_a_start_with_more_layers_than_the_network_is_an_error(tmp_path: Path) -> None:
+def test_initial_weights_with_more_layers_than_the_network_are_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "digits" / "tiny"
     train(recipe(tmp_path, architecture="flex-vgg16"), folder)
     plain = recipe(tmp_path, training='init = "digits/tiny"')
@@ -118,7 +118,7 @@ def test_a_start_with_more_layers_than_the_network_is_an_error(tmp_path: Path) -
         train(plain, folder.with_name("other"))
 
 
-def test_a_training_that_diverges_ends_with_a_line_and_publishes_nothing(
+def test_a_training_that_diverges_ends_with_one_line_and_without_weights(
     cli: Callable[..., Finished], tmp_path: Path
 ) -> None:
     folder = tmp_path / "digits" / "tiny"
@@ -132,7 +132,7 @@ def test_a_training_that_diverges_ends_with_a_line_and_publishes_nothing(
     assert not (folder / "weights.safetensors").exists()
 
 
-def test_missing_or_misfit_start_is_an_error(tmp_path: Path) -> None:
+def test_missing_or_misfit_initial_weights_are_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "digits" / "tiny"
     with pytest.raises(ContentError, match="digits/no-such-model"):
         train(recipe(tmp_path, training='init = "digits/no-such-model"'), folder)
@@ -184,11 +184,11 @@ def test_reestimated_norms_fit_the_data_and_no_weight_moves() -> None:
     assert all(torch.equal(before[name], value) for name, value in net.named_parameters())
 
 
-def test_adversarial_training_leaves_a_net_that_is_harder_to_break(
+def test_adversarial_training_makes_a_network_more_robust(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = replace(DIGITS, load=lambda split: DIGITS.load(split).first(600))
-    monkeypatch.setitem(registry._BUILT_IN, "digits", some)
+    monkeypatch.setitem(robench.datasets._BUILT_IN, "digits", some)
     test = DIGITS.load("test")
     x, y, robust = test.tensor(), test.targets(), {}
     for name, epsilon in (("plain", "0"), ("at", "24/255")):
@@ -202,7 +202,7 @@ def test_adversarial_training_leaves_a_net_that_is_harder_to_break(
     assert robust["at"] > robust["plain"] + 0.1
 
 
-def test_the_attack_of_training_moves_images_and_nothing_else() -> None:
+def test_the_attack_of_training_changes_only_images() -> None:
     net = build(Recipe.read(ROOT / "models" / "digits" / "flex-stbp" / "recipe.toml").model)
     net.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -217,7 +217,7 @@ def test_the_attack_of_training_moves_images_and_nothing_else() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_a_training_that_runs_out_of_memory_says_so_in_one_line(
+def test_a_training_that_runs_out_of_memory_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

@@ -67,7 +67,7 @@ def advance(epochs):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-torch.rand(7)  # what was drawn before does not matter
+torch.rand(7)  # the state of the global generator does not matter
 train(Recipe.read(Path(sys.argv[1])), Path(sys.argv[2]), start="resume", advance=advance)
 """
 
@@ -110,14 +110,14 @@ def stop_at(epochs: float) -> Callable[[float], None]:
 
 
 @pytest.mark.parametrize("text", [ANN, STBP, HYBRID], ids=["ann", "stbp", "hybrid"])
-def test_stopped_trainings_end_like_an_undisturbed_one(tmp_path: Path, text: str) -> None:
+def test_stopped_trainings_end_like_an_uninterrupted_one(tmp_path: Path, text: str) -> None:
     recipe = Recipe.read(recipe_file(tmp_path, text))
     undisturbed, stopped = tmp_path / "digits" / "undisturbed", tmp_path / "digits" / "stopped"
     train(recipe, undisturbed)
     for epochs in (0.5, 1.5, 2.0, 2.25):
         with pytest.raises(StoppedError):
             train(recipe, stopped, start="resume", advance=stop_at(epochs))
-        torch.rand(3)  # what was drawn before does not matter
+        torch.rand(3)  # the state of the global generator does not matter
     rows: list[Row] = []
     train(recipe, stopped, rows.append, start="resume")
     assert rows[0].epoch == 3
@@ -129,7 +129,7 @@ def test_stopped_trainings_end_like_an_undisturbed_one(tmp_path: Path, text: str
     assert load_folder(stopped).fingerprint == load_folder(undisturbed).fingerprint
 
 
-def test_the_card_names_the_weights_that_it_began_with(tmp_path: Path) -> None:
+def test_the_card_names_the_initial_weights(tmp_path: Path) -> None:
     recipe = Recipe.read(recipe_file(tmp_path))
     first = train(recipe, tmp_path / "digits" / "start")
     text = ANN.replace("[training]", '[training]\ninit = "digits/start"')
@@ -143,7 +143,7 @@ def test_the_card_names_the_weights_that_it_began_with(tmp_path: Path) -> None:
     assert card.about.init == f"digits/start, weights SHA-256 {first.weights.sha256}"
 
 
-def test_killed_training_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+def test_killed_training_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     path = recipe_file(tmp_path)
     undisturbed, killed = tmp_path / "digits" / "undisturbed", tmp_path / "digits" / "killed"
     train(Recipe.read(path), undisturbed)
@@ -161,7 +161,7 @@ def test_killed_training_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     assert log(killed) == log(undisturbed)
 
 
-def test_log_is_there_while_the_training_goes_on(tmp_path: Path) -> None:
+def test_log_is_written_during_the_training(tmp_path: Path) -> None:
     recipe, folder = Recipe.read(recipe_file(tmp_path)), tmp_path / "digits" / "tiny"
     with pytest.raises(StoppedError):
         train(recipe, folder, advance=stop_at(2.5))
@@ -202,9 +202,7 @@ def test_command_line_resumes_restarts_and_refuses(cli: Cli, tmp_path: Path) -> 
     assert "epoch 1/3" in restarted.out
 
 
-def test_a_finished_training_of_another_recipe_is_not_called_this_ones(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_a_finished_training_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
     path = recipe_file(tmp_path)
     train(Recipe.read(path), path.parent)
     other = cli("train", path, "--seed", "7", "--resume", "--output", path.parents[2])
@@ -215,7 +213,7 @@ def test_a_finished_training_of_another_recipe_is_not_called_this_ones(
     damaged = cli("train", path, "--resume")
     assert damaged.code == 2
     assert str(weights) in damaged.err
-    assert "begin anew with --restart" in damaged.err
+    assert "start again with --restart" in damaged.err
 
 
 @pytest.mark.parametrize(
@@ -225,7 +223,7 @@ def test_a_finished_training_of_another_recipe_is_not_called_this_ones(
         ("[training]", '[training]\ninit = "digits/nope"', "no model 'digits/nope'"),
     ],
 )
-def test_restart_keeps_the_state_where_nothing_can_begin(
+def test_restart_keeps_the_state_if_the_training_cannot_start(
     cli: Cli, tmp_path: Path, old: str, new: str, says: str
 ) -> None:
     path = recipe_file(tmp_path)
@@ -238,7 +236,7 @@ def test_restart_keeps_the_state_where_nothing_can_begin(
     assert checkpoint_file(path.parent).is_file()
 
 
-def test_two_recipes_do_not_train_into_one_folder(cli: Cli, tmp_path: Path) -> None:
+def test_two_recipes_cannot_train_in_one_folder(cli: Cli, tmp_path: Path) -> None:
     paths = [recipe_file(tmp_path / place) for place in ("a", "b")]
     done = cli("train", *paths, "--output", tmp_path / "c")
     assert done.code == 2
@@ -269,7 +267,7 @@ def test_state_of_another_recipe_or_other_images_is_refused(
     assert not saved.exists()
 
 
-def test_tensorboard_is_given_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_gets_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 
     class Writer:
