@@ -1,52 +1,75 @@
-"""What a data set is: its images, and the protocol under which numbers on it are compared."""
+"""A data set: its images, and the protocol under which results on it are compared."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robench.epsilon import Epsilon, parse_grid
+
 Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What has to be equal before two numbers on a data set may be compared.
+    """The conditions under which results on a data set are comparable.
 
     Attributes:
-        grids: for each norm the values of ε, as they are written, ascending.
-        headline: for each norm the one ε of the grid that a summary quotes.
-        auc_limits: for each norm the values of ε up to which the area is taken.
-        slice: how many test images, counted from the first.
-        seeds: the seeds of the attacks' random numbers.
-        measured: what ε is a distance between, as a table says it.
+        grids: the values of ε, ascending from 0, for each norm.
+        headline: the ε of the grid that summaries quote, for each norm.
+        auc_limits: the upper limits of the AUC, for each norm.
+        slice: the number of test images, from the first.
+        seeds: the seeds of the random numbers of attacks.
+        measured: the inputs whose distance ε measures, as tables write it.
     """
 
-    grids: Mapping[str, tuple[str, ...]]
-    headline: Mapping[str, str]
-    auc_limits: Mapping[str, tuple[str, ...]]
+    grids: Mapping[str, tuple[Epsilon, ...]]
+    headline: Mapping[str, Epsilon]
+    auc_limits: Mapping[str, tuple[Epsilon, ...]]
     slice: int
     seeds: tuple[int, ...] = (0,)
     measured: str = "images in [0, 1]"
 
+    @classmethod
+    def parse(
+        cls,
+        *,
+        grids: Mapping[str, Sequence[str]],
+        headline: Mapping[str, str],
+        auc_limits: Mapping[str, Sequence[str]],
+        **rest: Any,
+    ) -> Self:
+        """A protocol from texts, such as ``8/255``; the other arguments are the attributes.
+
+        Raises:
+            UsageError: a text is not an ε.
+        """
+        return cls(
+            grids={norm: parse_grid(texts) for norm, texts in grids.items()},
+            headline={norm: Epsilon.parse(text) for norm, text in headline.items()},
+            auc_limits={norm: tuple(map(Epsilon.parse, t)) for norm, t in auc_limits.items()},
+            **rest,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images with their classes, in a fixed order; or frames, several images for each sample.
+    """Images with their labels, in a fixed order; or frames, several images for each sample.
 
     Attributes:
-        images: uint8, ``(N, C, H, W)``, or ``(N, T, C, H, W)`` with a time axis; may lie in a file
-            that is mapped into memory.
+        images: uint8, ``(N, C, H, W)``, or ``(N, T, C, H, W)`` for frames; may be a memory-mapped
+            file.
         labels: int64, ``(N,)``.
-        encoding: how the files hold a whole split, e.g. ``JPEG``; empty for what robench makes.
+        encoding: the file format of the images of a split, e.g. ``JPEG``; empty if there is none.
     """
 
     images: NDArray[np.uint8]
@@ -63,7 +86,7 @@ class Images:
         return len(self.labels)
 
     def tensor(self) -> Tensor:
-        """The images as float32 in [0, 1], of their own shape."""
+        """The images as float32 in [0, 1], of the same shape."""
         return torch.from_numpy(self.images).to(torch.float32).div_(255)
 
     def targets(self) -> Tensor:
@@ -71,12 +94,12 @@ class Images:
         return torch.from_numpy(self.labels)
 
     def first(self, n: int) -> Images:
-        """The first ``n`` images, or all of them where there are fewer."""
+        """The first ``n`` images, or all if there are fewer."""
         return Images(self.images[:n], self.labels[:n])
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of the shape, the pixels and the labels, in order, in 64 digits."""
+        """The SHA-256 of the shape, the pixels and the labels, in order, as 64 hex digits."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).tobytes())
         digest.update(self.labels.astype("<i8").tobytes())
@@ -85,19 +108,18 @@ class Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set by name.
+    """A data set.
 
     Attributes:
-        name: as it is written in a card and on the command line.
-        title: as it is written in a table.
-        classes: how many classes K.
+        name: the name in cards and on the command line.
+        title: the name in tables.
+        classes: the number of classes K.
         shape: ``(C, H, W)`` of an image, ``(T, C, H, W)`` of a sample of T frames.
-        protocol: the conditions of the benchmark on it.
-        load: gives the images of a split; heavy imports and files wait until then. It raises
-            :class:`~robench.errors.MissingDataError` where they are not at hand.
-        download: fetches the data set into the folder that it is given; None where there is
-            nothing to fetch.
-        present: whether the images of a split are at hand, found without reading them.
+        protocol: the conditions of the benchmark.
+        load: returns the images of a split; raises :class:`~robench.errors.MissingDataError` if
+            they are missing. Slow imports belong in here.
+        download: downloads the data set into a folder; None if there is nothing to download.
+        present: whether the images of a split exist, without reading them.
     """
 
     name: str
@@ -111,15 +133,15 @@ class Dataset:
 
     @property
     def frames(self) -> int | None:
-        """T, the number of frames of a sample; None where a sample is one image."""
+        """T, the number of frames of a sample; None if a sample is one image."""
         return self.shape[0] if len(self.shape) == 4 else None
 
     def mismatch(self, input_kind: str, timesteps: int | None) -> str:
-        """What keeps a model from taking these samples; empty where nothing does.
+        """Why a model cannot take these samples; empty if it can.
 
         Args:
-            input_kind: ``images`` or ``frames``, what the model takes.
-            timesteps: its T, None without time.
+            input_kind: the input of the model, ``images`` or ``frames``.
+            timesteps: the T of the model; None without time.
         """
         gives = "images" if self.frames is None else "frames"
         if input_kind != gives:

@@ -10,17 +10,17 @@ import numpy as np
 from robench.compat import torchvision
 from robench.datasets import files
 from robench.datasets.base import Dataset, Protocol, Split
+from robench.datasets.layout import Arrays, Layout
 
 
-def read_folder(folder: Path, split: Split) -> files.Arrays:
+def read_folder(folder: Path, split: Split) -> Arrays:
     """Pixels and labels from torchvision's folder ``cifar-10-batches-py``.
 
-    The batches are pickles, the one exception to the rule that nothing is unpickled: torchvision
-    compares the MD5 of every batch with that of the published file first, and opens none where
-    one differs.
+    The batches are pickles. torchvision first compares the MD5 of every batch with that of the
+    published file, and unpickles none if one differs.
 
     Args:
-        folder: where ``cifar-10-batches-py`` lies.
+        folder: the parent of ``cifar-10-batches-py``.
         split: train or test.
 
     Raises:
@@ -28,7 +28,7 @@ def read_folder(folder: Path, split: Split) -> files.Arrays:
     """
     try:
         data = torchvision.load().datasets.CIFAR10(str(folder), train=split == "train")
-    except RuntimeError:  # it compares the MD5 of all batches, whatever the split
+    except RuntimeError:  # torchvision checks all batches for either split
         raise ValueError("a batch is missing, or is not the published one by its MD5") from None
     return np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)), np.asarray(data.targets, np.int64)
 
@@ -38,7 +38,7 @@ def fetch(folder: Path) -> None:
     torchvision.load().datasets.CIFAR10(str(folder), download=True)
 
 
-LAYOUT = files.Layout(
+LAYOUT = Layout(
     name="cifar10",
     shape=(3, 32, 32),
     classes=10,
@@ -53,35 +53,15 @@ CIFAR10 = Dataset(
     title="CIFAR-10",
     classes=LAYOUT.classes,
     shape=LAYOUT.shape,
-    protocol=Protocol(
+    protocol=Protocol.parse(
         grids={
             "linf": (
-                "0",
-                "0.25/255",
-                "0.5/255",
-                "1/255",
-                "1.5/255",
-                "2/255",
-                "3/255",
-                "4/255",
-                "6/255",
-                "8/255",
-                "12/255",
-                "16/255",
+                *("0", "0.25/255", "0.5/255", "1/255", "1.5/255", "2/255", "3/255", "4/255"),
+                *("6/255", "8/255", "12/255", "16/255"),
             ),
             "l2": (
-                "0",
-                "0.05",
-                "0.1",
-                "0.15",
-                "0.2",
-                "0.3",
-                "0.4",
-                "0.5",
-                "0.75",
-                "1",
-                "1.5",
-                "2",
+                *("0", "0.05", "0.1", "0.15", "0.2", "0.3"),
+                *("0.4", "0.5", "0.75", "1", "1.5", "2"),
             ),
         },
         headline={"linf": "8/255", "l2": "0.5"},

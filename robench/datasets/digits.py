@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from robench.datasets.base import Dataset, Images, Protocol, Split
 
 TEST_EVERY = 8
-"""Image i is a test image where i is a multiple of this: 225 of 1,797."""
-_SCALE, _TOP = 4, 16  # 8×8 becomes 32×32; a raw pixel lies in 0 … 16
+"""Image i is a test image if i is a multiple of this: 225 of 1,797."""
+_SCALE, _TOP = 4, 16  # 8×8 to 32×32; raw pixels lie in 0 … 16
 
 
 def interpolation(size: int, scale: int) -> NDArray[np.int64]:
     """Weights of linear interpolation along one axis, in units of 1/(2·scale).
 
-    Half-pixel centres, edges repeated: output i looks at ``(i + ½)/scale − ½``, a multiple of
-    1/(2·scale), so the weights are exact integers.
+    Half-pixel centres, edges repeated: output i samples position ``(i + ½)/scale − ½``, a multiple
+    of 1/(2·scale), so the weights are exact integers.
 
     Returns:
         ``(size·scale, size)``; each row sums to ``2·scale``.
@@ -33,9 +33,9 @@ def interpolation(size: int, scale: int) -> NDArray[np.int64]:
 
 
 def enlarge(raw: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Bring raw digits ``(N, 8, 8)`` in 0 … 16 to ``(N, 3, 32, 32)`` in 0 … 255, in integers.
+    """Scale raw digits ``(N, 8, 8)`` in 0 … 16 to ``(N, 3, 32, 32)`` in 0 … 255.
 
-    Integers make the pixels the same on every machine.
+    Integer arithmetic makes the pixels the same on every machine.
     """
     weights = interpolation(raw.shape[-1], _SCALE)
     total = np.einsum("ia,nab,jb->nij", weights, raw, weights)
@@ -47,7 +47,7 @@ def enlarge(raw: NDArray[np.int64]) -> NDArray[np.uint8]:
 @cache
 def load(split: Split) -> Images:
     """The images of a split, in scikit-learn's order."""
-    from sklearn.datasets import load_digits  # heavy, so it waits until it is needed
+    from sklearn.datasets import load_digits  # slow to import
 
     data = load_digits()
     test = np.arange(len(data.target)) % TEST_EVERY == 0
@@ -62,7 +62,7 @@ DIGITS = Dataset(
     title="Digits",
     classes=10,
     shape=(3, 32, 32),
-    protocol=Protocol(
+    protocol=Protocol.parse(
         grids={
             "linf": (
                 "0",

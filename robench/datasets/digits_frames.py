@@ -1,4 +1,4 @@
-"""The digits as spikes: ten frames of each image, in which every pixel spikes or does not."""
+"""The digits as Poisson spikes: ten binary frames of each image."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from robench.datasets.base import Dataset, Images, Protocol, Split
 NAME = "digits-frames"
 FRAMES = 10
 _LEVELS = 2**16
-"""A random number is one of so many."""
+"""The number of values of a random number."""
 
 
 def spikes(image: NDArray[np.uint8], split: Split, index: int) -> NDArray[np.uint8]:
-    """The Poisson frames of an image: a pixel spikes in each with its own value as probability.
+    """The Poisson frames of an image: in each frame a pixel spikes with its value as probability.
 
-    The numbers are the raw output of a PCG64 that belongs to the sample, which NumPy keeps the
-    same in all versions, and they are compared in integers, so that the frames are the same on
-    every machine.
+    The random numbers are the raw output of a PCG64 seeded for the sample, which is the same in
+    all versions of NumPy, and comparisons are in integers, so that the frames are the same on every
+    machine.
 
     Args:
         image: ``(C, H, W)`` in 0 … 255.
-        split: that the image belongs to.
-        index: of the image in it.
+        split: the split of the image.
+        index: the index of the image in the split.
 
     Returns:
         ``(FRAMES, C, H, W)``, 0 or 255.
@@ -54,7 +54,7 @@ DIGITS_FRAMES = Dataset(
     title="Digits, Poisson frames",
     classes=digits.DIGITS.classes,
     shape=(FRAMES, *digits.DIGITS.shape),
-    protocol=Protocol(
+    protocol=Protocol.parse(
         grids={
             "linf": (
                 "0",
@@ -72,7 +72,7 @@ DIGITS_FRAMES = Dataset(
         headline={"linf": "48/255", "l2": "16"},
         auc_limits={"linf": ("48/255", "96/255"), "l2": ("16", "32")},
         slice=225,
-        measured=f"{FRAMES} frames in [0, 1], each perturbed by itself",
+        measured=f"{FRAMES} frames in [0, 1], each perturbed separately",
     ),
     load=load,
 )

@@ -1,8 +1,8 @@
-"""Finding the files of a data set and decoding them, once, into arrays that are then mapped.
+"""The files of a data set: finding, downloading, and decoding them once into mapped arrays.
 
-Looked for in the folders that ``ROBENCH_DATA`` names (``--data-dir`` goes in front of them), then
-in ``data`` of the user's cache folder. In each the folder with the data set's name holds Parquet
-files in the layout of the Hugging Face image data sets, or what torchvision's downloader makes.
+Files are looked for in the folder given by ``--data-dir``, in those of ``ROBENCH_DATA``, then in
+``data`` of the user's cache folder. Each may contain a folder with the name of the data set, with
+Parquet files in the layout of the Hugging Face image data sets or torchvision's files.
 """
 
 from __future__ import annotations
@@ -13,53 +13,29 @@ import json
 import os
 import re
 import stat
-from collections import Counter
-from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from robench.atomic import remove_leftovers, replacing
 from robench.datasets.base import Dataset, Images, Split
+from robench.datasets.layout import Layout, damaged
+from robench.datasets.parquet import read_parquet
 from robench.errors import ContentError, DownloadError, MissingDataError, UsageError
 
 VARIABLE = "ROBENCH_DATA"
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
-_FORMAT = 1  # of the decoded files; raised when they are to be made anew
+_FORMAT = 1  # of the decoded files; increased when they must be written again
 _SHARD = re.compile(r"-(\d+)-of-(\d+)(-[0-9a-f]+)?\.parquet$")
-_MODES = {1: "L", 3: "RGB"}
-"""Pillow's names of images with 8 bits in each of so many channels."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the files of a data set lie in its folder, and what has to be in them.
-
-    Attributes:
-        name: of the data set and of its folder.
-        shape: ``(C, H, W)``.
-        classes: labels lie in 0 … classes − 1.
-        torchvision: for each split the files of torchvision's folder that have to be there.
-        read: reads them: images ``(N, C, H, W)``, labels ``(N,)``; it raises ValueError where they
-            are damaged.
-    """
-
-    name: str
-    shape: tuple[int, int, int]
-    classes: int
-    torchvision: Mapping[Split, tuple[str, ...]] = field(hash=False)
-    read: Callable[[Path, Split], Arrays]
 
 
 @dataclass(frozen=True)
 class _Source:
-    """The files of one split with their sizes and times: the same means the same images."""
+    """The files of a split with their sizes and times, which identify the images."""
 
     layout: Layout
     split: Split
@@ -73,54 +49,54 @@ class _Source:
 
 
 def places() -> list[Path]:
-    """The folders in which a data set's folder is looked for, in order."""
+    """The folders in which the folder of a data set is looked for, in order."""
     named = os.environ.get(VARIABLE, "").split(os.pathsep)
     return [Path(text).expanduser() for text in named if text] + [cache_folder()]
 
 
 def cache_folder() -> Path:
-    """Where downloads go unless the user names a folder."""
+    """The default folder of downloads."""
     return user_cache_path("robench") / "data"
 
 
 def look_first_in(folder: Path) -> None:
-    """Put a folder in front of all places, for this process and those that it starts.
+    """Look for data sets in this folder first, in this process and its child processes.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the folder does not exist.
     """
     if not folder.is_dir():
-        raise UsageError(f"--data-dir {folder}: there is no such folder")
+        raise UsageError(f"--data-dir {folder}: the folder does not exist")
     before = os.environ.get(VARIABLE, "")
     os.environ[VARIABLE] = os.pathsep.join(filter(None, [str(folder.resolve()), before]))
 
 
 def download(dataset: Dataset, place: Path | None = None) -> Path:
-    """Fetch a data set with torchvision.
+    """Download a data set with torchvision.
 
     Args:
-        dataset: what to fetch.
-        place: the folder in which its own folder is made; the cache folder by default.
+        dataset: the data set.
+        place: the parent of its folder; the cache folder by default.
 
     Returns:
-        The data set's folder.
+        The folder of the data set.
 
     Raises:
-        UsageError: the data set has nothing to fetch.
-        DownloadError: there is no network, or what came is not what was published.
+        UsageError: the data set has nothing to download.
+        DownloadError: there is no network, or the files are not the published ones.
     """
     if dataset.download is None:
         raise UsageError(f"data set {dataset.name} has nothing to download")
     folder = (place or cache_folder()) / dataset.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with redirect_stdout(io.StringIO()):  # torchvision tells the story of each mirror
+        with redirect_stdout(io.StringIO()):  # torchvision prints the state of each mirror
             dataset.download(folder)
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DownloadError(
-            f"cannot download {dataset.name} into {folder}: {reason}; or put files from elsewhere "
-            f"into a folder {dataset.name}, and name the folder above it with --data-dir"
+            f"cannot download {dataset.name} into {folder}: {reason}; alternatively, put its files "
+            f"into a folder {dataset.name} and give the parent of that with --data-dir"
         ) from None
     return folder
 
@@ -129,7 +105,7 @@ def load(layout: Layout, split: Split) -> Images:
     """The images of a split, in the order of the files.
 
     Raises:
-        MissingDataError: no place has them; the text names the places and the ways to get them.
+        MissingDataError: no folder has them; the message says where and how to get them.
         ContentError: a file is damaged, or its images are not those of this data set.
     """
     for place in places():
@@ -138,51 +114,51 @@ def load(layout: Layout, split: Split) -> Images:
             return _decoded(source)
     looked = ", ".join(str(place / layout.name) for place in places())
     raise MissingDataError(
-        f"the {split} images of {layout.name} are not at hand: there is neither "
+        f"the {split} images of {layout.name} are missing: there is neither "
         f"{split}-*.parquet nor {layout.torchvision[split][0]} in {looked}; get them with: "
-        f"robench data download {layout.name}, or name their folder with --data-dir or {VARIABLE}"
+        f"robench data download {layout.name}, or give their folder with --data-dir or {VARIABLE}"
     )
 
 
 def present(layout: Layout, split: Split) -> bool:
-    """Whether some place has the images of a split; they are not read."""
+    """Whether the files of a split exist; they are not read."""
     return any(_find(layout, split, (place / layout.name).absolute()) for place in places())
 
 
 def _find(layout: Layout, split: Split, folder: Path) -> _Source | None:
-    """The files of a split in a folder, Parquet's before torchvision's; None where none is."""
+    """The Parquet files, or else torchvision's, of a split in a folder; None without any."""
     try:
         files = _parquet(split, folder) or _torchvision(layout.torchvision[split], folder)
         if not files:
             return None
         stamps = tuple((found.st_size, found.st_mtime_ns) for found in map(os.stat, files))
-    except OSError as error:  # a folder that nobody may read, a link to nowhere
+    except OSError as error:  # an unreadable folder, a dangling link
         raise ContentError(
-            f"{error.filename or folder}: cannot be read: {error.strerror}; mend that, or look "
+            f"{error.filename or folder}: cannot be read: {error.strerror}; fix that, or look "
             f"elsewhere for {layout.name} with --data-dir or {VARIABLE}"
         ) from None
     except ValueError as error:
-        raise _damaged(folder, str(error), layout.name) from None
+        raise damaged(folder, str(error), layout.name) from None
     return _Source(layout, split, folder, files, stamps)
 
 
 def _parquet(split: Split, folder: Path) -> tuple[Path, ...]:
-    """One whole set of shards, or other files of the split; raises ValueError where one lacks."""
+    """All shards, or other files, of the split; raises ValueError if a shard is missing."""
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     paths = [path for path in there if fnmatch(path.name, f"{split}-*.parquet")]
     shards = [_SHARD.search(path.name) for path in paths]
     if any(shards):
         numbers = [(int(shard[1]), int(shard[2])) for shard in shards if shard]
         if len(numbers) < len(paths) or numbers != [(i, numbers[0][1]) for i in range(len(paths))]:
-            told = f"{', '.join(path.name for path in paths[:4])}{', …' * (len(paths) > 4)}"
-            raise ValueError(f"{told} are not one set of files")
+            names = f"{', '.join(path.name for path in paths[:4])}{', …' * (len(paths) > 4)}"
+            raise ValueError(f"{names} are not one set of files")
         if len(numbers) != numbers[0][1]:
             raise ValueError(f"{len(numbers)} of {numbers[0][1]} files {split}-*.parquet are there")
     return tuple(paths)
 
 
 def _torchvision(names: tuple[str, ...], folder: Path) -> tuple[Path, ...]:
-    """The files of torchvision's folder; raises ValueError where there are some of them only."""
+    """The files of torchvision's folder; raises ValueError if only some of them exist."""
     there = [name for name in names if _exists(folder / name)]
     if not there:
         return ()
@@ -192,25 +168,16 @@ def _torchvision(names: tuple[str, ...], folder: Path) -> tuple[Path, ...]:
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is a file; raises OSError where that cannot be known."""
+    """Whether a file exists; raises OSError if its folder cannot be read."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _damaged(where: Path | str, reason: str, dataset: str) -> ContentError:
-    """The error of files that are not what they should be."""
-    text = " ".join(reason.split())
-    return ContentError(
-        f"{where}: {text}; put whole files there, or remove these and get others with: "
-        f"robench data download {dataset}"
-    )
-
-
 @cache
 def _decoded(source: _Source) -> Images:
-    """The images, mapped from the decoded file; kept in memory where that cannot be written."""
+    """The images, mapped from the decoded file, or in memory if that cannot be written."""
     folder = user_cache_path("robench") / "decoded"
     stem = folder / f"{source.layout.name}-{source.split}-{source.key()}"
     pixels, facts = stem.with_suffix(".npy"), stem.with_suffix(".json")
@@ -225,15 +192,15 @@ def _decoded(source: _Source) -> Images:
             temporary.write_text(text, "utf-8")
         with replacing(pixels) as temporary, temporary.open("wb") as file:
             np.save(file, images.images, allow_pickle=False)
-    except OSError:  # a full disk or a home that is read-only costs time, not the run
+    except OSError:  # a full disk or a read-only home must not stop the run
         return images
     return _mapped(source.layout, pixels, facts) or images
 
 
 def _mapped(layout: Layout, pixels: Path, facts: Path) -> Images | None:
-    """What was decoded before; None where it is missing or damaged, so that it is made anew."""
+    """The images of a decoded file; None if it is missing or damaged."""
     try:
-        # copy on write: torch takes no array that is read-only, and nobody changes the file
+        # copy on write, because torch does not accept read-only arrays
         array = np.load(pixels, mmap_mode="c", allow_pickle=False)
         data = json.loads(facts.read_text("utf-8"))
         images = Images(array, np.array(data["labels"], np.int64), data["encoding"])
@@ -243,7 +210,7 @@ def _mapped(layout: Layout, pixels: Path, facts: Path) -> Images | None:
 
 
 def _unfit(layout: Layout, images: Images) -> str:
-    """Why images are not those of a data set; empty where they may be."""
+    """Why images cannot be those of a data set; empty if they can."""
     if not len(images):
         return "there are no images"
     if images.images.shape[1:] != layout.shape:
@@ -256,83 +223,13 @@ def _unfit(layout: Layout, images: Images) -> str:
 def _decode(source: _Source) -> Images:
     layout = source.layout
     if source.files[0].suffix == ".parquet":
-        images = _read_parquet(layout, source.files)
+        images = read_parquet(layout, source.files)
     else:
         try:
             arrays = layout.read(source.folder, source.split)
             images = Images(*arrays, encoding="raw pixels")
         except (OSError, ValueError) as error:
-            raise _damaged(source.folder, f"cannot be read: {error}", layout.name) from None
+            raise damaged(source.folder, f"cannot be read: {error}", layout.name) from None
     if reason := _unfit(layout, images):
-        raise _damaged(source.folder, reason, layout.name)
+        raise damaged(source.folder, reason, layout.name)
     return images
-
-
-def _read_parquet(layout: Layout, paths: tuple[Path, ...]) -> Images:
-    """Columns ``img`` or ``image`` (struct of ``bytes`` and ``path``) and ``label``."""
-    encodings: Counter[str] = Counter()
-    images: list[NDArray[np.uint8]] = []
-    labels: list[NDArray[np.int64]] = []
-    for path in paths:
-        try:
-            encoded, classes = _columns(path)
-        except (OSError, ValueError, OverflowError) as error:
-            what = "not a Parquet file with a column img or image (a struct with bytes) and label"
-            raise _damaged(path, f"{what}: {error}", layout.name) from None
-        labels.append(classes)
-        for row, data in enumerate(encoded):
-            try:
-                image, kind = _read_image(layout, data)
-            except ValueError as error:
-                raise _damaged(f"{path}, row {row}", f"the image {error}", layout.name) from None
-            images.append(image)
-            encodings[kind] += 1
-    one = next(iter(encodings)) if len(encodings) == 1 else ""
-    parts = (f"{count} {kind}" for kind, count in sorted(encodings.items()))
-    array = np.stack(images) if images else np.empty((0, *layout.shape), np.uint8)
-    return Images(array, np.concatenate(labels), one or ", ".join(parts))
-
-
-def _columns(path: Path) -> tuple[list[bytes | None], NDArray[np.int64]]:
-    """The encoded images and the labels of a file; raises ValueError where they are no such."""
-    import pyarrow as pa  # heavy, so it waits until it is needed
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowException as error:
-        raise ValueError(str(error).partition("\n")[0]) from None
-    for name in ("img", "image", "label"):
-        if table.column_names.count(name) > 1:
-            raise ValueError(f"there are two columns {name}")
-    name = next((name for name in ("img", "image") if name in table.column_names), "")
-    if not name or "label" not in table.column_names:
-        raise ValueError(f"its columns are {', '.join(table.column_names)}")
-    image, label = table.schema.field(name).type, table.schema.field("label").type
-    fields = {field.name: field.type for field in image} if pa.types.is_struct(image) else {}
-    kind = fields.get("bytes", pa.null())
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise ValueError(f"{name} is {image}")
-    if not pa.types.is_integer(label) or table.column("label").null_count:
-        raise ValueError("label does not hold an integer in each row")
-    encoded = [row and row["bytes"] for row in table.column(name).to_pylist()]
-    return encoded, np.array(table.column("label").to_pylist(), np.int64)
-
-
-def _read_image(layout: Layout, data: bytes | None) -> tuple[NDArray[np.uint8], str]:
-    """One image ``(C, H, W)`` and its file format; raises ValueError where it is another."""
-    from PIL import Image, UnidentifiedImageError
-
-    channels, height, width = layout.shape
-    try:
-        with Image.open(io.BytesIO(data or b"")) as image:
-            if image.size != (width, height):
-                raise ValueError(f"is {image.height}×{image.width}, not {height}×{width}")
-            if image.mode != _MODES[channels]:
-                raise ValueError(f"is {image.mode}, not {_MODES[channels]}")
-            array, kind = np.asarray(image), image.format or "unknown"
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        raise ValueError("cannot be decoded: it is in no known format") from None
-    except (OSError, SyntaxError) as error:  # what pillow raises for broken files
-        raise ValueError(f"cannot be decoded: {error}") from None
-    return array.reshape(height, width, channels).transpose(2, 0, 1), kind

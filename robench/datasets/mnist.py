@@ -13,15 +13,16 @@ from torch import Tensor
 from robench.compat import torchvision
 from robench.datasets import files
 from robench.datasets.base import Dataset, Protocol, Split
+from robench.datasets.layout import Arrays, Layout
 
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 
 
-def read_folder(folder: Path, split: Split) -> files.Arrays:
+def read_folder(folder: Path, split: Split) -> Arrays:
     """Pixels and labels from torchvision's folder ``MNIST/raw``, four files in the idx format.
 
     Args:
-        folder: where ``MNIST`` lies.
+        folder: the parent of ``MNIST``.
         split: train or test.
 
     Raises:
@@ -39,8 +40,8 @@ def read_folder(folder: Path, split: Split) -> files.Arrays:
 def _read(read: Callable[[str], Tensor], path: str) -> NDArray[Any]:
     try:
         return read(path).numpy()
-    except (AssertionError, RuntimeError, TypeError, ValueError, KeyError):  # torchvision's, bare
-        raise ValueError(f"{Path(path).name} is not in the idx format, or is cut off") from None
+    except (AssertionError, RuntimeError, TypeError, ValueError, KeyError):  # raised by torchvision
+        raise ValueError(f"{Path(path).name} is not in the idx format, or is truncated") from None
 
 
 def fetch(folder: Path) -> None:
@@ -48,7 +49,7 @@ def fetch(folder: Path) -> None:
     torchvision.load().datasets.MNIST(str(folder), download=True)
 
 
-LAYOUT = files.Layout(
+LAYOUT = Layout(
     name="mnist",
     shape=(1, 28, 28),
     classes=10,
@@ -63,7 +64,7 @@ MNIST = Dataset(
     title="MNIST",
     classes=LAYOUT.classes,
     shape=LAYOUT.shape,
-    protocol=Protocol(
+    protocol=Protocol.parse(
         grids={
             "linf": tuple(f"{i / 100:g}" for i in range(31)),
             "l2": tuple(f"{i / 4:g}" for i in range(13)),

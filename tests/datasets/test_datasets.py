@@ -34,7 +34,7 @@ def test_enlarging_is_bilinear_to_half_a_grey_level() -> None:
     ).numpy()
     assert ours.dtype == np.uint8
     assert ours.shape == (5, 3, 32, 32)
-    assert np.abs(ours - exact).max() <= 0.5 + 1e-4  # float32 stands for exact
+    assert np.abs(ours - exact).max() <= 0.5 + 1e-4  # the reference is computed in float32
 
 
 def test_interpolation_weights_sum_to_one() -> None:

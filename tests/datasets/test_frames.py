@@ -29,7 +29,7 @@ NAME = "digits-frames/vgg16-stbp"
 
 
 def framed(architecture: str, timesteps: int = 4) -> VGG:
-    """The network of :mod:`networks` that takes frames."""
+    """The network of :mod:`tests.support.networks` for frames."""
     still = network(architecture, timesteps=timesteps)
     config = configuration(architecture, timesteps=timesteps)
     table = config.model_dump() | {"input_kind": "frames"}
@@ -45,7 +45,7 @@ def logits_and_gradient(module: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor
     return logits.detach(), torch.autograd.grad(loss, x)[0]
 
 
-def test_frames_are_the_digits_as_spikes_and_the_same_everywhere() -> None:
+def test_frames_are_the_digits_as_spikes_and_reproducible() -> None:
     frames, still = DIGITS_FRAMES.load("test"), DIGITS.load("test")
     assert frames.images.shape == (len(still), *DIGITS_FRAMES.shape)
     assert DIGITS_FRAMES.frames == FRAMES
@@ -55,7 +55,7 @@ def test_frames_are_the_digits_as_spikes_and_the_same_everywhere() -> None:
     assert frames.sha256 == "14e585eb9a810890ad80be9e3467dbc92f25d9af570b4da044e1c0d83deff2b7"
 
 
-def test_a_pixel_spikes_with_its_value_as_probability_and_by_its_own_numbers() -> None:
+def test_a_pixel_spikes_with_its_value_as_probability_and_per_sample_numbers() -> None:
     frames, still = DIGITS_FRAMES.load("test"), DIGITS.load("test")
     alone = spikes(still.images[7], "test", 7)
     assert np.array_equal(alone, frames.images[7])
@@ -69,7 +69,7 @@ def test_a_pixel_spikes_with_its_value_as_probability_and_by_its_own_numbers() -
         assert abs(drawn.mean() / 255 - value / 255) < error
 
 
-def test_the_card_of_a_model_of_images_is_as_it_was() -> None:
+def test_the_card_of_a_model_of_images_has_no_input_kind() -> None:
     assert "input_kind" not in configuration().model_dump()
     table = configuration().model_dump() | {"input_kind": "frames"}
     assert ModelConfig.model_validate(table).model_dump()["input_kind"] == "frames"
@@ -90,13 +90,13 @@ def test_frames_have_no_schedule_of_time_steps() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["vgg16", "flex-vgg16"])
-def test_frames_that_are_all_alike_are_an_image(architecture: str) -> None:
+def test_equal_frames_are_an_image(architecture: str) -> None:
     x = images(3)
     still = network(architecture).requires_grad_(False)(x)
     model = framed(architecture)
     torch.testing.assert_close(model(x[:, None].repeat(1, 4, 1, 1, 1)), still, **CLOSE)
     other = torch.stack([x, 1 - x, x.flip(-1), x], 1)
-    assert not torch.allclose(model(other), model(other.flip(1)))  # frame t comes at step t
+    assert not torch.allclose(model(other), model(other.flip(1)))  # frame t is the input of step t
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 3, 8, 8), (2, 3, 8, 8)])
@@ -121,7 +121,7 @@ def test_card_accuracy_is_that_of_a_fresh_evaluation(model: Model) -> None:
 
 
 @pytest.mark.parametrize("path", ["cba", "rga"])
-def test_a_gradient_reaches_every_frame_through_the_twin_too(model: Model, path: str) -> None:
+def test_a_gradient_without_spikes_reaches_every_frame(model: Model, path: str) -> None:
     x, y = some(2)
     view = ModelView(model, y, torch.arange(2), QueryCounter.empty(2))
     gradient = view.gradient(x, y, path=PATHS[path])
@@ -130,7 +130,7 @@ def test_a_gradient_reaches_every_frame_through_the_twin_too(model: Model, path:
 
 
 @needs_kernels
-def test_folded_layers_and_kernels_compute_what_the_plain_network_does(model: Model) -> None:
+def test_folded_layers_and_kernels_agree_with_the_plain_network(model: Model) -> None:
     module = network_of(model).double()
     x, y = some(3)
     x = (x.double() * 0.9 + 0.05 * torch.rand(x.shape, dtype=torch.float64)).clamp(0, 1)
@@ -152,7 +152,7 @@ def test_folded_layers_and_kernels_compute_what_the_plain_network_does(model: Mo
 
 
 @needs_kernels
-def test_a_flexible_network_of_frames_computes_what_the_plain_one_does() -> None:
+def test_a_flexible_network_of_frames_agrees_with_the_plain_one() -> None:
     module, y = framed("flex-vgg16"), torch.tensor([0, 1, 2])
     assert flex_layers(module)
     x = torch.rand(3, 4, 3, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -160,7 +160,7 @@ def test_a_flexible_network_of_frames_computes_what_the_plain_one_does() -> None
         expected, plain = logits_and_gradient(module, x, y)
     logits, gradient = logits_and_gradient(module, x, y)
     torch.testing.assert_close(logits, expected, atol=1e-8, rtol=0)
-    # torch's hardsigmoid takes 1/6 in float32 on its way back
+    # the backward pass of torch's hardsigmoid uses 1/6 in float32
     scale = float(plain.abs().max())
     torch.testing.assert_close(gradient, plain, atol=1e-6 * scale, rtol=0)
 

@@ -1,4 +1,4 @@
-"""Data sets from Parquet files, and the decoded files that are kept of them."""
+"""Data sets from Parquet files, and their cached decoded files."""
 
 import gzip
 from collections.abc import Callable
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(
     ("dataset", "column"), [(CIFAR10, "img"), (CIFAR10, "image"), (MNIST, "image")]
 )
-def test_parquet_gives_the_pixels_back(
+def test_parquet_has_the_pixels(
     home: Path, monkeypatch: pytest.MonkeyPatch, dataset: Dataset, column: str
 ) -> None:
     made = pixels(dataset, 5)
@@ -43,7 +43,7 @@ def test_parquet_gives_the_pixels_back(
     assert torch.equal(again.tensor()[:2], torch.from_numpy(made[:2]) / 255)
 
 
-def test_other_file_under_the_same_name_is_decoded_anew(home: Path) -> None:
+def test_another_file_with_the_same_name_is_decoded_again(home: Path) -> None:
     path = home / "data" / "cifar10" / "train-0.parquet"
     first, second = pixels(CIFAR10, 2), pixels(CIFAR10, 3, seed=1)
     write_parquet(path, [encode(image) for image in first], [0, 1])
@@ -58,7 +58,7 @@ def test_other_file_under_the_same_name_is_decoded_anew(home: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0, 100])
 @pytest.mark.parametrize("ending", ["npy", "json"])
-def test_damaged_decoded_file_is_made_anew(home: Path, ending: str, kept: int) -> None:
+def test_damaged_decoded_file_is_written_again(home: Path, ending: str, kept: int) -> None:
     made = pixels(CIFAR10, 2)
     write_parquet(
         home / "data" / "cifar10" / "test-0.parquet", [encode(image) for image in made], [0, 1]
@@ -71,7 +71,7 @@ def test_damaged_decoded_file_is_made_anew(home: Path, ending: str, kept: int) -
     assert len(list((home / "decoded").iterdir())) == 2
 
 
-def test_cache_that_cannot_be_written_costs_nothing_but_time(home: Path, tmp_path: Path) -> None:
+def test_cache_that_cannot_be_written_is_no_error(home: Path, tmp_path: Path) -> None:
     made = pixels(CIFAR10, 2)
     write_parquet(
         home / "data" / "cifar10" / "test-0.parquet", [encode(image) for image in made], [0, 1]
@@ -113,13 +113,13 @@ ROW = [{"bytes": GOOD, "path": None}]
     [
         ({"img": pa.array(["text"]), "label": [0]}, "img is string"),
         ({"img": pa.array([{"bytes": "text"}]), "label": [0]}, "img is struct<bytes: string>"),
-        ({"img": ROW, "label": [3.7]}, "label does not hold an integer"),
-        ({"img": ROW, "label": pa.array([None], pa.int64())}, "label does not hold an integer"),
+        ({"img": ROW, "label": [3.7]}, "label does not have an integer"),
+        ({"img": ROW, "label": pa.array([None], pa.int64())}, "label does not have an integer"),
         ({"img": ROW, "label": pa.array([2**63 + 1], pa.uint64())}, "too large"),
         ({"img": [{"bytes": None, "path": None}], "label": [0]}, "bytes: null"),
     ],
 )
-def test_columns_that_hold_something_else_are_named(
+def test_columns_of_other_types_are_named(
     home: Path, columns: dict[str, object], match: str
 ) -> None:
     path = home / "data" / "cifar10" / "test-0.parquet"
@@ -137,9 +137,7 @@ def test_stale_shards_beside_a_whole_set_are_named(home: Path) -> None:
         CIFAR10.load("test")
 
 
-def test_link_to_nowhere_does_not_keep_other_models_from_running(
-    cli: Callable[..., Finished], home: Path
-) -> None:
+def test_dangling_link_does_not_stop_other_models(cli: Callable[..., Finished], home: Path) -> None:
     path = home / "data" / "mnist" / "test-0.parquet"
     path.parent.mkdir(parents=True)
     path.symlink_to(home / "nowhere")
@@ -151,7 +149,7 @@ def test_link_to_nowhere_does_not_keep_other_models_from_running(
     assert str(path) in cli("list", "models").out
 
 
-def test_file_that_is_no_parquet_is_named(home: Path) -> None:
+def test_file_that_is_not_parquet_is_named(home: Path) -> None:
     path = home / "data" / "cifar10" / "test-0.parquet"
     path.parent.mkdir(parents=True)
     path.write_bytes(gzip.compress(b"something else"))

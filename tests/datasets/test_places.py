@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and what a run and a list say where they are missing."""
+"""Where data sets are looked for, and the messages of run and list if they are missing."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ Cli = Callable[..., Finished]
 CARDS = attack_files()
 
 
-def test_missing_images_are_told_with_places_and_ways(
+def test_missing_images_are_an_error_that_says_where_and_how_to_get_them(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(files.VARIABLE, str(tmp_path / "mine"))
@@ -40,7 +40,7 @@ def test_missing_images_are_told_with_places_and_ways(
         assert str(part) in text
 
 
-def test_the_first_place_that_has_the_split_wins(
+def test_the_first_folder_with_the_split_is_used(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = [tmp_path / "flag", tmp_path / "variable", home / "data"]
@@ -57,8 +57,8 @@ def test_the_first_place_that_has_the_split_wins(
 
 
 @pytest.fixture
-def zoo(tmp_path: Path) -> Path:
-    """A folder of models with one, untrained, of CIFAR-10."""
+def models_dir(tmp_path: Path) -> Path:
+    """A folder of models with an untrained one for CIFAR-10."""
     text = dict(architecture="vgg16", mode="ann", dataset="cifar10", classes=10, width=0.02)
     config = ModelConfig.model_validate(text)
     about = AboutTable(description="A test.", clean_accuracy=0.1, clean_samples=1)
@@ -67,13 +67,21 @@ def zoo(tmp_path: Path) -> Path:
 
 
 def test_all_skips_models_without_images_and_a_named_one_is_an_error(
-    cli: Cli, tmp_path: Path, zoo: Path
+    cli: Cli, tmp_path: Path, models_dir: Path
 ) -> None:
-    command = ("run", "--models-dir", zoo, "--attacks", "fgsm", "--output", tmp_path / "results")
+    command = (
+        "run",
+        "--models-dir",
+        models_dir,
+        "--attacks",
+        "fgsm",
+        "--output",
+        tmp_path / "results",
+    )
     everything = cli(*command, "--models", "all", "--dry-run")
     assert everything.code == 0
     (line,) = (line for line in everything.err.splitlines() if "cifar10/tiny" in line)
-    assert line.startswith("skipped cifar10/")  # all models of the data set, with one reason
+    assert line.startswith("skipped cifar10/")  # one line for all models of the data set
     assert "robench data download cifar10" in line
     assert "digits/vgg16-ann  fgsm  to do" in everything.out
     named = cli(*command, "--models", "cifar10/tiny")
@@ -83,11 +91,19 @@ def test_all_skips_models_without_images_and_a_named_one_is_an_error(
 
 
 def test_a_run_in_which_every_model_is_skipped_is_an_error(
-    cli: Cli, tmp_path: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locations, "_roots", list)
-    shutil.copytree(zoo / "cifar10" / "tiny", zoo / "cifar10" / "counterpart")
-    command = ("run", "--models-dir", zoo, "--attacks", "fgsm", "--output", tmp_path / "results")
+    shutil.copytree(models_dir / "cifar10" / "tiny", models_dir / "cifar10" / "counterpart")
+    command = (
+        "run",
+        "--models-dir",
+        models_dir,
+        "--attacks",
+        "fgsm",
+        "--output",
+        tmp_path / "results",
+    )
     monkeypatch.setattr("robench.registry.attacks.attack_files", lambda: CARDS)
     for options in (("all", "--dataset", "cifar10"), ("cifar10/*",), ("all", "--dry-run")):
         done = cli(*command, "--models", *options)
@@ -95,21 +111,21 @@ def test_a_run_in_which_every_model_is_skipped_is_an_error(
         (line,) = done.err.splitlines()
         assert line.startswith("robench: no model can run: the test images of cifar10")
         assert "robench data download cifar10" in line
-    (zoo / "cifar10" / "counterpart" / "weights.safetensors").unlink()
+    (models_dir / "cifar10" / "counterpart" / "weights.safetensors").unlink()
     done = cli(*command, "--models", "all")
     assert done.code == 2
     first, second, last = done.err.splitlines()
     assert first.startswith("skipped cifar10/tiny: the test images")
-    assert second.startswith("skipped cifar10/twin: weights are absent")
+    assert second.startswith("skipped cifar10/counterpart: weights are absent")
     assert last == "robench: no model can run: each is skipped for the reason above"
 
 
-def test_list_says_what_is_missing(cli: Cli, tmp_path: Path, zoo: Path) -> None:
+def test_list_shows_what_is_missing(cli: Cli, tmp_path: Path, models_dir: Path) -> None:
     def states(what: str, *options: object) -> dict[str, str]:
         rows = json.loads(cli("list", what, "--json", *options).out)
         return {row[what.removesuffix("s")]: row["state"] for row in rows}
 
-    models = ("models", "--models-dir", zoo)
+    models = ("models", "--models-dir", models_dir)
     assert states(*models)["cifar10/tiny"] == "no data: robench data download cifar10"
     assert states("datasets") == {
         "cifar10": "no data: robench data download cifar10",
@@ -123,11 +139,19 @@ def test_list_says_what_is_missing(cli: Cli, tmp_path: Path, zoo: Path) -> None:
     assert states(*models, "--data-dir", mine)["cifar10/tiny"] == "ready"
 
 
-def test_data_dir_of_a_run(cli: Cli, tmp_path: Path, zoo: Path) -> None:
+def test_data_dir_of_a_run(cli: Cli, tmp_path: Path, models_dir: Path) -> None:
     made = pixels(CIFAR10, 2)
     mine = tmp_path / "mine"
     write_parquet(mine / "cifar10" / "test-0.parquet", [encode(image) for image in made], [0, 1])
-    command = ("run", "--models-dir", zoo, "--attacks", "fgsm", "--output", tmp_path / "results")
+    command = (
+        "run",
+        "--models-dir",
+        models_dir,
+        "--attacks",
+        "fgsm",
+        "--output",
+        tmp_path / "results",
+    )
     done = cli(*command, "--models", "cifar10/tiny", "--eps", "8/255", "--data-dir", mine)
     assert done.code == 0
     (path,) = (tmp_path / "results").rglob("*.json")

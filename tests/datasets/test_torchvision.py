@@ -1,4 +1,4 @@
-"""Data sets as torchvision's downloader makes them, and the download itself."""
+"""Data sets in the folders of torchvision's downloader, and the download."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ def test_torchvision_folder_of_mnist(home: Path) -> None:
 
 
 def write_batches(folder: Path, images: np.ndarray, bad: object = None) -> dict[str, str]:
-    """Files as CIFAR-10's archive has them; returns the MD5 of each."""
+    """Write files like those of CIFAR-10's archive; returns the MD5 of each."""
     batches = folder / "cifar-10-batches-py"
     batches.mkdir(parents=True, exist_ok=True)
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
@@ -69,7 +69,7 @@ def test_torchvision_folder_of_cifar10(home: Path, monkeypatch: pytest.MonkeyPat
 
 
 class Trap:
-    """What a hostile pickle does when it is opened."""
+    """A malicious pickle, which makes a folder when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,7 +78,7 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-def test_pickle_that_was_not_published_is_never_opened(home: Path, tmp_path: Path) -> None:
+def test_pickle_that_was_not_published_is_never_loaded(home: Path, tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
     write_batches(home / "data" / "cifar10", pixels(CIFAR10, 6), bad=Trap(sprung))
     for split in ("train", "test"):
@@ -88,7 +88,7 @@ def test_pickle_that_was_not_published_is_never_opened(home: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])
-def test_download_without_network_is_one_line(
+def test_download_without_network_is_an_error(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -102,9 +102,7 @@ def test_download_without_network_is_one_line(
     assert str(tmp_path / name) in done.err
 
 
-def test_download_makes_what_load_finds(
-    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_downloaded_files_are_found(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = pixels(MNIST, 1)
 
     def fetch(self: object) -> None:

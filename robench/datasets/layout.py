@@ -1,0 +1,44 @@
+"""The layout of the files of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robench.datasets.base import Split
+from robench.errors import ContentError
+
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a data set, and the shape of its images.
+
+    Attributes:
+        name: the name of the data set and of its folder.
+        shape: ``(C, H, W)``.
+        classes: the number of classes; labels lie in 0 … classes − 1.
+        torchvision: the required files of torchvision's folder, for each split.
+        read: reads them: images ``(N, C, H, W)``, labels ``(N,)``; raises ValueError if they are
+            damaged.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+    torchvision: Mapping[Split, tuple[str, ...]] = field(hash=False)
+    read: Callable[[Path, Split], Arrays]
+
+
+def damaged(where: Path | str, reason: str, dataset: str) -> ContentError:
+    """The error for damaged or unexpected files."""
+    text = " ".join(reason.split())
+    return ContentError(
+        f"{where}: {text}; put whole files there, or remove these and get others with: "
+        f"robench data download {dataset}"
+    )
