@@ -36,14 +36,14 @@ def test_pages_are_fetched_once_and_come_back_after_they_were_given_back():
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    from robench import allocation
+    from robench.runtime import allocator
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    allocation._glibc.cache_clear()
-    allocation.keep_freed_memory.cache_clear()
+    allocator._glibc.cache_clear()
+    allocator.keep_freed_memory.cache_clear()
     try:
-        assert allocation.keep_freed_memory() is False
-        allocation.give_back_memory()
+        assert allocator.keep_freed_memory() is False
+        allocator.give_back_memory()
     finally:
-        allocation._glibc.cache_clear()
-        allocation.keep_freed_memory.cache_clear()
+        allocator._glibc.cache_clear()
+        allocator.keep_freed_memory.cache_clear()
