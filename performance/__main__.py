@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from performance.checkpoints import at_hand, load_model, weights_of
+from performance.checkpoints import available, load_model, weights_of
 from performance.machine import describe, today
 from performance.options import Options
 from performance.report import PARTS, render
@@ -28,13 +28,13 @@ LISTS = {
     "search": ("rows", ("model", "attack")),
     "overhead": ("rows", ("model", "attack", "images")),
 }
-"""Parts of which an earlier run's entries stay: where they are, and what tells them apart."""
+"""The parts that keep entries of an earlier run: their list, and the keys of an entry."""
 SAME = ("steps", "batch", "search_images")
-"""The options that such entries must have in common."""
+"""The options in which such entries must agree."""
 
 
 def main() -> int:
-    """Run the parts that were asked for; an error of the user's is one line."""
+    """Run the selected parts; an error of the user is one line."""
     try:
         return _main()
     except RobenchError as error:
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _main() -> int:
-    """What another run measured here stays in the page."""
+    """The numbers of earlier runs on this machine stay in the page."""
     arguments = _arguments()
     folder: Path = arguments.output
     if arguments.render:
@@ -61,7 +61,7 @@ def _main() -> int:
             facts = {"date": today(), "seconds": time.monotonic() - start}
             found = stamped(part, measured) | facts | {"options": asdict(options)}
             results[part] = with_others(part, found, results.get(part))
-            _write(folder, results)  # a run that is cut off keeps what it has
+            _write(folder, results)  # an interrupted run keeps its results
             print(f"  {time.monotonic() - start:6.0f} s", file=sys.stderr, flush=True)
     print((folder / "README.md").read_text("utf-8"))
     return 0
@@ -76,7 +76,7 @@ def _arguments() -> argparse.Namespace:
         "--output",
         type=Path,
         default=None,
-        help="folder of README and results; this one unless told",
+        help="folder of README and results; performance/ by default",
     )
     cores = os.cpu_count() or 1
     parser.add_argument("--threads", type=int, default=cores, help=f"of each; {cores} here")
@@ -87,7 +87,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--ann", help="checkpoint without spikes; '' for none")
     parser.add_argument("--images", type=int, help="of a sweep")
-    parser.add_argument("--sweep-repetitions", type=int, help="of a whole sweep; once unless told")
+    parser.add_argument("--sweep-repetitions", type=int, help="of a whole sweep; 1 by default")
     parser.add_argument("--search", help="ID:ATTACK,… whose searches are compared")
     parser.add_argument("--peers", help="attack libraries to sweep with, e.g. Foolbox,ART")
     arguments = parser.parse_args()
@@ -128,10 +128,10 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _require(options: Options, parts: Sequence[str]) -> None:
-    """Name what cannot be had before anything is measured.
+    """Refuse what is not available before anything is measured.
 
     Raises:
-        RobenchError: a model or an attack is not known, or has no weights.
+        RobenchError: a model or an attack is unknown, or has no weights.
     """
     if "gradient" in parts:
         for model_id in options.models:
@@ -145,11 +145,11 @@ def _require(options: Options, parts: Sequence[str]) -> None:
     swept = options.roles if {"sweep", "overhead"} & set(parts) else ()
     grown = (options.stbp,) if "growth" in parts else ()
     for model_id in (*(model_id for _, model_id in swept), *grown):
-        at_hand(model_id)
+        available(model_id)
 
 
 def _earlier(folder: Path, options: Options) -> dict[str, Any]:
-    """What was measured before on this machine with these versions; other numbers are dropped."""
+    """The earlier results of this machine and these versions; others are dropped."""
     fresh: dict[str, Any] = {
         "machine": describe(options.threads),
         "quick": options.quick,
@@ -165,7 +165,7 @@ def _earlier(folder: Path, options: Options) -> dict[str, Any]:
 
 
 def stamped(part: str, measured: dict[str, Any]) -> dict[str, Any]:
-    """What a part measured, each entry of a checkpoint with what tells its weights from others."""
+    """The results of a part, with the digest of the weights in each entry of a checkpoint."""
     name = LISTS[part][0] if part in LISTS else "rows"
     entries = [
         entry | ({"weights": weights_of(entry["model"])} if entry["model"] else {})
@@ -175,9 +175,9 @@ def stamped(part: str, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_others(part: str, found: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
-    """What a part found, with the entries of an earlier run that it did not measure again.
+    """The results of a part, with the entries of an earlier run that it did not measure again.
 
-    Those of other weights than a checkpoint has now are left out.
+    Entries of other weights than the checkpoint's present ones are left out.
     """
     if part not in LISTS or earlier is None:
         return found

@@ -1,9 +1,9 @@
-"""How far a new run of the digits benchmark lies from the published results.
+"""Compare a new run of the digits benchmark with the published results.
 
 Usage: ``python performance/compare.py PUBLISHED NEW``
 
 For each published cell of the main job the largest difference of robust samples at any ε is
-printed. The exit code is 1 where one is above 1 % of the samples, or where a published cell is
+printed. The exit code is 1 if one is above 1 % of the samples, or if a published cell is
 missing from the new run.
 """
 
@@ -19,13 +19,13 @@ from robench.results import CellResult, Outcome, ResultStore
 DATASET = "digits"
 ATTACKS = ("fgsm", "pgd", "spgd")
 TOLERANCE = 0.01
-"""Of the samples: two of 200."""
+"""As a fraction of the samples: two of 200."""
 
 Cells = dict[tuple[str, str], Outcome]
 
 
 def main() -> int:
-    """Print the table; 0 where the two stores agree."""
+    """Print the table; returns 0 if the two stores agree."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("published", type=Path, help="the store to compare with")
     parser.add_argument("new", type=Path, help="the store of the new run")
@@ -69,7 +69,7 @@ def compare(published: Cells, new: Cells) -> int:
     print(f"{'model':<28}{'attack':<10}{'samples':>8}{'largest difference':>20}")
     for (model, attack), old in sorted(published.items()):
         if old.control or attack not in ATTACKS:
-            continue  # published, and no part of the main job
+            continue  # published, but not part of the main job
         samples = old.identity.samples
         found = new.get((model, attack))
         if found is None:

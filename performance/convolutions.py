@@ -1,7 +1,7 @@
 """The lower bound of dense convolution: a network's convolutions alone, forward and backward.
 
-No batch norm, no neuron, no pooling, and backwards the gradient of the input alone. The first
-convolution sees a constant input and is computed once, not once for each step.
+There is no batch norm, neuron or pooling, and the backward pass has only the gradient of the input.
+The first convolution has a constant input and is computed once, not once for each step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from robench.architectures import ModelConfig
 MICRO_BATCH = 16
 """Images whose responses stay in the cache better than those of a whole batch."""
 EMULATED = 4
-"""A CPU without arithmetic of a type needs many times as long for it: measured once, not again."""
+"""A type that takes this many times as long is emulated by the CPU and measured once."""
 
 
 def shapes(config: ModelConfig) -> list[tuple[int, int, int]]:

@@ -28,7 +28,7 @@ AGREEMENT_IMAGES = 200
 PROOF_IMAGES = 16
 PEERS = ("snnTorch", "SpikingJelly")
 TRAINED = ("digits/vgg16-stbp", "digits/flex-stbp")
-"""Checkpoints whose firing rates stand beside those of the random weights."""
+"""Checkpoints whose firing rates are shown beside those of the random weights."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def peer_network(name: str, built: Built, *, exact: bool = False) -> nn.Module:
 
 
 def sameness(case: Case, name: str, options: Options) -> dict[str, Any]:
-    """How far a peer's function lies from robench's.
+    """Compare a peer's function with robench's.
 
     Returns:
         The largest difference of ``logits`` and of ``gradient`` in float64, the share of equal
-        predictions in float32 (``agreement``), and why the row is ``void``, empty where it is not.
+        predictions in float32 (``agreement``), and why the row is ``void``, empty if it is not.
     """
     exact, plain = build(case, options), build(case, options)
     exact.model.module.double()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from performance.checkpoints import at_hand, load_images, load_model
+from performance.checkpoints import available, load_images, load_model
 from performance.options import Options
 from performance.robench_side import timesteps_of
 from performance.sweep import cell_of, evaluate, request
@@ -59,7 +59,7 @@ def growth(model_id: str, what: str, sizes: list[int], options: Options) -> dict
 
 def measure(options: Options) -> Iterator[dict[str, Any]]:
     """The rows so far, after each quantity."""
-    model_id = at_hand(options.stbp)
+    model_id = available(options.stbp)
     images = len(load_images(model_id, options.images)[1])
     plans = {
         "images": sorted({max(1, images // part) for part in (8, 4, 2, 1)}),

@@ -1,4 +1,4 @@
-"""What a run of the performance measures with."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Options:
         peers: the attack libraries to sweep with.
         search: models with the attack whose searches are compared, ``ID:ATTACK``.
         search_images: training images of that comparison.
-        quick: whether this is a run that only shows that everything works.
+        quick: whether the run only shows that everything works.
     """
 
     threads: int
@@ -63,13 +63,13 @@ class Options:
 
     @property
     def roles(self) -> tuple[tuple[str, str], ...]:
-        """What each checkpoint stands for in sweep and overhead, with its id, unless empty."""
+        """The role of each checkpoint in sweep and overhead with its id, unless that is empty."""
         return tuple(
             (role, model) for role, model in (("STBP", self.stbp), ("ANN", self.ann)) if model
         )
 
     def quickly(self) -> Options:
-        """The same, so small that it says nothing about speed."""
+        """The options of a quick run, which is too small to measure speed."""
         return replace(
             self,
             repetitions=2,

@@ -1,11 +1,11 @@
-"""What the harness costs: a cell against the bare cost of its passes through the network."""
+"""The overhead of robench: a cell against the bare cost of its passes through the network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from performance.checkpoints import at_hand, load_model
+from performance.checkpoints import available, load_model
 from performance.options import Options
 from performance.robench_side import repeated_passes
 from performance.sweep import ROBENCH, cell_of, evaluate, request
@@ -22,7 +22,7 @@ def overhead(model_id: str, attack: str, options: Options) -> dict[str, Any]:
         with repeated_passes() as passes:
             seconds, _ = evaluate(cell)
         if not passes.calls:
-            raise RuntimeError("no pass was seen: repeated_passes and the engine drifted apart")
+            raise RuntimeError("no pass was counted: repeated_passes does not match the engine")
         cells.append(seconds - passes.seconds)
         bare.append(passes.seconds)
     return {
@@ -41,7 +41,7 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
     """The rows so far, after each cell."""
     rows: list[dict[str, Any]] = []
     for _, asked in options.roles:
-        model_id = at_hand(asked)
+        model_id = available(asked)
         for attack in ROBENCH:
             rows.append(isolated(options.threads, overhead, model_id, attack, options))
             yield {"rows": rows}

@@ -1,4 +1,4 @@
-"""Everything of robench that the performance touch beyond its public names, in one place."""
+"""All uses of robench's internals, beyond its public names, in one place."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Gradient = Callable[[Model, Tensor, Tensor], Tensor]
 
 
 def robench_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """``∂ cross-entropy/∂x`` as an attack of robench gets it, with the view's own book-keeping.
+    """``∂ cross-entropy/∂x`` as an attack of robench gets it, with the view's own counting.
 
-    A cell starts its threads once; here they are started anew for each call.
+    A cell starts its threads once; here they are started for each call.
     """
     n = len(x)
     with Workers(shared=model.shareable, largest=cached_rows(model, x)) as workers:
@@ -36,7 +36,7 @@ def robench_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
 
 
 SEARCH_GRADIENT: Gradient | None = None
-"""The same in bfloat16, where robench offers it for the search; None as long as it does not."""
+"""The gradient in bfloat16 for the search; None while robench does not offer it."""
 
 
 def network_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -49,12 +49,12 @@ def network_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 @dataclass
 class Passes:
-    """What the calls of a network cost by themselves.
+    """The cost of the calls of a network alone.
 
     Attributes:
-        calls: how many there were.
+        calls: their number.
         rows: images of all of them.
-        seconds: of the same calls once more, without anything around them.
+        seconds: of the same calls repeated, without anything around them.
     """
 
     calls: int = 0
@@ -66,9 +66,8 @@ class Passes:
 def repeated_passes() -> Iterator[Passes]:
     """Repeat every call of a network that an attack makes inside, bare, and time the repetition.
 
-    A repetition follows its call at once, on the same images, by the same threads, through the same
-    surrogate and path, so that neither the machine's mood nor the number of spikes tells them
-    apart.
+    A repetition follows its call immediately, on the same images, by the same threads, with the
+    same surrogate and path, so that the load of the machine and the number of spikes are the same.
     """
     passes = Passes()
     own_logits, own_gradient = ModelView.logits, ModelView.gradient
@@ -95,13 +94,13 @@ def repeated_passes() -> Iterator[Passes]:
         counts = view.queries.backwards[:, view.stage]
         before = counts[view.samples]
         found = own_gradient(view, x, y, loss, **options)
-        rescued = counts[view.samples] - before > 1  # rows that took a second pass
+        rescaled = counts[view.samples] - before > 1  # rows that took a second pass
         through = options.get("surrogate"), options.get("path")
         module, swap = view._through(*through)
 
         def bare(rows: slice) -> None:
             network_gradient(module, x[rows], y[rows])
-            if (again := rescued[rows]).any():
+            if (again := rescaled[rows]).any():
                 network_gradient(module, x[rows][again], y[rows][again])
 
         with swap:
@@ -119,7 +118,7 @@ def repeated_passes() -> Iterator[Passes]:
 
 @contextmanager
 def timesteps_of(model: Model, timesteps: int) -> Iterator[None]:
-    """Run the network over another number of steps for a while."""
+    """Run the network with another number of time steps inside."""
     module = model.module
     if not hasattr(module, "timesteps"):
         yield
@@ -149,7 +148,7 @@ def random_config(architecture: str, reset: str, *, width: float, timesteps: int
 
 
 def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model:
-    """Random weights, with batch norm settled on the images so that every layer fires."""
+    """Random weights, with batch norms estimated on the images so that every layer fires."""
     torch.manual_seed(seed)
     module = build(config)
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -174,6 +173,6 @@ def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model
 
 
 def config_of(model: Model) -> ModelConfig:
-    """The ``[model]`` table that a checkpoint of the zoo was built from."""
+    """The ``[model]`` table of the card that a checkpoint was built from."""
     card = {key: value for key, value in model.card.items() if key in ModelConfig.model_fields}
     return ModelConfig.model_validate(card)

@@ -18,6 +18,7 @@ from robench.engine.search import SweepName
 from robench.engine.sweep import ChunkSweep
 from robench.epsilon import parse_grid
 from robench.evaluation.evaluate import PREPARED, spans
+from robench.model_id import ModelId
 from robench.results.metrics import robust_matrix
 from robench.runtime.threads import Workers
 
@@ -27,8 +28,8 @@ DRAWS = 2000
 def positions(
     model_id: str, attack: str, images: int, order: SweepName, batch: int
 ) -> tuple[NDArray[np.int64], float]:
-    """Break positions ``(N,)`` on training images, and gradient passes a sample."""
-    model, dataset = load_model(model_id), find_dataset(model_id.partition("/")[0])
+    """Minimal positions ``(N,)`` on training images, and gradient passes for each sample."""
+    model, dataset = load_model(model_id), find_dataset(ModelId(model_id).dataset)
     data = dataset.load("train").first(images)
     x, y = data.tensor(), data.targets()
     found, passes = [], 0.0
@@ -52,17 +53,18 @@ def positions(
 
 
 def compare(model_id: str, attack: str, images: int, batch: int) -> dict[str, Any]:
-    """How far the fast curve lies above the ascending one; call it in a fresh process.
+    """Compare the fast curve with the ascending one; call it in a fresh process.
 
     Returns:
         ``above``: at each ε the difference in robust accuracy, with its paired 95 % interval.
     """
-    points = len(parse_grid(find_dataset(model_id.partition("/")[0]).protocol.grids["linf"]))
+    points = len(parse_grid(find_dataset(ModelId(model_id).dataset).protocol.grids["linf"]))
     fast, fast_passes = positions(model_id, attack, images, "fast", batch)
     full, full_passes = positions(model_id, attack, images, "ascending", batch)
-    held = (robust_matrix(positions_, points).astype(float) for positions_ in (fast, full))
-    fast_held, full_held = held
-    difference = fast_held - full_held
+    fast_robust, full_robust = (
+        robust_matrix(found, points).astype(float) for found in (fast, full)
+    )
+    difference = fast_robust - full_robust
     draws = np.random.default_rng(0).integers(0, len(fast), size=(DRAWS, len(fast)))
     means = np.stack([difference[draw].mean(0) for draw in draws])
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
@@ -71,7 +73,10 @@ def compare(model_id: str, attack: str, images: int, batch: int) -> dict[str, An
         "version": find_attack(attack).version,
         "attack": attack,
         "images": len(fast),
-        "accuracy": {"fast": fast_held.mean(0).tolist(), "ascending": full_held.mean(0).tolist()},
+        "accuracy": {
+            "fast": fast_robust.mean(0).tolist(),
+            "ascending": full_robust.mean(0).tolist(),
+        },
         "above": difference.mean(0).tolist(),
         "low": low.tolist(),
         "high": high.tolist(),

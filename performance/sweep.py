@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from performance import robench_side
-from performance.checkpoints import at_hand, load_images, load_model
+from performance.checkpoints import available, load_images, load_model
 from performance.options import Options
 from performance.peers import snntorch as snntorch_peer
 from performance.peers.attacks import SWEEPS, Budget
@@ -29,14 +29,14 @@ CARD_STEPS = 20
 
 
 def cell_of(model: Model, attack: str, options: Options, images: int | None = None) -> Cell:
-    """A cell on the first test images, in batches of the same size as everybody's."""
+    """A cell on the first test images, in batches of the same size as the peers'."""
     dataset, part = load_images(model.id, images or options.images)
     settings = Settings(grid=parse_grid(options.grid), batch_size=options.batch)
     return Cell(model, find_attack(attack), dataset, part, settings)
 
 
 def request(attack: str, steps: int) -> str:
-    """The attack with its number of steps, its card's own where that is what it says."""
+    """The name of the attack with this number of steps."""
     if steps == CARD_STEPS:
         return attack
     more = f"pgd_steps={steps}," if attack == "spgd" else ""
@@ -44,7 +44,7 @@ def request(attack: str, steps: int) -> str:
 
 
 def evaluate(cell: Cell) -> tuple[float, CellResult]:
-    """Seconds and result of a cell in a store of its own, so that nothing is reused."""
+    """Seconds and result of a cell in an empty store, so that nothing is reused."""
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
         result = evaluate_cell(cell, ResultStore(Path(folder)))
@@ -52,7 +52,7 @@ def evaluate(cell: Cell) -> tuple[float, CellResult]:
 
 
 def compile_kernels() -> float:
-    """Seconds that the kernels take to build from nothing; 0 where none can be built."""
+    """Seconds to compile the kernels; 0 if they cannot be compiled."""
     start = time.perf_counter()
     with TemporaryDirectory() as folder:
         try:
@@ -63,12 +63,12 @@ def compile_kernels() -> float:
 
 
 def robench_sweep(model_id: str, attack: str, options: Options) -> dict[str, Any]:
-    """A sweep, with the time that its kernels take to build; in a fresh process."""
+    """A sweep with the time to compile its kernels; call it in a fresh process."""
     for library in ("pyarrow.parquet", "sklearn.metrics"):
-        import_module(library)  # the peers' libraries are imported before the clock starts, too
+        import_module(library)  # as the peers' libraries, before the clock starts
     model = load_model(model_id)
     cell = cell_of(model, request(attack, options.steps), options)
-    kernels.library()  # built anew below, where that can be timed by itself
+    kernels.library()  # compiled again below, where it is timed alone
     compiling = compile_kernels()
     seconds, result = evaluate(cell)
     torch.set_flush_denormal(True)  # a cell leaves it off
@@ -86,7 +86,7 @@ def robench_sweep(model_id: str, attack: str, options: Options) -> dict[str, Any
 
 
 def peer_sweep(model_id: str, peer: str, column: str, options: Options) -> dict[str, Any]:
-    """A library's sweep over the grid, in a fresh process."""
+    """A library's sweep over the grid; call it in a fresh process."""
     model = load_model(model_id)
     network = model.module
     if column == THEIRS:
@@ -116,7 +116,7 @@ def peer_sweep(model_id: str, peer: str, column: str, options: Options) -> dict[
 def measure(options: Options) -> Iterator[dict[str, Any]]:
     """The tables so far, after each competitor's sweep.
 
-    Repetitions go A B C A B C, so that a busy moment of the machine meets all alike.
+    Repetitions alternate, A B C A B C, so that the load of the machine affects all equally.
     """
     tables: list[dict[str, Any]] = []
     competitors = [
@@ -124,7 +124,7 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
         *((peer, column) for column in (THEIRS, OURS) for peer in options.peers),
     ]
     for role, asked in options.roles:
-        model_id = at_hand(asked)
+        model_id = available(asked)
         runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
         tables.append(
             {

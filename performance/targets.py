@@ -1,4 +1,4 @@
-"""What robench set out to reach, what was measured, and where it falls short what the limit is."""
+"""The targets for the speed of robench: what was measured, and what limits a missed target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THEIRS, OURS = "their network", "robench's module"
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target with its measurement; ``met`` is None where there is none to judge."""
+    """A target with its measurement; ``met`` is None if nothing was measured."""
 
     what: str
     target: str
@@ -39,14 +39,14 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def headline_rows(results: Results) -> Iterator[dict[str, Any]]:
-    """The rows of the gradient step that targets speak of: random weights, reset to zero."""
+    """The rows of the gradient step that the targets are for: random weights, reset to zero."""
     for row in results.get("gradient", {}).get("rows", []):
         if row["reset"] == "zero" and not row["model"]:
             yield row
 
 
 def void(row: dict[str, Any], peer: str) -> str:
-    """Why a row says nothing against a peer, or nothing."""
+    """The reason why a row cannot be compared with a peer, or an empty text."""
     if peer in row["skipped"]:
         return str(row["skipped"][peer])
     return str(row["sameness"][peer]["void"])
@@ -75,7 +75,7 @@ def _steps(results: Results) -> Iterator[Verdict]:
         ours = row["ms"]["robench"]
         limit = (
             f"the convolutions alone ({way}) take {ms:.0f} ms of robench's {ours:.0f} ms; dense "
-            f"convolution allows {row['ms']['snnTorch'] / ms:.1f}× snnTorch at the very most"
+            f"convolution allows {row['ms']['snnTorch'] / ms:.1f}× snnTorch at most"
         )
         title = f"gradient step, float32, {TITLES[row['architecture']]}"
         yield Verdict(title, f"≥ {STEP:g}× each", ", ".join(texts), met, "" if met else limit)
@@ -98,7 +98,7 @@ def _search_steps(results: Results) -> Iterator[Verdict]:
 
 
 def foolbox_row(table: dict[str, Any]) -> dict[str, Any] | None:
-    """Foolbox on the network that its users have: what the targets are about."""
+    """Foolbox on the network that its users have, which the targets are for."""
     for row in table["rows"]:
         if (row["competitor"], row["column"]) == ("Foolbox", THEIRS) and "skipped" not in row:
             found: dict[str, Any] = row
@@ -107,7 +107,7 @@ def foolbox_row(table: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def excess(ours: list[float], theirs: list[float]) -> float:
-    """By how much a curve lies above another where it does so most, ε = 0 left out."""
+    """The largest difference between a curve and another, without ε = 0."""
     return max(a - b for a, b in zip(ours[1:], theirs[1:], strict=True))
 
 
@@ -140,7 +140,7 @@ def _sweeps(results: Results) -> Iterator[Verdict]:
 
 
 def _dense(results: Results, role: str, ratio: float) -> str:
-    """What the convolutions leave to be gained."""
+    """The speed-up that the convolutions still allow."""
     if role == "ANN":
         return "; the dense convolutions of a pass are the same for both"
     for row in headline_rows(results):

@@ -28,10 +28,10 @@ CACHES = ("TORCHINDUCTOR_CACHE_DIR",)
 
 
 def prepare(threads: int) -> None:
-    """Give a process what every measurement starts from.
+    """Set the state of a process that every measurement starts from.
 
-    Denormal numbers are slow and robench's sweep flushes them, so here all competitors do: what a
-    peer owes to its network's dead tails is not counted against it.
+    Denormal numbers are slow, and robench's sweep flushes them to zero. Here all competitors do, so
+    that no peer is slowed down by them.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -47,7 +47,7 @@ def seconds(step: Step) -> float:
 def interleaved(
     steps: Mapping[str, Step], repetitions: int, *, warm_up: int = 2
 ) -> dict[str, list[float]]:
-    """Wall times of several repetitions, A B C A B C, so that a busy moment meets all alike."""
+    """Wall times of repetitions, A B C A B C, so that the machine's load affects all equally."""
     for step in steps.values():
         for _ in range(warm_up):
             step()
@@ -64,11 +64,11 @@ def median(times: list[float]) -> float:
 
 
 def peak_growth(step: Step) -> float:
-    """By how many MiB the peak of the resident memory during a step exceeds what was there before.
+    """The peak of the resident memory during a step minus the memory before, in MiB.
 
     Call it in a fresh process with everything imported and built and the step run once on one
-    image. The step is run twice: the first run pays for compilation and for buffers that stay, the
-    second is measured, and what has stayed counts as growth.
+    image. The step is run twice: the first run compiles and allocates permanent buffers, the second
+    is measured. The permanent buffers count as growth.
     """
     _release()
     before = _resident()
@@ -84,14 +84,14 @@ def peak_growth(step: Step) -> float:
 def _release() -> None:
     gc.collect()
     if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # what the allocator keeps is nobody's
+        ctypes.CDLL(None).malloc_trim(0)  # memory that only the allocator keeps
 
 
 def _status(key: str) -> float:
     for line in Path("/proc/self/status").read_text("ascii").splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) / 2**10
-    raise OSError(f"/proc/self/status does not tell {key}")
+    raise OSError(f"/proc/self/status has no {key}")
 
 
 def _resident() -> float:
@@ -104,7 +104,7 @@ def _largest() -> float:
 
 
 def _reset_peak() -> bool:
-    """Let the kernel forget the peak so far, where it can."""
+    """Reset the kernel's record of the peak; returns whether that is possible."""
     try:
         Path("/proc/self/clear_refs").write_text("5", "ascii")
     except OSError:

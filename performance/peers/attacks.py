@@ -1,7 +1,7 @@
-"""PGD over a grid of ε with the attack libraries, looped as their users loop it.
+"""PGD over a grid of ε with the attack libraries, in a loop, as their users run it.
 
 Every attack takes the steps of robench's ``pgd``: 20 from a random start, each of 2.5·ε/20. The
-clean accuracy costs one forward pass, as nobody attacks with ε = 0.
+clean accuracy costs one forward pass; no attack runs at ε = 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RELATIVE_STEP = 2.5
 
 @dataclass
 class Budget:
-    """Rows that went through a network: with a gradient, and without."""
+    """The rows that passed through a network: with a gradient, and without."""
 
     gradients: int = 0
     forwards: int = 0
@@ -51,11 +51,11 @@ def foolbox(
     attack = foolbox.attacks.LinfPGD(
         rel_stepsize=RELATIVE_STEP / steps, steps=steps, random_start=True
     )
-    held = torch.zeros(len(budgets))
+    robust = torch.zeros(len(budgets))
     for images, labels in zip(x.split(batch), y.split(batch), strict=True):
-        _, _, broken = attack(model, images, labels, epsilons=list(budgets))
-        held += (~broken).sum(1)
-    return (held / len(x)).tolist()
+        _, _, misclassified = attack(model, images, labels, epsilons=list(budgets))
+        robust += (~misclassified).sum(1)
+    return (robust / len(x)).tolist()
 
 
 def advertorch(
@@ -75,12 +75,12 @@ def advertorch(
             clip_min=0.0,
             clip_max=1.0,
         )
-        held = 0
+        robust = 0
         for images, labels in zip(x.split(batch), y.split(batch), strict=True):
             candidates = attack.perturb(images, labels)
             with torch.no_grad():
-                held += int((network(candidates).argmax(1) == labels).sum())
-        accuracies.append(held / len(x))
+                robust += int((network(candidates).argmax(1) == labels).sum())
+        accuracies.append(robust / len(x))
     return accuracies
 
 

@@ -14,7 +14,7 @@ VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512
 ETA_LIMIT = 3.0
 
 
-class NotComparable(Exception):  # noqa: N818 - it is no error: the row says why it is empty
+class NotComparable(Exception):  # noqa: N818 - not an error: the reason for an empty row
     """A library cannot compute the function that a card describes."""
 
 
@@ -24,7 +24,7 @@ def stack(
     neuron: Callable[[], nn.Module],
     pool: Callable[[], nn.Module],
 ) -> nn.ModuleList:
-    """The layers of a card's VGG16, at the positions that robench's weights have names for."""
+    """The layers of a card's VGG16, at the positions in the names of robench's weights."""
     layers: list[nn.Module] = []
     channels = len(config.mean)
     for size in VGG16:
@@ -46,7 +46,7 @@ def atan_sharpness(config: ModelConfig) -> float:
     """The α of the card's surrogate; the peers are written with atan alone.
 
     Raises:
-        NotComparable: the card asks for another surrogate, or for spikes that no surrogate trained.
+        NotComparable: the card has another surrogate, or a network that was not trained with one.
     """
     if config.mode == "hybrid":
         raise NotComparable("a hybrid network is not written for the peers")
@@ -59,10 +59,10 @@ def atan_sharpness(config: ModelConfig) -> float:
 
 
 def take_weights(network: nn.Module, source: nn.Module, neuron: type[nn.Module]) -> nn.Module:
-    """Copy robench's weights; what a library's neuron keeps for itself stays as it is.
+    """Copy robench's weights; the buffers of a library's neurons are left unchanged.
 
     Raises:
-        ValueError: a weight finds no place, or a place no weight.
+        ValueError: the names of the weights and of the network's parameters differ.
     """
     neurons = {name for name, module in network.named_modules() if isinstance(module, neuron)}
     state = {

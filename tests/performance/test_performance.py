@@ -1,4 +1,4 @@
-"""The speed performance: that the peers compute robench's function, and what the page says."""
+"""The speed measurements: that the peers compute robench's function, and what the page says."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_lower_bound_has_the_shapes_of_the_network() -> None:
 
 
 class Flat(nn.Module):
-    """A linear network; of an nn.Sequential ART calls the parts and nobody sees the whole."""
+    """A linear network; ART calls the parts of an nn.Sequential and not the whole."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ def test_searches_are_compared_on_training_images() -> None:
     assert 0 < row["gradients"]["fast"] < row["gradients"]["ascending"]
 
 
-def test_the_passes_of_a_network_are_repeated_without_what_is_around_them() -> None:
+def test_the_passes_of_a_network_are_repeated_alone() -> None:
     model = gradient.build(CASES[0], TINY).model
     x, y = torch.rand(3, 3, 32, 32), torch.zeros(3, dtype=torch.int64)
     with repeated_passes() as passes:
@@ -146,7 +146,7 @@ def test_the_exponent_of_a_power_law() -> None:
     assert exponent([1, 2, 4], [3.0, 6.0, 12.0]) == pytest.approx(1)
 
 
-def test_what_is_measured_again_takes_the_place_of_the_earlier() -> None:
+def test_new_measurements_replace_earlier_ones() -> None:
     options = asdict(Options(threads=1))
     of = {"model": "digits/vgg16-ann", "weights": weights_of("digits/vgg16-ann"), "images": 1}
     first, second = (of | {"attack": name} for name in ("pgd", "spgd"))
@@ -182,7 +182,7 @@ def test_the_targets_are_for_the_largest_sweep_of_a_model() -> None:
         (("--sweep-repetitions", "-1"), "--sweep-repetitions: at least one is needed"),
     ],
 )
-def test_what_the_benchmarks_cannot_use_is_one_line(
+def test_a_wrong_option_is_one_line(
     arguments: tuple[str, ...],
     line: str,
     tmp_path: Path,
@@ -283,11 +283,11 @@ def test_the_page_shows_every_part() -> None:
     assert "\n\n\n" not in page.strip()
 
 
-def test_a_quick_run_judges_nothing() -> None:
+def test_a_quick_run_has_no_targets() -> None:
     assert "to be reached" not in render(results() | {"quick": True})
 
 
-def test_a_missed_target_tells_the_limit() -> None:
+def test_a_missed_target_names_the_limit() -> None:
     found = {verdict.what: verdict for verdict in verdicts(results())}
     memory = found["peak memory of a gradient step, VGG16"]
     assert memory.met is False
@@ -323,11 +323,11 @@ def test_a_part_stands_alone(part: str) -> None:
 
 
 def test_a_void_row_meets_nothing() -> None:
-    broken = results(speed=10)
-    broken["gradient"]["rows"][0]["sameness"]["snnTorch"]["void"] = "not the same function"
-    found = {verdict.what: verdict for verdict in verdicts(broken)}
+    void = results(speed=10)
+    void["gradient"]["rows"][0]["sameness"]["snnTorch"]["void"] = "not the same function"
+    found = {verdict.what: verdict for verdict in verdicts(void)}
     assert found["gradient step, float32, VGG16"].met is False
-    assert "void: not the same function" in render(broken)
+    assert "void: not the same function" in render(void)
 
 
 def test_the_page_belongs_to_the_numbers() -> None:
