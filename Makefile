@@ -1,7 +1,6 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BENCH_STAMP := $(VENV)/.bench-installed
 
 .PHONY: install benchmark bench test check clean
 
@@ -19,12 +18,8 @@ benchmark: install
 	$(BIN)/robench leaderboard --results out/results --output out/leaderboard.md
 	$(BIN)/python performance/compare.py results out/results
 
-$(BENCH_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --editable '.[dev,bench]' --constraint constraints.txt
-	touch $@
-
 # speed, side by side with peers; writes performance/README.md; OPTIONS="sweep --quick" for less
-bench: $(BENCH_STAMP)
+bench: install
 	$(BIN)/python -m performance $(OPTIONS)
 
 test: install
