@@ -18,6 +18,7 @@ from robench.attacks.primitives.losses import Loss
 from robench.engine.query_counter import QueryCounter
 from robench.engine.view import ModelView
 from robench.evaluation.evaluate import PREPARED
+from robench.model_id import ModelId
 from robench.runtime.batch_size import cached_rows
 from robench.runtime.threads import Workers
 
@@ -161,7 +162,7 @@ def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model
             module(batch)
     model = Model(
         module,
-        f"{config.dataset}/random-{config.architecture}",
+        ModelId(f"{config.dataset}/random-{config.architecture}"),
         config.classes,
         card=config.model_dump(mode="json"),
         mode=config.mode,

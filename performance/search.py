@@ -16,7 +16,6 @@ from robench.datasets import find_dataset
 from robench.engine.chunk import Chunk
 from robench.engine.search import SweepName
 from robench.engine.sweep import ChunkSweep
-from robench.epsilon import parse_grid
 from robench.evaluation.evaluate import PREPARED, spans
 from robench.model_id import ModelId
 from robench.results.metrics import robust_matrix
@@ -41,7 +40,7 @@ def positions(
                 model,
                 find_attack(attack).attack,
                 Chunk(x[rows], y[rows], span),
-                parse_grid(dataset.protocol.grids["linf"]),
+                dataset.protocol.grids["linf"],
                 seed=0,
                 batch_size=batch,
                 sweep=order,
@@ -58,7 +57,7 @@ def compare(model_id: str, attack: str, images: int, batch: int) -> dict[str, An
     Returns:
         ``above``: at each ε the difference in robust accuracy, with its paired 95 % interval.
     """
-    points = len(parse_grid(find_dataset(ModelId(model_id).dataset).protocol.grids["linf"]))
+    points = len(find_dataset(ModelId(model_id).dataset).protocol.grids["linf"])
     fast, fast_passes = positions(model_id, attack, images, "fast", batch)
     full, full_passes = positions(model_id, attack, images, "ascending", batch)
     fast_robust, full_robust = (

@@ -163,7 +163,7 @@ def gradients(
     comparisons = []
 
     def plan(entries: Entries, store: ResultStore) -> Plan:
-        epsilons = None if eps is None else tuple(split_epsilons(eps))
+        epsilons = None if eps is None else split_epsilons(eps)
         request = Request(eps=epsilons, limit=limit, device=device)
         comparisons.extend(gradient_comparisons(entries, request, store, models_dir))
         cells = tuple(cell for one in comparisons for cell in one.plan.cells)

@@ -199,7 +199,7 @@ def gradient_comparisons(
         here = [entry for entry in entries if entry.dataset == name]
         dataset = find_dataset(name)
         epsilon = _epsilon(dataset, request)
-        asked = replace(request, eps=(epsilon.text,), grid=None)
+        asked = replace(request, eps=(epsilon,), grid=None)
         plan = make_plan(here, attacks, asked, store, models_dir)
         cells = []
         for planned in plan.cells:
@@ -220,11 +220,11 @@ def gradient_comparisons(
 def _epsilon(dataset: Dataset, request: Request) -> Epsilon:
     if request.eps is not None:
         if len(request.eps) != 1:
-            raise UsageError(f"--eps {','.join(request.eps)}: all runs attack at one ε")
-        return Epsilon.parse(request.eps[0])
+            raise UsageError(f"--eps {','.join(map(str, request.eps))}: all runs attack at one ε")
+        return request.eps[0]
     if NORM not in dataset.protocol.headline:
         raise UsageError(f"data set {dataset.name} has no headline ε for {NORM}; give --eps")
-    return Epsilon.parse(dataset.protocol.headline[NORM])
+    return dataset.protocol.headline[NORM]
 
 
 def _past_plasticity(path: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robench.datasets import MNIST
-from robench.epsilon import Epsilon, parse_grid
+from robench.epsilon import Epsilon
 from robench.evaluation import find_grid
 from robench.reporting import Estimate
 from robench.reporting.comparable import Candidate, choose, differences, read_candidate
@@ -84,7 +84,7 @@ def _columns(attack: str, stored: set[str]) -> list[str]:
 
 
 def _cells(store: ResultStore) -> tuple[Cells, list[Damaged]]:
-    grids = {**MNIST.protocol.grids, NORM: tuple(point.text for point in _grid())}
+    grids = {**MNIST.protocol.grids, NORM: _grid()}
     accepted = (MNIST, replace(MNIST, protocol=replace(MNIST.protocol, grids=grids)))
     ours = {row.model for row in PUBLISHED}
     cells, damaged = store.cells()
@@ -106,7 +106,7 @@ def _cells(store: ResultStore) -> tuple[Cells, list[Damaged]]:
 
 def _grid() -> tuple[Epsilon, ...]:
     """The source's grid, which is the same for all attacks."""
-    return parse_grid(find_grid(GRID).texts(ATTACKS[0], NORM))
+    return find_grid(GRID).epsilons(ATTACKS[0], NORM)
 
 
 def _ours(found: Cells, model: str, attack: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from robench.attacks import SurrogateRun
+from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
 from robench.registry import ModelEntry, NamedAttack
@@ -60,7 +61,7 @@ def alone(estimators: Sequence[str], steps: int) -> list[NamedAttack]:
 def each_epsilon(
     entries: Sequence[ModelEntry],
     attacks: Sequence[NamedAttack],
-    epsilons: Sequence[str],
+    epsilons: Sequence[Epsilon],
     request: Request,
     store: ResultStore,
 ) -> Plan:
@@ -69,7 +70,7 @@ def each_epsilon(
     Args:
         entries: the models.
         attacks: all of them at every ε.
-        epsilons: as they are written.
+        epsilons: to attack at, one by one.
         request: everything else.
         store: where the cells go.
     """
@@ -81,7 +82,7 @@ def estimator_plan(
     entries: Sequence[ModelEntry],
     estimators: Sequence[str],
     steps: int,
-    epsilons: Sequence[str],
+    epsilons: Sequence[Epsilon],
     request: Request,
     store: ResultStore,
 ) -> Plan:
@@ -91,7 +92,7 @@ def estimator_plan(
         entries: the models.
         estimators: surrogates, paths that take none, or both with a ``/`` between them.
         steps: of each run.
-        epsilons: as they are written.
+        epsilons: to attack at, one by one.
         request: everything else.
         store: where the cells go.
 

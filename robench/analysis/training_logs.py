@@ -6,13 +6,13 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from robench.errors import ContentError, UsageError, nearest
 from robench.model_id import ModelId
 from robench.registry import ModelCard, model_folders
 from robench.registry.cards import CARD
+from robench.registry.patterns import is_glob, match
 from robench.training import Row
 from robench.training.log import LOG
 
@@ -78,14 +78,12 @@ def _match(pattern: str, folders: dict[str, Path]) -> list[str]:
                 f"robench train {pattern} --restart"
             )
         return [pattern]
-    if pattern == "all" or any(sign in pattern for sign in "*?["):
-        glob = "*" if pattern == "all" else pattern
+    if pattern == "all" or is_glob(pattern):
         return [
             name
-            for name, folder in folders.items()
-            if fnmatchcase(name, glob)
-            and (folder / LOG).is_file()
-            and not ModelCard.read(folder / CARD).about.control
+            for name in match("*" if pattern == "all" else pattern, folders)
+            if (folders[name] / LOG).is_file()
+            and not ModelCard.read(folders[name] / CARD).about.control
         ]
     raise UsageError(
         f"unknown model {pattern!r}{nearest(pattern, folders)}; see: robench list models"

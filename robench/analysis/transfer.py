@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robench.datasets import Dataset, find_dataset
-from robench.epsilon import Epsilon, parse_grid
+from robench.epsilon import Epsilon, make_grid
 from robench.errors import UsageError
 from robench.evaluation import Plan, Planned, Request, look_up, make_plan
-from robench.model_id import ModelId
 from robench.registry import ModelEntry, find_attack, model_entries
 from robench.reporting.heatmap import draw_cells
 from robench.reporting.plots import save_figure
@@ -84,7 +83,7 @@ class Pairs:
                 continue
             curve = result.outcome.curve
             (here,) = [p.accuracy for p in curve if p.epsilon.value == self.epsilon.value]
-            pair = ModelId(cell.sources[0].id).name, ModelId(cell.model.id).name
+            pair = cell.sources[0].id.name, cell.model.id.name
             entries[pair] = Entry(here, curve[0].accuracy, result.outcome.verdict)
         samples = len(self.plan.cells[0].cell.images)
         return Matrix(self.dataset, self.sources, self.targets, self.epsilon, samples, entries)
@@ -120,17 +119,17 @@ def transfer_pairs(
     for name in sorted({entry.dataset for entry in entries}):
         here = [entry for entry in entries if entry.dataset == name]
         ready = [entry.id for entry in here if not entry.missing]
-        sources = tuple(ModelId(model).name for model in ready if model in registered)
+        sources = tuple(model.name for model in ready if model in registered)
         if len(ready) < 2 or not sources:
             raise UsageError(f"data set {name}: a matrix needs two models or more that can run")
         dataset = find_dataset(name)
         if NORM not in dataset.protocol.headline:
             raise UsageError(f"data set {name} has no headline ε for {NORM}")
-        epsilon = Epsilon.parse(dataset.protocol.headline[NORM])
+        epsilon = dataset.protocol.headline[NORM]
         attacks = [find_attack(f"transfer[source={source}]") for source in sources]
         whole = make_plan(here, attacks, replace(request, eps=None, grid=None), store, models_dir)
         cells = tuple(_stored_or_headline(planned, epsilon, store) for planned in whole.cells)
-        targets = tuple(dict.fromkeys(ModelId(planned.cell.model.id).name for planned in cells))
+        targets = tuple(dict.fromkeys(planned.cell.model.id.name for planned in cells))
         found.append(Pairs(dataset, sources, targets, epsilon, Plan(cells, whole.skipped)))
     return found
 
@@ -138,7 +137,7 @@ def transfer_pairs(
 def _stored_or_headline(planned: Planned, epsilon: Epsilon, store: ResultStore) -> Planned:
     if planned.done:
         return planned
-    settings = replace(planned.cell.settings, grid=parse_grid((epsilon.text,)))
+    settings = replace(planned.cell.settings, grid=make_grid((epsilon,)))
     return look_up(replace(planned.cell, settings=settings), store)
 
 

@@ -11,6 +11,8 @@ from robench.attacks.backends import LIBRARIES, Library
 from robench.attacks.primitives.norms import NORMS
 from robench.datasets import dataset_names, find_dataset, is_plugin
 from robench.errors import MissingDataError, RobenchError, UsageError, nearest
+from robench.model_id import ModelId
+from robench.model_id import ModelId
 from robench.registry import (
     GROUPS,
     NOT_LOADED,
@@ -146,7 +148,7 @@ def plugin_rows() -> Rows:
 
 
 def _try_model(plugin: Plugin) -> None:
-    model = model_entries()[plugin.name].load()
+    model = model_entries()[ModelId(plugin.name)].load()
     dataset = find_dataset(model.dataset)
     if model.classes < dataset.classes:
         raise plugin.error(

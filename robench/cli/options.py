@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robench.epsilon import Epsilon
 from robench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -157,6 +158,12 @@ def look_in(dataset: str | None, data_dir: Path | None) -> None:
         look_first_in(data_dir)
 
 
-def split_epsilons(text: str) -> list[str]:
-    """The parts between commas; an empty one is refused where it is parsed."""
-    return [part.strip() for part in text.split(",")]
+def split_epsilons(text: str) -> tuple[Epsilon, ...]:
+    """Read the ε of ``--eps``.
+
+    Raises:
+        UsageError: the text is empty, or a part is not an ε.
+    """
+    if not text.strip():
+        raise UsageError("the list of ε is empty; write it like --eps 0,4/255,8/255")
+    return tuple(Epsilon.parse(part) for part in text.split(","))

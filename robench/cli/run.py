@@ -19,6 +19,7 @@ from robench.cli.options import (
     folder_at,
     look_in,
     named_attacks,
+    split_epsilons,
     split_patterns,
 )
 from robench.errors import UsageError
@@ -90,7 +91,7 @@ def run(
     if eps is not None and grid is not None:
         raise UsageError("--eps and --grid exclude each other")
     request = Request(
-        eps=None if eps is None else tuple(eps.split(",")),
+        eps=None if eps is None else split_epsilons(eps),
         grid=None if grid is None else find_grid(grid),
         limit=limit,
         timesteps=timesteps,
