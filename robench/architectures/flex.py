@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robench.architectures.config import FlexConfig
-from robench.architectures.fused_flex import ETA_LIMIT, Flex, flex
+from robench.architectures.flex_training import Plasticity, mix, moments
+from robench.architectures.fused_flex import ETA_LIMIT, NINE, Flex, flex
 from robench.architectures.fusion import Folded, fold, is_frozen
+from robench.architectures.pooling import max_pool
 from robench.spiking import PathModule, is_constant, kernels, over_time
 
 
@@ -54,6 +56,8 @@ class PlasticFlexLayer(PathModule):
         plain = self.config.sigmoid != "hard" or self.config.threshold != "trained"
         if not plain and is_frozen(self) and kernels.usable(x):
             return flex(x, self._frozen(), timesteps)
+        if not plain and self._fast_training(x):
+            return self._trained(x, timesteps)
         selective = over_time(lambda y: self.norm(self.conv(y)), x)
         invariant = over_time(self._pool, x)
         logits = over_time(self._logits, invariant)
@@ -77,6 +81,44 @@ class PlasticFlexLayer(PathModule):
             through_plasticity=self.gradient_path.through_plasticity,
             sparse=self.sparse,
         )
+
+    def _fast_training(self, x: Tensor) -> bool:
+        """Whether training on ``x`` can use the kernels."""
+        on_cpu = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        return self.training and self.pool_norm.training and on_cpu and kernels.usable(x)
+
+    def _trained(self, x: Tensor, timesteps: int) -> Tensor:
+        """The same in training, by kernels."""
+        steps, n = x.shape[:2]
+        images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        selective = self.norm(self.conv(images)).contiguous(memory_format=torch.channels_last)
+        pooled = max_pool(images, NINE)
+        mean, variance = (values[self.source] for values in moments(pooled))
+        norm = self.pool_norm
+        self._track(mean, variance, images[:, 0].numel())
+        gain = self.gain.flatten() / torch.sqrt(variance + norm.eps)
+        offset = -gain * mean - (self.gain * self.theta).flatten()
+        how = Plasticity(self.eta, self.config.plasticity, self.gradient_path.through_plasticity)
+        parts = (y.view(steps, n, *y.shape[1:]) for y in (selective, pooled))
+        u, eta = mix(*parts, gain, offset, how, timesteps)
+        if self.config.plasticity:
+            with torch.no_grad():
+                self.eta.lerp_((eta - self.eta).mean(0), self.config.kappa)
+        return u
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Update the running statistics of the pooling's norm, as batch norm does in training."""
+        norm = self.pool_norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked += 1
+        share = norm.momentum
+        if share is None:  # a plain average
+            share = 1 / float(norm.num_batches_tracked)
+        norm.running_mean.lerp_(mean, share)
+        norm.running_var.lerp_(variance * count / (count - 1), share)
 
     def mask(self, z: Tensor) -> Tensor:
         """``σ(z)``, hard or soft according to the card."""
@@ -107,11 +149,12 @@ class PlasticFlexLayer(PathModule):
         for t in range(timesteps):
             steps.append(eta)
             eta = (eta + rate * drift[min(t, len(drift) - 1)]).clamp(-ETA_LIMIT, ETA_LIMIT)
+        found = torch.stack(steps)  # before η₀ changes: the first step is a view of it
         if self.training:
             with torch.no_grad():
                 moved = (eta - start).mean(0).to(self.eta.dtype)
                 self.eta.lerp_(moved, self.config.kappa)
-        return torch.stack(steps)
+        return found
 
     def extra_repr(self) -> str:
         """The sigmoid and λ."""

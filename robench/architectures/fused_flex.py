@@ -40,7 +40,7 @@ class Flex:
     sparse: bool
 
 
-_NINE = Window(3, 1, 1)
+NINE = Window(3, 1, 1)
 
 
 class _Flex(torch.autograd.Function):
@@ -50,7 +50,7 @@ class _Flex(torch.autograd.Function):
         images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         selective = convolve(images, layer.conv, sparse=layer.sparse)
         selective = selective.contiguous(memory_format=torch.channels_last)
-        pooled, which = pool(images, _NINE)
+        pooled, which = pool(images, NINE)
         wide, height, width = selective.shape[1:]
         eta = x.new_empty(timesteps, n, wide)
         u = x.new_empty(timesteps * n, height, width, wide)
@@ -82,7 +82,7 @@ class _Flex(torch.autograd.Function):
         )  # fmt: skip
         into = convolve_back(to_selective, layer.conv)
         into = into.contiguous(memory_format=torch.channels_last)
-        pool_back(to_pooled, which, into, _NINE)
+        pool_back(to_pooled, which, into, NINE)
         return into.view(ctx.shape), None, None
 
 

@@ -305,10 +305,11 @@ static inline void F(narrow)(const real *restrict widened, real *restrict pooled
    η: (steps, n, wide), written here, its first step is `start` (wide).
    Where `constant` is set C and P have one step, seen in each. A tile has some pixels with all
    their channels, so that the loops are long where the channels are few. */
-void F(flex_forward)(const real *restrict C, const real *restrict P, const real *restrict a,
-                     const real *restrict b, const real *restrict start, real *restrict eta,
-                     real *restrict u, int64_t steps, int64_t n, int64_t pixels, int64_t wide,
-                     int64_t narrow, real rate, real limit, int64_t constant, int64_t threads)
+static void F(mix)(const real *restrict C, const real *restrict P, const real *restrict a,
+                   const real *restrict b, const real *restrict start, real *restrict eta,
+                   real *restrict u, int64_t steps, int64_t n, int64_t pixels, int64_t wide,
+                   int64_t narrow, real rate, real limit, int64_t constant, int64_t last,
+                   int64_t threads)
 {
     int64_t some = MAX(TILE / wide, 1), size = some * wide;
 #pragma omp parallel num_threads((int)threads)
@@ -342,7 +343,7 @@ void F(flex_forward)(const real *restrict C, const real *restrict P, const real 
                         drift[k] += ABS(s[k]) - ABS(i[k]);
                     }
                 }
-                if (t + 1 < steps)
+                if (t + 1 < steps || last)
                     for (int64_t c = 0; c < wide; c++) {
                         real sum = 0;
                         for (int64_t k = c; k < size; k += wide)
@@ -356,10 +357,63 @@ void F(flex_forward)(const real *restrict C, const real *restrict P, const real 
     }
 }
 
-/* Backward pass: gC and gP from gu. With `constant` both have one step and are sums over time. */
-void F(flex_backward)(const real *restrict gu, const real *restrict C, const real *restrict P,
+void F(flex_forward)(const real *C, const real *P, const real *a, const real *b, const real *start,
+                     real *eta, real *u, int64_t steps, int64_t n, int64_t pixels, int64_t wide,
+                     int64_t narrow, real rate, real limit, int64_t constant, int64_t threads)
+{
+    F(mix)(C, P, a, b, start, eta, u, steps, n, pixels, wide, narrow, rate, limit, constant, 0,
+           threads);
+}
+
+/* The same in training; η has a step more, the adaptation after the last one. */
+void F(flex_train_forward)(const real *C, const real *P, const real *a, const real *b,
+                           const real *start, real *eta, real *u, int64_t steps, int64_t n,
+                           int64_t pixels, int64_t wide, int64_t narrow, real rate, real limit,
+                           int64_t constant, int64_t threads)
+{
+    F(mix)(C, P, a, b, start, eta, u, steps, n, pixels, wide, narrow, rate, limit, constant, 1,
+           threads);
+}
+
+/* Backward pass through the mask and the mix of `size` elements: adds the gradients at C (to_s), at
+   P (to_i) and at η (later); `sum` is what flows back through the adaptation. Inside the parallel
+   region the compiler does not vectorise these two loops, so they are not inlined. */
+static __attribute__((noinline)) void
+F(tile_back)(const real *restrict g, const real *restrict s, const real *restrict i,
+             const real *restrict gain, const real *restrict offset, const real *restrict sum,
+             real *restrict to_s, real *restrict to_i, real *restrict later, int64_t size)
+{
+    for (int64_t k = 0; k < size; k++) {
+        real z = gain[k] * i[k] + offset[k], m = F(hard)(z);
+        real drift = sum[k], slope = g[k] * (s[k] - i[k]) / 6, gz = ABS(z) < 3 ? slope : 0;
+        real sign_s = s[k] > 0 ? drift : s[k] < 0 ? -drift : 0;
+        real sign_i = i[k] > 0 ? drift : i[k] < 0 ? -drift : 0;
+        to_s[k] += g[k] * m + sign_s;
+        to_i[k] += g[k] * (1 - m) + gz * gain[k] - sign_i;
+        later[k] += gz;
+    }
+}
+
+/* Adds the gradients of the same elements at a and b. */
+static __attribute__((noinline)) void
+F(tile_sums)(const real *restrict g, const real *restrict s, const real *restrict i,
+             const real *restrict gain, const real *restrict offset, real *restrict at_gain,
+             real *restrict at_offset, int64_t size)
+{
+    for (int64_t k = 0; k < size; k++) {
+        real z = gain[k] * i[k] + offset[k];
+        real slope = g[k] * (s[k] - i[k]) / 6, gz = ABS(z) < 3 ? slope : 0;
+        at_gain[k] += gz * i[k];
+        at_offset[k] += gz;
+    }
+}
+
+/* Backward pass: gC and gP from gu. With `constant` both have one step and are sums over time.
+   ga, gb: (n, wide), the gradients at a and b of each image, or NULL. */
+static void F(mix_back)(const real *restrict gu, const real *restrict C, const real *restrict P,
                       const real *restrict a, const real *restrict b, const real *restrict eta,
-                      real *restrict gC, real *restrict gP, int64_t steps, int64_t n,
+                      real *restrict gC, real *restrict gP, real *restrict ga,
+                      real *restrict gb, int64_t steps, int64_t n,
                       int64_t pixels, int64_t wide, int64_t narrow, real rate, real limit,
                       int64_t through_eta, int64_t constant, int64_t threads)
 {
@@ -370,9 +424,11 @@ void F(flex_backward)(const real *restrict gu, const real *restrict C, const rea
         real *summed = wide == narrow ? NULL : malloc(pixels * wide * sizeof(real));
 #pragma omp for schedule(static)
         for (int64_t image = 0; image < n; image++) {
-            real gain[size], offset[size], sum[size], later[size];
+            real gain[size], offset[size], sum[size], later[size], at_gain[size], at_offset[size];
             const real *restrict invariant = NULL;
             F(repeat)(a, gain, wide, size);
+            memset(at_gain, 0, sizeof at_gain);
+            memset(at_offset, 0, sizeof at_offset);
             memset(later, 0, sizeof later); /* its first row is ∂/∂η(t+1) between two steps */
             for (int64_t t = steps - 1; t >= 0; t--) {
                 int64_t in = constant ? image : t * n + image, out = t * n + image;
@@ -402,15 +458,9 @@ void F(flex_backward)(const real *restrict gu, const real *restrict C, const rea
                     const real *restrict g = gu + (out * pixels + p) * wide;
                     real *restrict to_s = to_selective + p * wide;
                     real *restrict to_i = to_invariant + p * wide;
-                    for (int64_t k = 0; k < elements; k++) {
-                        real z = gain[k] * i[k] + offset[k], m = F(hard)(z);
-                        real gz = ABS(z) < 3 ? g[k] * (s[k] - i[k]) / 6 : 0;
-                        real sign_s = s[k] > 0 ? sum[k] : s[k] < 0 ? -sum[k] : 0;
-                        real sign_i = i[k] > 0 ? sum[k] : i[k] < 0 ? -sum[k] : 0;
-                        to_s[k] += g[k] * m + sign_s;
-                        to_i[k] += g[k] * (1 - m) + gz * gain[k] - sign_i;
-                        later[k] += gz;
-                    }
+                    F(tile_back)(g, s, i, gain, offset, sum, to_s, to_i, later, elements);
+                    if (ga)
+                        F(tile_sums)(g, s, i, gain, offset, at_gain, at_offset, elements);
                 }
                 if (summed && (t == 0 || !constant))
                     F(narrow)(summed, gP + in * pixels * narrow, pixels, wide, narrow);
@@ -420,9 +470,36 @@ void F(flex_backward)(const real *restrict gu, const real *restrict C, const rea
                         later[k] = 0;
                     }
             }
+            for (int64_t c = 0; ga && c < wide; c++) {
+                ga[image * wide + c] = gb[image * wide + c] = 0;
+                for (int64_t k = c; k < size; k += wide) {
+                    ga[image * wide + c] += at_gain[k];
+                    gb[image * wide + c] += at_offset[k];
+                }
+            }
         }
         free(widened), free(summed);
     }
+}
+
+void F(flex_backward)(const real *gu, const real *C, const real *P, const real *a, const real *b,
+                      const real *eta, real *gC, real *gP, int64_t steps, int64_t n,
+                      int64_t pixels, int64_t wide, int64_t narrow, real rate, real limit,
+                      int64_t through_eta, int64_t constant, int64_t threads)
+{
+    F(mix_back)(gu, C, P, a, b, eta, gC, gP, NULL, NULL, steps, n, pixels, wide, narrow, rate,
+                limit, through_eta, constant, threads);
+}
+
+/* The same in training. */
+void F(flex_train_backward)(const real *gu, const real *C, const real *P, const real *a,
+                            const real *b, const real *eta, real *gC, real *gP, real *ga,
+                            real *gb, int64_t steps, int64_t n, int64_t pixels, int64_t wide,
+                            int64_t narrow, real rate, real limit, int64_t through_eta,
+                            int64_t constant, int64_t threads)
+{
+    F(mix_back)(gu, C, P, a, b, eta, gC, gP, ga, gb, steps, n, pixels, wide, narrow, rate, limit,
+                through_eta, constant, threads);
 }
 
 /* 3×3 convolution, padding 1, of sparse images: it goes from one non-zero input to the next.
