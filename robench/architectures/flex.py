@@ -99,8 +99,9 @@ class PlasticFlexLayer(PathModule):
         gain = self.gain.flatten() / torch.sqrt(variance + norm.eps)
         offset = -gain * mean - (self.gain * self.theta).flatten()
         how = Plasticity(self.eta, self.config.plasticity, self.gradient_path.through_plasticity)
-        parts = (y.view(steps, n, *y.shape[1:]) for y in (selective, pooled))
-        u, eta = mix(*parts, gain, offset, how, timesteps)
+        selective = selective.view(steps, n, *selective.shape[1:])
+        pooled = pooled.view(steps, n, *pooled.shape[1:])
+        u, eta = mix(selective, pooled, gain, offset, how, timesteps)
         if self.config.plasticity:
             with torch.no_grad():
                 self.eta.lerp_((eta - self.eta).mean(0), self.config.kappa)
