@@ -112,7 +112,7 @@ def six(builder: Builder) -> Builder:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, and no other place where data lie."""
+    """An empty cache folder, and no other place for data."""
     cache = tmp_path / "cache"
     monkeypatch.setattr(files, "user_cache_path", lambda name: cache)
     monkeypatch.setenv(files.VARIABLE, "")

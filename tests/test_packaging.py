@@ -1,4 +1,4 @@
-"""What is installed: light imports, one public surface, and a wheel that works by itself."""
+"""The installation: light imports, the public names, and a wheel outside the checkout."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_all_names_exactly_what_is_exported() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment that holds the built wheel and no checkout."""
+    """The bin folder of an environment with the built wheel and without the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     build = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
     _run(sys.executable, "-m", "pip", *build)
@@ -82,7 +82,7 @@ def test_a_wheel_carries_every_card_and_the_weights_of_digits_alone(installed: P
     digits = (ROOT / "models").glob("digits*/*/weights.safetensors")
     assert weights == {path.relative_to(ROOT).as_posix() for path in digits}
     parts = {part for name in names for part in name.split("/")}
-    assert not parts & {".training", "tests", "performance"}
+    assert not parts & {".training", "tests", "performance", "studies"}
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"robench"}  # no results/
 
 
@@ -93,16 +93,16 @@ def test_a_wheel_skips_what_it_does_not_carry_and_says_how_to_get_it(
     selection = ("--models", "all", "--dataset", "cifar10", "--attacks", "fgsm")
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = _call(*command, *selection, at=tmp_path, **cache)
-    assert done.returncode == 2, done.stderr  # none of them is left
+    assert done.returncode == 2, done.stderr  # no model can run
     (line,) = [line for line in done.stderr.splitlines() if "cifar10/vgg16-ann:" in line]
     assert line.startswith("skipped cifar10/vgg16-ann: weights are absent")
     assert "robench train cifar10/vgg16-ann" in line
-    # what the line names finds its recipe: the images are what is missing here
+    # the command in that line finds its recipe, and then lacks the images
     train = (*command[:3], "train", "cifar10/vgg16-ann", "--data-dir", str(tmp_path))
     done = _call(*train, at=tmp_path, **cache, ROBENCH_DATA=str(tmp_path))
     assert done.returncode == 2
     assert "robench data download cifar10" in done.stderr
-    # and so does the other way
+    # --models-dir finds the weights
     found = _call(*command, *selection, "--models-dir", str(ROOT / "models"), at=tmp_path, **cache)
     assert "weights are absent" not in found.stderr
 

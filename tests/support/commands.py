@@ -1,4 +1,4 @@
-"""What a command of robench leaves behind."""
+"""The outcome of a command of robench."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     code: int
     out: str

@@ -10,7 +10,7 @@ from robench.engine.sweep import ChunkSweep
 
 
 def interrupt_chunk(patch: pytest.MonkeyPatch, number: int) -> None:
-    """Let a run be interrupted as it begins its chunk of that number, counted from 0."""
+    """Interrupt a run when it starts the chunk of that number, counted from 0."""
     sweep, calls = ChunkSweep.run, iter(range(99))
 
     def interrupted(self: ChunkSweep, *arguments: Any) -> Any:

@@ -29,14 +29,14 @@ class LinearModel:
         self.margin = (logits[:, 0] - logits[:, 1]).abs().double()
 
     def robust(self, epsilon: float) -> int:
-        """How many samples no perturbation of this size breaks, with the box in force."""
+        """The number of samples that stay robust against every perturbation in ball and box."""
         flat = self.x.flatten(1).double()
         best = (flat + epsilon * self.direction.sign()).clamp(0, 1)
         gain = ((best - flat) * self.direction).sum(1)
         return int((gain <= self.margin).sum())
 
     def distance(self, row: int) -> float:
-        """The smallest L∞ distance that breaks a sample, with the box in force, by bisection."""
+        """The L∞ distance to the nearest adversarial example in the box, by bisection."""
         flat, way = self.x[row].flatten().double(), self.direction[row]
         low, high = 0.0, 1.0
         for _ in range(60):

@@ -1,4 +1,4 @@
-"""Small networks of both architectures, with telling parameters, for the tests."""
+"""Small networks of both architectures, with parameters that all have an effect."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def configuration(architecture="flex-vgg16", mode="stbp", *, width=1.0, timestep
 
 
 def randomise(module, seed=0):
-    """Set every parameter and statistic that starts at 0 or 1 to something telling."""
+    """Draw every parameter and statistic that starts at 0 or 1."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(like):

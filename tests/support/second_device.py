@@ -1,7 +1,7 @@
 """A device that computes on the CPU and refuses tensors of the CPU, as a GPU does.
 
 Usage: ``python second_device.py MODEL …`` evaluates a cell of each model on the CPU and on that
-device, and prints the accuracies at every ε: a line for the one, a line for the other.
+device, and prints the accuracies at every ε: one line for the CPU, one for the device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CROSSES = ("_copy", "copy_", "index")
 
 
 class There(torch.Tensor):
-    """A tensor of that device, with the tensor of the CPU that stands for it."""
+    """A tensor of the device, with its values in a tensor of the CPU."""
 
     here: torch.Tensor
 
@@ -60,7 +60,7 @@ class There(torch.Tensor):
 
 
 def register() -> torch.library.Library:
-    """Make the device known to torch, as long as what is returned lives."""
+    """Register the device with torch, for the lifetime of the returned library."""
     _setup_privateuseone_for_python_backend("second")
     library = torch.library.Library("aten", "IMPL")
 
@@ -77,7 +77,7 @@ def register() -> torch.library.Library:
 
 
 def move(model: Model) -> Model:
-    """Put a model's module there; Module.to cannot replace a parameter by one of another class."""
+    """Move a model there; Module.to cannot replace a parameter by one of another class."""
     for layer in model.module.modules():
         for name, parameter in layer._parameters.items():
             if parameter is not None:

@@ -11,7 +11,7 @@ from robench.datasets import DIGITS
 
 
 def small():
-    """Nearest class mean: no training, right on most digits, and broken in one step or more."""
+    """Nearest class mean: no training, right on most digits, misled after one step or more."""
     data = DIGITS.load("train")
     pixels = data.tensor()[:, 0, ::4, ::4].flatten(1)
     means = torch.stack([pixels[data.targets() == k].mean(0) for k in range(10)])
@@ -28,7 +28,7 @@ class First(nn.Module):
         return x[:, 0, ::4, ::4]
 
 
-class Broken(nn.Module):
+class NaNs(nn.Module):
     def forward(self, x):
         return x.flatten(1)[:, :10] * float("nan")
 
@@ -43,7 +43,7 @@ def leaving():
 
 
 def nan():
-    return Model(Broken(), "digits/nan", 10)
+    return Model(NaNs(), "digits/nan", 10)
 
 
 def number():
