@@ -11,7 +11,7 @@ _ID = re.compile(r"(?!.*\.\.)(?!\./)[\w+.-]+/(?!\.\Z)[\w+.-]+\Z")
 
 
 class ModelId(str):
-    """A model id. It is a text, so that it can be stored, compared and printed as one."""
+    """A model id. It is a ``str``, so it can be stored, compared and printed as one."""
 
     __slots__ = ()
 
@@ -35,5 +35,5 @@ class ModelId(str):
 
     @property
     def name(self) -> str:
-        """The part behind the slash; the whole text where there is none."""
+        """The part behind the slash; the whole text without a slash."""
         return self.partition("/")[2] or str(self)

@@ -1,4 +1,4 @@
-"""How attacks are asked for in words: ``spgd[steps=40,surrogates=[atan(2),triangle(1)]]``."""
+"""Attack specifications such as ``spgd[steps=40,surrogates=[atan(2),triangle(1)]]``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from robench.errors import UsageError
 _PAIRS = {"[": "]", "(": ")", "{": "}"}
 EXAMPLE = "spgd[steps=40,surrogates=[atan(2),triangle(1)]]"
 LONGEST = 200
-"""Bytes of an attack's name: the results of an attack lie in a folder of that name."""
+"""Most bytes of an attack's name, which is also the name of a folder in the store."""
 MOST_SIGNS = 2 * LONGEST
-"""Of a request, with its spaces and quotes: what is longer has too long a name."""
+"""Most characters of a specification, with its spaces and quotes."""
 
 
 def split_names(text: str) -> list[str]:
@@ -29,10 +29,10 @@ def split_names(text: str) -> list[str]:
 
 
 def read_request(request: str) -> tuple[str, dict[str, Any]]:
-    """The name and the parameters of an attack as the user wrote it.
+    """Read an attack specification into a name and parameters.
 
-    A value is read as JSON where it is JSON, as a list where it stands in square brackets, and as
-    text otherwise; in a list the same holds for each item.
+    A value is read as JSON if it is JSON, as a list if it is in square brackets, and as text
+    otherwise. Items of a list are read in the same way.
 
     Raises:
         UsageError: the brackets do not match, a parameter is not of the form ``name=value``, or
@@ -40,8 +40,8 @@ def read_request(request: str) -> tuple[str, dict[str, Any]]:
     """
     if len(request) > MOST_SIGNS:
         raise UsageError(
-            f"attack {request[:40]}…: {len(request)} signs are too many, a folder is named after "
-            f"it, with at most {LONGEST} bytes; write a card with these parameters instead"
+            f"attack {request[:40]}…: {len(request)} characters are too many, a folder is named "
+            f"after it, with at most {LONGEST} bytes; write a card with these parameters instead"
         )
     name, bracket, inside = request.partition("[")
     name = name.strip()
@@ -65,7 +65,7 @@ def read_request(request: str) -> tuple[str, dict[str, Any]]:
 
 
 def label(name: str, changes: Mapping[str, Any]) -> str:
-    """The name that results carry, read by :func:`read_request` as the same again.
+    """The name in results, which :func:`read_request` reads back unchanged.
 
     Raises:
         UsageError: it is too long to name a folder.

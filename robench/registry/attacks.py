@@ -1,4 +1,4 @@
-"""Finding attacks: the cards in ``attacks/``, plug-ins, and parameters on the command line."""
+"""Finding attacks: cards in ``attacks/``, plug-ins, and parameters in a specification."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from robench.registry.cards import read_table
 from robench.registry.locations import attack_files
 
 Frames = Literal["all", "shared"]
-"""What is perturbed where a sample has several frames: each of them by itself, or all alike."""
+"""The perturbation of a sample of several frames: one for each frame, or one shared by all."""
 FRAMES = "frames"
-"""The parameter that chooses it; it is the engine's, so that every attack has it."""
+"""The parameter that selects it; the engine adds it to every attack."""
 LONGEST = 40
-"""Characters of a value that an error repeats."""
+"""Most characters of a value that an error repeats."""
 
 
 class AttackCard(BaseModel):
@@ -42,17 +42,17 @@ class AttackCard(BaseModel):
 
 @dataclass(frozen=True)
 class NamedAttack:
-    """An attack under the name that results carry, e.g. ``pgd`` or ``pgd[steps=100]``.
+    """An attack with its name in results, e.g. ``pgd`` or ``pgd[steps=100]``.
 
     Attributes:
-        name: the card's name, with the parameters that the user changed; one that has its value
-            anyway is not among them, and a number is written as the attack reads it.
+        name: the card's name, with the parameters that the user changed to another value; a number
+            is written as the attack reads it.
         attack: the attack with all its parameters.
         implementation: the registered implementation.
-        version: of the implementation; that of a plug-in or of a library's attack names the
-            distribution and its version too.
-        description: one line for people.
-        frames: what is perturbed where a sample has several.
+        version: of the implementation; for a plug-in or a library's attack also the distribution
+            and its version.
+        description: one line.
+        frames: the perturbation of a sample of several frames.
     """
 
     name: str
@@ -69,13 +69,13 @@ class NamedAttack:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All parameters, for the identity of a result; ``frames`` where it is not the usual."""
+        """All parameters, for the identity of a result; ``frames`` if it is ``shared``."""
         own: dict[str, Any] = self.attack.model_dump(mode="json")
         return own | ({FRAMES: self.frames} if self.shared else {})
 
 
 def attack_names() -> dict[str, str]:
-    """Every attack by name with where it comes from; nothing is imported."""
+    """Every attack by name with its origin; nothing is imported."""
     names = dict.fromkeys(attack_files(), "robench")
     for name, claims in plugins(ATTACKS).items():
         names[name] = " and ".join(plugin.origin for plugin in claims)
@@ -83,15 +83,15 @@ def attack_names() -> dict[str, str]:
 
 
 def find_attack(request: str) -> NamedAttack:
-    """The attack that a name, with or without ``[parameter=value,…]``, asks for.
+    """The attack of a specification: a name, with or without ``[parameter=value,…]``.
 
     Raises:
-        UsageError: the name is unknown, or a parameter is unknown or cannot take its value.
+        UsageError: the name or a parameter is unknown, or a parameter has an invalid value.
         ContentError: the card is damaged.
         PluginError: the plug-in cannot be loaded.
     """
     name, changes = read_request(request)
-    label(name, changes)  # a name that is too long is refused before anything is imported
+    label(name, changes)  # refuse a name that is too long before anything is imported
     frames = changes.pop(FRAMES, None)
     named = _find(request, name, changes)
     if frames is None:
@@ -102,8 +102,8 @@ def find_attack(request: str) -> NamedAttack:
         )
     if frames == named.frames:
         return named
-    own, told = read_request(named.name)
-    return replace(named, name=label(own, told | {FRAMES: frames}), frames=frames)
+    own, changed = read_request(named.name)
+    return replace(named, name=label(own, changed | {FRAMES: frames}), frames=frames)
 
 
 def _find(request: str, name: str, changes: dict[str, Any]) -> NamedAttack:
@@ -127,7 +127,7 @@ def _find(request: str, name: str, changes: dict[str, Any]) -> NamedAttack:
         except (Exception, SystemExit) as error:  # abstract, or its own code raised
             raise plugin.error(f"cannot be made: {type(error).__name__}: {error}") from error
         version, description = f"{kind.version} ({plugin.origin})", _first_line(kind.__doc__)
-        full_name = label(name, _told(changes, dict(attack), dict(usual or ())))
+        full_name = label(name, _changed(changes, dict(attack), dict(usual or ())))
         return NamedAttack(full_name, attack, name, version, description)
     if name not in cards:
         raise UsageError(
@@ -158,7 +158,7 @@ def _find(request: str, name: str, changes: dict[str, Any]) -> NamedAttack:
     except UsageError as error:  # from a name inside, such as a surrogate's
         raise ContentError(f"{cards[name]}: table parameters: {error}") from None
     attack = _make(request, kind, card.parameters | changes)
-    full_name = label(name, _told(changes, dict(attack), dict(usual)))
+    full_name = label(name, _changed(changes, dict(attack), dict(usual)))
     version = attack.full_version
     return NamedAttack(
         full_name, attack, card.implementation, version, card.description, card.frames
@@ -173,12 +173,12 @@ def _require_norm(path: Path, card: AttackCard, attack: Attack | type[Attack]) -
 def _of_library(
     request: str, prefix: str, name: str, given: dict[str, Any], changes: dict[str, Any]
 ) -> NamedAttack:
-    """An attack of a library with what a card gives and what the user changes."""
+    """An attack of a library with the parameters of a card and those that the user changes."""
     library = LIBRARIES[prefix]
     offer, attack = library.find(name, given | changes, request)
     version = f"{attack.version} ({library.version})"
-    told = _told(changes, attack.parameters, library.defaults(offer) | given)
-    full_name = label(f"{prefix}:{name}", told)
+    changed = _changed(changes, attack.parameters, library.defaults(offer) | given)
+    full_name = label(f"{prefix}:{name}", changed)
     return NamedAttack(full_name, attack, f"{prefix}:{offer.name}", version, offer.description)
 
 
@@ -207,7 +207,7 @@ def _make(request: str, kind: type[Attack], parameters: dict[str, Any]) -> Attac
 
 
 def _owner(kind: type[BaseModel], keys: Sequence[int | str]) -> type[BaseModel]:
-    """Whose parameter it is that lies behind some keys: the attack's, or that of a part of it."""
+    """The class that owns the parameter behind some keys: the attack, or a part of it."""
     for key in keys:
         inner = kind.model_fields[str(key)].annotation if str(key) in kind.model_fields else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
@@ -217,22 +217,22 @@ def _owner(kind: type[BaseModel], keys: Sequence[int | str]) -> type[BaseModel]:
 
 
 def _read(kind: type[Attack], parameters: Mapping[str, Any]) -> Attack:
-    """The attack, strict about types: neither 20.0 nor true is the integer that 20 is.
+    """The attack, with strict types: neither 20.0 nor true is accepted as an integer.
 
-    It goes through JSON, in which a tuple is a list as it is on the command line and in a card.
+    The parameters are passed as JSON, in which a tuple is a list, as in a card.
     """
     return kind.model_validate_json(json.dumps(parameters, default=str), strict=True)
 
 
-def _told(
+def _changed(
     changes: Mapping[str, Any], values: Mapping[str, Any], usual: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Those of the changes that change something: equal cells have equal names.
+    """The parameters that differ from the usual ones, so that equal attacks have equal names.
 
     Args:
         changes: as the user wrote them.
-        values: all parameters as the attack has them.
-        usual: the same without the changes; empty where the attack cannot be made without.
+        values: all parameters of the attack.
+        usual: the parameters without the changes; empty if the attack requires the changes.
     """
     return {
         key: _plain(values[key], written)
@@ -242,19 +242,19 @@ def _told(
 
 
 def _plain(value: Any, written: Any) -> Any:
-    """A value for a name: as the attack has it, where a user can write that in several ways."""
+    """A value in a name: as the attack has it, if a user can write it in several ways."""
     if isinstance(value, tuple):
         return list(value)
     return value if isinstance(value, float | str) else written
 
 
 def _required(kind: type[Attack]) -> bool:
-    """Whether an attack cannot be made without being given parameters."""
+    """Whether an attack has parameters without a default."""
     return any(field.is_required() for field in kind.model_fields.values())
 
 
 def _what(error: ErrorDetails) -> str:
-    """What pydantic says of a value, with the value where its type is wrong."""
+    """The message of pydantic on a value, with the value if its type is wrong."""
     wrong_type = error["type"].endswith(("_type", "_parsing"))
     given = json.dumps(error["input"], default=str, ensure_ascii=False)
     message = plainly(error["msg"])

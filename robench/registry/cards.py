@@ -1,4 +1,4 @@
-"""Model cards: ``model.toml`` beside the weights says what a checkpoint is."""
+"""Model cards: ``model.toml`` beside the weights describes a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T", bound=BaseModel)
 CARD = "model.toml"
 WEIGHTS = "weights.safetensors"
 LONGEST = 300
-"""Characters of what a library says of a weight file."""
+"""Most characters of a library's message on a weight file."""
 
 
 class WeightsTable(BaseModel):
@@ -36,12 +36,12 @@ class WeightsTable(BaseModel):
 
 
 class AboutTable(BaseModel):
-    """The ``[about]`` table: facts for a reader that no computation depends on.
+    """The ``[about]`` table: facts for readers; no computation depends on them.
 
     Attributes:
         clean_accuracy: on the data set's protocol slice, at the card's own T.
-        clean_samples: how many images that accuracy was measured on.
-        init: the model whose weights the training began with, and their SHA-256; or empty.
+        clean_samples: number of images that the accuracy was measured on.
+        init: the model whose weights the training started from, and their SHA-256; or empty.
         control: whether the model exists to be caught by the checks; ``all`` leaves it out.
     """
 
@@ -60,7 +60,7 @@ class AboutTable(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A whole card."""
+    """A model card."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -73,7 +73,7 @@ class ModelCard(BaseModel):
         """Read and check a card.
 
         Raises:
-            ContentError: the file is missing, is no TOML, or has a wrong key.
+            ContentError: the file is missing, is not TOML, or has a wrong key.
         """
         return read_table(path, cls)
 
@@ -82,11 +82,11 @@ def read_table(path: Path, kind: type[T]) -> T:
     """Read a TOML file into a checked table.
 
     Raises:
-        ContentError: the file is missing, is no TOML, or has a missing, unknown or mistyped key;
+        ContentError: the file is missing, is not TOML, or has a missing, unknown or mistyped key;
             the message names the file and the key.
     """
     try:
-        data = tomllib.loads(path.read_text("utf-8-sig"))  # an editor may write a mark before it
+        data = tomllib.loads(path.read_text("utf-8-sig"))  # an editor may write a byte order mark
         return kind.model_validate(data)
     except FileNotFoundError:
         raise ContentError(f"{path}: there is no such file") from None
@@ -95,13 +95,13 @@ def read_table(path: Path, kind: type[T]) -> T:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ContentError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
-        raise ContentError(f"{path}: {_first_trouble(error, kind)}") from None
+        raise ContentError(f"{path}: {_first_error(error, kind)}") from None
 
 
-def _first_trouble(error: ValidationError, kind: type[BaseModel]) -> str:
-    """What is wrong with a table: an unknown key, for it may be why another is missing, or else."""
-    troubles = error.errors()
-    first = next((t for t in troubles if t["type"] == "extra_forbidden"), troubles[0])
+def _first_error(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first error of a table; an unknown key first, since it may be a misspelt one."""
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"key {key}: {plainly(first['msg'])}" if key else plainly(first["msg"])
@@ -114,7 +114,7 @@ def _first_trouble(error: ValidationError, kind: type[BaseModel]) -> str:
 
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
-    """Write a TOML file at once: a reader sees the old file or the new one."""
+    """Write a TOML file atomically: a reader sees the old file or the new one."""
     with replacing(path) as temporary:
         temporary.write_text(tomli_w.dumps(table), "utf-8")
 
@@ -134,17 +134,19 @@ def save_checkpoint(
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
     with replacing(weights) as temporary:
         save_file(state, temporary)
-        temporary.chmod(0o644)  # safetensors writes for the owner alone; a wheel is for everyone
+        temporary.chmod(
+            0o644
+        )  # safetensors makes it readable for the owner only, but a wheel is for everyone
     card = ModelCard(model=config, weights=WeightsTable(sha256=file_sha256(weights)), about=about)
     write_table(folder / CARD, card.model_dump(exclude_none=True))
     return card
 
 
 def check_weights(path: Path, sha256: str) -> None:
-    """Compare a weight file's digest with the card's and read its header, but none of its tensors.
+    """Compare a weight file's digest with the card's, and read its header but no tensors.
 
     Raises:
-        ContentError: the file is missing or damaged, or its digest is another.
+        ContentError: the file is missing or damaged, or its digest differs.
     """
     if not path.is_file():
         raise ContentError(f"{path}: there is no such weight file")
@@ -159,10 +161,10 @@ def check_weights(path: Path, sha256: str) -> None:
 
 
 def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Read a weight file whose digest is the card's.
+    """Read a weight file and check its digest.
 
     Raises:
-        ContentError: the file is missing or damaged, or its digest is another.
+        ContentError: the file is missing or damaged, or its digest differs.
     """
     check_weights(path, sha256)
     with _unloadable(path):
@@ -175,12 +177,12 @@ def load_weights(module: nn.Module, path: Path, sha256: str, *, drop: str | None
     Args:
         module: the network of the card.
         path: the safetensors file.
-        sha256: what its digest has to be.
-        drop: keys with this ending are left out (a twin has no thresholds).
+        sha256: the expected digest.
+        drop: keys with this ending are left out (an ANN counterpart has no thresholds).
 
     Raises:
-        ContentError: the file is missing or damaged, its digest is another, or its tensors are
-            not exactly those of the network.
+        ContentError: the file is missing or damaged, its digest differs, or its tensors are not
+            exactly those of the network.
     """
     state = read_weights(path, sha256)
     if drop is not None:
@@ -194,6 +196,6 @@ def _unloadable(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # safetensors and torch raise bare exceptions for bad files
-        # torch tells the reason below a heading, and may list every tensor
+        # torch gives the reason below a heading, and may list every tensor
         text = textwrap.shorten(str(error), LONGEST, placeholder=" …")
         raise ContentError(f"{path}: cannot be loaded: {text}") from None

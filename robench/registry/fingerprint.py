@@ -1,8 +1,8 @@
 """The fingerprint of a network without a weight file: its state and the code that defines it.
 
-Equal weights do not make equal networks: a change in ``forward`` changes the function. So the
-fingerprint covers, beside all parameters and buffers, the structure, the plain attributes of each
-module, and the source files of the classes and functions that the structure names.
+Networks with equal weights can differ: a change in ``forward`` changes the function. So the
+fingerprint covers all parameters and buffers, the structure, the plain attributes of each module,
+and the source files of the classes and functions that occur in the structure.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 
 _OURS = ("builtins", "robench", "torch")
-"""Packages whose code is not hashed: a cell's hash has robench's ``protocol`` instead."""
+"""Packages whose code is not hashed; the hash of a cell covers robench's ``protocol``."""
 
 
 def network_sha256(module: nn.Module) -> str:
     """SHA-256 of a network, in 64 digits, the same in every process."""
     digest = hashlib.sha256()
     for name, tensor in sorted({**module.state_dict(), **dict(module.named_buffers())}.items()):
-        if isinstance(tensor, Tensor):  # a module may keep other things in its state
+        if isinstance(tensor, Tensor):  # a state may contain other objects
             _add_tensor(digest.update, name, tensor)
     sources: set[Path] = set()
     for name, part in module.named_modules():
@@ -40,13 +40,13 @@ def network_sha256(module: nn.Module) -> str:
 
 
 def sources_sha256(paths: set[Path]) -> str:
-    """SHA-256 of files, wherever they lie, in 64 digits."""
+    """SHA-256 of the contents of files, in 64 digits; their paths do not matter."""
     digests = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def source_files(module_name: str) -> Iterator[Path]:
-    """The file of an imported module, unless it is robench's own, torch's, or nowhere."""
+    """The file of an imported module, if it has one and is not part of robench or torch."""
     if module_name.partition(".")[0] in _OURS:
         return
     path = Path(getattr(sys.modules.get(module_name), "__file__", None) or "")
@@ -65,14 +65,14 @@ def _name(thing: Any) -> str:
 
 def _add_tensor(add: Callable[[bytes], None], name: str, tensor: Tensor) -> None:
     array = tensor.detach().cpu().contiguous()
-    if array.dtype == torch.bfloat16:  # numpy has none; float32 holds each of its values
+    if array.dtype == torch.bfloat16:  # numpy has no bfloat16; float32 is exact
         array = array.float()
     add(f"{name}{tuple(array.shape)}{tensor.dtype}".encode())
     add(array.numpy().tobytes())
 
 
 def _add_attribute(add: Callable[[bytes], None], sources: set[Path], name: str, value: Any) -> None:
-    """Plain values, tensors, functions, and what is made of them; other objects by their class."""
+    """Add plain values, tensors, functions and containers of them; other objects by class."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         add(f"{name}={value!r}".encode())
     elif isinstance(value, Tensor):

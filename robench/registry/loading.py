@@ -1,4 +1,4 @@
-"""Finding and loading models: the zoo's folders, plug-ins, and what the command line names."""
+"""Finding and loading models: registered folders, plug-ins, and models of the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,18 @@ from torch import nn
 from robench.architectures import VERSION, build
 from robench.datasets import dataset_names
 from robench.errors import ContentError, PluginError, RobenchError, UsageError, nearest
+from robench.model_id import ModelId
 from robench.plugins import MODELS, Plugin, plugins, the_plugin
 from robench.registry.cards import CARD, WEIGHTS, ModelCard, check_weights, load_weights
 from robench.registry.fingerprint import source_files, sources_sha256
 from robench.registry.locations import model_folders
 from robench.registry.model import Model
+from robench.registry.patterns import is_glob, match
 
 NOT_LOADED = "not loaded; see: robench list plugins"
 CLAIMED = "claimed twice; it cannot be loaded"
+REGISTERED = "robench"
+"""The source of robench's own models."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,14 @@ class ModelEntry:
         id: ``<dataset>/<name>``.
         source: where it comes from, for ``robench list``.
         control: whether globs and ``all`` leave it out.
-        missing: what is not at hand and how to get it; empty where it can be loaded.
+        missing: what is missing and how to get it; empty if the model can be loaded.
         load: loads it.
-        named: whether the user named it, so that its absence is an error.
-        examine: what keeps it from being loaded, as far as it shows without building it; empty
-            where nothing does.
+        named: whether the user named it; then a failure to load it is an error.
+        examine: returns why it cannot be loaded, as far as that is known without building it;
+            empty if no reason is known.
     """
 
-    id: str
+    id: ModelId
     source: str
     control: bool
     missing: str
@@ -53,16 +56,16 @@ class ModelEntry:
 
     @property
     def dataset(self) -> str:
-        """The data set that the id begins with."""
-        return self.id.partition("/")[0]
+        """The data set, as in the id."""
+        return self.id.dataset
 
 
-def load_folder(folder: Path, model_id: str | None = None, *, registered: bool = True) -> Model:
+def load_folder(folder: Path, model_id: ModelId | None = None, *, registered: bool = True) -> Model:
     """Load a checkpoint from its folder.
 
     Raises:
-        ContentError: card or weights are missing, damaged or do not belong together, or the card
-            names another data set than the id.
+        ContentError: the card or the weights are missing or damaged, do not belong together, or the
+            card names another data set than the id.
     """
     card = _read_card(folder, model_id)
     module = build(card.model)
@@ -76,7 +79,7 @@ def load_folder(folder: Path, model_id: str | None = None, *, registered: bool =
 
     return Model(
         module=module,
-        id=model_id or f"{card.model.dataset}/{folder.resolve().name}",
+        id=model_id or _own_id(folder, card),
         classes=card.model.classes,
         card=card.model.model_dump() | {"architecture_version": VERSION},
         fingerprint=card.weights.sha256,
@@ -91,19 +94,23 @@ def load_folder(folder: Path, model_id: str | None = None, *, registered: bool =
     )
 
 
-def _read_card(folder: Path, model_id: str | None) -> ModelCard:
+def _own_id(folder: Path, card: ModelCard) -> ModelId:
+    return ModelId(f"{card.model.dataset}/{folder.resolve().name}")
+
+
+def _read_card(folder: Path, model_id: ModelId | None) -> ModelCard:
     path = folder / CARD
     card = ModelCard.read(path)
-    place = folder.resolve().parent.name if model_id is None else model_id.partition("/")[0]
-    known = model_id is not None or place in dataset_names()  # a folder may lie anywhere else
+    place = folder.resolve().parent.name if model_id is None else model_id.dataset
+    known = model_id is not None or place in dataset_names()  # a folder may be anywhere
     if known and card.model.dataset != place:
         raise ContentError(
-            f"{path}: key model.dataset: {card.model.dataset!r}, but the folder stands in {place!r}"
+            f"{path}: key model.dataset: {card.model.dataset!r}, but the folder is in {place!r}"
         )
     return card
 
 
-def _examine(folder: Path, model_id: str) -> str:
+def _examine(folder: Path, model_id: ModelId) -> str:
     try:
         card = _read_card(folder, model_id)
     except ContentError as error:
@@ -118,11 +125,11 @@ def _examine(folder: Path, model_id: str) -> str:
 def _call(model_id: str, make: Any, fail: Callable[[str], RobenchError]) -> Model:
     try:
         model = make()
-    except UsageError as error:  # of the model's own: it must not stop the others
+    except UsageError as error:  # raised by the model's code: it must not stop other models
         raise fail(f"failed: {error}") from error
     except RobenchError:
         raise
-    except (Exception, SystemExit) as error:  # the code of others may raise anything
+    except (Exception, SystemExit) as error:  # foreign code may raise anything
         text = " ".join(str(error).split())
         raise fail(f"failed: {type(error).__name__}: {text}") from error
     if not isinstance(model, Model):
@@ -154,16 +161,16 @@ def _from_function(text: str) -> Model:
         sys.path.remove(str(Path.cwd()))
     model = _call("", make, lambda what: PluginError(f"{text} {what}"))
     model.registered = False
-    # what the function itself does with the modules, and helpers beside it, decide the network too
+    # the code of the function and of its module define the network too
     files = {*source_files(module_name), *source_files(getattr(make, "__module__", None) or "")}
     code = f"{model.fingerprint}{sources_sha256(files)}"
     model.fingerprint = hashlib.sha256(code.encode()).hexdigest()
     return model
 
 
-def _folder_entry(model_id: str, folder: Path) -> ModelEntry:
+def _folder_entry(model_id: ModelId, folder: Path) -> ModelEntry:
     control, missing = False, ""
-    with suppress(ContentError):  # a bad card is reported when the model is loaded
+    with suppress(ContentError):  # reported when the model is loaded
         control = ModelCard.read(folder / CARD).about.control
     if not (folder / WEIGHTS).is_file():
         missing = (
@@ -171,31 +178,31 @@ def _folder_entry(model_id: str, folder: Path) -> ModelEntry:
             "or name the models folder of a checkout with --models-dir"
         )
     return ModelEntry(
-        model_id, "zoo", control, missing, partial(load_folder, folder, model_id),
+        model_id, REGISTERED, control, missing, partial(load_folder, folder, model_id),
         examine=partial(_examine, folder, model_id),
     )  # fmt: skip
 
 
-def model_entries(models_dir: Path | None = None) -> dict[str, ModelEntry]:
-    """Every registered model by id, the zoo's and the plug-ins'; nothing is imported."""
+def model_entries(models_dir: Path | None = None) -> dict[ModelId, ModelEntry]:
+    """Every registered model by id, robench's own and those of plug-ins; nothing is imported."""
     entries = {
-        model_id: _folder_entry(model_id, folder)
-        for model_id, folder in model_folders(models_dir).items()
+        ModelId(name): _folder_entry(ModelId(name), folder)
+        for name, folder in model_folders(models_dir).items()
     }
     found = plugins(MODELS)
     for name, claims in sorted(found.items()):
-        source = " and ".join(plugin.origin for plugin in claims)
-        if name in entries:
+        source, model_id = " and ".join(plugin.origin for plugin in claims), ModelId(name)
+        if model_id in entries:
 
             def refuse(name: str = name, source: str = source) -> Model:
-                raise PluginError(f"model {name!r} is in the zoo and is claimed by {source}")
+                raise PluginError(f"model {name!r} is one of robench's and is claimed by {source}")
 
-            entries[name] = ModelEntry(
-                name, f"zoo and {source}", False, "", refuse, examine=lambda: CLAIMED
+            entries[model_id] = ModelEntry(
+                model_id, f"{REGISTERED} and {source}", False, "", refuse, examine=lambda: CLAIMED
             )
             continue
-        entries[name] = ModelEntry(
-            name, source, False, "", partial(_load_plugin, found, name),
+        entries[model_id] = ModelEntry(
+            model_id, source, False, "", partial(_load_plugin, found, name),
             examine=(lambda: NOT_LOADED) if len(claims) == 1 else (lambda: CLAIMED),
         )  # fmt: skip
     return dict(sorted(entries.items()))
@@ -208,16 +215,16 @@ def select_models(
 
     Args:
         patterns: ``all``, ids, globs, model folders or ``package.module:function``.
-        dataset: keep models of this data set alone.
-        models_dir: where checkpoints are looked for first.
+        dataset: keep only models of this data set.
+        models_dir: folder in which checkpoints are searched first.
 
     Raises:
-        UsageError: a name fits nothing.
+        UsageError: a name or a glob matches nothing.
     """
     entries = model_entries(models_dir)
-    chosen: dict[str, ModelEntry] = {}
+    chosen: dict[ModelId, ModelEntry] = {}
     for pattern in patterns:
-        for entry in _match(pattern, entries, dataset):
+        for entry in _matching(pattern, entries):
             known = chosen.setdefault(entry.id, entry)
             if known.source != entry.source:
                 raise UsageError(
@@ -226,25 +233,25 @@ def select_models(
                 )
     kept = [entry for entry in chosen.values() if dataset in (None, entry.dataset)]
     if not kept:
-        raise UsageError(f"no model to run: nothing fits {', '.join(patterns) or 'an empty list'}")
+        raise UsageError(
+            f"no model to run: nothing matches {', '.join(patterns) or 'an empty list'}"
+        )
     return kept
 
 
-def _match(pattern: str, entries: dict[str, ModelEntry], dataset: str | None) -> list[ModelEntry]:
+def _matching(pattern: str, entries: dict[ModelId, ModelEntry]) -> list[ModelEntry]:
     if pattern in entries:
-        entry = entries[pattern]
-        return [replace(entry, named=True)]
-    if pattern == "all" or any(sign in pattern for sign in "*?["):
-        glob = "*" if pattern == "all" else pattern
-        found = [e for e in entries.values() if fnmatchcase(e.id, glob) and not e.control]
-        if found:
-            return found
-        raise UsageError(f"no model fits {pattern!r}; see: robench list models")
+        return [replace(entries[ModelId(pattern)], named=True)]
+    if pattern == "all" or is_glob(pattern):
+        public = {model_id: entry for model_id, entry in entries.items() if not entry.control}
+        if found := match("*" if pattern == "all" else pattern, public):
+            return [public[model_id] for model_id in found]
+        raise UsageError(f"no model matches {pattern!r}; see: robench list models")
     folder = Path(pattern)
     if (folder / CARD).is_file():
         registered = _registered_id(folder)
         card = _read_card(folder, registered)
-        model_id = registered or f"{card.model.dataset}/{folder.resolve().name}"
+        model_id = registered or _own_id(folder, card)
         load = partial(load_folder, folder, model_id, registered=registered is not None)
         return [ModelEntry(model_id, str(folder), False, "", load, True)]
     if ":" in pattern and "/" not in pattern:
@@ -257,7 +264,9 @@ def _match(pattern: str, entries: dict[str, ModelEntry], dataset: str | None) ->
     )
 
 
-def _registered_id(folder: Path) -> str | None:
-    """The id of a folder of the zoo; None for any other."""
+def _registered_id(folder: Path) -> ModelId | None:
+    """The id of a registered model's folder; None for any other folder."""
     here = folder.resolve()
-    return next((name for name, path in model_folders().items() if path.resolve() == here), None)
+    return next(
+        (ModelId(name) for name, path in model_folders().items() if path.resolve() == here), None
+    )

@@ -1,4 +1,4 @@
-"""Where the benchmark's contents lie: checkpoints in ``models/``, attack cards in ``attacks/``."""
+"""The folders of the benchmark's contents: checkpoints in ``models/``, attack cards."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SEEDS = "seeds"
 
 
 def _roots() -> list[Path]:
-    """The checkout beside the package, what the wheel carries, the user's cache: in this order.
+    """The checkout around the package, the contents of the wheel, the user's cache: in this order.
 
-    A cache that the user may not read counts as empty.
+    A cache that the user cannot read is left out.
     """
     roots, cache = [_PACKAGE / _CARRIED], user_cache_path("robench")
     if os.access(cache, os.R_OK | os.X_OK):
@@ -31,12 +31,12 @@ def _roots() -> list[Path]:
 
 
 def model_folders(models_dir: Path | None = None) -> dict[str, Path]:
-    """The folder of every checkpoint by its id; the first place that has an id wins.
+    """The folder of every checkpoint by its id; the first place with an id wins.
 
-    A card that the wheel carries without its weights gives way to a checkpoint in the cache.
+    A checkpoint in the cache wins over a card of the wheel without weights.
 
     Args:
-        models_dir: searched first; without it the folder that ``ROBENCH_MODELS`` names.
+        models_dir: searched first; by default the folder that ``ROBENCH_MODELS`` names.
 
     Raises:
         UsageError: there is no such folder.
@@ -64,7 +64,7 @@ def _is_carried(path: Path) -> bool:
 
 
 def training_folder(recipe: Path) -> Path:
-    """Where a trained checkpoint goes: beside its recipe, but into the cache from an installation.
+    """The folder for a trained checkpoint: that of its recipe, or the cache in an installation.
 
     Args:
         recipe: ``…/<dataset>/<name>/recipe.toml``.
@@ -76,23 +76,23 @@ def training_folder(recipe: Path) -> Path:
 
 
 def seed_folder(folder: Path, seed: int) -> Path:
-    """Where a model that is trained with another seed than its recipe's goes.
+    """The folder of a model that is trained with another seed than its recipe's.
 
     Args:
-        folder: the model's own, ``…/<dataset>/<name>``.
+        folder: of the model, ``…/<dataset>/<name>``.
         seed: of the training.
     """
     return folder / SEEDS / str(seed)
 
 
-def zoo_of(folder: Path) -> Path:
-    """The folder of models that a checkpoint's folder, or that of one of its seeds, stands in."""
+def models_dir_of(folder: Path) -> Path:
+    """The models folder that contains a checkpoint's folder, or that of one of its seeds."""
     resolved = folder.resolve()
     return resolved.parents[3 if resolved.parent.name == SEEDS else 1]
 
 
 def recipe_files(models_dir: Path | None = None) -> dict[str, Path]:
-    """The training recipe of every checkpoint by its id, trained already or not."""
+    """The training recipe of every checkpoint by its id, whether it is trained or not."""
     places = ([models_dir] if models_dir else []) + [root / "models" for root in _roots()]
     found: dict[str, Path] = {}
     for place in places:
@@ -102,7 +102,7 @@ def recipe_files(models_dir: Path | None = None) -> dict[str, Path]:
 
 
 def attack_files() -> dict[str, Path]:
-    """The card of every attack by its name; the first place that has a name wins."""
+    """The card of every attack by its name; the first place with a name wins."""
     found: dict[str, Path] = {}
     for root in _roots():
         for card in sorted((root / "attacks").glob("*.toml")):

@@ -1,9 +1,8 @@
-"""``robench.Model``: a network with all that the harness has to know of it."""
+"""``robench.Model``: a network with its metadata."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -15,25 +14,24 @@ from torch import Tensor, nn
 
 from robench.architectures import InputKind, Mode
 from robench.errors import EvaluationError, UsageError
+from robench.model_id import ModelId
 from robench.registry.fingerprint import network_sha256
 from robench.spiking import GradientPath, Surrogate, override, spiking_layers
 
-_ID = re.compile(r"(?!.*\.\.)(?!\./)[\w+.-]+/(?!\.\Z)[\w+.-]+\Z")
-
 
 class SpikeAdapter(Protocol):
-    """How the harness reaches the spiking neurons of a network."""
+    """How robench replaces the derivatives of the spiking neurons of a network."""
 
     def override(
         self, *, surrogate: Surrogate | None, path: GradientPath | None
     ) -> AbstractContextManager[None]:
-        """Other derivatives for the backward passes inside; None leaves what is there."""
+        """Replace the derivatives of backward passes in the context; None keeps the model's own."""
         ...
 
 
 @dataclass(frozen=True)
 class NativeSpikes:
-    """The adapter of networks that are built from robench's own neurons."""
+    """The adapter for networks of robench's own neurons."""
 
     module: nn.Module
 
@@ -49,36 +47,37 @@ class Model:
     """A network under evaluation.
 
     The module maps images ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``;
-    normalisation, encoding, time and state reset live inside it, and the same input gives the
-    same output. A module that takes frames maps ``(N, T, C, H, W)``. What a stochastic one gives
-    follows from the input and the draw.
+    normalisation, encoding, time and state reset are part of it, and the same input gives the same
+    output. A module for frames maps ``(N, T, C, H, W)``. The output of a stochastic module depends
+    on the input and the draw.
 
     Attributes:
-        module: the network; it is put into evaluation mode and its parameters are frozen.
-        id: ``<dataset>/<name>``.
+        module: the network; it is set to evaluation mode and its parameters are frozen.
+        id: ``<dataset>/<name>``; a plain text is accepted.
         classes: number of classes K.
-        card: the card's ``[model]`` table, or any facts of a plug-in that the hash should cover.
-        fingerprint: SHA-256 of the weights; where it is empty, of the state and the code that
-            defines the network, see :mod:`robench.registry.fingerprint`.
+        card: the card's ``[model]`` table, or any facts that the hash should cover.
+        fingerprint: SHA-256 of the weights; by default of the state and the code that define the
+            network, see :mod:`robench.registry.fingerprint`.
         mode: ann, hybrid or stbp.
-        timesteps: T, None without time; the module's ``timesteps`` attribute where it has one.
-        input_kind: ``images``, or ``frames`` where a sample has a time axis of its own.
-        stochastic: whether the forward pass draws random numbers, as declared; it takes them from
-            a :class:`robench.spiking.ModelNoise`.
-        spikes: reaches the spiking neurons; found where they are robench's own.
-        make_twin: builds the same weights with the activation of training.
-        control: exists to be caught; ``all`` leaves it out.
+        timesteps: T, None without time; the module's ``timesteps`` attribute if it has one.
+        stochastic: whether the forward pass draws random numbers; it must draw them from a
+            :class:`robench.spiking.ModelNoise`.
+        spikes: adapter to the spiking neurons; set automatically for robench's own neurons.
+        make_counterpart: builds the ANN counterpart; None without one.
+        control: whether the model exists to be caught by the checks; ``all`` leaves it out.
         registered: False for a folder or a function that was named on the command line.
-        shareable: whether threads may call the module at the same time, as they may where it keeps
-            no state between calls.
-        origin: distribution and version of a plug-in, empty for the zoo's own.
+        shareable: whether threads may call the module at the same time, because it keeps no state
+            between calls.
+        origin: distribution and version of a plug-in, empty for robench's own models.
+        clean_accuracy: as in the card, None without one.
+        input_kind: ``images``, or ``frames`` if a sample has a time axis.
 
     Raises:
-        UsageError: a field has a value that cannot be.
+        UsageError: a field has an invalid value.
     """
 
     module: nn.Module
-    id: str
+    id: ModelId
     classes: int
     card: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
@@ -96,10 +95,7 @@ class Model:
     _counterpart: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not _ID.match(self.id):
-            raise UsageError(
-                f"model id {self.id!r}: write it like digits/my-net, in letters, digits and . _ + -"
-            )
+        self.id = ModelId.parse(self.id)
         self._require("module", isinstance(self.module, nn.Module), "a torch.nn.Module")
         self._require("classes", _is_count(self.classes, 2), "an integer from 2")
         self._require("mode", self.mode in get_args(Mode), " or ".join(get_args(Mode)))
@@ -120,32 +116,32 @@ class Model:
             self.spikes = NativeSpikes(self.module)
 
     def _require(self, name: str, good: bool, wanted: str) -> None:
-        """Raise a UsageError where a field is not good."""
+        """Raise a UsageError if a field is invalid."""
         if not good:
             value = " ".join(repr(getattr(self, name)).split())
             raise UsageError(f"model {self.id}: {name} is {value:.80}, it has to be {wanted}")
 
     @property
     def dataset(self) -> str:
-        """The data set that the id begins with."""
-        return self.id.partition("/")[0]
+        """The data set, as in the id."""
+        return self.id.dataset
 
     @property
     def device(self) -> torch.device:
-        """Where the module lives: the CPU where it has neither parameters nor buffers."""
+        """The device of the module: the CPU if it has neither parameters nor buffers."""
         state = next(chain(self.module.parameters(), self.module.buffers()), None)
         return torch.device("cpu") if state is None else state.device
 
     def counterpart(self) -> nn.Module | None:
-        """The model's own weights with the activation of training, or None; built once."""
+        """The ANN counterpart: the model's weights with the training activation; built once."""
         if self._counterpart is None and self.make_counterpart is not None:
             self._counterpart = self.make_counterpart().eval().requires_grad_(False)
         return self._counterpart
 
     def prepare(self, x: Tensor) -> None:
-        """Let a network that can do so choose how it computes, by some images ``(N, C, H, W)``.
+        """Let the network choose how it computes its layers, by some images ``(N, C, H, W)``.
 
-        It calls the module's ``prepare`` where it has one; the function stays the same up to
+        This calls the module's ``prepare`` if it has one, which may change the outputs only by
         rounding.
         """
         prepare = getattr(self.module, "prepare", None)
@@ -153,7 +149,7 @@ class Model:
             prepare(x.to(self.device))
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of images in [0, 1] that lie on the model's device.
+        """Logits ``(N, K)`` of images in [0, 1] on the model's device.
 
         Raises:
             EvaluationError: the module returned something else.

@@ -1,4 +1,4 @@
-"""Attacks with parameters, as the command line takes them."""
+"""Attack specifications: names with parameters."""
 
 import pytest
 
@@ -55,8 +55,8 @@ def test_names_are_split_outside_all_brackets() -> None:
         ("fgsm[frame=shared]", ("did you mean frames", "parameters: frames")),
         ('autoattack[square={"queres":7}]', ("square.queres", "did you mean queries", "p_init")),
         (f"pgd[loss={'x' * 300}]", ("200 bytes",)),
-        (f"pgd[steps={'9' * 5000}]", ("5011 signs", "200 bytes")),
-        (f"pgd[steps={'[' * 60000}{']' * 60000}]", ("120011 signs",)),
+        (f"pgd[steps={'9' * 5000}]", ("5011 characters", "200 bytes")),
+        (f"pgd[steps={'[' * 60000}{']' * 60000}]", ("120011 characters",)),
         (f"pgd[steps={'9' * 23}]", ("steps", "less than or equal to 1000000")),
         ("pgd[steps=20.0]", ("steps", "valid integer, not 20.0")),
         ("pgd[steps=true]", ("steps", "valid integer, not true")),
@@ -67,7 +67,7 @@ def test_names_are_split_outside_all_brackets() -> None:
         ("pgd[stepps=3]", ("there is no parameter stepps", "did you mean steps")),
     ],
 )
-def test_what_cannot_be_read_is_told(request_: str, texts: tuple[str, ...]) -> None:
+def test_what_cannot_be_read_is_an_error_of_one_line(request_: str, texts: tuple[str, ...]) -> None:
     with pytest.raises(UsageError) as caught:
         find_attack(request_)
     assert len(str(caught.value).splitlines()) == 1
@@ -79,10 +79,10 @@ def test_what_cannot_be_read_is_told(request_: str, texts: tuple[str, ...]) -> N
     ("name", "writings"),
     [
         ("pgd", ("pgd[steps=20]", "pgd[ relative_step = 2.5 ]", "pgd[relative_step=25e-1]")),
-        ("spgd", ("spgd[adaptive=assg_scaled]", "spgd[hybrid_members=[rga]]")),
+        ("spgd", ("spgd[adaptive=assg_scaled]", "spgd[hybrid_estimators=[rga]]")),
         (
-            "tour[paths=[hart],surrogates=[atan(2),triangle(0.5)/stbp]]",
-            ("tour[surrogates=[atan, triangle(.5) / stbp],paths=[hart]]",),
+            "surrogate-ensemble[paths=[hart],surrogates=[atan(2),triangle(0.5)/stbp]]",
+            ("surrogate-ensemble[surrogates=[atan, triangle(.5) / stbp],paths=[hart]]",),
         ),
         ("sapgd[surrogate=atan(2)]", ("sapgd[surrogate=atan]", "sapgd[surrogate=atan(2.0)]")),
         ("pgd[relative_step=2.0]", ("pgd[relative_step=2]", "pgd[relative_step=2.0,steps=20]")),

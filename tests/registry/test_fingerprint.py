@@ -1,4 +1,4 @@
-"""What makes a network another one though its weights are the same."""
+"""Networks with equal weights and different fingerprints."""
 
 from __future__ import annotations
 
@@ -45,9 +45,11 @@ def forget() -> None:
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Writes the code of the model into the current folder, to be imported anew."""
+    """Writes the code of the model into the current folder, to be imported again."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # its age in seconds would hide a change
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # bytecode of the same second would hide a change
 
     def write(scale: str = "1.0", forward: str = "x", helper: str = "") -> None:
         Path("fingercode.py").write_text(CODE.format(scale=scale, forward=forward), "utf-8")
@@ -85,9 +87,9 @@ def linear() -> nn.Linear:
 
 
 class Holder(nn.Module):
-    def __init__(self, held: object) -> None:
+    def __init__(self, value: object) -> None:
         super().__init__()
-        self.held = held
+        self.value = value
 
 
 def test_structure_attributes_and_functions_count() -> None:
@@ -119,6 +121,6 @@ def test_buffers_that_are_not_saved_count() -> None:
     assert network_sha256(net(0.0)) != network_sha256(net(1.0))
 
 
-def test_a_fingerprint_of_ones_own_stays() -> None:
+def test_a_given_fingerprint_is_kept() -> None:
     assert Model(linear(), "digits/a", 2, fingerprint="f" * 64).fingerprint == "f" * 64
     assert Model(linear(), "digits/a", 2).fingerprint == network_sha256(linear())

@@ -54,7 +54,7 @@ def test_card_accuracy_is_that_of_a_fresh_evaluation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SIX))
-def test_twin_has_finite_logits_and_gradient(name: str) -> None:
+def test_an_ann_counterpart_has_finite_logits_and_gradient(name: str) -> None:
     model = load_folder(model_folders()[name])
     counterpart = model.counterpart()
     if name.endswith("-ann"):
@@ -129,7 +129,7 @@ def test_a_checkpoint_trained_beside_an_installation_is_found(
 
     shutil.copy(source / "weights.safetensors", carried)
     assert model_folders() == {name: carried}
-    # a folder that the user names wins as it is
+    # a folder that the user names wins even without weights
     chosen = tmp_path / "chosen" / name
     shutil.copytree(source, chosen, ignore=shutil.ignore_patterns("weights.*"))
     assert model_folders(tmp_path / "chosen") == {name: chosen}

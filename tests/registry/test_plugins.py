@@ -94,11 +94,11 @@ no-dataset = "goodnets:number"
 some-check = "goodnets:number"
 """,
     ),
-    "broken-nets": (
+    "failing-nets": (
         "0.9",
-        "brokennets",
+        "failingnets",
         'raise ImportError("no module\\nof that kind")\n',
-        '[project.entry-points."robench.models"]\n"digits/plugin-broken" = "brokennets:make"\n',
+        '[project.entry-points."robench.models"]\n"digits/plugin-failing" = "failingnets:make"\n',
     ),
     "rival-nets": (
         "7.0",
@@ -148,23 +148,23 @@ def records(output: Path) -> dict[str, dict]:
 def test_listing_shows_plugins_and_imports_nothing(cli: Cli) -> None:
     models = {row["model"]: row for row in json.loads(cli("list", "models", "--json").out)}
     assert models["digits/plugin-net"]["source"] == "good-nets 1.2.3"
-    assert models["digits/plugin-broken"]["source"] == "broken-nets 0.9"
+    assert models["digits/plugin-failing"]["source"] == "failing-nets 0.9"
     attacks = {row["attack"]: row for row in json.loads(cli("list", "attacks", "--json").out)}
     assert attacks["plugin-attack"]["source"] == "good-nets 1.2.3"
     assert not imported()
 
 
 @pytest.mark.usefixtures("installed")
-def test_broken_plugin_is_one_row_with_its_error(cli: Cli) -> None:
+def test_a_failing_plugin_is_one_row_with_its_error(cli: Cli) -> None:
     done = cli("list", "plugins", "--json")
     assert done.code == 0
     rows = {(row["plugin"], row["from"]): row["state"] for row in json.loads(done.out)}
     assert rows["digits/plugin-net", "good-nets 1.2.3"] == "ready"
     assert rows["plugin-attack", "good-nets 1.2.3"] == "ready"
-    error = rows["digits/plugin-broken", "broken-nets 0.9"]
+    error = rows["digits/plugin-failing", "failing-nets 0.9"]
     assert "no module of that kind" in error
-    assert "broken-nets 0.9" in error
-    lines = [line for line in cli("list", "plugins").out.splitlines() if "plugin-broken" in line]
+    assert "failing-nets 0.9" in error
+    lines = [line for line in cli("list", "plugins").out.splitlines() if "plugin-failing" in line]
     assert len(lines) == 1
 
 
@@ -177,7 +177,7 @@ def test_a_plugin_that_cannot_be_used_is_not_called_ready(cli: Cli) -> None:
         "digits/bad-card": "no plain data",
         "digits/number": "returned int",
         "digits/other-id": "'digits/plugin-net'",
-        "digits/vgg16-ann": "in the zoo and is claimed by",
+        "digits/vgg16-ann": "is one of robench's and is claimed by",
         "digits/twice": "rival-nets 7.0",
         "unfinished": "abstract",
         "no-attack": "not a subclass",
@@ -221,22 +221,22 @@ def test_model_and_attack_of_a_plugin_run_from_the_console(site: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("installed")
-def test_broken_plugins_stop_nothing_else(cli: Cli, tmp_path: Path) -> None:
+def test_failing_plugins_stop_nothing_else(cli: Cli, tmp_path: Path) -> None:
     glob = "digits/plugin-*,digits/twice*,elsewhere/*"
     done = cli("run", "--models", glob, "--attacks", "fgsm", *SMALL, "--output", tmp_path)
     assert done.code == 1
     assert set(records(tmp_path)) == {"digits/plugin-net"}
     assert records(tmp_path)["digits/plugin-net"]["status"] == "done"
     skipped = {line.split()[1].rstrip(":"): line for line in done.err.splitlines()[:-1]}
-    assert set(skipped) == {"digits/plugin-broken", "digits/twice", "elsewhere/plugin-net"}
-    assert "broken-nets 0.9" in skipped["digits/plugin-broken"]
+    assert set(skipped) == {"digits/plugin-failing", "digits/twice", "elsewhere/plugin-net"}
+    assert "failing-nets 0.9" in skipped["digits/plugin-failing"]
     assert "Traceback" not in done.err
 
 
 @pytest.mark.usefixtures("installed")
-def test_broken_plugin_that_was_named_is_an_error(cli: Cli, tmp_path: Path) -> None:
+def test_a_failing_plugin_that_was_named_is_an_error(cli: Cli, tmp_path: Path) -> None:
     names = {
-        "digits/plugin-broken": ("broken-nets 0.9", "no module of that kind"),
+        "digits/plugin-failing": ("failing-nets 0.9", "no module of that kind"),
         "digits/twice": ("good-nets 1.2.3", "rival-nets 7.0"),
         "elsewhere/plugin-net": ("elsewhere",),
     }
