@@ -1,9 +1,11 @@
-"""Planning, sweeping, checking: from models and attacks to results."""
+"""From models and attacks to results: the plan of a run and the evaluation of its cells."""
 
 from robench.evaluation.cell import Cell, Settings
 from robench.evaluation.evaluate import evaluate_cell
 from robench.evaluation.grids import NamedGrid, find_grid, grid_names
-from robench.evaluation.plan import Plan, Planned, Request, Skipped, look_up, make_plan, run_plan
+from robench.evaluation.plan import Plan, Planned, Skipped, look_up, make_plan
+from robench.evaluation.request import Request
+from robench.evaluation.run import run_plan
 from robench.evaluation.slices import read_slice
 
 __all__ = [

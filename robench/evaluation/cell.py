@@ -11,27 +11,23 @@ from robench.engine.search import SweepName
 from robench.epsilon import Epsilon
 from robench.evaluation.source_models import fingerprint
 from robench.registry import Model, NamedAttack
-from robench.results import (
-    PROTOCOL,
-    SCHEMA,
-    Identity,
-)
+from robench.results import PROTOCOL, SCHEMA, Identity
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How cells are evaluated.
+    """The settings of a cell's evaluation.
 
     Attributes:
-        grid: ascending, from 0.
+        grid: ascending, from ε = 0.
         seed: of the random numbers.
-        sweep: in which order the ε are visited, see :mod:`robench.engine.search`.
-        reference: compute everything in plain PyTorch.
-        batch_size: rows of one call, None to choose it; it decides the speed, not the result.
-        device: where the models compute, as torch writes it.
-        witnesses: keep the adversarial images beside the result.
-        split: where the images are from.
-        eot: draws that a gradient of a stochastic model is averaged over.
+        sweep: the order of the ε, see :mod:`robench.engine.search`.
+        reference: whether everything is computed in plain PyTorch.
+        batch_size: rows of one call, None to choose it; it affects the speed, not the result.
+        device: of the models, as torch writes it.
+        examples: whether to store the adversarial examples.
+        split: of the images.
+        eot: number of draws that a gradient of a stochastic model is averaged over.
     """
 
     grid: tuple[Epsilon, ...]
@@ -47,7 +43,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that can be evaluated; ``sources`` are the other models that the attack uses."""
+    """A cell that can be evaluated; ``sources`` are the source models of a transfer attack."""
 
     model: Model
     attack: NamedAttack
@@ -58,17 +54,16 @@ class Cell:
 
     @property
     def bound(self) -> Attack:
-        """The attack, told the names of its sources."""
-        names = tuple(source.id.partition("/")[2] for source in self.sources)
-        return self.attack.attack.with_sources(names)
+        """The attack with the names of its source models."""
+        return self.attack.attack.with_sources(tuple(source.id.name for source in self.sources))
 
     @property
     def stochastic(self) -> bool:
-        """Whether a gradient of the model, or of a source, is averaged over draws."""
+        """Whether gradients of the model, or of a source model, are averaged over draws."""
         return any(model.stochastic for model in (self.model, *self.sources))
 
     def identity(self) -> Identity:
-        """Everything that decides the outcome."""
+        """Everything that the outcome depends on."""
         model, attack, settings = self.model, self.attack, self.settings
         return Identity(
             schema_version=SCHEMA,
@@ -94,11 +89,13 @@ class Cell:
         )
 
     def unmet(self) -> frozenset[Need]:
-        """What the attack needs and the model does not offer."""
+        """The needs of the attack that the model does not meet."""
         offered: set[Need] = set()
         if self.model.spikes is not None:
             offered.add("spikes")
-        if self.model.make_counterpart is not None or self.model.spikes is None:  # or it is its own
+        if (
+            self.model.make_counterpart is not None or self.model.spikes is None
+        ):  # an ANN is its own
             offered.add("counterpart")
         if self.sources:
             offered.add("sources")

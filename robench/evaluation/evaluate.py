@@ -1,4 +1,4 @@
-"""Evaluate a cell, chunk by chunk, and store it."""
+"""The evaluation of a cell, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from robench.datasets import Images
 from robench.engine.chunk import Chunk
 from robench.engine.evaluation_draws import Draws
 from robench.engine.sweep import ChunkSweep
-from robench.epsilon import Epsilon
 from robench.evaluation.cell import Cell
 from robench.evaluation.provenance import record
 from robench.registry import Model
@@ -40,31 +39,31 @@ from robench.spiking import bound
 from robench.spiking.kernels import reference
 
 CHUNK = 250
-"""Samples that are swept together, whatever the batch, so that resuming is exact. The last chunk
-has from half as many to almost half as many more: a few samples alone would fill no batch."""
+"""Samples that are swept together, for every batch size, so that resuming is exact. The size of the
+last chunk is between half of it and one and a half times it, because few samples fill no batch."""
 PREPARED = 16
-"""Images by which a model chooses how it computes its layers."""
+"""Images with which a model chooses how it computes its layers."""
 
 
 def evaluate_cell(
     cell: Cell, store: ResultStore, progress: Callable[[int], None] = lambda finished: None
 ) -> CellResult:
-    """Evaluate a cell and store it; finished chunks of an earlier, killed run are taken over.
+    """Evaluate a cell and store it; finished chunks of an interrupted run are reused.
 
     Args:
-        cell: what to evaluate.
-        store: where it goes.
+        cell: the cell.
+        store: for the result and its chunks.
         progress: called with the number of samples that are finished.
 
     Raises:
-        RobenchError: the cell cannot be computed. Anything that the model raises passes through.
+        RobenchError: the cell cannot be computed. Exceptions of the model are not caught.
     """
     started = time.monotonic()
     identity = cell.identity()
     digest = identity.digest()
     if unmet := cell.unmet():
-        error = f"the attack needs what the model does not offer: {', '.join(sorted(unmet))}"
-        result = record(cell, digest, "not-applicable", started, error=error)
+        reason = f"the attack needs what the model does not offer: {', '.join(sorted(unmet))}"
+        result = record(cell, digest, "not-applicable", started, reason=reason, error=reason)
         store.write(result)
         return result
     models = (cell.model, *cell.sources)
@@ -104,10 +103,10 @@ def _chunks(
     batch: int,
     progress: Callable[[int], None],
 ) -> Iterator[tuple[pd.DataFrame, AdversarialExamples | None]]:
-    """The rows of each chunk with its witnesses, where those are asked for.
+    """The rows of each chunk, with its adversarial examples if they are asked for.
 
-    A chunk for which memory runs out where no call can be halved, as in the backward pass of an
-    attack with a loss of its own, begins anew with calls of half as many rows.
+    If memory runs out where a call cannot be halved, as in the backward pass of an attack with its
+    own loss, the chunk is computed again from the start with half as many rows in a call.
     """
     for number, span in enumerate(spans(len(cell.images))):
         place = cell.model.id, cell.attack.name, digest, number
@@ -129,7 +128,7 @@ def _chunks(
 
 
 def _complete(rows: pd.DataFrame, span: range) -> bool:
-    """Whether a stored chunk has all columns, and the samples of a span: others cut otherwise."""
+    """Whether a stored chunk has all columns and the samples of a span."""
     return set(ROWS) <= set(rows.columns) and rows["index"].tolist() == list(span)
 
 
@@ -186,7 +185,7 @@ def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
         checks.usable_gradient(rows),
         checks.zero_epsilon(cell.model, cell.bound, chunk, cell.settings.seed, cell.sources),
     ]
-    if len(cell.settings.grid) > 1:  # at ε = 0 none has to ask
+    if len(cell.settings.grid) > 1:  # at ε = 0 no query is needed
         found.append(checks.asked(rows, stochastic=cell.model.stochastic))
     own_timesteps = cell.model.card.get("timesteps") == cell.model.timesteps
     published = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
@@ -201,11 +200,11 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
     position = rows["minimal_position"].to_numpy()
     curve = metrics.curve(position, grid)
     accuracies = np.array([point.accuracy for point in curve])
-    texts = cell.dataset.protocol.auc_limits.get(identity.norm, ())
-    limits = {text: limit for text in texts if (limit := Epsilon.parse(text).value) in values[1:]}
+    known = cell.dataset.protocol.auc_limits.get(identity.norm, ())
+    limits = {limit.text: limit.value for limit in known if limit.value in values[1:]}
     found = _checks(cell, rows)
     raw = None
-    if "raw_0" in rows:  # broken at each ε alone, among the samples that are right at ε = 0
+    if "raw_0" in rows:  # misclassified at each single ε
         misclassified = [float(rows[f"raw_{k}"].mean()) for k in range(len(grid))]
         raw = (1 - misclassified[0], *(1 - misclassified[0] - share for share in misclassified[1:]))
     attacked = rows["minimal_position"] > 0

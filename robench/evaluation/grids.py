@@ -1,4 +1,4 @@
-"""Named grids of ε: those on which published numbers were computed."""
+"""Named grids of ε, on which published numbers were computed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from robench.epsilon import Epsilon, parse_grid
 from robench.errors import UsageError, nearest
 
 ANY = "*"
@@ -16,17 +17,17 @@ class NamedGrid:
     """A grid by name.
 
     Attributes:
-        name: as it is written behind ``--grid``.
+        name: as in ``--grid``.
         norm: of the perturbations.
-        points: the ε as they are written, ascending from 0, by the name of the attack's
-            implementation; ``*`` stands for every other one.
+        points: the ε, ascending from 0, by the name of the attack's implementation; ``*`` is for
+            all others.
     """
 
     name: str
     norm: str
-    points: Mapping[str, tuple[str, ...]]
+    points: Mapping[str, tuple[Epsilon, ...]]
 
-    def texts(self, attack: str, norm: str) -> tuple[str, ...]:
+    def epsilons(self, attack: str, norm: str) -> tuple[Epsilon, ...]:
         """The ε for an attack.
 
         Args:
@@ -34,7 +35,7 @@ class NamedGrid:
             norm: of the attack.
 
         Raises:
-            UsageError: the grid has none for it.
+            UsageError: the grid has no ε for the attack or its norm.
         """
         if norm != self.norm:
             raise UsageError(f"grid {self.name} is for {self.norm}, not for {norm} ({attack})")
@@ -46,15 +47,15 @@ class NamedGrid:
         return found
 
 
-def _spaced(end: str, count: int) -> tuple[str, ...]:
+def _spaced(end: str, count: int) -> tuple[Epsilon, ...]:
     """``count`` equally spaced ε from 0 to ``end``, as exact fractions."""
-    return tuple(str(Fraction(end) * i / (count - 1)) for i in range(count))
+    return parse_grid([str(Fraction(end) * i / (count - 1)) for i in range(count)])
 
 
 _GRIDS = {
     grid.name: grid
     for grid in (
-        NamedGrid("bioflexnet", "linf", {ANY: tuple(f"{i / 100:g}" for i in range(30))}),
+        NamedGrid("bioflexnet", "linf", {ANY: parse_grid([f"{i / 100:g}" for i in range(30)])}),
         NamedGrid(
             "bioflexnet-code",
             "linf",
@@ -78,11 +79,11 @@ def grid_names() -> tuple[str, ...]:
 def find_grid(name: str) -> NamedGrid:
     """The grid of that name.
 
-    ``bioflexnet`` is the grid of BioFlexNet's published figure, 0 to 0.29 in steps of 0.01 for
-    every attack; ``bioflexnet-code`` the grids in its released code, one for each attack.
+    ``bioflexnet`` is the grid of BioFlexNet's published figure: 0 to 0.29 in steps of 0.01 for
+    every attack. ``bioflexnet-code`` has the grids of its released code, one for each attack.
 
     Raises:
-        UsageError: there is none; the message offers the nearest.
+        UsageError: the name is unknown; the message offers the nearest one.
     """
     if name not in _GRIDS:
         raise UsageError(

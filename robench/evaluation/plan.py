@@ -1,26 +1,20 @@
-"""From names to cells, and through the cells one by one."""
+"""The plan of a run: its cells, and what the store already has of them."""
 
 from __future__ import annotations
 
 import math
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 from robench.attacks.primitives.norms import NORMS
-from robench.datasets import Images, Split, find_dataset
+from robench.datasets import Dataset, Images, find_dataset
 from robench.engine.evaluation_draws import EOT
-from robench.engine.search import SweepName
-from robench.epsilon import parse_grid
+from robench.epsilon import Epsilon, make_grid
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings
-from robench.evaluation.evaluate import evaluate_cell
-from robench.evaluation.grids import NamedGrid
-from robench.evaluation.provenance import record
+from robench.evaluation.request import Request
 from robench.evaluation.slices import read_slice
 from robench.evaluation.source_models import Sources
 from robench.registry import Model, ModelEntry, NamedAttack, model_entries
@@ -28,55 +22,18 @@ from robench.results import CellResult, Damaged, ResultStore
 from robench.runtime.device import find_device
 
 LARGEST: dict[str, Callable[[int], float]] = {"linf": lambda pixels: 1.0, "l2": math.sqrt}
-"""How far images of so many pixels in [0, 1] can lie apart, by norm."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a run was asked for, as the user wrote it.
-
-    Attributes:
-        eps: the grid, or None for that of ``grid``.
-        grid: a named one, or None for the data set's own.
-        limit: how many images, or None for the protocol's slice.
-        timesteps: T, or None for each card's own.
-        seed: of the random numbers.
-        sweep: see :class:`~robench.evaluation.cell.Settings`, like ``reference``.
-        batch_size: rows of one call, or None to choose it.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
-        witnesses: keep the adversarial images.
-        split: which images; results on training images are for tuning and never published.
-        eot: draws that a gradient of a stochastic model is averaged over, or None for the usual.
-
-    Raises:
-        UsageError: the seed is negative, or T or the number of draws is below 1.
-    """
-
-    eps: tuple[str, ...] | None = None
-    grid: NamedGrid | None = None
-    limit: str | None = None
-    timesteps: int | None = None
-    seed: int = 0
-    sweep: SweepName = "fast"
-    reference: bool = False
-    batch_size: int | None = None
-    device: str = "auto"
-    examples: bool = False
-    split: Split = "test"
-    eot: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: a seed is an integer from 0")
-        if self.timesteps is not None and self.timesteps < 1:
-            raise UsageError(f"--timesteps {self.timesteps}: a spiking network needs at least 1")
-        if self.eot is not None and self.eot < 1:
-            raise UsageError(f"--eot {self.eot}: a gradient needs at least 1 draw")
+"""The largest distance of two images with a number of pixels in [0, 1], by norm."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A model that is left out, and why."""
+    """A model that is left out of a plan, and why.
+
+    Attributes:
+        model: its id.
+        reason: one line.
+        unloadable: whether loading it failed, rather than its data or settings being missing.
+    """
 
     model: str
     reason: str
@@ -85,10 +42,14 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell, its hash, and what the store already has of it.
+    """A cell of a plan.
 
     Attributes:
-        unwitnessed: whether it is done and lacks nothing but the witnesses that were asked for.
+        cell: the cell.
+        digest: its hash.
+        stored: its result in the store, None without one.
+        lacks_examples: whether it is done, but the adversarial examples that were asked for are
+            missing.
     """
 
     cell: Cell
@@ -98,7 +59,7 @@ class Planned:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether nothing is left to compute."""
         if not isinstance(self.stored, CellResult) or self.lacks_examples:
             return False
         return self.stored.status != "failed"
@@ -119,19 +80,24 @@ def make_plan(
     store: ResultStore,
     models_dir: Path | None = None,
 ) -> Plan:
-    """Load the models, build the cells and ask the store which of them are there.
+    """Load the models, build the cells and look them up in the store.
 
-    The sources of a transfer attack are looked for in ``models_dir`` first.
+    Args:
+        entries: the models.
+        attacks: the attacks.
+        request: the settings.
+        store: with earlier results.
+        models_dir: folder in which the source models of a transfer attack are searched first.
 
     Raises:
-        RobenchError: a model that the user named cannot run. One that a glob found is skipped.
-        UsageError: the device is not here; T is given and no model has time steps, or one that is
-            named takes frames, which have T by themselves; or a number of draws is given and no
-            model is stochastic.
+        RobenchError: a model that the user named cannot run. A model that a glob found is skipped.
+        UsageError: the device does not exist; T is given and no model has time steps, or a model
+            that the user named takes frames, whose number is T; or a number of draws is given and
+            no model is stochastic.
     """
     request = replace(request, device=find_device(request.device))
 
-    @cache  # the models of a data set share its images, and with them the images' digest
+    @cache  # the models of a data set share its images and their digest
     def images(name: str) -> Images:
         return read_slice(find_dataset(name), request.limit, request.split)
 
@@ -145,7 +111,7 @@ def make_plan(
         try:
             model = entry.load()
             _require_dataset(model)
-            if reason := _bound_in_time(model, request.timesteps):
+            if reason := _fixed_timesteps(model, request.timesteps):
                 if entry.named:
                     raise UsageError(reason)
                 skipped.append(Skipped(entry.id, reason))
@@ -173,7 +139,7 @@ def make_plan(
 
 
 def look_up(cell: Cell, store: ResultStore) -> Planned:
-    """A cell with what the store has of it."""
+    """A cell with its result in the store."""
     digest = cell.identity().digest()
     stored = store.find(cell.model.id, cell.attack.name, digest)
     lacks_examples = (
@@ -188,7 +154,7 @@ def look_up(cell: Cell, store: ResultStore) -> Planned:
 def _require_dataset(model: Model) -> None:
     try:
         dataset = find_dataset(model.dataset)
-    except UsageError as error:  # the model's fault: it must not stop the others
+    except UsageError as error:  # the model's fault, which must not stop other models
         raise ContentError(f"model {model.id}: {error}") from None
     if reason := dataset.mismatch(model.input_kind, model.timesteps):
         raise ContentError(f"model {model.id} {reason}")
@@ -199,13 +165,13 @@ def _require_dataset(model: Model) -> None:
         )
 
 
-def _bound_in_time(model: Model, timesteps: int | None) -> str:
-    """Why a model cannot run at another T; empty where it can, or where it shall not."""
+def _fixed_timesteps(model: Model, timesteps: int | None) -> str:
+    """Why a model cannot run at the given T; empty if it can."""
     if timesteps is None or model.input_kind == "images":
         return ""
     return (
         f"--timesteps {timesteps}: model {model.id} takes one frame at each time step, so its T is "
-        "that of the data; leave out the one or the other"
+        "that of the data; leave one of the two out"
     )
 
 
@@ -214,6 +180,15 @@ def _prepare(model: Model, timesteps: int | None) -> Model:
         model.module.timesteps = timesteps  # type: ignore[assignment]
         return replace(model, timesteps=timesteps)
     return model
+
+
+def _epsilons(attack: NamedAttack, dataset: Dataset, request: Request) -> tuple[Epsilon, ...]:
+    norm = attack.attack.norm
+    if request.grid is not None and request.eps is None:
+        return request.grid.epsilons(attack.implementation, norm)
+    if request.eps is None and norm not in dataset.protocol.grids:
+        raise UsageError(f"data set {dataset.name} has no grid for {norm}; give one with --eps")
+    return dataset.protocol.grids[norm] if request.eps is None else request.eps
 
 
 def _cell(
@@ -229,17 +204,14 @@ def _cell(
         raise UsageError(
             f"attack {attack.name} is measured in {norm!r}; ε is swept in {' and '.join(NORMS)}"
         )
-    named = None if request.grid is None else request.grid.texts(attack.implementation, norm)
-    texts = named if request.eps is None else request.eps
-    if texts is None and norm not in dataset.protocol.grids:
-        raise UsageError(f"data set {dataset.name} has no grid for {norm}; give one with --eps")
+    epsilons = _epsilons(attack, dataset, request)
     least = attack.attack.least_classes
     if model.classes < least:
         raise UsageError(
             f"attack {attack.name} is undefined for fewer than {least} classes; "
             f"model {model.id} has {model.classes}: leave one of the two out"
         )
-    grid = parse_grid(texts if texts is not None else dataset.protocol.grids[norm])
+    grid = make_grid(epsilons)
     pixels = dataset.shape[-3:] if attack.shared else dataset.shape
     largest = LARGEST[norm](math.prod(pixels))
     if grid[-1].value > largest:
@@ -260,42 +232,3 @@ def _cell(
     )
     found = sources.of(attack.attack, model)
     return Cell(model, attack, dataset, images(dataset.name), settings, found)
-
-
-def run_plan(
-    plan: Plan,
-    store: ResultStore,
-    *,
-    force: bool = False,
-    progress: Callable[[Cell, int], None] = lambda cell, finished: None,
-) -> Iterator[tuple[CellResult, bool]]:
-    """Evaluate what is missing, cell by cell.
-
-    A cell that raises is stored as failed, with its traceback, and the others go on.
-
-    Args:
-        plan: the cells.
-        store: where they go.
-        force: evaluate finished cells again.
-        progress: called with a cell and the number of its samples that are finished.
-
-    Yields:
-        Each cell's result, and whether it was computed now.
-    """
-    for planned in plan.cells:
-        cell, digest = planned.cell, planned.digest
-        if planned.done or force:  # a run killed between a cell and its clean-up leaves chunks
-            store.drop_chunks(cell.model.id, cell.attack.name, digest)
-        if planned.done and not force:
-            assert isinstance(planned.stored, CellResult)
-            yield planned.stored, False
-            continue
-        started = time.monotonic()
-        try:
-            result = evaluate_cell(cell, store, partial(progress, cell))
-        except (Exception, SystemExit) as error:  # of the model or the attack: this cell's alone
-            text = str(error) if isinstance(error, RobenchError) else traceback.format_exc()
-            result = record(cell, digest, "failed", started, error=text)
-            with suppress(OSError):  # where it cannot be kept, its line still says why
-                store.write(result)
-        yield result, True

@@ -1,4 +1,4 @@
-"""The record of a cell: what came out, and what the run was like."""
+"""The record of a cell: its outcome, and how it was computed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,26 @@ def record(
     started: float,
     *,
     outcome: Outcome | None = None,
+    reason: str = "",
     error: str | None = None,
     batch_size: int | None = None,
 ) -> CellResult:
-    """The record of a cell whose evaluation began at ``started``, on the monotonic clock."""
+    """The record of a cell.
+
+    Args:
+        cell: the cell.
+        digest: its hash.
+        status: ``done``, ``failed`` or ``not-applicable``.
+        started: when its evaluation began, on the monotonic clock.
+        outcome: of a done cell.
+        reason: why there is no outcome, on one line.
+        error: the same in full.
+        batch_size: rows of one call.
+    """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    at_hand = None  # nothing was computed, so nothing is compiled for the answer
+    compiled = None  # nothing was computed, and to find out would compile the kernels
     if status != "not-applicable":
-        at_hand = not cell.settings.reference and kernels.at_hand(cell.settings.device)
+        compiled = not cell.settings.reference and kernels.available(cell.settings.device)
     return CellResult.model_validate(
         {
             "status": status,
@@ -42,6 +54,7 @@ def record(
             "dataset": cell.dataset.name,
             "hash": digest,
             "outcome": outcome,
+            "reason": reason,
             "error": error,
             "run": RunRecord(
                 created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -50,7 +63,7 @@ def record(
                 device=cell.settings.device,
                 threads=torch.get_num_threads(),
                 batch_size=batch_size,
-                kernels=at_hand,
+                kernels=compiled,
                 peak_memory_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),
                 versions={
                     "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Which images a run is about."""
+"""The slice of images of a run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from robench.errors import UsageError
 
 
 def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Images:
-    """The images that a run is about.
+    """The images of a run.
 
     Args:
         dataset: the data set.
-        limit: None for the protocol's slice, a count, or with a point in it a fraction of all.
+        limit: None for the protocol's slice, a count, or a fraction with a decimal point.
         split: test images, or training images to tune an attack on.
 
     Raises:
-        UsageError: the limit is no positive number.
+        UsageError: the limit is not a positive number, or there are too few images.
     """
     images = dataset.load(split)
     if limit is None:
@@ -32,6 +32,6 @@ def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Im
     if count > len(images):
         raise UsageError(
             f"--limit {limit}: {dataset.name} has {len(images)} {split} images; give fewer, or "
-            "choose the data set that has so many with --dataset"
+            "choose a data set that has so many with --dataset"
         )
     return images.first(count)

@@ -1,66 +1,69 @@
-"""The other models on which an attack makes its examples."""
+"""The source models of a transfer attack."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from fnmatch import fnmatchcase
 from functools import cache
 
 from robench.attacks import Attack
 from robench.errors import RobenchError, UsageError, nearest
+from robench.model_id import ModelId
 from robench.registry import Model, ModelEntry
+from robench.registry.patterns import is_glob, match
 
 
 class Sources:
-    """Finds and loads source models, each once for all cells."""
+    """Finds source models and loads each of them once."""
 
-    def __init__(self, find: Callable[[], Mapping[str, ModelEntry]]) -> None:
-        """Prepare; ``find`` gives every registered model and is asked when one is wanted."""
+    def __init__(self, find: Callable[[], Mapping[ModelId, ModelEntry]]) -> None:
+        """Prepare; ``find`` returns all registered models and is called when needed."""
         self.entries = cache(find)
         self.load = cache(self._load)
 
-    def _load(self, model_id: str) -> Model:
+    def _load(self, model_id: ModelId) -> Model:
         return self.entries()[model_id].load()
 
     def of(self, attack: Attack, target: Model) -> tuple[Model, ...]:
-        """The sources of an attack on a target, by id; all of the target's data set.
+        """The sources of an attack on a target, sorted by id; all are of the target's data set.
 
-        A glob leaves out the target, controls, models without weights, those that cannot be loaded
-        and those with other classes. A model that is named by itself may be any.
+        A glob leaves out the target, controls, models without weights, models that cannot be
+        loaded and models with another number of classes. A name may be that of any model.
 
         Raises:
-            UsageError: a model that is named is unknown, has no weights or other classes.
+            UsageError: a named model is unknown, or has no weights or another number of classes.
         """
-        found: dict[str, Model] = {}
+        found: dict[ModelId, Model] = {}
         for pattern in attack.source_patterns:
-            glob = any(sign in pattern for sign in "*?[")
+            glob = is_glob(pattern)
             chosen = self._matching(pattern, target) if glob else [self._named(pattern, target)]
             found |= {model.id: model for model in chosen}
         return tuple(found[model_id] for model_id in sorted(found))
 
     def _matching(self, pattern: str, target: Model) -> Iterator[Model]:
-        for entry in self.entries().values():
-            name = entry.id.partition("/")[2]
-            here = entry.dataset == target.dataset and fnmatchcase(name, pattern)
-            if not here or entry.control or entry.missing or entry.id == target.id:
+        here = self._of_dataset(target)
+        for entry in (here[name] for name in match(pattern, here)):
+            if entry.control or entry.missing or entry.id == target.id:
                 continue
             try:
                 model = self.load(entry.id)
-            except RobenchError:  # it is told where it is itself to be attacked
+            except RobenchError:  # reported in a run that attacks it
                 continue
             if model.classes == target.classes and model.fingerprint != target.fingerprint:
                 yield model
 
+    def _of_dataset(self, target: Model) -> dict[str, ModelEntry]:
+        """The registered models of a target's data set, by the second half of their ids."""
+        entries = self.entries().values()
+        return {entry.id.name: entry for entry in entries if entry.dataset == target.dataset}
+
     def _named(self, name: str, target: Model) -> Model:
-        entry = self.entries().get(f"{target.dataset}/{name}")
+        here = self._of_dataset(target)
+        entry = here.get(name)
         if entry is None:
-            known = [
-                m.partition("/")[2] for m in self.entries() if m.startswith(f"{target.dataset}/")
-            ]
             raise UsageError(
-                f"unknown source {name!r}{nearest(name, known)}: a source is named by the second "
+                f"unknown source {name!r}{nearest(name, here)}: a source is named by the second "
                 f"half of its id, and is of the target's data set, {target.dataset}"
             )
         if entry.missing:
@@ -74,6 +77,6 @@ class Sources:
 
 
 def fingerprint(source: Model) -> str:
-    """SHA-256 of all of a source that the examples depend on."""
+    """SHA-256 of everything of a source model that the adversarial examples depend on."""
     facts = [source.fingerprint, source.card, source.origin, source.timesteps]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which cells of a store may stand in one table, and what keeps the others out."""
+"""Which cells of a store are comparable in one table, and why others are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robench.datasets import Dataset
 from robench.engine.evaluation_draws import EOT
-from robench.reporting.report import OtherRun, protocol_grid
+from robench.reporting.report import OtherRun
 from robench.results import PROTOCOL, ROBUST, CellResult, Damaged, Identity, Outcome, ResultStore
 
 SWEEP = "fast"
@@ -20,7 +20,7 @@ SWEEP = "fast"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cell that matches the protocol, with its break positions ``(N,)`` in data order."""
+    """A cell under the protocol, with its minimal positions ``(N,)`` in data order."""
 
     cell: CellResult
     outcome: Outcome
@@ -28,32 +28,32 @@ class Candidate:
 
     @property
     def identity(self) -> Identity:
-        """What the cell's hash covers."""
+        """Everything that the cell's hash covers."""
         return self.outcome.identity
 
     @cached_property
     def attack_key(self) -> str:
-        """Equal for cells whose attack has the same settings."""
+        """A text that is equal for cells whose attacks have the same settings."""
         i = self.identity
         return _canonical([i.implementation, i.attack_version, i.parameters])
 
     @cached_property
     def model_key(self) -> str:
-        """Equal for cells whose model has the same weights and card."""
+        """A text that is equal for cells whose models have the same weights and card."""
         i = self.identity
         return _canonical([i.fingerprint, i.model_config_, i.architecture_version])
 
 
 def differences(cell: CellResult, dataset: Dataset) -> list[str]:
-    """What keeps a cell out of the data set's table; empty where nothing does."""
+    """Why a cell is not in the data set's table; empty if it is."""
     outcome = cell.outcome
     if cell.status != "done" or outcome is None:
-        return [f"{cell.status}: {cell.reason}" if cell.error else cell.status]
+        return [f"{cell.status}: {cell.reason}" if cell.reason else cell.status]
     identity, protocol = outcome.identity, dataset.protocol
     if identity.norm not in protocol.grids:
         return [f"norm {identity.norm}, in which {dataset.name} has no grid"]
-    # by value: the same ε can be written as a number or as a fraction
-    values = [epsilon.value for epsilon in protocol_grid(dataset, identity.norm)]
+    # by value, since an ε can be written as a number or as a fraction
+    values = [epsilon.value for epsilon in protocol.grids[identity.norm]]
     own = identity.model_config_.get("timesteps")
     found = [
         (not outcome.registered, "model is not registered"),
@@ -73,7 +73,7 @@ def differences(cell: CellResult, dataset: Dataset) -> list[str]:
 
 
 def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Candidate | Damaged:
-    """A done cell with its rows, or what is wrong with its files."""
+    """A done cell with its rows, or why its files are damaged."""
     path = store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
     n, points = outcome.identity.samples, len(outcome.identity.grid)
     try:
@@ -85,14 +85,14 @@ def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Ca
     if not np.array_equal(index, np.arange(n)):
         return Damaged(path, f"the rows are not those of the first {n} images")
     if positions.min() < ROBUST or positions.max() >= points:
-        return Damaged(path, "a break position lies outside the grid")
+        return Damaged(path, "a minimal position lies outside the grid")
     if len(outcome.curve) != points:
         return Damaged(path.with_suffix(".json"), "the curve and the grid differ in length")
     return Candidate(cell, outcome, positions)
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[OtherRun]]:
-    """Keep one comparable cell of one norm for each model, attack and seed; the newest decides."""
+    """Keep the newest comparable cell of one norm for each model, attack and seed."""
     chosen: dict[tuple[str, str, int], Candidate] = {}
     rest: list[OtherRun] = []
     data = ""
@@ -106,7 +106,7 @@ def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Other
         if identity.data_sha256 != data:
             rest.append(other_run(candidate.cell, ["other data than the newest run"]))
             continue
-        # a cell that one rule refuses does not decide for another
+        # a cell that one rule rejects must not be the reference of another rule
         same_weights = models.get(identity.model, candidate.model_key) == candidate.model_key
         same_settings = attacks.get(identity.attack, candidate.attack_key) == candidate.attack_key
         if not (same_weights and same_settings):
@@ -125,7 +125,7 @@ def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Other
 
 
 def other_run(cell: CellResult, differs: Sequence[str]) -> OtherRun:
-    """A cell as one that no table shows."""
+    """A cell as a run outside the tables."""
     verdict = cell.outcome.verdict if cell.outcome else ""
     return OtherRun(
         cell.model, cell.attack, cell.dataset, cell.hash, cell.status, verdict, tuple(differs)

@@ -8,13 +8,13 @@ from robench.reporting.report import Estimate, Report, Row, Table, row_verdict
 
 
 def frame(table: Table, *, controls: bool = False) -> pd.DataFrame:
-    """A table, or its controls, with one row for each model and one column for each number."""
+    """A table, or its controls, with one row for each model and seed."""
     rows = table.controls if controls else table.rows
     return pd.DataFrame([_record(table, row) for row in rows])
 
 
 def others_frame(report: Report) -> pd.DataFrame:
-    """The cells outside the tables with what sets them apart."""
+    """The cells outside the tables, and why they are outside."""
     columns = ["dataset", "model", "attack", "status", "verdict", "differs", "hash"]
     records = [
         [r.dataset, r.model, r.attack, r.status, r.verdict, "; ".join(r.differs), r.hash]

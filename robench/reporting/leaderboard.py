@@ -25,7 +25,7 @@ FIGURES = "results/figures"
 
 _SPACE = re.compile(r"\s+")
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#!|~$@&]|:(?=//)|(?<=www)\.")
-"""Characters that Markdown may read as more than themselves, bare links included."""
+"""Characters with a meaning in Markdown, including those of bare links."""
 
 
 def render(
@@ -34,10 +34,10 @@ def render(
     """The leaderboard as text; equal reports give equal texts.
 
     Args:
-        report: what :func:`robench.reporting.build_report` found.
+        report: as from :func:`robench.reporting.build_report`.
         form: ``md``, ``html``, ``csv`` or ``json``.
-        figures: folder of the figures as the document links it; empty for no figures.
-        all_runs: list the cells outside the tables too, with what differs.
+        figures: folder of the figures as in the links of the document; empty for no figures.
+        all_runs: whether to list the cells outside the tables, too, and why they are outside.
 
     Raises:
         UsageError: the form is unknown.
@@ -55,7 +55,7 @@ def render(
 
 
 def write(path: Path, text: str) -> None:
-    """Write the leaderboard at once: a reader sees the old text or the new one.
+    """Write the leaderboard atomically: a reader sees the old text or the new one.
 
     Raises:
         UsageError: the path cannot be written to.
@@ -70,7 +70,7 @@ def write(path: Path, text: str) -> None:
 
 
 def is_stale(path: Path, text: str) -> bool:
-    """Whether the file is missing or says something else than ``text``."""
+    """Whether the file is missing or its text differs from ``text``."""
     try:
         return path.read_text("utf-8") != text
     except (OSError, UnicodeDecodeError):
@@ -78,7 +78,7 @@ def is_stale(path: Path, text: str) -> bool:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line and within one cell of a table."""
+    """Text escaped for one line, or one cell of a table, in Markdown."""
     return _SPECIAL.sub(lambda match: "\\" + match[0], _SPACE.sub(" ", text))
 
 
@@ -94,13 +94,13 @@ def decimal(estimate: Estimate) -> Markup:
 
 
 def entry_number(row: Row, attack: str) -> Markup:
-    """The AUC, or a dash where there is none or the verdict withholds it."""
+    """The AUC, or a dash if there is none or the verdict is invalid."""
     entry = row.entries.get(attack)
     return decimal(entry.auc) if entry and entry.auc else Markup("—")
 
 
 def entry_words(row: Row, attack: str) -> str:
-    """What stands behind the number of a cell: nothing where it is valid."""
+    """The text behind the number of a cell: empty if it is valid."""
     entry = row.entries.get(attack)
     if entry is None:
         return " not applicable" if attack in row.not_applicable else ""
@@ -156,11 +156,11 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
         ("Data", f"the first {protocol.slice} test images, SHA-256 {table.data_sha256[:16]}"),
         ("Norm", f"{NORMS[table.norm]}, {protocol.measured}"),
         ("ε", ", ".join(epsilon.text for epsilon in table.grid)),
-        ("Headline ε", table.headline),
+        ("Headline ε", table.headline.text),
         ("AUC", f"up to ε = {table.limit}, divided by it"),
         ("Seeds", ", ".join(str(seed) for seed in protocol.seeds)),
         ("T", "that of the model's card"),
-        ("Broken again in another batch", f"at least {table.reverified:.1%} of each cell's images"),
+        ("Confirmed", f"at least {table.reverified:.1%} of each cell's adversarial examples"),
         ("robench protocol", str(PROTOCOL)),
     ]
     for attack in table.attacks:
@@ -215,8 +215,8 @@ def _table_data(table: Table) -> dict[str, Any]:
         "data_sha256": table.data_sha256,
         "reverified": table.reverified,
         "epsilons": [epsilon.text for epsilon in table.grid],
-        "headline": table.headline,
-        "auc_limit": table.limit,
+        "headline": table.headline.text,
+        "auc_limit": table.limit.text,
         "attacks": {
             attack: {
                 "implementation": identity.implementation,

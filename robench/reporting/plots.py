@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from robench.atomic import remove_leftovers, replacing
 from robench.attacks.primitives.norms import NORMS
-from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.model_id import ModelId
 from robench.reporting.heatmap import draw_cells
@@ -87,7 +86,7 @@ def draw_curves(table: Table) -> Figure:
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     colours = line_colours(table.rows)
     scale, unit = _axis(table)
-    limit = Epsilon.parse(table.limit).value
+    limit = table.limit.value
 
     for ax, panel in zip(axes, panels, strict=False):
         notes: list[str] = []

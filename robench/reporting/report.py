@@ -1,4 +1,4 @@
-"""What a report consists of: tables with their rows, and the runs that no table shows."""
+"""The parts of a report: tables with their rows, and the runs outside the tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from robench.attacks.primitives.norms import NORMS
 from robench.datasets import Dataset
-from robench.epsilon import Epsilon, parse_grid
+from robench.epsilon import Epsilon
 from robench.results import CurvePoint, Damaged, Identity, Verdict
 
 NORM = "linf"
-"""The norm of a data set's first table; each other norm has a table of its own behind it."""
+"""The norm of a data set's first table; the tables of other norms follow."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one attack says about one model.
+    """The result of one attack on one model.
 
     Attributes:
         attack: the attack's name.
         verdict: of the stored checks and of those that compare cells.
-        reasons: why it is not valid, short identifiers.
-        auc: up to the first limit; None where the verdict withholds it.
+        reasons: why it is not valid, as short identifiers.
+        auc: up to the first limit; None if the verdict is invalid.
         curve: robust accuracy at each ε.
         hash: of the cell.
     """
@@ -49,15 +49,15 @@ class Row:
     """A model under one seed.
 
     Attributes:
-        rank: by the AUC of ``worst``; None for a control and where an attack is missing.
+        rank: by ``worst_auc``; None for a control, or if an attack is missing.
         family: the architecture, e.g. ``flex-vgg16``.
         timesteps: T, None without time.
         entries: by attack.
         not_applicable: attacks whose needs the model does not meet.
-        missing: attacks of the table, the baseline aside, without a comparable cell.
-        worst_auc: of the per-sample minimum over the entries, up to the first limit.
-        worst_accuracy: at the headline ε.
-        worst_curve: of the per-sample minimum.
+        missing: attacks of the table without a comparable cell, except the baseline.
+        worst_auc: of the minimum over the entries for each sample, up to the first limit.
+        worst_accuracy: of the same minimum, at the headline ε.
+        worst_curve: of the same minimum.
     """
 
     rank: int | None
@@ -77,7 +77,7 @@ class Row:
 
     @property
     def caught(self) -> bool:
-        """Whether some check found the model out."""
+        """Whether a check caught the model."""
         return any(entry.verdict == "invalid" for entry in self.entries.values())
 
 
@@ -87,14 +87,14 @@ class Table:
 
     Attributes:
         attacks: the columns.
-        settings: for each attack the identity of one of its cells; all of them agree on
+        settings: for each attack the identity of one of its cells; all of its cells have the same
             implementation, version and parameters.
-        data_sha256: of the images and labels that all cells saw.
-        reverified: the lowest share, over the cells without the controls', of adversarial images
-            that break their model again in another batch.
+        data_sha256: of the images and labels of all cells.
+        reverified: share of adversarial examples that are misclassified again in another batch;
+            the lowest over the cells, without controls.
         rows: best first.
         controls: models that exist to be caught.
-        norm: that all of its attacks are measured in.
+        norm: of all attacks.
     """
 
     dataset: Dataset
@@ -108,34 +108,34 @@ class Table:
 
     @property
     def title(self) -> str:
-        """The data set's, with the norm where it is not the first."""
+        """The title of the data set, with the norm if it is not the first."""
         title = self.dataset.title
         return title if self.norm == NORM else f"{title}, {NORMS[self.norm]}"
 
     @property
     def name(self) -> str:
-        """The same for file names."""
+        """The name of the table in file names."""
         return self.dataset.name if self.norm == NORM else f"{self.dataset.name}-{self.norm}"
 
     @property
     def grid(self) -> tuple[Epsilon, ...]:
-        """The ε of the protocol, 0 first."""
-        return protocol_grid(self.dataset, self.norm)
+        """The ε of the protocol, from 0."""
+        return self.dataset.protocol.grids[self.norm]
 
     @property
-    def headline(self) -> str:
+    def headline(self) -> Epsilon:
         """The ε at which accuracies are quoted."""
         return self.dataset.protocol.headline[self.norm]
 
     @property
-    def limit(self) -> str:
-        """The ε up to which the area is taken."""
+    def limit(self) -> Epsilon:
+        """The upper limit of the AUC."""
         return self.dataset.protocol.auc_limits[self.norm][0]
 
 
 @dataclass(frozen=True)
 class OtherRun:
-    """A cell that no table shows, and what sets it apart."""
+    """A cell outside the tables, and why."""
 
     model: str
     attack: str
@@ -148,7 +148,7 @@ class OtherRun:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a store has to say.
+    """The contents of a store as tables.
 
     Attributes:
         tables: one for each data set and norm, the embedded digits last.
@@ -161,18 +161,13 @@ class Report:
     damaged: tuple[Damaged, ...]
 
 
-def protocol_grid(dataset: Dataset, norm: str) -> tuple[Epsilon, ...]:
-    """The ε of a data set's protocol, 0 first."""
-    return parse_grid(dataset.protocol.grids[norm])
-
-
 def verdict_text(verdict: str, reasons: Sequence[str]) -> str:
     """A verdict with its reasons, e.g. ``invalid (gradient-unavailable)``."""
     return f"{verdict} ({', '.join(reasons)})" if reasons else verdict
 
 
 def row_verdict(row: Row) -> str:
-    """``valid`` where all cells are, else those that are not, and what is missing."""
+    """``valid`` if all cells are; else the cells that are not, and those that are missing."""
     parts = [
         f"{entry.attack} {verdict_text(entry.verdict, entry.reasons)}"
         for entry in row.entries.values()

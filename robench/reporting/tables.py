@@ -1,4 +1,4 @@
-"""From the store to tables: what the comparable cells say, and who ranks where."""
+"""Tables from the store: the comparable cells, and the ranks of the models."""
 
 from __future__ import annotations
 
@@ -9,27 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets import Dataset, find_dataset
-from robench.epsilon import Epsilon
 from robench.errors import RobenchError
 from robench.reporting.comparable import Candidate, choose, differences, other_run, read_candidate
-from robench.reporting.report import (
-    NORM,
-    Entry,
-    Estimate,
-    OtherRun,
-    Report,
-    Row,
-    Table,
-    protocol_grid,
-)
+from robench.reporting.report import NORM, Entry, Estimate, OtherRun, Report, Row, Table
 from robench.results import ROBUST, CellResult, CurvePoint, Damaged, ResultStore
 from robench.results.metrics import area, bootstrap, curve, sample_areas, wilson
 
 BASELINE = "noise"
-"""An attack without gradient: it counts in ``worst``, but a rank does not ask for it."""
+"""An attack without gradients: it counts in ``worst``, but is not required for a rank."""
 
 FGSM_MARGIN = 0.01
-"""How far PGD's robust accuracy may lie above FGSM's at equal ε (Athalye et al., ICML 2018)."""
+"""Largest valid excess of PGD's robust accuracy over FGSM's (Athalye et al., ICML 2018)."""
 
 ABOVE_FGSM = "pgd-above-fgsm"
 _ORDER = ("fgsm", "pgd", "spgd")
@@ -38,10 +28,10 @@ _ORDER = ("fgsm", "pgd", "spgd")
 def build_report(store: ResultStore) -> Report:
     """Sort the cells of a store into tables and other runs.
 
-    A table is about one data set and one norm. It holds done cells of registered models, at
-    their card's own T, under the data set's protocol and the attacks' own parameters. Within a
-    table all cells saw the same data, all cells of an attack have the same settings and all cells
-    of a model the same weights; where runs differ the newest decides.
+    A table is for one data set and one norm. Its cells are done, of registered models with the T of
+    their card, under the data set's protocol and with the attacks' own parameters. In a table, all
+    cells have the same data, all cells of an attack the same settings, and all cells of a model the
+    same weights; if runs differ, the newest is the reference.
     """
     cells, bad = store.cells()
     damaged = list(bad)
@@ -77,14 +67,14 @@ def above_fgsm(pgd: Sequence[CurvePoint], fgsm: Sequence[CurvePoint], samples: i
 
 
 def worst_positions(positions: Iterable[NDArray[np.int64]], points: int) -> NDArray[np.int64]:
-    """The smallest break position of each sample over several cells.
+    """The smallest minimal position of each sample over several cells.
 
     Args:
-        positions: of each cell, ``(N,)``.
+        positions: minimal positions of each cell, ``(N,)``.
         points: number of ε in the grid.
 
     Returns:
-        ``(N,)``, again with −1 for a sample that never breaks.
+        ``(N,)``, with −1 for a sample that is robust in all cells.
     """
     stacked = np.stack(list(positions))
     lowest = np.where(stacked == ROBUST, points, stacked).min(0)
@@ -123,7 +113,7 @@ def _table(
             (
                 c.outcome.reverified
                 for c in chosen
-                if not c.outcome.control and c.identity.eot is None  # others are drawn anew
+                if not c.outcome.control and c.identity.eot is None  # others have new draws
             ),
             default=1.0,
         ),
@@ -147,17 +137,19 @@ def _row(
 ) -> Row:
     first = next(iter(group.values()))
     identity = first.identity
-    grid = protocol_grid(dataset, identity.norm)
+    protocol, norm = dataset.protocol, identity.norm
+    grid, limit, headline = (
+        protocol.grids[norm],
+        protocol.auc_limits[norm][0],
+        protocol.headline[norm],
+    )
     values = [epsilon.value for epsilon in grid]
-    limit_text = dataset.protocol.auc_limits[identity.norm][0]
-    limit = Epsilon.parse(limit_text).value
-    headline = Epsilon.parse(dataset.protocol.headline[identity.norm]).value
 
     positions = worst_positions([c.positions for c in group.values()], len(grid))
     worst_curve = curve(positions, grid)
     accuracies = np.array([point.accuracy for point in worst_curve])
-    interval = bootstrap(sample_areas(positions, values, limit))
-    at_headline = worst_curve[values.index(headline)]
+    interval = bootstrap(sample_areas(positions, values, limit.value))
+    at_headline = worst_curve[values.index(headline.value)]
     clean = wilson(round(first.outcome.clean_accuracy * identity.samples), identity.samples)
     absent = [attack for attack in attacks if attack not in group]
     return Row(
@@ -169,10 +161,10 @@ def _row(
         seed=identity.seed,
         control=first.outcome.control,
         clean=Estimate(first.outcome.clean_accuracy, clean.low, clean.high),
-        entries={a: _entry(group, a, limit_text) for a in attacks if a in group},
+        entries={a: _entry(group, a, limit.text) for a in attacks if a in group},
         not_applicable=tuple(a for a in absent if a in not_applicable),
         missing=tuple(a for a in absent if a not in not_applicable and a != BASELINE),
-        worst_auc=Estimate(area(accuracies, values, limit), interval.low, interval.high),
+        worst_auc=Estimate(area(accuracies, values, limit.value), interval.low, interval.high),
         worst_accuracy=Estimate(
             at_headline.accuracy, at_headline.interval.low, at_headline.interval.high
         ),

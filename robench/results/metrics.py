@@ -1,9 +1,9 @@
-"""Curves, areas and intervals from per-sample break positions."""
+"""Curves, areas and intervals from the minimal positions of samples."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,35 +12,32 @@ from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.results import ROBUST, CurvePoint, EpsilonRecord, Interval
 
-Z95 = 1.959963984540054
 DRAWS = 1000
 
 
+@cache
 def wilson(successes: int, n: int) -> Interval:
     """Wilson's 95 % interval of a proportion (Wilson, JASA 1927)."""
-    p, z2 = successes / n, Z95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    # at p = 0 and p = 1 the bound is exact; rounding must not move it past
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
-    return Interval(low=low, high=high)
+    from scipy.stats import binomtest  # imported late: it is slow
+
+    low, high = binomtest(successes, n).proportion_ci(method="wilson")
+    return Interval(low=float(low), high=float(high))
 
 
 def robust_matrix(minimal_position: NDArray[np.int64], points: int) -> NDArray[np.bool_]:
-    """Which samples hold at each ε.
+    """Which samples are robust at each ε.
 
     Args:
-        minimal_position: ``(N,)``, the grid position of the smallest ε that breaks a sample; 0 for
-            a sample that is wrong without attack, −1 for one that never breaks.
-        points: number of ε in the grid, the first being 0.
+        minimal_position: ``(N,)``, grid position of each sample's minimal ε; 0 for a sample that is
+            misclassified without attack, −1 for a sample that stays robust.
+        points: number of ε in the grid, the first of which is 0.
 
     Returns:
         ``(N, points)``.
     """
-    never = minimal_position == ROBUST
+    always = minimal_position == ROBUST
     grid = np.arange(points)
-    robust: NDArray[np.bool_] = never[:, None] | (minimal_position[:, None] > grid[None, :])
+    robust: NDArray[np.bool_] = always[:, None] | (minimal_position[:, None] > grid[None, :])
     return robust
 
 
@@ -60,7 +57,7 @@ def curve(minimal_position: NDArray[np.int64], grid: Sequence[Epsilon]) -> tuple
 
 
 def area(accuracies: NDArray[np.float64], grid: Sequence[float], limit: float) -> float:
-    """Area under accuracy against ε up to a limit of the grid, divided by the limit: in [0, 1].
+    """Area under accuracy against ε up to a limit, divided by the limit, in [0, 1].
 
     Raises:
         UsageError: the limit is not a point of the grid, or is its first.
@@ -76,7 +73,7 @@ def area(accuracies: NDArray[np.float64], grid: Sequence[float], limit: float) -
 def sample_areas(
     minimal_position: NDArray[np.int64], grid: Sequence[float], limit: float
 ) -> NDArray[np.float64]:
-    """Each sample's own normalised area, ``(N,)``, to resample; their mean is the curve's area."""
+    """The normalised area of each sample, ``(N,)``; their mean is the area of the curve."""
     last = list(grid).index(limit) + 1
     robust = robust_matrix(minimal_position, len(grid))[:, :last].astype(np.float64)
     steps = np.diff(np.asarray(grid[:last]))
@@ -87,8 +84,8 @@ def sample_areas(
 def bootstrap(values: NDArray[np.float64], seed: int = 0) -> Interval:
     """Percentile bootstrap 95 % interval of a mean over samples.
 
-    The resamples depend on the number of samples and the seed alone: two models on the same
-    images share them, which makes the interval of a difference of values a paired one.
+    The resamples depend only on the number of samples and the seed. So two models on the same
+    images have the same resamples, and the interval of a difference of values is a paired one.
     """
     rng = np.random.default_rng(seed)
     draws = rng.integers(0, len(values), size=(DRAWS, len(values)))

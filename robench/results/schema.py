@@ -1,4 +1,4 @@
-"""The record of a cell: what was computed (``outcome``), and how the run went (``run``)."""
+"""The record of a cell: the result (``outcome``) and how it was computed (``run``)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from robench.results.reason import short_reason
-
 SCHEMA = 2
 PROTOCOL = 3
-"""Raised when the harness changes what it computes."""
+"""Raised when robench computes something else than before."""
 
 Status = Literal["done", "failed", "not-applicable"]
 Verdict = Literal["valid", "suspect", "invalid", "unchecked"]
@@ -43,21 +41,19 @@ class CurvePoint(_Record):
     """Robust accuracy at one ε, over all samples, with its Wilson interval."""
 
     epsilon: EpsilonRecord
-    robust: int = Field(description="samples that are right and unbroken")
+    robust: int = Field(description="number of robust samples")
     accuracy: float
     interval: Interval
 
 
 class Check(_Record):
-    """One check of a cell: what was measured, its threshold and what follows."""
+    """One check of a cell: the measured figure, its threshold and the verdict."""
 
     name: str
     value: float
     threshold: float
     verdict: Verdict
-    reason: str = Field(
-        "", description="short identifier of what is wrong, empty where all is well"
-    )
+    reason: str = Field("", description="short identifier of the problem, empty if there is none")
 
 
 class Identity(_Record):
@@ -81,12 +77,9 @@ class Identity(_Record):
     grid: tuple[str, ...]
     seed: int
     sweep: str
-    sources: dict[str, str] = Field(
-        {}, description="fingerprints of the other models that examples were made on, by id"
-    )
-
+    sources: dict[str, str] = Field({}, description="fingerprints of the source models, by id")
     eot: int | None = Field(
-        None, description="draws that a gradient was averaged over; none where no model draws"
+        None, description="draws that a gradient was averaged over; null without stochastic model"
     )
 
     def digest(self) -> str:
@@ -97,7 +90,7 @@ class Identity(_Record):
 
 
 class Outcome(_Record):
-    """What the cell says; deterministic."""
+    """The result of a cell; deterministic."""
 
     identity: Identity
     hash: str
@@ -107,15 +100,17 @@ class Outcome(_Record):
     clean_accuracy: float
     curve: tuple[CurvePoint, ...]
     raw_accuracy: tuple[float, ...] | None = Field(
-        None, description="accuracy at each ε by itself, where every ε ran on every sample"
+        None, description="accuracy at each ε alone, if every ε ran on every sample"
     )
-    reverified: float = Field(description="share of witnesses that break again in another batch")
+    reverified: float = Field(
+        description="share of adversarial examples confirmed in another batch"
+    )
     auc: dict[str, float] = Field(description="AUC by the text of its upper limit")
     auc_interval: dict[str, Interval]
     forwards: float = Field(description="per sample")
     backwards: float = Field(description="per sample")
     source_passes: float | None = Field(
-        None, description="gradient passes per sample on the models that examples were made on"
+        None, description="gradient passes per sample through the source models"
     )
     checks: tuple[Check, ...]
     verdict: Verdict
@@ -131,30 +126,26 @@ class RunRecord(_Record):
     device: str
     threads: int
     batch_size: int | None = Field(
-        None, description="rows of one call, at the end; none where no image was attacked"
+        None, description="rows of one call, at the end; null if no image was attacked"
     )
     kernels: bool | None = Field(
         None,
-        description="whether compiled kernels were at hand; null if nothing was computed",
+        description="whether compiled kernels were available; null if nothing was computed",
     )
     peak_memory_mb: float
     versions: dict[str, str]
 
 
 class CellResult(_Record):
-    """A stored cell; ``outcome`` is there exactly when ``status`` is done."""
+    """A stored cell; it has an ``outcome`` exactly if its ``status`` is done."""
 
     status: Status
     model: str
     attack: str
     dataset: str
     hash: str
-    rows_sha256: str | None = Field(None, description="of the Parquet file; none without one")
+    rows_sha256: str | None = Field(None, description="of the Parquet file; null without one")
     outcome: Outcome | None = None
-    error: str | None = None
+    reason: str = Field("", description="why there is no outcome, on one line")
+    error: str | None = Field(None, description="the same in full, with the traceback")
     run: RunRecord
-
-    @property
-    def reason(self) -> str:
-        """Why there is no outcome, on one line; ``error`` has the whole."""
-        return short_reason(self.error or "")

@@ -1,6 +1,6 @@
-"""The store: one JSON and one Parquet file for each cell, written at once and read as they are.
+"""The store: one JSON and one Parquet file for each cell, written atomically.
 
-On demand the adversarial images of a cell, its *witnesses*, lie beside them.
+On demand, the adversarial examples of a cell are stored beside them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pyarrow import ArrowException
+from pyarrow.parquet import read_metadata
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
@@ -41,7 +42,7 @@ ROWS = (
 
 EXAMPLES = ".examples.safetensors"
 ATTEMPTS = 3
-"""To write a chunk; nobody drops the folder of one cell so often."""
+"""To write a chunk, whose folder another run may remove."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,12 @@ class Damaged:
 
 @dataclass(frozen=True)
 class AdversarialExamples:
-    """What broke the samples of a cell, each at its smallest ε.
+    """The adversarial examples of a cell at the minimal ε of each sample.
 
     Attributes:
-        index: of each broken sample among the data set's test images, ``(B,)``, int64.
-        images: the adversarial image of each, ``(B, C, H, W)``, or its frames, ``(B, T, C, H, W)``,
-            float32 in [0, 1].
+        index: index of each sample in the data set's test images, ``(B,)``, int64.
+        images: the adversarial examples, ``(B, C, H, W)``, or frames, ``(B, T, C, H, W)``, float32
+            in [0, 1].
     """
 
     index: np.ndarray
@@ -67,7 +68,7 @@ class AdversarialExamples:
 
     @classmethod
     def join(cls, parts: Sequence[AdversarialExamples]) -> AdversarialExamples:
-        """Those of all chunks, in order."""
+        """The adversarial examples of all chunks, in order."""
         index, images = ([getattr(part, name) for part in parts] for name in ("index", "images"))
         return cls(np.concatenate(index), np.concatenate(images))
 
@@ -77,21 +78,17 @@ class ResultStore:
 
     A ``/`` in the name of an attack is a ``~`` in that of its folder.
 
-    The JSON is written last: a cell exists once its JSON does, and a half-written file never has
-    that name. Finished chunks of an unfinished cell wait in ``<hash>.chunks/``. Several processes
-    may write at the same time; of two that compute the same cell the later one decides.
+    The JSON is written last: a cell exists if its JSON does, and a half-written file never has that
+    name. Finished chunks of an unfinished cell are in ``<hash>.chunks/``. Several processes may
+    write at the same time; if two compute the same cell, the result of the later one stays.
     """
 
     def __init__(self, root: Path) -> None:
-        """Open a store.
-
-        Raises:
-            UsageError: the folder cannot be written to.
-        """
+        """Open a store in a folder, which need not exist."""
         self.root = root
 
     def require_writable(self) -> None:
-        """Raise a UsageError where the store cannot be written to; remove what killed runs left."""
+        """Remove old temporary files; raise a UsageError if the store cannot be written to."""
         probe = temporary_path(self.root / "write-test")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -104,7 +101,7 @@ class ResultStore:
             ) from None
 
     def path(self, model: str, attack: str, digest: str) -> Path:
-        """Where the JSON of a cell lies; a model's id starts with its data set."""
+        """The path of the JSON of a cell."""
         return self.root / model / attack.replace("/", "~") / f"{digest[:16]}.json"
 
     def write(
@@ -113,10 +110,10 @@ class ResultStore:
         rows: pd.DataFrame | None = None,
         examples: AdversarialExamples | None = None,
     ) -> CellResult:
-        """Store a cell and drop its chunks; returns the cell with the digest of its rows.
+        """Store a cell and remove its chunks; returns the cell with the digest of its rows.
 
-        Witnesses of an earlier run go: they need not be those of these rows. A failed cell does
-        not take the place of a done one, which another run may have stored in the meantime.
+        Adversarial examples of an earlier run are removed, since they need not belong to these
+        rows. A failed cell does not replace a done one, which another run may have stored.
         """
         path = self.path(cell.model, cell.attack, cell.hash)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,24 +133,24 @@ class ResultStore:
         return cell
 
     def find(self, model: str, attack: str, digest: str) -> CellResult | Damaged | None:
-        """The stored cell, None where there is none, or what is wrong with its files."""
+        """The stored cell, None without one, or why its files are damaged."""
         path = self.path(model, attack, digest)
         return self._read(path) if path.exists() else None
 
     def rows(self, cell: CellResult) -> pd.DataFrame:
-        """The per-sample rows of a done cell, in data order."""
+        """The rows of a done cell, one for each sample, in data order."""
         path = self.path(cell.model, cell.attack, cell.hash)
         return pd.read_parquet(path.with_suffix(".parquet"))
 
     def examples(self, cell: CellResult) -> AdversarialExamples | None:
-        """The adversarial images of a done cell; None where it was run without ``--witnesses``.
+        """The adversarial examples of a done cell, in the order of its rows.
 
-        They are in the order of the Parquet file, whose column ``index`` theirs refers to.
+        None if it was run without ``--keep-examples``.
         """
         return _read_examples(self.path(cell.model, cell.attack, cell.hash))
 
     def has_examples(self, cell: CellResult) -> bool:
-        """Whether the adversarial images of a cell are there and whole; reads none of them."""
+        """Whether the adversarial examples of a cell are stored; reads only the header."""
         path = self.path(cell.model, cell.attack, cell.hash)
         try:
             with safe_open(path.with_suffix(EXAMPLES), "numpy") as file:
@@ -171,17 +168,17 @@ class ResultStore:
         return good, bad
 
     def chunk(self, model: str, attack: str, digest: str, number: int) -> pd.DataFrame | None:
-        """A finished chunk of an unfinished cell, or None."""
+        """The rows of a finished chunk of an unfinished cell, or None."""
         path = self._chunk_path(model, attack, digest, number)
         try:
             return pd.read_parquet(path)
-        except (OSError, ValueError, ArrowException):  # absent, or damaged: computed again
+        except (OSError, ValueError, ArrowException):  # missing or damaged: computed again
             return None
 
     def chunk_examples(
         self, model: str, attack: str, digest: str, number: int
     ) -> AdversarialExamples | None:
-        """The adversarial images of a finished chunk, or None."""
+        """The adversarial examples of a finished chunk, or None."""
         return _read_examples(self._chunk_path(model, attack, digest, number))
 
     def write_chunk(
@@ -193,9 +190,9 @@ class ResultStore:
         rows: pd.DataFrame,
         examples: AdversarialExamples | None = None,
     ) -> None:
-        """Keep a finished chunk until its cell is stored.
+        """Store a finished chunk until its cell is stored.
 
-        Another run that stores the same cell drops the folder of its chunks at any moment.
+        Another run that stores the same cell may remove the folder of its chunks at any time.
         """
         path = self._chunk_path(model, attack, digest, number)
         for attempt in range(ATTEMPTS):
@@ -210,7 +207,7 @@ class ResultStore:
                 return
 
     def drop_chunks(self, model: str, attack: str, digest: str) -> None:
-        """Forget the chunks of a cell."""
+        """Remove the chunks of a cell."""
         folder = self._chunk_folder(self.path(model, attack, digest))
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -235,19 +232,18 @@ class ResultStore:
                 data = beside.read_bytes()
                 if cell.rows_sha256 != hashlib.sha256(data).hexdigest():
                     return Damaged(beside, "its SHA-256 is not the one in the JSON")
-                # all columns: without a digest, damage shows where the values do not decode
-                rows = pd.read_parquet(BytesIO(data))
+                samples = read_metadata(BytesIO(data)).num_rows
             except (OSError, ValueError, ArrowException) as error:
-                # the text of an operating system's error has the path, which stands in front of it
+                # str() of an OSError contains the path, which is in ``path`` already
                 text = getattr(error, "strerror", None) or str(error)
                 return Damaged(beside, next(iter(text.splitlines()), type(error).__name__))
-            if cell.outcome is None or len(rows) != cell.outcome.identity.samples:
+            if cell.outcome is None or samples != cell.outcome.identity.samples:
                 return Damaged(path, "the JSON and the Parquet file do not belong together")
         return cell
 
 
 def _read_examples(beside: Path) -> AdversarialExamples | None:
-    """The witnesses beside a file; None where they are absent, or damaged: computed again."""
+    """The adversarial examples beside a file; None if they are missing or damaged."""
     try:
         found = load(beside.with_suffix(EXAMPLES).read_bytes())
         return AdversarialExamples(found["index"], found["images"])

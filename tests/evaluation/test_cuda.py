@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import robench.datasets as registry
+import robench.datasets
 from robench import Cell, ResultStore, Settings, evaluate_cell, find_attack, select_models
 from robench.datasets import DIGITS
 from robench.epsilon import parse_grid
@@ -89,14 +89,14 @@ def test_a_cell_is_that_of_the_cpu(attack: str, name: str, tmp_path: Path) -> No
         [point.accuracy for point in cell(model, attack, device, tmp_path / device).curve]
         for device in ("cpu", "cuda:0")
     ]
-    assert model.device.type == "cpu"  # where it was
+    assert model.device.type == "cpu"  # moved back
     assert curves[0] == pytest.approx(curves[1], abs=0.05)  # rounding moves a few samples
 
 
 @pytest.fixture
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     few = replace(DIGITS, load=lambda split: DIGITS.load(split).first(160))
-    monkeypatch.setitem(registry._BUILT_IN, "digits", few)
+    monkeypatch.setitem(robench.datasets._BUILT_IN, "digits", few)
     return
 
 
@@ -109,7 +109,7 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
         ("stbp", TIMED, adversarial((2, "8/255"))),
     ],
 )
-def test_a_training_begins_goes_on_and_ends_as_one(
+def test_a_training_can_be_interrupted_and_resumed(
     mode: str, model: str, training: str, few_digits: None, tmp_path: Path
 ) -> None:
     made = recipe(tmp_path, mode, model, training)

@@ -18,7 +18,7 @@ from tests.support.interrupts import interrupt_chunk
 Cli = Callable[..., Finished]
 COMMAND = ("run", "--models", "smallmodels:small", "--limit", "30", "--attacks", "pgd[steps=4]")
 EPS = ("--eps", "8/255,16/255,32/255")
-AGAIN = "done without witnesses, computed again to keep them: 1 cells\n"
+AGAIN = "done without examples, computed again to keep them: 1 cells\n"
 
 pytestmark = pytest.mark.usefixtures("small_models")
 
@@ -49,28 +49,28 @@ def equal(a: AdversarialExamples, b: AdversarialExamples) -> bool:
     return np.array_equal(a.index, b.index) and np.array_equal(a.images, b.images)
 
 
-def test_each_witness_breaks_its_sample_at_its_distance(cli: Cli, tmp_path: Path) -> None:
+def test_each_example_is_misclassified_at_the_stored_distance(cli: Cli, tmp_path: Path) -> None:
     run(cli, tmp_path, "--keep-examples")
     store, cell = only(tmp_path)
     rows = store.rows(cell)
-    broken = rows[rows["minimal_position"] > 0]
-    assert 0 < len(broken) < len(rows)
+    attacked = rows[rows["minimal_position"] > 0]
+    assert 0 < len(attacked) < len(rows)
     found = kept(tmp_path)
     assert found.images.dtype == np.float32
-    assert found.images.shape == (len(broken), *DIGITS.load("test").tensor().shape[1:])
-    assert found.index.tolist() == broken["index"].tolist()
+    assert found.images.shape == (len(attacked), *DIGITS.load("test").tensor().shape[1:])
+    assert found.index.tolist() == attacked["index"].tolist()
 
     (entry,) = select_models(["smallmodels:small"])
     images = torch.from_numpy(found.images)
     clean = DIGITS.load("test").tensor()[found.index]
     with torch.no_grad():
         prediction = entry.load().logits(images).argmax(1)
-    assert (prediction.numpy() != broken["label"].to_numpy()).all()
+    assert (prediction.numpy() != attacked["label"].to_numpy()).all()
     distance = (images - clean).double().abs().flatten(1).amax(1).numpy()
-    assert np.array_equal(distance, broken["linf"].to_numpy())
+    assert np.array_equal(distance, attacked["linf"].to_numpy())
 
 
-def test_witnesses_change_neither_hash_nor_result(
+def test_examples_change_neither_hash_nor_result(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(cli, tmp_path / "with", "--keep-examples")
@@ -84,7 +84,7 @@ def test_witnesses_change_neither_hash_nor_result(
     assert equal(kept(tmp_path / "with"), kept(tmp_path / "parts"))
 
 
-def test_none_broken(cli: Cli, tmp_path: Path) -> None:
+def test_no_examples(cli: Cli, tmp_path: Path) -> None:
     run(cli, tmp_path, "--keep-examples", eps=("--eps", "0.001/255"))
     found = kept(tmp_path)
     assert found.index.shape == (0,)
@@ -100,14 +100,14 @@ def stopped(cli: Cli, root: Path, monkeypatch: pytest.MonkeyPatch, *options: str
 
 
 @pytest.mark.parametrize(("before", "computed"), [(("--keep-examples",), 3), ((), 5)])
-def test_they_survive_an_interruption(
+def test_examples_survive_an_interruption(
     cli: Cli,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     before: tuple[str, ...],
     computed: int,
 ) -> None:
-    """Five chunks; the two finished ones are taken over where they have what is asked for."""
+    """Five chunks; the two finished ones are reused if they have their examples."""
     monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 6)
     run(cli, tmp_path / "whole", "--keep-examples")
     stopped(cli, tmp_path / "stopped", monkeypatch, *before)
@@ -120,7 +120,7 @@ def test_they_survive_an_interruption(
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".tmp", ".chunks")]
 
 
-def test_a_done_cell_is_computed_again_for_them_once(cli: Cli, tmp_path: Path) -> None:
+def test_a_done_cell_is_computed_again_for_its_examples_once(cli: Cli, tmp_path: Path) -> None:
     run(cli, tmp_path)
     _, before = only(tmp_path)
     done = run(cli, tmp_path, "--keep-examples")
@@ -136,10 +136,10 @@ def test_a_done_cell_is_computed_again_for_them_once(cli: Cli, tmp_path: Path) -
         kept(tmp_path)
 
 
-def test_a_damaged_file_is_made_again(cli: Cli, tmp_path: Path) -> None:
+def test_a_damaged_file_is_written_again(cli: Cli, tmp_path: Path) -> None:
     run(cli, tmp_path, "--keep-examples")
     whole = kept(tmp_path)
-    (path,) = tmp_path.rglob("*.witnesses.safetensors")
+    (path,) = tmp_path.rglob("*.examples.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
     store, cell = only(tmp_path)
     assert store.examples(cell) is None
@@ -147,7 +147,7 @@ def test_a_damaged_file_is_made_again(cli: Cli, tmp_path: Path) -> None:
     assert equal(kept(tmp_path), whole)
 
 
-def test_a_new_run_without_them_drops_the_old_ones(cli: Cli, tmp_path: Path) -> None:
+def test_a_new_run_without_examples_removes_the_old_ones(cli: Cli, tmp_path: Path) -> None:
     run(cli, tmp_path, "--keep-examples")
     run(cli, tmp_path, "--force")
     store, cell = only(tmp_path)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from robench.datasets import MNIST
-from robench.epsilon import parse_grid
 from robench.errors import UsageError
 from robench.evaluation import find_grid, grid_names
 from tests.support.commands import Finished
@@ -17,11 +16,11 @@ Cli = Callable[..., Finished]
 
 
 def test_the_figure_has_thirty_points_and_is_the_beginning_of_the_mnist_protocol() -> None:
-    grid = parse_grid(find_grid("bioflexnet").texts("pgd", "linf"))
+    grid = find_grid("bioflexnet").epsilons("pgd", "linf")
     assert len(grid) == 30
     assert grid[-1].value == 0.29
-    assert grid == parse_grid(MNIST.protocol.grids["linf"])[:30]
-    assert find_grid("bioflexnet").texts("noise", "linf") == tuple(point.text for point in grid)
+    assert grid == MNIST.protocol.grids["linf"][:30]
+    assert find_grid("bioflexnet").epsilons("noise", "linf") == grid
 
 
 @pytest.mark.parametrize(
@@ -35,7 +34,7 @@ def test_the_figure_has_thirty_points_and_is_the_beginning_of_the_mnist_protocol
     ],
 )
 def test_the_code_has_23_equally_spaced_points(attack: str, end: float) -> None:
-    grid = parse_grid(find_grid("bioflexnet-code").texts(attack, "linf"))
+    grid = find_grid("bioflexnet-code").epsilons(attack, "linf")
     values = [point.value for point in grid]
     assert len(values) == 23
     assert values[0] == 0
@@ -45,15 +44,15 @@ def test_the_code_has_23_equally_spaced_points(attack: str, end: float) -> None:
 
 def test_an_attack_or_norm_without_points_is_an_error() -> None:
     with pytest.raises(UsageError, match="no ε for noise; it has them for fgsm, pgd, spgd"):
-        find_grid("bioflexnet-code").texts("noise", "linf")
+        find_grid("bioflexnet-code").epsilons("noise", "linf")
     with pytest.raises(UsageError, match="for linf, not for l2"):
-        find_grid("bioflexnet").texts("pgd", "l2")
+        find_grid("bioflexnet").epsilons("pgd", "l2")
 
 
 def test_help_names_every_grid(cli: Cli) -> None:
-    told = "".join(cli("run", "--help").out.split())  # a line may end within a name
+    text = "".join(cli("run", "--help").out.split())  # a line may end within a name
     for name in grid_names():
-        assert name in told
+        assert name in text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import robench.evaluation.evaluate
-import robench.evaluation.plan
+import robench.evaluation.run
+from robench.results import ResultStore
 from tests.support.commands import Finished
 from tests.support.interrupts import interrupt_chunk
 from tests.support.small_models import SMALL_MODELS
@@ -115,7 +116,11 @@ def test_killed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     found = comparable(killed)
     assert len(found) == 4
     assert found == comparable(undisturbed)
-    assert not [path for path in killed.rglob("*") if path.suffix in (".tmp", ".chunks")]
+    assert not list(killed.rglob("*.chunks"))
+    for path in killed.rglob(".*.tmp"):
+        os.utime(path, (0, 0))  # what a killed process left is removed when it is old
+    ResultStore(killed).require_writable()
+    assert not list(killed.rglob(".*.tmp"))
 
 
 def times(root: Path) -> dict[Path, int]:
@@ -135,7 +140,7 @@ def test_same_command_computes_nothing_again(
         raise AssertionError("computed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(robench.evaluation.plan, "evaluate_cell", forbidden)
+        patch.setattr(robench.evaluation.run, "evaluate_cell", forbidden)
         done = cli(*command)
     assert done.code == 0
     assert "2 of them done already" in done.out
@@ -251,7 +256,7 @@ def test_failed_cell_succeeds_once_its_cause_is_gone(
         raise MemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(robench.evaluation.plan, "evaluate_cell", out_of_memory)
+        patch.setattr(robench.evaluation.run, "evaluate_cell", out_of_memory)
         assert cli(*command).code == 1
     (path,) = tmp_path.rglob("*.json")
     assert "no memory left" in json.loads(path.read_text())["error"]
@@ -266,7 +271,7 @@ def test_interrupt_keeps_what_is_finished(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (*COMMAND, "--attacks", "fgsm,noise", "--output", tmp_path)
-    evaluate, calls = robench.evaluation.plan.evaluate_cell, iter(range(9))
+    evaluate, calls = robench.evaluation.run.evaluate_cell, iter(range(9))
 
     def interrupted(*arguments: Any) -> Any:
         if next(calls) == 1:
@@ -274,7 +279,7 @@ def test_interrupt_keeps_what_is_finished(
         return evaluate(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(robench.evaluation.plan, "evaluate_cell", interrupted)
+        patch.setattr(robench.evaluation.run, "evaluate_cell", interrupted)
         done = cli(*command)
     assert done.code == 130
     assert done.err == "robench: interrupted; finished cells are kept\n"
@@ -288,14 +293,14 @@ def test_interrupt_keeps_what_is_finished(
     ("n", "sizes"),
     [(1, [1]), (225, [225]), (256, [256]), (374, [374]), (375, [250, 125]), (1000, [250] * 4)],
 )
-def test_no_chunk_is_so_short_that_it_fills_no_batch(n: int, sizes: list[int]) -> None:
+def test_no_chunk_is_very_short(n: int, sizes: list[int]) -> None:
     found = robench.evaluation.evaluate.spans(n)
     assert [len(span) for span in found] == sizes
     assert [index for span in found for index in span] == list(range(n))
 
 
 @pytest.mark.usefixtures("small_models")
-def test_a_chunk_that_was_cut_otherwise_is_computed_again(
+def test_a_chunk_of_another_size_is_computed_again(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (*COMMAND, "--attacks", "pgd[steps=4]", "--output")

@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from robench.datasets import DIGITS
+from robench.epsilon import parse_grid
 from robench.reporting import build_report, write_figures
 from robench.reporting.heatmap import draw_cells
 from tests.support.made_up import Builder
@@ -29,7 +30,7 @@ def test_a_grid_of_plain_numbers_has_a_plain_axis(six: Builder) -> None:
 
     (table,) = build_report(six.store).tables
     assert _axis(table) == (255.0, "ε (L∞, in 1/255)")
-    protocol = replace(DIGITS.protocol, grids={"linf": ("0", "0.1", "0.2")})
+    protocol = replace(DIGITS.protocol, grids={"linf": parse_grid(["0.1", "0.2"])})
     assert _axis(replace(table, dataset=replace(DIGITS, protocol=protocol)))[0] == 1.0
 
 

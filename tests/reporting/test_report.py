@@ -38,7 +38,7 @@ def test_worst_lies_below_every_single_attack(builder: Builder) -> None:
     builder.add("digits/vgg16-stbp", "noise", two, verdict="invalid", reasons=("x",))
     (row,) = build_report(builder.store).tables[0].rows
     low = np.minimum(np.where(one == ROBUST, 99, one), np.where(two == ROBUST, 99, two))
-    position = [epsilon.text for epsilon in GRID].index(DIGITS.protocol.headline["linf"])
+    position = GRID.index(DIGITS.protocol.headline["linf"])
     assert row.worst_accuracy.value == (low > position).mean()
     assert row.worst_auc.value < row.entries["fgsm"].auc.value
     assert row.worst_auc.low < row.worst_auc.value < row.worst_auc.high
@@ -70,16 +70,15 @@ def test_pgd_above_fgsm_by_more_than_a_point_is_invalid(
         ({"registered": False}, "not registered"),
         ({"protocol": 0}, "robench protocol 0"),
         ({"attack": "pgd[steps=100]"}, "parameters of its own"),
-        ({"search_dtype": "bfloat16"}, "bfloat16"),
-        ({"breaks": np.full(50, 3)}, f"50 of {N} images"),
+        ({"positions": np.full(50, 3)}, f"50 of {N} images"),
         ({"grid": parse_grid(["8/255", "32/255"])}, "ε 0, 8/255, 32/255"),
     ],
 )
 def test_what_does_not_match_the_protocol_is_another_run(
     builder: Builder, change: dict[str, Any], text: str
 ) -> None:
-    breaks = np.where(fall(30) > 2, ROBUST, fall(30)) if "grid" in change else fall(30)
-    builder.add(**({"model": "digits/a", "attack": "pgd", "breaks": breaks} | change))
+    positions = np.where(fall(30) > 2, ROBUST, fall(30)) if "grid" in change else fall(30)
+    builder.add(**({"model": "digits/a", "attack": "pgd", "positions": positions} | change))
     report = build_report(builder.store)
     assert report.tables == ()
     assert text in report.others[0].differs[0]
@@ -111,7 +110,7 @@ def test_a_row_without_all_attacks_has_no_rank(builder: Builder) -> None:
     assert (last.model, last.rank, last.missing) == ("digits/a", None, ("pgd",))
 
 
-def test_failed_and_inapplicable_cells_are_told(builder: Builder) -> None:
+def test_failed_and_inapplicable_cells_are_listed(builder: Builder) -> None:
     builder.add("digits/a", "pgd", fall(60))
     builder.add("digits/b", "pgd", fall(60))
     builder.add("digits/b", "spgd", fall(60))

@@ -20,13 +20,13 @@ def test_wilson_has_the_published_values() -> None:
     assert metrics.wilson(20, 20).high == 1
 
 
-def test_the_curve_counts_what_is_right_and_unbroken() -> None:
+def test_the_curve_counts_robust_samples() -> None:
     curve = metrics.curve(POSITIONS, GRID)
     assert [point.robust for point in curve] == [7, 5, 3, 2]
     assert [point.epsilon.value for point in curve] == [0, 0.1, 0.2, 0.4]
 
 
-def test_the_area_follows_the_true_spacing() -> None:
+def test_the_area_uses_the_true_spacing() -> None:
     accuracies = np.array([1.0, 0.5, 0.5, 0.0])
     grid = [epsilon.value for epsilon in GRID]
     assert metrics.area(accuracies, grid, 0.4) == pytest.approx((0.075 + 0.05 + 0.05) / 0.4)
@@ -55,7 +55,7 @@ def test_the_bootstrap_covers_the_mean_and_repeats() -> None:
     assert interval.high - interval.low == pytest.approx(width, rel=0.15)
 
 
-NO_EPSILON = [
+NOT_AN_EPSILON = [
     "-1/255",
     "abc",
     "1/0",
@@ -69,8 +69,8 @@ NO_EPSILON = [
 ]
 
 
-@pytest.mark.parametrize("text", NO_EPSILON)
-def test_an_epsilon_that_is_none_is_refused(text) -> None:
+@pytest.mark.parametrize("text", NOT_AN_EPSILON)
+def test_a_text_that_is_not_an_epsilon_is_refused(text) -> None:
     with pytest.raises(UsageError):
         Epsilon.parse(text)
 

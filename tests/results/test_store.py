@@ -1,4 +1,4 @@
-"""What the store notices and survives: damaged rows, old records, other runs at the same time."""
+"""Damaged files, records without a digest, and several runs at the same time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
-from robench.results import CellResult, Damaged, ResultStore, store
+from robench.results import Damaged, ResultStore, store
 from tests.support.made_up import Builder, fall
 
 
 def damage_values(parquet: Path) -> None:
-    """Other values of the same number of rows behind a footer that is whole."""
+    """Write other values in the same number of rows, in a valid file."""
     rows = pd.read_parquet(parquet)
     rows["minimal_position"] = rows["minimal_position"].to_numpy()[::-1]
     rows.to_parquet(parquet, index=False)
@@ -34,7 +33,7 @@ def test_rows_that_are_not_those_of_the_record_are_damaged(builder: Builder) -> 
     assert "SHA-256" in found.reason
 
 
-def test_rows_that_are_absent_are_told_with_their_path_once(builder: Builder) -> None:
+def test_missing_rows_are_reported_with_their_path_once(builder: Builder) -> None:
     cell = builder.add("digits/a", "pgd", fall(40))
     path = builder.store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
     path.unlink()
@@ -43,26 +42,12 @@ def test_rows_that_are_absent_are_told_with_their_path_once(builder: Builder) ->
     )
 
 
-def test_a_record_without_a_digest_stays_valid(builder: Builder) -> None:
+def test_a_done_record_without_a_digest_is_damaged(builder: Builder) -> None:
     cell = builder.add("digits/a", "pgd", fall(40))
     path = builder.store.path(cell.model, cell.attack, cell.hash)
     record = json.loads(path.read_text("utf-8"))
     assert len(record.pop("rows_sha256")) == 64
     path.write_text(json.dumps(record), "utf-8")
-    assert isinstance(builder.store.find("digits/a", "pgd", cell.hash), CellResult)
-
-
-def test_a_record_without_a_digest_shows_values_that_do_not_decode(builder: Builder) -> None:
-    cell = builder.add("digits/a", "pgd", fall(40))
-    path = builder.store.path(cell.model, cell.attack, cell.hash)
-    record = json.loads(path.read_text("utf-8"))
-    path.write_text(json.dumps(record | {"rows_sha256": None}), "utf-8")
-    parquet = path.with_suffix(".parquet")
-    page = pq.ParquetFile(parquet).metadata.row_group(0).column(1).data_page_offset
-    data = bytearray(parquet.read_bytes())
-    data[page : page + 16] = bytes(16)
-    parquet.write_bytes(data)
-    assert len(pd.read_parquet(parquet, columns=["index"])) == len(fall(40))  # the footer is whole
     assert isinstance(builder.store.find("digits/a", "pgd", cell.hash), Damaged)
 
 
@@ -73,7 +58,7 @@ def test_a_failed_attempt_leaves_the_done_cell_of_another_run(builder: Builder) 
     assert builder.store.find("digits/a", "pgd", done.hash) == done
 
 
-def test_a_chunk_is_kept_though_another_run_drops_its_folder(
+def test_a_chunk_is_written_while_another_run_removes_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, rivals = store._write_parquet, iter(range(9))
@@ -90,8 +75,8 @@ def test_a_chunk_is_kept_though_another_run_drops_its_folder(
     assert ResultStore(tmp_path).chunk(*place).equals(rows)
 
 
-def test_the_start_of_a_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    left = tmp_path / "digits" / "a" / "pgd" / f".0.json.robench-{'0' * 8}-1-0.tmp"
+def test_the_start_of_a_run_removes_old_temporary_files(tmp_path: Path) -> None:
+    left = tmp_path / "digits" / "a" / "pgd" / ".0.json.robench-0123456789ab.tmp"
     left.parent.mkdir(parents=True)
     left.touch()
     os.utime(left, (0, 0))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from robench.datasets import DIGITS
-from robench.epsilon import Epsilon, parse_grid
+from robench.epsilon import Epsilon
 from robench.results import (
     PROTOCOL,
     ROBUST,
@@ -23,13 +23,13 @@ from robench.results import (
 )
 from robench.results.metrics import area, bootstrap, curve, sample_areas
 
-GRID = parse_grid(DIGITS.protocol.grids["linf"])
+GRID = DIGITS.protocol.grids["linf"]
 N = DIGITS.protocol.slice
-LIMIT = DIGITS.protocol.auc_limits["linf"][0]
+LIMIT = DIGITS.protocol.auc_limits["linf"][0].text
 
 
 def fall(scale: float, seed: int = 0) -> np.ndarray:
-    """Break positions of a model whose samples hold up to about ``scale`` percent of the grid."""
+    """Minimal positions of a model that is robust up to about ``scale`` percent of the grid."""
     rng = np.random.default_rng(seed)
     radius = np.where(
         rng.random(N) < 0.03, -1.0, rng.weibull(1.7, N) * scale / 100 * GRID[-1].value
@@ -51,7 +51,7 @@ class Builder:
         self,
         model: str,
         attack: str,
-        breaks: np.ndarray,
+        positions: np.ndarray,
         *,
         mode: str = "stbp",
         verdict: str = "valid",
@@ -74,7 +74,7 @@ class Builder:
             "timesteps": own,
             "dataset": "digits",
             "data_sha256": "d" * 64,
-            "samples": len(breaks),
+            "samples": len(positions),
             "attack": attack,
             "implementation": attack.partition("[")[0],
             "attack_version": "1",
@@ -83,16 +83,15 @@ class Builder:
             "grid": tuple(repr(epsilon.value) for epsilon in grid),
             "seed": 0,
             "sweep": "fast",
-            "search_dtype": "float32",
         }
         who = Identity(**(facts | identity))
-        points = curve(breaks, grid)
+        points = curve(positions, grid)
         values = [epsilon.value for epsilon in grid]
         accuracies = np.array([point.accuracy for point in points])
         limits = {
-            text: Epsilon.parse(text).value
-            for text in DIGITS.protocol.auc_limits["linf"]
-            if Epsilon.parse(text).value in values
+            limit.text: limit.value
+            for limit in DIGITS.protocol.auc_limits["linf"]
+            if limit.value in values
         }
         outcome = Outcome(
             identity=who,
@@ -104,7 +103,7 @@ class Builder:
             curve=points,
             auc={text: area(accuracies, values, limit) for text, limit in limits.items()},
             auc_interval={
-                text: bootstrap(sample_areas(breaks, values, limit))
+                text: bootstrap(sample_areas(positions, values, limit))
                 for text, limit in limits.items()
             },
             forwards=20,
@@ -123,14 +122,14 @@ class Builder:
             outcome=outcome,
             run=_run(created),
         )
-        n = np.arange(len(breaks))
-        return self.store.write(cell, pd.DataFrame({"index": n, "minimal_position": breaks}))
+        n = np.arange(len(positions))
+        return self.store.write(cell, pd.DataFrame({"index": n, "minimal_position": positions}))
 
     def add_without_outcome(self, model: str, attack: str, status: str, error: str) -> None:
         cell = CellResult(
             status=status, model=model, attack=attack, dataset="digits",
             hash=hashlib.sha256(f"{model}{attack}".encode()).hexdigest(),
-            error=error, run=_run("2026-01-01T00:00:00+00:00"),
+            reason=error, error=error, run=_run("2026-01-01T00:00:00+00:00"),
         )  # fmt: skip
         self.store.write(cell)
 
