@@ -1,15 +1,15 @@
-"""The errors that robench raises, and the exit codes that they end a command with.
+"""The errors of robench, with the exit codes of commands.
 
 ::
 
     RobenchError
-    ├── UsageError        2   a name, a flag or a number that the user gave
-    ├── ContentError      2   a card, a weight file or a data file that is not what it should be
-    │   └── MissingDataError  2   images that are nowhere at hand
+    ├── UsageError        2   an invalid name, flag or number of the user
+    ├── ContentError      2   a missing or damaged card, weight file or data file
+    │   └── MissingDataError  2   images that are not on this machine
     ├── PluginError       2   a plug-in that cannot be loaded
-    ├── DownloadError     1   a data set that did not come
-    ├── TrainingError     1   a training that cannot go on
-    └── EvaluationError   1   something that went wrong while a cell was computed
+    ├── DownloadError     1   a data set that cannot be downloaded
+    ├── TrainingError     1   a training that cannot continue
+    └── EvaluationError   1   a cell that cannot be computed
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ from collections.abc import Iterable
 
 
 class RobenchError(Exception):
-    """The base of all errors of robench; its text is one line for the user."""
+    """The base class of robench's errors; the text is one line for the user."""
 
     exit_code = 1
 
 
 class UsageError(RobenchError):
-    """A name, a flag or a number from the user that cannot be used."""
+    """A name, a flag or a number of the user is invalid."""
 
     exit_code = 2
 
 
 class ContentError(RobenchError):
-    """A card, a weight file or a data file that is missing, damaged or not what it should be."""
+    """A card, a weight file or a data file is missing, damaged or inconsistent."""
 
     exit_code = 2
 
 
 class MissingDataError(ContentError):
-    """Images that are nowhere at hand; the text says where they were looked for.
+    """Images are not on this machine; the text says where they were searched.
 
-    A run over all models skips those that need them; it does not fail.
+    A run over all models skips the models that need them.
     """
 
 
 class PluginError(RobenchError):
-    """A plug-in that cannot be loaded; the text names its distribution and version."""
+    """A plug-in cannot be loaded; the text names its distribution and version."""
 
     exit_code = 2
 
 
 class DownloadError(RobenchError):
-    """A data set that did not come: no network, no room, or other files than the published ones."""
+    """A download failed: no network, no space, or other files than the published ones."""
 
 
 class TrainingError(RobenchError):
-    """A training that cannot go on; what was saved of it stays."""
+    """A training cannot continue; its saved progress is kept."""
 
 
 class EvaluationError(RobenchError):
-    """Something that went wrong while a cell was computed: the cell is failed, others go on."""
+    """A cell cannot be computed: it is stored as failed, and the next one follows."""
 
 
 def plainly(message: str) -> str:
-    """What a validator says of a value, without the prefix that pydantic gives it."""
+    """The message of a validator without the prefix of pydantic."""
     return message.removeprefix("Value error, ")
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """A clause that offers the known names nearest to ``name``, or nothing where none is near.
+    """A clause with the known names nearest to ``name``; empty if none is near.
 
-    Each is written behind the prefix, which takes no part in the comparison.
+    The prefix is written before each name and is not compared.
     """
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(prefix + found for found in close)}?" if close else ""

@@ -1,4 +1,4 @@
-"""The checks that decide whether a number may be trusted, each with its threshold on record.
+"""The checks that a verdict rests on, each with its figure and threshold on record.
 
 Sources: Athalye et al., Obfuscated gradients give a false sense of security, ICML 2018; Carlini
 et al., On evaluating adversarial robustness, 2019; Croce and Hein, AutoAttack, ICML 2020.

@@ -1,4 +1,4 @@
-"""Whether the clean accuracy is that of the model's card (C01)."""
+"""Whether the clean accuracy agrees with the model's card (C01)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CARD_ACCURACY = 0.005
 
 
 def card_accuracy(model: Model, rows: pd.DataFrame) -> Check | None:
-    """A fresh clean accuracy within half a point of the card's; None where a card has none."""
+    """The measured clean accuracy is within half a point of the card's; None without one."""
     if model.clean_accuracy is None:
         return None
     measured = float((rows["minimal_position"] != CLEAN_WRONG).mean())

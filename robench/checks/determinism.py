@@ -18,7 +18,7 @@ from robench.spiking import bound
 
 SAMPLES = 16
 LOGIT_TOLERANCE = 1e-6
-"""In float64, where rounding cannot change a spike."""
+"""In float64, in which rounding does not flip a spike."""
 SINGLE_TOLERANCE = 1e-3
 """In float32, for a model that cannot run in float64."""
 
@@ -27,9 +27,9 @@ def deterministic(model: Model, x: Tensor) -> Check:
     """The same input twice, in another order and alone gives the same logits (B3, C06, C07).
 
     Measured in float64 on a copy of the model, since a rounding difference in float32 can flip a
-    spike at the threshold; in float32 where the model cannot run in float64. Of a stochastic model
-    it is asked that the logits follow from input and draw: one that has other random numbers than
-    those of :class:`robench.spiking.ModelNoise` gives outcomes that nobody can repeat.
+    spike at the threshold; in float32 if the model cannot run in float64. The logits of a
+    stochastic model must depend only on input and draw: with other random numbers than those of
+    :class:`robench.spiking.ModelNoise`, its outcomes are not reproducible.
     """
     return with_fewer(lambda rows: _deterministic(model, x[:rows]), min(SAMPLES, len(x)))
 

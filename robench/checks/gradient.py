@@ -12,12 +12,12 @@ SMALLEST = 1
 
 
 def usable_gradient(rows: pd.DataFrame) -> Check | None:
-    """A zero or non-finite gradient on more than 1 % of the attacked samples is invalid.
+    """Invalid if more than 1 % of the attacked samples have no usable gradient.
 
-    A sample counts when in no stage of the attack more than half of the gradients that it took on
-    the sample were usable. One that broke at the smallest ε is left out: a better gradient cannot
-    lower its number, and it may be in need of none, as where the random start of a first stage
-    without a gradient breaks it. None where the attack took no gradient.
+    A sample has none if in no stage of the attack more than half of its gradients were finite and
+    not zero. Samples with the smallest ε as minimal ε are left out: a better gradient cannot lower
+    their ε, and they may need none, as after a random start that is misclassified. None if the
+    attack took no gradient.
     """
     asked = rows["backwards"] > 0
     if not asked.any():

@@ -1,4 +1,4 @@
-"""Whether the attack called the model at all."""
+"""Whether the attack called the model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from robench.results import CLEAN_WRONG, Check
 
 
 def asked(rows: pd.DataFrame, *, stochastic: bool = False) -> Check | None:
-    """An attack that let the model look at nothing but the clean image has not attacked.
+    """Invalid if the model was called only on the clean image for more than 1 % of the samples.
 
-    That look is one pass, and of a stochastic model one for each draw. Invalid where it is all on
-    more than 1 % of the samples that are right at ε = 0; None where it is so on none of them, so
-    that an attack that asks leaves no trace on the record.
+    That call is one pass, or one for each draw of a stochastic model. Samples that are
+    misclassified without attack do not count. None if there is no such sample, so the check is on
+    record only for an attack that left out queries.
     """
     right = rows["minimal_position"] != CLEAN_WRONG
     clean = DRAWS if stochastic else 1

@@ -9,23 +9,23 @@ import numpy as np
 from robench.results import Check, Verdict
 
 SHARE = 0.01
-"""The largest share of samples on which a check may fail before a number is invalid."""
+"""The largest share of samples on which a check may fail in a valid cell."""
 _SEVERITY: tuple[Verdict, ...] = ("unchecked", "valid", "suspect", "invalid")
 
 
 def worst_verdict(checks: Sequence[Check]) -> Verdict:
-    """The most severe verdict among checks; ``unchecked`` where there is none."""
+    """The most severe verdict of checks; ``unchecked`` without checks."""
     return max((check.verdict for check in checks), key=_SEVERITY.index, default="unchecked")
 
 
 def at_most(name: str, value: float, threshold: float, reason: str) -> Check:
-    """A check that is valid where a figure is at most its threshold, and invalid elsewhere.
+    """A check that is valid if a figure is at most its threshold, else invalid.
 
     Args:
         name: of the check.
         value: the figure; NaN and infinity are above every threshold.
         threshold: the largest valid figure.
-        reason: short identifier of what is wrong.
+        reason: short identifier of the problem.
     """
     bad = not value <= threshold  # a NaN is bad too
     return Check(

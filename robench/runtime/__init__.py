@@ -1,1 +1,1 @@
-"""What a computation runs on: device, batch size, threads and the allocator."""
+"""The resources of a computation: device, batch size, threads and the allocator."""

@@ -1,4 +1,4 @@
-"""Memory: how many rows of a call fit into it, and what to do where it runs out."""
+"""Batch size: the number of rows that fit into memory, and retries with fewer rows."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from robench.registry import Model
 
 T = TypeVar("T")
 MOST_ROWS = {"cpu": 64, "cuda": 256}
-"""More do not make a call faster: a CPU's threads share 64, and 256 fill a GPU."""
+"""More rows do not make a call faster: 64 are enough for the threads of a CPU, 256 fill a GPU."""
 BACKWARD = 3
-"""Memory of a gradient pass in units of the layers' outputs: each output, its gradient, and what a
-layer keeps from one to the other."""
+"""Memory of a gradient pass in units of the layers' outputs: each output, its gradient, and what
+the layer stores for the backward pass."""
 MEASURED_ROWS = 8
 SHARE = 0.5
-"""Of all memory: the rest is for the engine, and for whoever else computes here."""
+"""Share of all memory; the rest is for the engine and for other processes."""
 CACHED_BYTES = 128 * 2**20
-"""Outputs of all layers of a part; a layer has a small share of it at a time."""
+"""Bytes of the outputs of all layers for the rows of one thread."""
 _CONTAINER_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 _SHORT = ("not enough memory", "can't allocate memory", "could not create a primitive")
-"""Parts of the messages of torch's allocator, and of oneDNN, which says no more."""
+"""Parts of the messages of torch's allocator and of oneDNN when memory runs out."""
 
 
 def choose_rows(model: Model, x: Tensor) -> int:
-    """How many rows a call should have: what fits into half of the memory.
+    """The number of rows of a call that fit into half of the memory.
 
-    The choice depends on the model and the machine alone, not on what else runs there.
+    It depends only on the model and the machine, not on other processes.
 
     Args:
-        model: where it will compute.
-        x: images that are typical of its calls, ``(N, C, H, W)``.
+        model: on the device where it will compute.
+        x: typical images, ``(N, C, H, W)``.
 
     Returns:
         At least 1, at most 64 on the CPU and 256 on a GPU.
@@ -56,13 +56,13 @@ def choose_rows(model: Model, x: Tensor) -> int:
 
 
 def cached_rows(model: Model, x: Tensor) -> int:
-    """How many rows a thread should compute at a time so that a layer's values stay in its caches.
+    """The number of rows that a thread should compute at a time, so that a layer fits its caches.
 
-    VGG16 of width 1/4 at T = 10 takes 16: as fast as 32, in half of the memory.
+    For VGG16 of width 1/4 at T = 10 it is 16, which is as fast as 32 in half of the memory.
 
     Args:
-        model: where it will compute.
-        x: images that are typical of its calls, ``(N, C, H, W)``.
+        model: on the device where it will compute.
+        x: typical images, ``(N, C, H, W)``.
 
     Returns:
         A power of two from 8 to 32.
@@ -74,8 +74,8 @@ def cached_rows(model: Model, x: Tensor) -> int:
 def output_bytes(model: Model, x: Tensor) -> int:
     """Bytes of the outputs of all layers of a network, and of its input ``(N, C, H, W)``.
 
-    The growth of a process is too noisy to measure one row by. A layer that hands on the output of
-    its last child, as it is or in another shape, adds nothing.
+    The growth of the process is too noisy to measure a single row. A layer that returns the output
+    of its last child, possibly in another shape, adds nothing.
 
     Raises:
         EvaluationError: there is not enough memory for them.
@@ -88,7 +88,7 @@ def output_bytes(model: Model, x: Tensor) -> int:
         for part in parts:
             if isinstance(part, Tensor) and _memory_of(part) != _memory_of(last):
                 total += part.numel() * part.element_size()
-                last = part  # held, so that nothing else can come to lie there
+                last = part  # kept alive, so that its address is not reused
 
     handles = [layer.register_forward_hook(add) for layer in model.module.modules()]
     try:
@@ -122,7 +122,7 @@ def _on_cuda(model: Model, x: Tensor) -> int:
 
 
 def capacity(device: torch.device) -> int:
-    """Memory that this process may come to have on a device, in bytes."""
+    """The memory that this process may use on a device, in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -132,7 +132,7 @@ def capacity(device: torch.device) -> int:
 
 
 def _limit_in(path: Path) -> float:
-    """The bytes that a container's file allows; infinite where there is no limit, or no file."""
+    """The limit in a container's file, in bytes; infinite without a limit or a file."""
     try:
         return int(path.read_text("ascii"))
     except (OSError, ValueError):  # "max"
@@ -140,17 +140,17 @@ def _limit_in(path: Path) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
+    """Whether an error says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _SHORT)
 
 
 def with_fewer(function: Callable[[int], T], rows: int) -> T:
-    """What ``function`` returns for so many rows, or for ever fewer where memory runs out.
+    """The result of ``function`` for a number of rows, which is halved while memory runs out.
 
     Raises:
-        EvaluationError: memory runs out at one row. Any other error passes through.
+        EvaluationError: memory runs out at one row. Other exceptions are not caught.
     """
     while True:
         try:
@@ -161,10 +161,10 @@ def with_fewer(function: Callable[[int], T], rows: int) -> T:
 
 
 def require_smaller(error: Exception, rows: int) -> None:
-    """Return where fewer rows may help against an error.
+    """Return if memory ran out and fewer rows may help.
 
     Raises:
-        EvaluationError: there was one row. An error of another kind is raised again.
+        EvaluationError: there was only one row. Another error is raised again.
     """
     if not is_out_of_memory(error):
         raise error

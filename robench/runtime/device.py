@@ -1,4 +1,4 @@
-"""Where a network computes. The engine's own tensors stay on the CPU, whatever the device."""
+"""The device of a network. The engine's own tensors are always on the CPU."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from robench.registry import Model
 
 
 def find_device(text: str) -> str:
-    """The device that a user means: ``cpu``, or ``cuda:i``.
+    """The device of a text: ``cpu`` or ``cuda:i``.
 
     Args:
-        text: ``cpu``, ``cuda`` for the first of them, ``cuda:i``, or ``auto`` for CUDA where torch
-            finds it.
+        text: ``cpu``, ``cuda`` for the first GPU, ``cuda:i``, or ``auto`` for CUDA if torch finds
+            it and else the CPU.
 
     Raises:
-        UsageError: it is none of these, or not here.
+        UsageError: the text is none of these, or the device does not exist.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise UsageError(f"--device {text!r}: choose from auto, cpu, cuda and cuda:0, cuda:1, …")
@@ -40,9 +40,9 @@ def find_device(text: str) -> str:
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Inside, convolutions on CUDA are computed in float32, and equal calls take equal ways.
+    """Compute convolutions on CUDA in float32 and by deterministic algorithms.
 
-    cuDNN's default is TF32, with 10 bits of a product where the CPU has 23.
+    cuDNN's default is TF32, with 10 bits of a product; float32 has 23.
     """
     with torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
@@ -51,7 +51,7 @@ def repeatable() -> Iterator[None]:
 
 
 def hardware(device: str) -> str:
-    """The name of a device, as a card tells it."""
+    """The name of a device, as in a card."""
     if device == "cpu":
         return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
     return torch.cuda.get_device_name(device)
@@ -59,7 +59,7 @@ def hardware(device: str) -> str:
 
 @contextmanager
 def placed(model: Model, device: str) -> Iterator[None]:
-    """Inside, a model's module lives on a device; then it goes back to where it was."""
+    """Move a model's module to a device, and back at the end."""
     before = model.device
     if torch.device(device) == before:
         yield

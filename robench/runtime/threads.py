@@ -1,8 +1,8 @@
 """Threads that share the rows of one call of a model.
 
-On a CPU each thread computes some rows of the batch through the whole network. That is faster
-than sharing out every single operation, whose threads wait for each other at each end, and it
-stays so where other programs use the processor too.
+On a CPU, each thread computes some rows of the batch through the whole network. That is faster than
+threads within each operation, which wait for each other at its end, also on a machine that other
+programs use.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from robench.runtime.batch_size import require_smaller
 S = TypeVar("S")
 T = TypeVar("T")
 LARGEST, SMALLEST = 32, 8
-"""Rows of a part: more do not fit the caches of most models, fewer are not worth a thread."""
+"""Rows of a part: more exceed the caches for most models, fewer are not worth a thread."""
 
 
 class Workers:
-    """As many threads as torch may use, or none where the model keeps state between calls.
+    """As many threads as torch may use, or none if the model keeps state between calls.
 
-    A context manager. Inside, torch's own operations use one thread each where there are workers,
-    and denormal numbers are flushed: a surrogate's tail is denormal, and slow, long before it is 0.
-    Memory that is freed inside is kept: who calls hands it back.
+    A context manager. Inside, torch's own operations use one thread if there are workers, and
+    denormal numbers are flushed, since the tail of a surrogate is denormal, and slow. Freed memory
+    is not returned to the system; the caller does that.
 
     Attributes:
-        threads: how many parts are computed at the same time.
-        smallest: rows that a part has at least, where there are so many.
-        largest: and at most.
-        most: rows that a part may have; it falls where memory runs out, and stays so.
+        threads: number of parts that are computed at the same time.
+        smallest: fewest rows of a part, if the call has so many.
+        largest: most rows of a part.
+        most: rows of a part that fit into memory; it is reduced when memory runs out.
     """
 
     def __init__(self, *, shared: bool, largest: int = LARGEST) -> None:
@@ -44,7 +44,7 @@ class Workers:
 
         Args:
             shared: whether threads may call the model at the same time.
-            largest: rows that a thread computes at a time.
+            largest: most rows that a thread computes at a time.
         """
         self.smallest, self.largest = SMALLEST, largest
         self.threads = torch.get_num_threads() if shared else 1
@@ -54,7 +54,7 @@ class Workers:
 
     @property
     def at_once(self) -> int:
-        """The most rows that are computed at the same time, after memory ran out."""
+        """The number of rows that can be computed at the same time."""
         return self.most * (1 if self._pool is None else self.threads)
 
     def __enter__(self) -> Self:
@@ -75,26 +75,26 @@ class Workers:
             torch.set_num_threads(threads)
 
     def allow(self, rows: int) -> None:
-        """Compute no more than so many rows at the same time from now on."""
+        """Limit the number of rows that are computed at the same time."""
         self.most = min(self.most, max(1, rows // self.threads))
 
     def part(self, rows: int) -> int:
-        """How many rows of a call of so many are computed as one batch."""
+        """The number of rows of a part, in a call with a number of rows."""
         if self._pool is None:
             return rows
         return min(max(-(-rows // self.threads), self.smallest), self.largest)
 
     def in_parts_of(self, rows: int) -> Self:
-        """The same threads, which compute so many rows at a time."""
+        """The same threads, with parts of a number of rows."""
         other = copy(self)
         other.smallest = other.largest = rows
         return other
 
     def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
-        """What ``function`` returns for each part of a call of so many rows, in order.
+        """The results of ``function`` for each part of a call, in order.
 
-        The parts depend on the number of rows and on the settings alone, until memory runs out: a
-        part for which it does is computed in two halves.
+        The parts depend only on the number of rows and the settings, unless memory runs out: such
+        a part is computed in two halves.
 
         Raises:
             EvaluationError: memory runs out at one row.
@@ -102,24 +102,24 @@ class Workers:
         if self._pool is None:
             return self._halved(function, slice(0, rows))
         size = self.part(rows)
-        firsts = range(0, max(rows, 1), size)  # a call of no rows is one empty part
+        firsts = range(0, max(rows, 1), size)  # a call without rows is one empty part
         parts = [slice(first, min(first + size, rows)) for first in firsts]
         found = list(self._pool.map(partial(self._halved, function), parts))
         return [result for part in found for result in part]
 
     def each(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """What ``function`` returns for each item, in order; memory that runs out is an error."""
+        """The results of ``function`` for each item, in order; no item is split."""
         return list((map if self._pool is None else self._pool.map)(function, items))
 
     def _halved(self, function: Callable[[slice], T], rows: slice) -> list[T]:
-        """What ``function`` returns for some rows, in as many parts as memory asks for."""
+        """The results of ``function`` for some rows, halved while memory runs out."""
         count = rows.stop - rows.start
         if count <= self.most:
             try:
                 return [function(rows)]
             except Exception as error:
                 require_smaller(error, count)
-            # past the handler: the error no longer holds what the failed call had allocated
+            # outside the handler, since the error keeps the memory of the failed call alive
             self.most = min(self.most, count // 2)
         middle = rows.start + count // 2
         halves = slice(rows.start, middle), slice(middle, rows.stop)
@@ -127,7 +127,7 @@ class Workers:
 
 
 def _flushes() -> bool:
-    """Whether denormal numbers are flushed; torch has no function that tells."""
+    """Whether denormal numbers are flushed; torch has no function for that."""
     smallest = torch.tensor(torch.finfo(torch.float64).tiny, dtype=torch.float64)
     return float(smallest / 2) == 0
 

@@ -28,7 +28,7 @@ class Idle(DirectAttack):
 
 def outcome(tmp_path, model: str, attack: str | NamedAttack, eps: str = "32/255"):
     (entry,) = select_models([model])
-    dataset = find_dataset(model.partition("/")[0])
+    dataset = find_dataset(entry.dataset)
     cell = Cell(
         entry.load(),
         find_attack(attack) if isinstance(attack, str) else attack,
@@ -48,11 +48,11 @@ def test_an_attack_without_a_gradient_is_invalid(tmp_path, model, attack) -> Non
     found = outcome(tmp_path, model, attack)
     assert found.verdict == "invalid"
     assert found.reasons == ("gradient-unavailable",)
-    assert found.curve[1].accuracy > 0.9  # which is why nobody may read it as robustness
+    assert found.curve[1].accuracy > 0.9  # which must not be read as robustness
 
 
 @pytest.mark.parametrize("model", ["digits/vgg16-hybrid", "digits/control-zero-gradient"])
-def test_spgd_finds_what_the_model_hides(tmp_path, model) -> None:
+def test_spgd_succeeds_on_models_that_hide_their_gradients(tmp_path, model) -> None:
     found = outcome(tmp_path, model, "spgd")
     assert found.verdict == "valid"
     assert found.curve[1].accuracy < 0.1
@@ -72,15 +72,15 @@ def test_a_plain_network_passes_every_check_and_they_are_on_record(tmp_path) -> 
     assert all(check.value <= check.threshold for check in found.checks)
 
 
-def test_an_attack_that_never_asks_the_model_is_invalid(tmp_path) -> None:
+def test_an_attack_without_queries_is_invalid(tmp_path) -> None:
     idle = NamedAttack("idle", Idle(), "idle", "1", "")
     found = outcome(tmp_path, "digits/vgg16-ann", idle)
     assert found.curve[1].accuracy > 0.9
     assert (found.verdict, found.reasons) == ("invalid", ("no-query",))
-    assert outcome(tmp_path, "digits/vgg16-ann", idle, "0").verdict == "valid"  # nothing to ask
+    assert outcome(tmp_path, "digits/vgg16-ann", idle, "0").verdict == "valid"  # no query is needed
 
 
-def test_one_look_beside_the_clean_image_is_enough() -> None:
+def test_one_query_beside_the_clean_image_is_enough() -> None:
     rows = pd.DataFrame({"minimal_position": [-1, 0], "forwards": [2, 1], "backwards": [0, 0]})
     assert checks.asked(rows) is None
     found = checks.asked(rows.assign(forwards=1))
@@ -88,7 +88,7 @@ def test_one_look_beside_the_clean_image_is_enough() -> None:
     assert (found.value, found.verdict) == (1.0, "invalid")
 
 
-def test_a_sample_that_broke_at_the_smallest_epsilon_needs_no_gradient() -> None:
+def test_a_sample_with_the_smallest_minimal_epsilon_needs_no_gradient() -> None:
     rows = pd.DataFrame(
         {
             "minimal_position": [1, 1, 2, -1],
@@ -99,12 +99,10 @@ def test_a_sample_that_broke_at_the_smallest_epsilon_needs_no_gradient() -> None
     found = checks.usable_gradient(rows)
     assert found is not None
     assert (found.value, found.verdict) == (0.0, "valid")
-    without_gradient = checks.usable_gradient(
-        rows.assign(zero_gradients=[False, False, True, True])
-    )
+    without_gradient = checks.usable_gradient(rows.assign(zero_gradient=[False, False, True, True]))
     assert without_gradient is not None
     assert (without_gradient.value, without_gradient.reason) == (1.0, "gradient-unavailable")
-    fallen = checks.usable_gradient(rows.assign(minimal_position=1))
-    assert fallen is not None
-    assert (fallen.value, fallen.verdict) == (0.0, "valid")
+    smallest = checks.usable_gradient(rows.assign(minimal_position=1))
+    assert smallest is not None
+    assert (smallest.value, smallest.verdict) == (0.0, "valid")
     assert checks.usable_gradient(rows.assign(backwards=0)) is None

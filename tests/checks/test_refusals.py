@@ -1,4 +1,4 @@
-"""What would spoil a result in silence is refused in one line."""
+"""Models and attacks that would give wrong results are refused with one line."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -97,10 +97,10 @@ def test_logits_have_a_column_for_each_class(module, text) -> None:
     assert text in str(caught.value)
 
 
-class Blind(DirectAttack):
-    """Returns nothing that could be verified."""
+class Undefined(DirectAttack):
+    """Returns NaN."""
 
-    name: ClassVar[str] = "blind"
+    name: ClassVar[str] = "undefined"
 
     def run(self, view, x, y, eps, noise):
         return x * torch.nan
@@ -117,9 +117,9 @@ class Grey(DirectAttack):
 
 @pytest.mark.parametrize(
     ("attack", "text"),
-    [(Blind(), "NaN or infinite"), (Grey(), r"shape \(4, 1, 2, 2\) for .* \(4, 3, 2, 2\)")],
+    [(Undefined(), "NaN or infinite"), (Grey(), r"shape \(4, 1, 2, 2\) for .* \(4, 3, 2, 2\)")],
 )
-def test_a_candidate_that_cannot_be_used_is_no_run_that_held(attack, text) -> None:
+def test_an_unusable_candidate_does_not_count_as_robust(attack, text) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     model = Model(net, "digits/small", 2)
     x = torch.rand(4, 3, 2, 2)
@@ -139,7 +139,7 @@ def test_the_norm_of_an_attack_card_is_that_of_its_implementation(tmp_path, monk
 
 
 def test_a_folder_where_a_card_should_be_is_one_line(cli, tmp_path) -> None:
-    (tmp_path / "digits" / "broken" / "model.toml").mkdir(parents=True)
+    (tmp_path / "digits" / "damaged" / "model.toml").mkdir(parents=True)
     found = cli("list", "models", "--models-dir", tmp_path)
     assert found.code == 0
     assert "digits/vgg16-ann" in found.out

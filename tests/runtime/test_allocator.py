@@ -1,4 +1,4 @@
-"""Freed memory that stays with the process: fewer pages are asked for anew."""
+"""Freed memory that stays with the process, so that fewer pages are requested again."""
 
 import platform
 import subprocess

@@ -31,7 +31,7 @@ SHORT = [
 
 
 class Tight(nn.Module):
-    """A network for which memory runs out above so many rows; it counts its failures."""
+    """A network that runs out of memory above a number of rows; it counts its failures."""
 
     def __init__(self, net: nn.Module, most: int, error: Exception) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Tight(nn.Module):
 
 
 class TightBehind(torch.autograd.Function):
-    """The identity; memory runs out on the way back, above so many rows."""
+    """The identity; its backward pass runs out of memory above a number of rows."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, most: int) -> Tensor:
@@ -105,7 +105,7 @@ def test_running_out_of_memory_loses_nothing(
     found, run = evaluate(tight, tmp_path / "tight")
     pd.testing.assert_frame_equal(found, expected)
     assert run.batch_size == 3 * threads
-    # the sweep's calls fail once for each halving and thread; those of the checks begin anew
+    # the sweep's calls fail once for each halving and thread; those of the checks start again
     assert 0 < tight.failures < 40
 
 

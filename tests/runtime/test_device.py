@@ -56,7 +56,7 @@ def test_the_device_that_is_meant(
         (2, "cuda:-1", "auto, cpu, cuda"),
     ],
 )
-def test_a_device_that_is_not_here(
+def test_a_device_that_does_not_exist(
     monkeypatch: pytest.MonkeyPatch, gpus: int, text: str, says: str
 ) -> None:
     machine(monkeypatch, gpus)
@@ -114,11 +114,11 @@ def test_the_view_carries_images_to_the_device_and_results_back() -> None:
     view = ModelView(model, y, rows, QueryCounter.empty(3))
     assert torch.equal(view.logits(x), torch.eye(3))
     assert [wrong.tolist() for _, wrong in view.seen] == [[False, False, True]]
-    assert view.seen[0][0].data_ptr() == x.data_ptr()  # where they came from
+    assert view.seen[0][0].data_ptr() == x.data_ptr()  # on their own device
 
 
 class Moved(nn.Linear):
-    """Says where it was put, and stays where it is."""
+    """Records the devices that it is moved to, and does not move."""
 
     def to(self, device: torch.device | str) -> Moved:
         self.places = [*getattr(self, "places", []), str(device)]
@@ -161,7 +161,7 @@ def test_without_a_gpu_there_are_no_kernels_for_one(monkeypatch: pytest.MonkeyPa
     assert not any("CUDA kernels" in finding.text for finding in doctor._devices())
     machine(monkeypatch, 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
-    told = [finding.text for finding in doctor._devices() if "CUDA kernels" in finding.text]
-    assert told == ["CUDA kernels  none: Triton cannot build them; plain PyTorch is used"]
+    found = [finding.text for finding in doctor._devices() if "CUDA kernels" in finding.text]
+    assert found == ["CUDA kernels  none: Triton cannot build them; plain PyTorch is used"]
     monkeypatch.setattr(kernels, "on_gpu", lambda: kernels)
-    assert any(finding.text == "CUDA kernels  at hand" for finding in doctor._devices())
+    assert any(finding.text == "CUDA kernels  compiled" for finding in doctor._devices())

@@ -1,4 +1,4 @@
-"""Threads that share the rows of a call: what they compute, and what they leave behind."""
+"""Threads that share the rows of a call: their results, and the state after them."""
 
 import threading
 
@@ -84,14 +84,14 @@ class Sizes(torch.nn.Module):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 16, 64])
-def test_witnesses_are_seen_again_in_batches_of_another_size(threads, batch):
+def test_examples_are_confirmed_in_batches_of_another_size(threads, batch):
     net = Sizes()
     x = pictures(128, torch.float32)
     y = net(x).argmax(1)
     with Workers(shared=True) as workers:
         model = Model(net, "test/sizes", 2, shareable=True)
         chunk = Chunk(x, y, range(len(x)))
-        grid = parse_grid(["0.3"])  # all break at it, in the first step
+        grid = parse_grid(["0.3"])  # all samples are misclassified there after one step
         sweep = ChunkSweep(
             model, PGD(steps=2), chunk, grid, seed=0, batch_size=batch, workers=workers
         )
@@ -99,9 +99,9 @@ def test_witnesses_are_seen_again_in_batches_of_another_size(threads, batch):
         rows = sweep.run()
         assert (rows["minimal_position"] == 1).all()
         net.seen.clear()
-        assert reverify(sweep.target, sweep.breaks, batch).all()
+        assert reverify(sweep.target, sweep.found, batch).all()
     assert sum(net.seen) == len(x)
-    assert all(seen != size for seen in net.seen[:-1])  # what is left over may have any size
+    assert all(seen != size for seen in net.seen[:-1])  # the rest may have any size
 
 
 def test_inside_torch_has_one_thread_and_flushes_denormals(threads):
@@ -151,7 +151,7 @@ def test_a_sweep_does_not_depend_on_threads(threads):
         options = {"seed": 0, "batch_size": 24, "workers": workers}
         grid = parse_grid(["0.01", "0.03", "0.1"])
         rows = ChunkSweep(model, PGD(steps=4), chunk, grid, **options).run()
-    torch.set_num_threads(1)  # where torch shares out each operation, its threads wait busily
+    torch.set_num_threads(1)  # threads within operations would wait busily
     alone = ChunkSweep(model, PGD(steps=4), chunk, grid, seed=0, batch_size=24).run()
     assert (rows["minimal_position"] == alone["minimal_position"]).all()
     assert (rows["backwards"] == alone["backwards"]).all()
@@ -175,7 +175,7 @@ def test_an_exception_in_a_part_reaches_the_caller_and_ends_the_threads(threads)
     assert set(threading.enumerate()) == known
     assert torch.get_num_threads() == threads
     assert not flushes()
-    assert workers.map(lambda rows: rows, 64) == [slice(0, 64)]  # it goes on without threads
+    assert workers.map(lambda rows: rows, 64) == [slice(0, 64)]  # it continues without threads
 
 
 def test_overrides_are_gone_after_an_exception_in_a_part(threads):
