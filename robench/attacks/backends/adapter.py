@@ -1,4 +1,4 @@
-"""A model as a torch module for another library, and random numbers that belong to a sample."""
+"""A model as a torch module for another library, and per-sample random numbers."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from robench.errors import EvaluationError
 class Adapter(nn.Module):
     """The deployed model, bound to rows of one ε; its calls are counted for each row.
 
-    It keeps the nearest misclassified input inside ball and box that it was called on, since a
-    library may go past an example and return another. Libraries know images alone, so the frames
-    of a sample come as further channels.
+    It keeps the nearest misclassified input inside ball and box that it was called on, because a
+    library may find an adversarial example and return another input. Libraries take images only:
+    the frames of a sample are passed as channels.
     """
 
     def __init__(
         self, view: View, rows: Tensor, x: Tensor, y: Tensor, eps: float, norm: str = "linf"
     ) -> None:
-        """Bind.
+        """Bind a view to rows.
 
         Args:
             view: the model.
-            rows: which rows of the view's call these are, ``(n,)``.
-            x: their clean images, ``(n, C, H, W)``, or frames, ``(n, T, C, H, W)``.
-            y: their labels, ``(n,)``.
+            rows: indices of the rows in the view's call, ``(n,)``.
+            x: clean images, ``(n, C, H, W)``, or frames, ``(n, T, C, H, W)``.
+            y: labels, ``(n,)``.
             eps: the budget.
-            norm: in which it is measured.
+            norm: the norm that ε is measured in.
         """
         super().__init__()
         self.view, self.rows, self.x, self.y, self.eps = view, rows, x, y, eps
@@ -46,10 +46,10 @@ class Adapter(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(M, K)`` of ``(M, C, H, W)``; M is n, or anything where there is one row.
+        """Logits ``(M, K)`` of ``(M, C, H, W)``; M is n, or any number if n is 1.
 
         Raises:
-            EvaluationError: it cannot be told which row an input belongs to.
+            EvaluationError: M is another number, so no input can be assigned to a row.
         """
         n, m = len(self.rows), len(images)
         if m not in (n, 0) and n != 1:
@@ -71,13 +71,13 @@ class Adapter(nn.Module):
             self.example[row], self.distance[row] = images[row], distance[row]
 
     def best(self, answer: Tensor) -> Tensor:
-        """The example of each row that has one, and the library's answer for the others."""
+        """The example of each row, or the library's answer if the row has none."""
         misclassified = self.distance.isfinite()
         return self.example.where(misclassified.view(-1, *([1] * (self.x.dim() - 1))), answer)
 
 
 def seeds(noise: Noise) -> list[int]:
-    """A seed for each row, from its own noise."""
+    """A seed for each row, drawn from the row's noise."""
     first = noise("library").flatten(1).double()
     scale = 2**24  # the steps of a uniform float32
     low = (first[:, 0] * scale).long()
@@ -86,10 +86,10 @@ def seeds(noise: Noise) -> list[int]:
 
 @contextmanager
 def seeded(numbers: Sequence[int]) -> Iterator[None]:
-    """Random numbers from these seeds, one for each row; the global generators stay untouched.
+    """Seed the global generators inside the block and restore them afterwards.
 
-    A draw of torch whose first axis is the rows is made row by row, so that it does not depend
-    on which rows share a call.
+    A tensor of random numbers whose first axis is the rows is drawn row by row, each from the
+    row's own seed, so that it does not depend on which rows share a call.
     """
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -125,7 +125,7 @@ class _RowDraws(TorchFunctionMode):
         out = func(*args, **kwargs)
         try:
             fill, bounds = (func, args[1:]) if func in _IN_PLACE else (_FRESH[func], ())
-        except (KeyError, TypeError):  # no draw, or no hashable function
+        except (KeyError, TypeError):  # not a random function, or not hashable
             return out
         if out.dim() and len(out) == len(self.generators) and out.device.type == "cpu":
             named = kwargs if func in _IN_PLACE else {}

@@ -9,13 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from robench.attacks.backends.adapter import Adapter
-from robench.attacks.backends.base import (
-    Library,
-    LibraryAttack,
-    Offer,
-    constructor_defaults,
-    offers_of,
-)
+from robench.attacks.backends.library import Library, Offer, constructor_defaults, offers_of
+from robench.attacks.backends.library_attack import LibraryAttack
 from robench.compat import advertorch
 
 _HIDDEN = frozenset(
@@ -24,9 +19,9 @@ _HIDDEN = frozenset(
 )
 _L1, _L0 = (f"it works in {norm}, for which there is no sweep" for norm in ("L1", "L0"))
 _REASONS = {
-    "ChooseBestAttack": "it chooses between attacks that have to be given to it",
+    "ChooseBestAttack": "it needs a list of attacks to choose from",
     "ElasticNetL1Attack": _L1,
-    "FastFeatureAttack": "it needs a second image for each sample, to whose features it leads",
+    "FastFeatureAttack": "it needs a second image for each sample, whose features it imitates",
     "JacobianSaliencyMapAttack": "it needs a target class for each sample",
     "L1FABAttack": _L1,
     "L1PGDAttack": _L1,
@@ -34,7 +29,7 @@ _REASONS = {
     "LocalSearchAttack": _L0,
     "SinglePixelAttack": _L0,
     "SparseL1DescentAttack": _L1,
-    "SpatialTransformAttack": "it moves pixels about, which no ε bounds",
+    "SpatialTransformAttack": "it displaces pixels, which ε does not bound",
 }
 _TOGETHER = frozenset(
     {"GradientSignAttack", "PGDAttack", "LinfPGDAttack", "LinfBasicIterativeAttack"}
@@ -55,20 +50,20 @@ _STEP, _RELATIVE = "eps_iter", "relative_eps_iter"
 class AdvertorchAttack(LibraryAttack):
     """An attack of advertorch; its ``eps`` is the sample's.
 
-    advertorch's step is absolute. Over a sweep of ε the attack takes the ratio that its defaults
-    have, ``relative_eps_iter``, unless ``eps_iter`` is set.
+    advertorch's step ``eps_iter`` is absolute. Unless the user sets it, the step of each ε is
+    ``relative_eps_iter · ε``, with the ratio of advertorch's defaults.
     """
 
     library: ClassVar[str] = "advertorch"
 
     @property
     def together(self) -> bool:
-        """The gradient attacks of fixed length."""
+        """True for gradient attacks of a fixed length."""
         return self.attack in _TOGETHER
 
     @property
     def minimal(self) -> bool:
-        """Whether it searches the smallest perturbation."""
+        """Whether it searches for the smallest perturbation."""
         return self.attack in _MINIMAL
 
     def search(self, adapter: Adapter, x: Tensor, y: Tensor, eps: float) -> Tensor:
@@ -87,7 +82,7 @@ class AdvertorchAttack(LibraryAttack):
 
 
 class AdvertorchL2Attack(AdvertorchAttack):
-    """The same for an attack that is measured in L2."""
+    """An attack of advertorch that is measured in L2."""
 
     norm: ClassVar[str] = "l2"
 

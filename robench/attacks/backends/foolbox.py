@@ -11,26 +11,21 @@ import torch
 from torch import Tensor
 
 from robench.attacks.backends.adapter import Adapter
-from robench.attacks.backends.base import (
-    Library,
-    LibraryAttack,
-    Offer,
-    constructor_defaults,
-    offers_of,
-)
+from robench.attacks.backends.library import Library, Offer, constructor_defaults, offers_of
+from robench.attacks.backends.library_attack import LibraryAttack
 
 _HIDDEN = frozenset({"distance", "init_attack", "tensorboard"})
-_DECISION = "it starts from an example that it has to find by itself first (decision-based)"
+_DECISION = "it is decision-based: it needs an adversarial example to start from"
 _REASONS = {
     "BinarizationRefinementAttack": "it refines examples for models that binarise their input",
     "BoundaryAttack": _DECISION,
-    "DatasetAttack": "it draws from a data set that it has to be fed with",
+    "DatasetAttack": "it needs a data set to draw from",
     "GenAttack": "it needs a target class for each sample",
     "HopSkipJumpAttack": _DECISION,
     "L2BrendelBethgeAttack": _DECISION,
     "LinfinityBrendelBethgeAttack": _DECISION,
     "PointwiseAttack": _DECISION,
-    "SpatialAttack": "it rotates and shifts, which no ε bounds",
+    "SpatialAttack": "it rotates and shifts images, which ε does not bound",
     "VirtualAdversarialAttack": "it needs its number of steps, for which Foolbox has no default",
 }
 _TOGETHER = (
@@ -42,7 +37,7 @@ _TOGETHER = (
     "MomentumIterativeFastGradientMethod",
     "AdditiveUniformNoiseAttack",
 )
-"""Without the norm that their names begin with."""
+"""Names without the norm that they begin with."""
 _TOGETHER_TOO = ("LInfFMNAttack", "L2FMNAttack", "DDNAttack", "L2AdditiveGaussianNoiseAttack")
 
 
@@ -52,19 +47,19 @@ def _load() -> ModuleType:
 
 
 class FoolboxAttack(LibraryAttack):
-    """An attack of Foolbox; its ε, where it takes one, is the sample's."""
+    """An attack of Foolbox; an attack that takes an ε gets the sample's."""
 
     library: ClassVar[str] = "foolbox"
 
     @property
     def together(self) -> bool:
-        """The gradient attacks of fixed length, whose steps stop for no row."""
+        """True for gradient attacks of a fixed length, which stop for no row."""
         named = [f"{norm}{name}" for norm in ("Linf", "L2") for name in _TOGETHER]
         return self.attack in (*named, *_TOGETHER_TOO)
 
     @property
     def minimal(self) -> bool:
-        """Whether Foolbox counts it among its minimisation attacks."""
+        """Whether it is a minimisation attack of Foolbox."""
         kind = getattr(_load().attacks, self.attack)
         return issubclass(kind, _load().attacks.base.MinimizationAttack)
 
@@ -80,13 +75,13 @@ class FoolboxAttack(LibraryAttack):
 
 
 class FoolboxL2Attack(FoolboxAttack):
-    """The same for an attack that is measured in L2."""
+    """An attack of Foolbox that is measured in L2."""
 
     norm: ClassVar[str] = "l2"
 
 
 def _measured(kind: type[Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters, with L∞ for an attack that leaves the distance open."""
+    """The parameters, with L∞ for an attack whose distance is a parameter."""
     foolbox = _load()
     flexible = issubclass(kind, foolbox.attacks.base.FlexibleDistanceMinimizationAttack)
     return parameters | ({"distance": foolbox.distances.linf} if flexible else {})
@@ -107,7 +102,7 @@ def _reason(kind: type[Any]) -> str:
 
 
 def _exponent(kind: type[Any]) -> float | None:
-    """The p of the Lp norm that an attack is measured in, None where it is left open."""
+    """The p of the Lp norm that an attack is measured in; None if it has no fixed norm."""
     distance = getattr(kind, "distance", None)
     if isinstance(distance, property):
         distance = distance.fget(kind) if distance.fget else None

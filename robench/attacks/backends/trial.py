@@ -1,40 +1,38 @@
-"""A trial of a library's attack on a made-up linear model, before any cell is run."""
+"""A trial of a library's attack on a synthetic linear model, before any cell is run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from robench.attacks.backends.library_attack import LibraryAttack
 from robench.attacks.contract.view import Through, View
 from robench.attacks.primitives.losses import Loss
-
-if TYPE_CHECKING:
-    from robench.attacks.backends.base import LibraryAttack
 
 SHAPE = (3, 8, 8)
 CLASSES = 10
 EPSILON = 0.01
 CALLS = 32
-"""Calls of the model after which a trial has seen enough."""
+"""Calls of the model after which a trial ends."""
 
 
 class EnoughError(Exception):
-    """A trial ends before the attack does."""
+    """Raised to end a trial before the attack ends."""
 
 
 @dataclass
 class LinearView:
-    """A linear model with fixed weights, which counts; see :class:`robench.attacks.View`.
+    """A :class:`robench.attacks.View` of a linear model, with counters.
 
     Attributes:
         weight: ``(K, C·H·W)``.
         clean: the image that is attacked, ``(1, C, H, W)``.
-        calls: how often it was called.
-        elsewhere: how often on other images than the clean one.
-        backwards: how many backward passes went through it.
+        calls: calls of the model.
+        elsewhere: calls on other images than the clean one.
+        backwards: backward passes.
     """
 
     weight: Tensor
@@ -57,7 +55,7 @@ class LinearView:
 
         Raises:
             ValueError: the images are not finite.
-            EnoughError: the model was called often enough.
+            EnoughError: the model was called ``CALLS`` times before.
         """
         if not x.isfinite().all():
             raise ValueError("with these parameters it tries images that are NaN or infinite")
@@ -88,19 +86,21 @@ class LinearView:
 
 
 def require_sound(attack: LibraryAttack, usual: LibraryAttack) -> None:
-    """Run an attack on one made-up image, and the same attack with its library's defaults.
+    """Run an attack on a synthetic image, and the same attack with the library's defaults.
 
-    The defaults are the measure: what they ask of the model, and can do on such an image, the
-    attack must ask and do too.
+    Args:
+        attack: the attack with the user's parameters.
+        usual: the same attack with the library's defaults.
 
     Raises:
-        ValueError: the attack takes no gradient where it does by default, or shows the model no
-            image but the clean one; or it tries or returns images that are not finite.
+        ValueError: the defaults take a gradient and the attack takes none; the defaults call the
+            model on other images than the clean one and the attack does not; or the attack tries
+            or returns images that are not finite.
         Exception: whatever the library raises.
     """
     try:
         wanted = _try(usual)
-    except Exception:  # the image does not suit the attack, so it says nothing about parameters
+    except Exception:  # the image does not suit the attack: the trial decides nothing
         return
     found = _try(attack)
     if wanted.backwards and not found.backwards:

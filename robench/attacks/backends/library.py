@@ -1,29 +1,17 @@
-"""What the attacks of all libraries share: what is on offer, parameters, and one run.
-
-A library sees the model as a torch module whose calls the view counts. It searches at one ε at a
-time, in the ball and box of robench; whatever it returns, the engine projects and verifies.
-"""
+"""A library of attacks: which attacks it has, and how one is made from its name and parameters."""
 
 from __future__ import annotations
 
 import inspect
 import math
-import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from robench.attacks.backends.adapter import Adapter, seeded, seeds
+from robench.attacks.backends.library_attack import LibraryAttack
 from robench.attacks.backends.trial import require_sound
-from robench.attacks.contract.attack import DirectAttack
-from robench.attacks.contract.view import Noise, View
 from robench.errors import UsageError, nearest
 
 
@@ -32,10 +20,10 @@ class Offer:
     """An attack of a library.
 
     Attributes:
-        name: of its class.
+        name: the name of its class.
         kind: the class.
-        aliases: other names that the library gives it.
-        reason: why it cannot run here, empty where it can.
+        aliases: other names of the class in the library.
+        reason: why it cannot run here; empty if it can.
     """
 
     name: str
@@ -45,60 +33,12 @@ class Offer:
 
     @property
     def description(self) -> str:
-        """One line for people."""
+        """One line for users: the reason, or the first line of the class's docstring."""
         if self.reason:
             return self.reason
         first = (self.kind.__doc__ or "").strip().partition("\n")[0].strip()
         also = f" (also {', '.join(self.aliases)})" if self.aliases else ""
         return f"{first}{also}".strip()
-
-
-class LibraryAttack(DirectAttack, ABC):
-    """An attack of a library with its parameters.
-
-    Attributes:
-        attack: the library's name for it.
-        parameters: all of them, the library's defaults filled in.
-    """
-
-    name: ClassVar[str] = "library"
-    library: ClassVar[str]
-
-    attack: str
-    parameters: dict[str, Any]
-
-    @property
-    def finders(self) -> tuple[str, ...]:
-        """The attack, with its library."""
-        return (f"{self.library}:{self.attack}",)
-
-    @property
-    def together(self) -> bool:
-        """Whether rows may share a call of the library.
-
-        That is so where each call of the model has one input for each row, whatever becomes of
-        the others. All other attacks get one sample at a time: only then do counts and random
-        numbers belong to the sample.
-        """
-        return False
-
-    @abstractmethod
-    def search(self, adapter: Adapter, x: Tensor, y: Tensor, eps: float) -> Tensor:
-        """What the library returns for rows that share an ε."""
-
-    def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
-        """The nearest example that the library tried inside the ball, or else what it returns."""
-        found = x.clone()
-        numbers = seeds(noise)
-        for value in sorted(set(eps[eps > 0].tolist())):
-            rows = (eps == value).nonzero().squeeze(1)
-            for some in rows.split(len(rows) if self.together else 1):
-                adapter = Adapter(view, some, x[some], y[some], value, self.norm)
-                with seeded([numbers[int(row)] for row in some]), torch.enable_grad(), _quiet():
-                    images = x[some].flatten(1, -3).clone()  # frames become channels
-                    answer = self.search(adapter, images, y[some], value)
-                found[some] = adapter.best(answer.detach().to(x.dtype).reshape(x[some].shape))
-        return found
 
 
 @dataclass(frozen=True)
@@ -109,7 +49,7 @@ class Library:
         name: the prefix of its attacks.
         distribution: what pip installs.
         load: imports it.
-        offers: its attacks, each with the reason why it cannot run, where there is one.
+        offers: its attacks.
         make: the attack with its parameters.
         defaults: the parameters of an attack that a user may set, with their defaults.
     """
@@ -125,7 +65,7 @@ class Library:
         """Import the library.
 
         Raises:
-            UsageError: it is missing or broken.
+            UsageError: it is not installed or cannot be imported.
         """
         try:
             self.load()
@@ -135,7 +75,7 @@ class Library:
             raise UsageError(
                 f"{self.name} is not installed; get it with: pip install {self.distribution}"
             ) from None
-        except Exception as error:  # a broken library may raise anything
+        except Exception as error:  # an import may raise anything
             raise self._broken(error) from None
 
     def _broken(self, error: Exception) -> UsageError:
@@ -152,13 +92,13 @@ class Library:
     ) -> tuple[Offer, LibraryAttack]:
         """An attack with all its parameters.
 
-        Where parameters are set the attack is tried on a made-up image, because most libraries
-        look at a parameter no sooner than an attack runs.
+        If parameters are set, the attack is tried on a synthetic image, because most libraries
+        check a parameter only when an attack runs.
 
         Args:
-            name: of the attack, without the prefix.
+            name: the name of the attack, without the prefix.
             changes: the parameters that the user set.
-            request: what errors call the attack; its own name by default.
+            request: the text that errors quote; the prefix and the name by default.
 
         Raises:
             UsageError: the library is missing, has no such attack or cannot run it here, a
@@ -184,13 +124,13 @@ class Library:
                 require_sound(attack, self.make(offer, defaults))
         except Exception as error:  # a library may raise anything for a value it cannot take
             text = " ".join(str(error).split())
-            told = text or f"its parameters end in a bare {type(error).__name__} of {self.name}"
-            raise UsageError(f"attack {label}: {told}") from None
+            what = text or f"its parameters raise a bare {type(error).__name__} in {self.name}"
+            raise UsageError(f"attack {label}: {what}") from None
         return offer, attack
 
 
 def _parameter(label: str, key: str, value: Any, defaults: Mapping[str, Any]) -> Any:
-    """A value that the parameter can take; an integer as a float where the default is one."""
+    """The checked value of a parameter; an integer becomes a float if the default is one."""
     if key not in defaults:
         raise UsageError(
             f"attack {label}: there is no parameter {key}{nearest(key, defaults)}; "
@@ -209,20 +149,12 @@ def _parameter(label: str, key: str, value: Any, defaults: Mapping[str, Any]) ->
     return float(value) if isinstance(default, float) else value
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """A library warns of searches that found nothing: that, the engine finds out by itself."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def offers_of(attacks: ModuleType, reason: Callable[[type[Any]], str]) -> list[Offer]:
     """Every attack class of a library's module ``attacks``, by name.
 
     Args:
         attacks: the module; its ``Attack`` is the base class.
-        reason: why a class cannot run here, empty where it can.
+        reason: why a class cannot run here; empty if it can.
     """
     names: dict[type[Any], list[str]] = {}
     for name, kind in vars(attacks).items():
