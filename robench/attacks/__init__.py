@@ -1,4 +1,4 @@
-"""The attacks, one in each file, and the contract that they are written against."""
+"""The attacks, one in each file, and their base classes."""
 
 from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
 from robench.attacks.bioflexnet import PGDSource, SPGDSource
@@ -49,7 +49,7 @@ IMPLEMENTATIONS: dict[str, type[Attack]] = {
         SpikingAutoAttack,
     )
 }
-"""The implementations that a card may name."""
+"""The implementations that an attack card may name."""
 
 __all__ = [
     "APGDCE",

@@ -1,4 +1,4 @@
-"""APGD: PGD with momentum whose step is halved where it no longer helps.
+"""APGD: PGD with momentum and a step that is halved when it stops helping.
 
 Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks, ICML 2020, with the constants published there.
@@ -18,29 +18,34 @@ from robench.attacks.contract.attack import MOST, IterativeAttack, Start, State
 from robench.attacks.contract.view import Noise, View, rivals
 from robench.attacks.pgd import PGD
 from robench.attacks.primitives.losses import loss_of, targeted_dlr
+from robench.attacks.primitives.norms import project
 from robench.attacks.primitives.per_sample import spread
 
 MOMENTUM = 0.75
-"""α: the share of the new direction in a step; the rest goes on along the last one."""
+"""α: the weight of the new direction in a step; the rest follows the last step."""
 OSCILLATION = 0.75
-"""ρ: the share of steps between two checkpoints that have to raise the loss."""
+"""ρ: the share of steps between two checkpoints that must raise the loss."""
 FIRST_WINDOW, SHRINKAGE, LEAST_WINDOW = 0.22, 0.03, 0.06
-"""Lengths of the windows between checkpoints, in shares of the steps."""
+"""Lengths of the windows between checkpoints, as shares of the steps."""
 
 
 @dataclass
 class APGDState(State):
-    """What a row remembers of its run.
+    """The state of a run.
 
     Attributes:
-        target: the classes that the runs aim at, ``(N, R)``; the label where they aim at none.
-        previous: the iterate before, ``(N, C, H, W)``.
-        best: the iterate with the highest loss, and its gradient and loss.
-        last_loss: the loss of the iterate before, ``(N,)``.
-        step_size: in units of ε.
-        age: steps since the last checkpoint; ``window``: at how many the next one is.
-        raised: steps among them that raised the loss.
-        checked_best: the highest loss at the last checkpoint; ``halved``: the step fell there.
+        target: the target class of each run, ``(N, R)``; the label if runs have no target.
+        previous: the previous iterate, ``(N, C, H, W)``.
+        best: the iterate with the highest loss, ``(N, C, H, W)``.
+        best_gradient: its gradient.
+        best_loss: its loss, ``(N,)``.
+        last_loss: the loss of the previous iterate, ``(N,)``.
+        step_size: in units of ε, ``(N,)``.
+        age: the number of steps since the last checkpoint, ``(N,)``.
+        window: the number of steps between the last and the next checkpoint, ``(N,)``.
+        raised: the number of steps since the last checkpoint that raised the loss, ``(N,)``.
+        checked_best: the highest loss at the last checkpoint, ``(N,)``.
+        halved: whether the step was halved at the last checkpoint, ``(N,)``.
     """
 
     target: Tensor
@@ -58,33 +63,35 @@ class APGDState(State):
 
 
 class APGD(IterativeAttack):
-    """The common part; one gradient pass for each step, and a break at any iterate counts.
+    """The base class of the APGD attacks; each step takes one gradient pass.
+
+    Every iterate that is misclassified counts as an adversarial example.
 
     Attributes:
-        steps: of one run.
-        restarts: runs, each from a random start of its own.
+        steps: the number of steps of one run.
+        restarts: the number of runs, each from its own random start.
     """
 
-    start: ClassVar[Start] = "cold"  # the first step, 2ε long, would leave a witness at once
+    start: ClassVar[Start] = "cold"  # the first step, 2ε long, would leave a known example
 
     steps: int = Field(100, ge=1, le=MOST)
     restarts: int = Field(1, ge=1, le=MOST)
 
     @property
     def runs(self) -> int:
-        """How many runs one row makes at most."""
+        """The largest number of runs of a row."""
         return self.restarts
 
     def at_budget(self, passes: int) -> Self:
-        """One run of so many steps."""
+        """One run of ``passes`` steps."""
         return self.model_copy(update={"steps": passes, "restarts": 1})
 
     @abstractmethod
     def loss(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        """What a run raises, ``(N,)``; arguments ``(N, K)``, ``(N,)`` and ``(N,)``."""
+        """The loss that a run maximises, ``(N,)``; arguments ``(N, K)``, ``(N,)`` and ``(N,)``."""
 
     def targets(self, view: View, x: Tensor, y: Tensor) -> Tensor:
-        """The class that each run aims at, ``(N, runs)``."""
+        """The target class of each run, ``(N, runs)``."""
         return y[:, None].expand(-1, self.runs).clone()
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> APGDState:
@@ -113,7 +120,7 @@ class APGD(IterativeAttack):
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """Look at the iterate, adapt the step where a checkpoint is due, and go on."""
+        """Evaluate the iterate, adapt the step at a checkpoint, and move."""
         assert isinstance(state, APGDState)
         runs = state.target.shape[1]
         done = self.steps * runs - state.steps_left
@@ -123,9 +130,8 @@ class APGD(IterativeAttack):
         gradient, loss = self._ascent(view, here, y, aim)
         self._note(state, here, gradient, loss, first)
         here, gradient = self._check(state, here, gradient)
-        e = spread(eps, x)
         step = spread(state.step_size * eps, x)
-        ahead = into(here + step * gradient.sign(), x, e)
+        ahead = project(here + step * gradient.sign(), x, eps)
         share = spread(torch.where(first, 1.0, MOMENTUM), x)
         inertia = here - torch.where(spread(first, x), here, state.previous)
         following = here + share * (ahead - here) + (1 - share) * inertia
@@ -139,7 +145,7 @@ class APGD(IterativeAttack):
         return following, state
 
     def _phase(self, run: Tensor) -> Tensor:
-        """The member that a run belongs to."""
+        """The index into ``finders`` of each run, ``(N,)``."""
         return torch.zeros_like(run)
 
     def _ascent(self, view: View, x: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,13 +158,15 @@ class APGD(IterativeAttack):
     def _note(
         self, state: APGDState, here: Tensor, gradient: Tensor, loss: Tensor, first: Tensor
     ) -> None:
-        """Begin a run, or count what the last step did, and keep the best iterate."""
+        """Start a run, or record the effect of the last step, and keep the best iterate."""
         whole = max(1, int(FIRST_WINDOW * self.steps))
         state.step_size = torch.where(first, 2.0, state.step_size)
         state.window = torch.where(first, whole, state.window)
         state.age = torch.where(first, 0, state.age + 1)
         state.raised = torch.where(first, 0, state.raised + (loss > state.last_loss))
-        state.halved = state.halved | first  # the first checkpoint has none before it to compare
+        state.halved = (
+            state.halved | first
+        )  # the first checkpoint has no earlier one to compare with
         better = first | (loss > state.best_loss)
         wide = spread(better, here)
         state.best = torch.where(wide, here, state.best)
@@ -168,7 +176,7 @@ class APGD(IterativeAttack):
         state.last_loss = loss
 
     def _check(self, state: APGDState, here: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Halve the step at a checkpoint where it did not help, and return to the best iterate."""
+        """At a checkpoint without progress, halve the step and return to the best iterate."""
         due = state.age == state.window
         due &= state.age > 0
         stuck = ~state.halved & (state.best_loss <= state.checked_best)
@@ -188,11 +196,6 @@ class APGD(IterativeAttack):
         )
 
 
-def into(candidate: Tensor, x: Tensor, e: Tensor) -> Tensor:
-    """Onto the L∞ ball of each row, whose ε is broadcast, and the box."""
-    return torch.minimum(torch.maximum(candidate, x - e), x + e).clamp(0, 1)
-
-
 class APGDCE(APGD):
     """APGD on the cross-entropy."""
 
@@ -210,17 +213,17 @@ class APGDDLR(APGD):
     least_classes: ClassVar[int] = 3
 
     def loss(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        """The ratio; it does not change when the logits are shifted or scaled."""
+        """The ratio; it is invariant to shifting and scaling of the logits."""
         return loss_of(logits, y, "dlr")
 
 
 class APGDT(APGD):
     """APGD on the targeted ratio, ``-(z_y − z_t) / (z_π1 − ½(z_π3 + z_π4))``, target by target.
 
-    The targets are the classes that the clean image is nearest to, after its own.
+    The targets are the wrong classes with the highest logits of the clean image.
 
     Attributes:
-        n_targets: how many, at most all other classes.
+        n_targets: the number of targets; at most K − 1 are used.
     """
 
     name: ClassVar[str] = "apgd-t"
@@ -230,17 +233,17 @@ class APGDT(APGD):
 
     @property
     def finders(self) -> tuple[str, ...]:
-        """The rank of the target that was aimed at."""
+        """The rank of the target."""
         return tuple(f"target {rank + 1}" for rank in range(self.n_targets))
 
     def at_budget(self, passes: int) -> Self:
-        """One run for each target, which share the passes; fewer targets than passes at most."""
+        """One run for each target, at most ``passes`` runs; they share the passes equally."""
         targets = min(self.n_targets, passes)
         changes = {"steps": passes // targets, "restarts": 1, "n_targets": targets}
         return self.model_copy(update=changes)
 
     def targets(self, view: View, x: Tensor, y: Tensor) -> Tensor:
-        """By rank in the clean logits; with restarts each target gets all of its runs in turn."""
+        """Targets by rank in the clean logits; all runs of a target follow each other."""
         ranked = rivals(view, x, y, self.n_targets)
         return ranked.repeat_interleave(self.restarts, 1)
 

@@ -15,20 +15,20 @@ from robench.attacks.pgd import PGD
 
 
 class PGDSource(PGD):
-    """The source's PGD; each ε has a run of its own from the random start.
+    """The PGD of the released code; each ε has its own run from the random start.
 
     Attributes:
-        relative_step: 5, so that a step of 20 is ε/4.
+        relative_step: 5, so that each of 20 steps is ε/4.
     """
 
     name: ClassVar[str] = "pgd-source"
     version: ClassVar[int] = 1
-    start: ClassVar[Start] = "cold"  # the source begins anew at every ε
+    start: ClassVar[Start] = "cold"  # the released code restarts at every ε
 
     relative_step: float = Field(5.0, gt=0)
 
 
 class SPGDSource(PGDSource):
-    """The source's SPGD: its PGD under another name, over larger ε."""
+    """The SPGD of the released code: the same PGD, used with larger ε."""
 
     name: ClassVar[str] = "spgd-source"

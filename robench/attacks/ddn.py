@@ -1,4 +1,4 @@
-"""DDN: the smallest L2 perturbation, by a radius that shrinks at each break and grows otherwise.
+"""DDN: minimal L2 perturbations by a radius that shrinks at adversarial examples and else grows.
 
 Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, Decoupling direction and norm for
 efficient gradient-based L2 adversarial attacks and defenses, CVPR 2019, with the constants
@@ -25,16 +25,16 @@ LAST_STEP = 0.01
 
 
 class DDN(DirectAttack):
-    """Decoupled direction and norm; one run serves every ε.
+    """Decoupled direction and norm; one run covers every ε.
 
-    The direction follows the gradient at length 1, so it does not depend on the gradient's size,
-    which on spiking networks says little about the distance to the boundary. The radius never
-    exceeds the ε that is asked for.
+    The direction follows the gradient scaled to length 1. It does not depend on the size of the
+    gradient, which on spiking networks says little about the distance to the boundary. The radius
+    never exceeds ε.
 
     Attributes:
-        steps: gradient passes.
-        gamma: by which share the radius shrinks or grows in a step.
-        radius: at the beginning, in the units of ε.
+        steps: the number of gradient passes.
+        gamma: the relative change of the radius in a step.
+        radius: the first radius, in the units of ε.
     """
 
     name: ClassVar[str] = "ddn"
@@ -46,11 +46,11 @@ class DDN(DirectAttack):
 
     @property
     def minimal(self) -> bool:
-        """It looks for the smallest perturbation."""
+        """True: it minimises the perturbation."""
         return True
 
     def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
-        """The last iterate; the engine has seen all of them and keeps the nearest example."""
+        """The last iterate; the engine keeps the nearest adversarial example of all iterates."""
         delta, here = torch.zeros_like(x), x
         radius = eps.clamp_max(self.radius)
         for done in range(self.steps):

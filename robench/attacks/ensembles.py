@@ -1,4 +1,4 @@
-"""Ensembles: several attacks, each searched as if it ran alone, and the worst case per sample."""
+"""Ensembles: the worst case per sample over several attacks, each searched as if it ran alone."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from robench.attacks.transfer import Transfer
 
 
 class EnsembleAttack(StagedAttack):
-    """An attack whose fields are attacks, from cheap to strong.
+    """An attack whose fields are its members: attacks, from cheap to strong.
 
-    Each of them searches from the largest ε of its own, as in a cell of its own, so an ensemble is
-    on no sample weaker than any of them. A sample that one of them breaks at the smallest ε is left
-    out by the others.
+    Each member is searched from the largest ε, as in a cell of its own, so the ensemble is on no
+    sample weaker than any member. A sample with an adversarial example at the smallest ε is not
+    attacked by the later members.
     """
 
     @property
     def parts(self) -> tuple[Attack, ...]:
-        """The attacks in order."""
+        """The members in order."""
         return tuple(getattr(self, name) for name in type(self).model_fields)
 
     @property
     def stages(self) -> tuple[Attack, ...]:
-        """The stages of all of them."""
+        """The stages of all members."""
         return tuple(chain.from_iterable(part.stages for part in self.parts))
 
     @property
     def required(self) -> frozenset[Need]:
-        """What any of its parts requires but sources: a part without one adds nothing."""
+        """What any member requires, except sources: a member without sources adds nothing."""
         return super().required - {"sources"}
 
     @property
     def full_version(self) -> str:
-        """Its own and those of its parts, whose parameters are among its own."""
+        """The version, with the versions of the members."""
         parts = ", ".join(f"{part.name} {part.full_version}" for part in self.parts)
         return f"{self.version} ({parts})"
 
     @property
     def source_patterns(self) -> tuple[str, ...]:
-        """Those of its parts."""
+        """The source patterns of all members."""
         return tuple(chain.from_iterable(part.source_patterns for part in self.parts))
 
     def with_sources(self, names: tuple[str, ...]) -> Self:
-        """The same with the names of the sources handed on."""
+        """The same ensemble, with the names of the sources passed to each member."""
         parts = zip(type(self).model_fields, self.parts, strict=True)
         return self.model_copy(update={name: part.with_sources(names) for name, part in parts})
 
 
 class SpikingAutoAttack(EnsembleAttack):
-    """The headline ensemble for any model; ``transfer`` adds nothing where there is no source."""
+    """The headline ensemble for any model; ``transfer`` adds nothing if there is no source."""
 
     name: ClassVar[str] = "spiking-autoattack"
     least_classes: ClassVar[int] = APGDDLR.least_classes
 
-    # a further attack is a further line here, in the order in which they run
+    # the order of the fields is the order in which they run
     spgd: SPGD = SPGD()
     transfer: Transfer = Transfer()
     sapgd: SAPGD = SAPGD()

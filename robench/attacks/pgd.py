@@ -1,4 +1,4 @@
-"""PGD with a random start, in L∞ and in L2, through the gradient that the model itself gives.
+"""PGD with a random start, in L∞ and in L2, with the gradient of the model itself.
 
 Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
 """
@@ -21,14 +21,15 @@ from robench.attacks.primitives.per_sample import spread, vanished
 class PGD(IterativeAttack):
     """Projected gradient descent in the L∞ ball.
 
-    A break at any iterate counts. A row whose gradient is exactly zero would never move again
-    and ends its run there. Where the search goes on from a witness of a larger ε, the first run
-    starts from that instead of a random point.
+    Every iterate that is misclassified counts as an adversarial example. A row with a gradient of
+    exactly zero ends its run. If an adversarial example of a larger ε is known, the first run
+    starts from it instead of a random point.
 
     Attributes:
-        steps: steps of one run.
-        restarts: runs, each from a random start of its own.
+        steps: the number of steps of one run.
+        restarts: the number of runs, each from its own random start.
         relative_step: the step is ``relative_step · ε / steps``.
+        loss: the loss that is maximised.
     """
 
     name: ClassVar[str] = "pgd"
@@ -42,11 +43,11 @@ class PGD(IterativeAttack):
 
     @property
     def runs(self) -> int:
-        """How many runs one row makes at most."""
+        """The largest number of runs of a row."""
         return self.restarts
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
-        """Every row at its first random start."""
+        """The first random start of every row."""
         n = len(x)
         return State(
             self.start_point(x, eps, noise, 0),
@@ -56,11 +57,11 @@ class PGD(IterativeAttack):
 
     @staticmethod
     def start_point(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
-        """A point uniform in the ball, not yet in the box."""
+        """A uniform point of the ball, not yet projected onto the box."""
         return x + spread(eps, x) * (2 * noise("start", draw) - 1)
 
     def at_budget(self, passes: int) -> PGD:
-        """As many restarts as fit; a shorter run where not even one does."""
+        """As many restarts as fit; a shorter run if not even one fits."""
         steps = min(self.steps, passes)
         return self.model_copy(update={"steps": steps, "restarts": passes // steps})
 
@@ -81,7 +82,7 @@ class PGD(IterativeAttack):
         return current + step * self.direction(gradient), state
 
     def draw(self, run: Tensor) -> Tensor:
-        """Which of the random starts a run begins from, ``(N,)`` for ``(N,)``."""
+        """The index of the random start of a run, ``(N,)`` for ``(N,)``."""
         return run
 
     def ascent(self, view: View, x: Tensor, y: Tensor, state: State) -> Tensor:
@@ -90,12 +91,12 @@ class PGD(IterativeAttack):
 
     @staticmethod
     def direction(gradient: Tensor) -> Tensor:
-        """Where a gradient leads, at length 1 in the norm of the attack."""
+        """The direction of steepest ascent, of length 1 in the norm of the attack."""
         return gradient.sign()
 
 
 class PGDL2(PGD):
-    """The same in the L2 ball: steps along the gradient itself, brought to length 1."""
+    """PGD in the L2 ball: steps along the gradient, scaled to length 1."""
 
     name: ClassVar[str] = "pgd-l2"
     version: ClassVar[int] = 1
@@ -103,7 +104,7 @@ class PGDL2(PGD):
 
     @staticmethod
     def start_point(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
-        """A point uniform in the ball: a direction from normal numbers, and a radius."""
+        """A uniform point of the ball: a direction from normal numbers, and a radius."""
         uniform = noise("start", draw).clamp_min(2.0**-25)  # at 0 the normal number is infinite
         normal = torch.erfinv(2 * uniform - 1)
         share = noise("start radius", draw).flatten(1)[:, 0] ** (1 / x[0].numel())
@@ -111,5 +112,5 @@ class PGDL2(PGD):
 
     @staticmethod
     def direction(gradient: Tensor) -> Tensor:
-        """The gradient, brought to length 1."""
+        """The gradient, scaled to length 1."""
         return unit(gradient)

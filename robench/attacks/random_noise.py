@@ -1,4 +1,4 @@
-"""Random noise, the baseline that every attack has to beat."""
+"""Random noise, the baseline of every attack."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from robench.attacks.primitives.per_sample import spread
 
 
 class RandomNoise(IterativeAttack):
-    """The worst of several draws, in turn uniform in the ball and at its corners.
+    """The worst of several draws, alternately uniform in the ball and at its corners.
 
     Attributes:
-        draws: how many noisy images are tried for each sample.
+        draws: the number of noisy images for each sample.
     """
 
     name: ClassVar[str] = "noise"

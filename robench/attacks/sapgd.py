@@ -1,8 +1,8 @@
-"""SA-PGD, Stable Adaptive PGD, through ASSG: a step for each pixel, a surrogate for each neuron.
+"""SA-PGD, Stable Adaptive PGD, with ASSG: step sizes per pixel, surrogates per neuron.
 
 Wang et al., CVPR 2026 (arXiv 2512.22522), with the constants of the published code. The surrogate
-(:func:`robench.spiking.adaptive_surrogates.assg`) follows the membrane of every neuron over the
-steps of the attack; its statistics are part of the state of the row.
+(:func:`robench.spiking.adaptive_surrogates.assg`) adapts to the membrane of every neuron over the
+steps of the attack; its statistics are part of the state of each row.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from robench.attacks.primitives.per_sample import magnitude, spread, vanished
 from robench.spiking import NeuronStatistics, Surrogate
 
 FIRST_MOMENT, SECOND_MOMENT = 0.5, 0.8
-"""What the moving sums of the gradient and of its square keep of their last value."""
+"""Decay of the moving sums of the gradient and of its square."""
 DENOMINATOR = 1e-12
 
 
 @dataclass
 class SAPGDState(State):
-    """What a row remembers of its run.
+    """The state of a run.
 
     Attributes:
-        first: the moving sum of the gradient, each brought to mean magnitude 1.
-        second: that of its square, each brought to mean 1.
-        statistics: of the neurons.
+        first: the moving sum of gradients scaled to mean magnitude 1, ``(N, C, H, W)``.
+        second: the moving sum of their squares scaled to mean 1, ``(N, C, H, W)``.
+        statistics: the statistics of the neurons.
     """
 
     first: Tensor
@@ -47,19 +47,20 @@ class SAPGDState(State):
 
 
 class SAPGD(IterativeAttack):
-    """SA-PGD through a surrogate whose sharpness adapts itself to each neuron.
+    """SA-PGD with a surrogate whose sharpness adapts to each neuron.
 
-    A break at any iterate counts. On a network without spikes the gradient is the model's own.
+    Every iterate that is misclassified counts as an adversarial example. On a network without
+    spikes the gradient is the model's own.
 
     Attributes:
-        steps: of one run, each a gradient pass.
-        restarts: runs, each from a random start of its own.
-        surrogate: by default ASSG with A/2 = 0.425.
-        loss: what is raised.
+        steps: the number of steps of one run, each a gradient pass.
+        restarts: the number of runs, each from its own random start.
+        surrogate: the surrogate; by default ASSG with A/2 = 0.425.
+        loss: the loss that is maximised.
     """
 
     name: ClassVar[str] = "sapgd"
-    start: ClassVar[Start] = "cold"  # the first step, ε long, would leave a witness at once
+    start: ClassVar[Start] = "cold"  # the first step, ε long, would leave a known example
 
     steps: int = Field(100, ge=1, le=MOST)
     restarts: int = Field(1, ge=1, le=MOST)
@@ -67,11 +68,11 @@ class SAPGD(IterativeAttack):
     loss: Loss = "cross-entropy"
 
     def at_budget(self, passes: int) -> Self:
-        """One run of so many steps."""
+        """One run of ``passes`` steps."""
         return self.model_copy(update={"steps": passes, "restarts": 1})
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> SAPGDState:
-        """Every row at its first random start."""
+        """The first random start of every row."""
         count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return SAPGDState(
             candidate=self.start_point(x, eps, noise, 0),
@@ -84,15 +85,15 @@ class SAPGD(IterativeAttack):
 
     @staticmethod
     def start_point(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
-        """A random point on the surface of the ball, not yet in the box."""
+        """A random point on the surface of the ball, not yet projected onto the box."""
         shift = 2 * noise("start", draw) - 1
         return x + spread(eps / magnitude(shift), x) * shift
 
     def step_sizes(self) -> list[float]:
-        """The longest way of a pixel in each step of a run, in units of ε.
+        """The largest change of a pixel in each step of a run, in units of ε.
 
-        It is halved where APGD has its checkpoints: after 22 % of the steps, then after windows
-        that are 3 % of the steps shorter each time, but no shorter than 6 %.
+        It is halved at the checkpoints of APGD: after 22 % of the steps, then after windows that
+        are each 3 % of the steps shorter, but no shorter than 6 %.
         """
         window = max(1, int(FIRST_WINDOW * self.steps))
         sizes: list[float] = []
@@ -108,7 +109,7 @@ class SAPGD(IterativeAttack):
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """One step along the ratio of both moving sums, or the start of the next run."""
+        """One step along the ratio of the moving sums, or the start of the next run."""
         assert isinstance(state, SAPGDState)
         surrogate = Surrogate.parse(self.surrogate) if view.spiking else None
         gradient = view.gradient(
@@ -116,12 +117,12 @@ class SAPGD(IterativeAttack):
         )
         done = self.steps * self.restarts - state.steps_left
         state.first = FIRST_MOMENT * state.first + to_mean_one(gradient)
-        # divided first: the square of a small gradient underflows
+        # scaled first: the square of a small gradient underflows
         state.second = SECOND_MOMENT * state.second + to_mean_one(to_mean_one(gradient) ** 2)
         way = (state.first / (state.second.sqrt() + DENOMINATOR)).clamp(-1, 1)
         size = torch.tensor(self.step_sizes(), dtype=eps.dtype, device=eps.device)
         candidate = state.candidate + spread(size[done % self.steps] * eps, x) * way
-        still = vanished(state.first)  # it would never move again
+        still = vanished(state.first)  # the row would never move again
         rest = (state.steps_left - 1) % self.steps
         state.steps_left = state.steps_left - 1 - torch.where(still, rest, 0)
         ended = state.steps_left % self.steps == 0
@@ -138,7 +139,7 @@ class SAPGD(IterativeAttack):
         noise: Noise,
         ended: Tensor,
     ) -> Tensor:
-        """Forget what the runs that have ended gathered; those that have another begin anew."""
+        """Reset the state of runs that have ended, and start the next run of rows that have one."""
         state.statistics.forget(ended)
         wide = spread(ended, x)
         state.first = torch.where(wide, 0.0, state.first)

@@ -1,14 +1,17 @@
-"""SPGD, spike-aware PGD: back-propagation through surrogates and paths that the attacker chooses.
+"""SPGD, spike-aware PGD: gradients with estimators that the attacker chooses.
 
-One gradient hides what another finds, and one loss what another shows, so SPGD takes the worst
-case per sample over five runs: ``pgd``'s own; one with momentum and a large, falling step that goes
-round a set of surrogates and gradient paths; then three, with a smaller step, from what broke the
-sample at a larger ε. The first of those raises the margin, the second the difference of logits
-ratio, which a network cannot flatten by training, both round the same set. The last is SA-PGD
-through a surrogate whose sharpness follows each neuron. A hybrid network was trained without
-spikes, and what it computes is in its rates: there every second step of a run round the set follows
-the gradient of the rate. On a network without spikes there is nothing to substitute and all of them
-follow the model's own gradient.
+Different gradients and different losses find different adversarial examples, so SPGD takes the
+worst case per sample over five runs:
+
+1. the run of ``pgd``;
+2. a run with momentum and a large, decreasing step that alternates between estimators;
+3. the same with a smaller step, on the margin, from an adversarial example of a larger ε;
+4. the same on the difference of logits ratio, which training cannot flatten;
+5. SA-PGD with a surrogate whose sharpness adapts to each neuron, from an adversarial example.
+
+A hybrid network was trained without spikes and computes with firing rates. There every second step
+of the runs 2 to 4 follows the gradient of the rate. On a network without spikes all runs follow the
+model's own gradient.
 """
 
 from __future__ import annotations
@@ -37,18 +40,18 @@ from robench.attacks.primitives.norms import to_mean_one
 from robench.attacks.primitives.per_sample import spread
 from robench.attacks.sapgd import SAPGD
 from robench.errors import UsageError
-from robench.spiking import Estimator, NeuronStatistics
+from robench.spiking import Estimator, NeuronStatistics, combine
 
 REACH = 4.0
-"""What n steps cover at least where the last run is all there is, in units of ε: none is shorter
-than 4ε/n. SA-PGD halves so often that the later ones of twenty hardly move."""
+"""The least total length of n steps, in units of ε, if the last run is used alone: no step is
+shorter than 4ε/n. The later of twenty steps of SA-PGD hardly move."""
 
 R = TypeVar("R", bound="SurrogateRun")
 
 
 @dataclass
 class MomentumState(State):
-    """A state with the accumulated gradient, ``(N, C, H, W)``, and what the neurons remember."""
+    """A state with the accumulated gradient, ``(N, C, H, W)``, and statistics of the neurons."""
 
     momentum: Tensor
     statistics: NeuronStatistics
@@ -58,22 +61,18 @@ class MomentumState(State):
         self.statistics.forget(rows)
 
 
-class SurrogateRun(EstimatorSet, IterativeAttack):
-    """One run with momentum and a falling step, round a set of surrogates and gradient paths.
+class RunParameters(EstimatorSet):
+    """The parameters of a run that alternates between estimators.
 
     Attributes:
-        steps: of the run.
-        surrogates: visited in turn, one for each step, with the paths.
-        hybrid_members: on a hybrid network every second step goes through one of these instead.
-        momentum: weight of the accumulated gradient, each normalised to mean magnitude 1.
-        first_step: the step in units of ε at the beginning.
-        last_step: and at the end; linear in between.
-        loss: what is raised.
+        steps: the number of steps of the run.
+        surrogates: combined with the paths to estimators, which take turns, one for each step.
+        hybrid_estimators: the estimators of every second step on a hybrid network.
+        momentum: the weight of the accumulated gradient; gradients are scaled to mean magnitude 1.
+        first_step: the first step, in units of ε.
+        last_step: the last step, in units of ε; linear in between.
+        loss: the loss that is maximised.
     """
-
-    name: ClassVar[str] = "surrogates"
-    start: ClassVar[Start] = "cold"  # the first step would leave a witness at once
-    draw: ClassVar[int] = 1
 
     steps: int = Field(20, ge=1, le=MOST)
     surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
@@ -85,37 +84,40 @@ class SurrogateRun(EstimatorSet, IterativeAttack):
 
     @model_validator(mode="after")
     def _one_kind_of_statistics(self) -> Self:
-        """Refuse surrogates that would find in a run what another one remembers."""
+        """Refuse surrogates that would share the statistics of the neurons in a run."""
         found = [
             Estimator.parse(name).statistics for name in (*self.surrogates, *self.hybrid_estimators)
         ]
         kinds = sorted({kind for kind in found if kind is not None})
         if len(kinds) > 1:
             share = " and ".join(kinds)
-            raise ValueError(f"{share} would share what the neurons remember; take one")
+            raise ValueError(f"{share} would share the statistics of the neurons; take one")
         return self
 
     @property
     def finders(self) -> tuple[str, ...]:
-        """The surrogates and paths, then those of a hybrid network alone."""
+        """The estimators, then those of hybrid networks."""
         return tuple(dict.fromkeys((*super().finders, *self.hybrid_estimators)))
 
+
+class SurrogateRun(RunParameters, IterativeAttack):
+    """One run with momentum and a decreasing step that alternates between estimators."""
+
+    name: ClassVar[str] = "surrogates"
+    start: ClassVar[Start] = "cold"  # the first step would leave a known example
+    draw: ClassVar[int] = 1
+
     def turn(self, view: View, done: Tensor) -> Tensor:
-        """Which member, as an index, has its turn after so many steps, ``(N,)``."""
-        usual = len(super().finders)
+        """The index of the estimator of the next step after ``done`` steps, ``(N,)``."""
+        usual = len(combine(self.surrogates, self.paths))
         if not (view.hybrid and self.hybrid_estimators):
             return done % usual
         finders, pair = self.finders, done // 2
         others = torch.tensor([finders.index(finder) for finder in self.hybrid_estimators])
         return torch.where(done % 2 == 0, pair % usual, others[pair % len(others)])
 
-    def as_run(self, kind: type[R], **changes: object) -> R:
-        """A single run of a kind with these parameters, but for changes."""
-        own = {name: getattr(self, name) for name in SurrogateRun.model_fields}
-        return kind(**own | changes)
-
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> MomentumState:
-        """A random point of the ball, another than ``pgd``'s."""
+        """A random point of the ball, not that of ``pgd``."""
         n = len(x)
         return MomentumState(
             PGD.start_point(x, eps, noise, self.draw),
@@ -128,7 +130,7 @@ class SurrogateRun(EstimatorSet, IterativeAttack):
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """A step along the momentum, through the member that is in turn."""
+        """A step along the momentum, with the next estimator."""
         assert isinstance(state, MomentumState)
         done = self.steps - state.steps_left
         name = self.finders[int(state.phase[0])]
@@ -147,26 +149,24 @@ class SurrogateRun(EstimatorSet, IterativeAttack):
 
 
 class Refinement(SurrogateRun):
-    """The same from a witness of a larger ε, or from a random point where there is none."""
+    """A run from an adversarial example of a larger ε, or else from a random point."""
 
     start: ClassVar[Start] = "warm"
     draw: ClassVar[int] = 2
 
 
 class RatioRun(Refinement):
-    """The same once more, from another point where there is no witness."""
+    """A further run of this kind, with another random point."""
 
     draw: ClassVar[int] = 3
 
 
 class AdaptiveRun(SAPGD):
-    """SA-PGD from a witness of a larger ε, or from a random point where there is none.
-
-    Results name it after the surrogate that it goes through.
+    """SA-PGD from an adversarial example of a larger ε, or else from a random point.
 
     Attributes:
-        longest: the bound of all its steps, in units of ε: a longer one would leave a witness.
-        shortest: what they do not fall below, where ``longest`` allows it.
+        longest: the upper bound of the steps, in units of ε; a longer step would leave the example.
+        shortest: the lower bound of the steps; ``longest`` takes precedence.
     """
 
     name: ClassVar[str] = "adaptive"
@@ -176,25 +176,24 @@ class AdaptiveRun(SAPGD):
     shortest: float = Field(0.0, ge=0)
 
     def step_sizes(self) -> list[float]:
-        """Those of SA-PGD, none shorter than ``shortest`` or longer than ``longest``."""
+        """The step sizes of SA-PGD, clipped to ``shortest`` and ``longest``."""
         return [min(max(size, self.shortest), self.longest) for size in super().step_sizes()]
 
     @property
     def finders(self) -> tuple[str, ...]:
-        """The surrogate."""
+        """The surrogate, after which results name the run."""
         return (self.surrogate,)
 
 
-class SPGD(StagedAttack, SurrogateRun):
+class SPGD(StagedAttack, RunParameters):
     """Spike-aware PGD in the L∞ ball, never weaker than ``pgd`` at its default settings.
 
     Attributes:
-        pgd_steps: steps of ``pgd``'s own run (its starts, its step size).
-        steps: of the first and the third run through the surrogates; the second, and the one
-            through ``adaptive``, take twice as many.
-        adaptive: the surrogate of the last run.
-        loss: what the first and the last of them raise.
-        warm_step: the first step of all but the first, in units of ε.
+        pgd_steps: the number of steps of the run of ``pgd``.
+        steps: the number of steps of the runs 2 and 4; the runs 3 and 5 have twice as many.
+        adaptive: the surrogate of run 5.
+        loss: the loss of the runs 2 and 5.
+        warm_step: the first step of the runs 3 to 5, in units of ε.
     """
 
     name: ClassVar[str] = "spgd"
@@ -208,12 +207,12 @@ class SPGD(StagedAttack, SurrogateRun):
 
     @property
     def finders(self) -> tuple[str, ...]:
-        """Those of the runs round the set, then that of the last run."""
+        """The estimators of the runs 2 to 4, then the surrogate of run 5."""
         return tuple(dict.fromkeys((*super().finders, self.adaptive)))
 
     @property
     def stages(self) -> tuple[Attack, ...]:
-        """``pgd``, three runs round the set, and SA-PGD through ``adaptive``."""
+        """The five runs."""
         warm = {"first_step": self.warm_step}
         return (
             PGD(steps=self.pgd_steps),
@@ -223,15 +222,20 @@ class SPGD(StagedAttack, SurrogateRun):
             self.adaptive_run(2 * self.steps, longest=self.warm_step),
         )
 
+    def as_run(self, kind: type[R], **changes: object) -> R:
+        """A single run of a kind with these parameters and some changes."""
+        own = {name: getattr(self, name) for name in RunParameters.model_fields}
+        return kind(**own | changes)
+
     def adaptive_run(self, steps: int, **bounds: float) -> AdaptiveRun:
-        """The run through the surrogate that follows the neurons."""
+        """SA-PGD with the adaptive surrogate."""
         return AdaptiveRun(steps=steps, surrogate=self.adaptive, loss=self.loss, **bounds)
 
     def at_budget(self, passes: int) -> AdaptiveRun:
-        """The last run alone, which finds most in a pass, with longer steps than from a witness.
+        """The last run alone, which is the strongest per pass, with longer steps.
 
         Raises:
-            UsageError: a parameter is set that this run does not take.
+            UsageError: a parameter is set that this run does not use.
         """
         usual = type(self)()
         taken = {"adaptive", "loss"}

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from robench.attacks.contract.attack import MOST, IterativeAttack, Start, State
 from robench.attacks.contract.view import Noise, View
+from robench.attacks.primitives.norms import project
 from robench.attacks.primitives.per_sample import spread
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""After how many queries the share of pixels is halved, where there are 10,000."""
+"""The queries, of 10,000, after which the share of pixels is halved."""
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Square(IterativeAttack):
     """Random squares of ±ε, kept where they lower the margin of the true class.
 
     Attributes:
-        queries: images that are tried for each sample.
+        queries: the number of images for each sample.
         p_init: the share of pixels that the first squares cover.
         rescale: whether the halvings, published for 10,000 queries, are scaled to ``queries``.
     """
@@ -60,7 +61,7 @@ class Square(IterativeAttack):
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """Look at the last image, keep the better one, and draw the next square onto it."""
+        """Evaluate the last image, keep the better one, and draw the next square onto it."""
         assert isinstance(state, SquareState)
         done = self.queries - state.steps_left
         logits = view.logits(state.candidate)
@@ -70,22 +71,20 @@ class Square(IterativeAttack):
         state.margin = torch.where(better, margin, state.margin)
         state.best = torch.where(spread(better, x), state.candidate, state.best)
         state.steps_left = state.steps_left - 1
-        e = spread(eps, x)
-        shift = 2 * e * self._square(x, done, noise)
-        candidate = torch.minimum(torch.maximum(state.best + shift, x - e), x + e).clamp(0, 1)
-        return candidate, state
+        shift = 2 * spread(eps, x) * self._square(x, done, noise)
+        return project(state.best + shift, x, eps), state
 
     def side(self, done: Tensor, height: int, width: int) -> Tensor:
-        """Side of the next square after so many queries, ``(N,)``."""
+        """The side of the next square after ``done`` queries, ``(N,)``."""
         passed = done * 10_000 // self.queries if self.rescale else done
         halvings = (passed[:, None] > torch.tensor(HALVINGS, device=done.device)).sum(1)
         share = self.p_init / 2.0**halvings
         return (share * height * width).sqrt().round().long().clamp(1, min(height, width))
 
     def _square(self, x: Tensor, done: Tensor, noise: Noise) -> Tensor:
-        """±1 in the square of each row, with a sign for each channel, and 0 around it.
+        """±1 in the square of each row, with a sign for each channel, and 0 elsewhere.
 
-        Frames share the square, and each has signs of its own.
+        The frames of a sample share the square and have different signs.
         """
         height, width = x.shape[-2:]
         side = self.side(done, height, width)

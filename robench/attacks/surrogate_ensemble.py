@@ -1,9 +1,9 @@
-"""A tour through surrogates: ``pgd`` through one after the other, worst case per sample.
+"""Surrogate ensemble: ``pgd`` with one estimator after the other, worst case per sample.
 
-What an ensemble of surrogates means in most of the literature, e.g. Özdenizci and Legenstein,
-Adversarially robust spiking neural networks through conversion, TMLR 2024. It is here to be
-compared with: ``spgd`` goes through its surrogates within one run. With a single surrogate or
-gradient path it is ``pgd`` through that one.
+This is the ensemble of surrogates of most of the literature, e.g. Özdenizci and Legenstein,
+Adversarially robust spiking neural networks through conversion, TMLR 2024. It is a baseline for
+``spgd``, which alternates its surrogates within one run. With a single surrogate or gradient path
+it is ``pgd`` with that estimator.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from robench.spiking import NeuronStatistics
 
 @dataclass
 class SurrogateEnsembleState(State):
-    """A state with what the neurons remember of the row's present run."""
+    """A state with the statistics of the neurons in the current run."""
 
     statistics: NeuronStatistics
 
     def release(self, rows: Tensor) -> None:
-        """Let go of what the neurons remember."""
+        """Free the statistics of the neurons."""
         self.statistics.forget(rows)
 
 
 class SurrogateEnsemble(EstimatorSet, PGD):
-    """A run of PGD through each surrogate and path, then the next round from other starts.
+    """One run of PGD with each estimator, then the next round from other starts.
 
     Attributes:
-        steps: of each run.
-        restarts: rounds through all members.
-        surrogates: in the order in which they are tried.
+        steps: the number of steps of each run.
+        restarts: the number of rounds through all estimators.
+        surrogates: the surrogates, in order.
     """
 
     name: ClassVar[str] = "surrogate-ensemble"
-    version: ClassVar[int] = 2  # assg follows the neurons over a run
+    version: ClassVar[int] = 2  # assg adapts to the neurons over a run
     start: ClassVar[Start] = "cold"
 
     surrogates: tuple[str, ...] = (
@@ -56,7 +56,7 @@ class SurrogateEnsemble(EstimatorSet, PGD):
     )
 
     def at_budget(self, passes: int) -> SurrogateEnsemble:
-        """As many runs of the first members, or rounds through all, as fit."""
+        """As many runs of the first estimators, or rounds through all, as fit."""
         steps = min(self.steps, passes)
         runs = passes // steps
         first = self.finders[:runs]
@@ -71,23 +71,23 @@ class SurrogateEnsemble(EstimatorSet, PGD):
 
     @property
     def runs(self) -> int:
-        """A run for each member in each round."""
+        """A run for each estimator in each round."""
         return self.restarts * len(self.finders)
 
     def init(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise
     ) -> SurrogateEnsembleState:
-        """Every row at its first random start, which is ``pgd``'s."""
+        """The first random start of every row, which is that of ``pgd``."""
         begun = super().init(view, x, y, eps, noise)
         statistics = NeuronStatistics.empty(len(x))
         return SurrogateEnsembleState(begun.candidate, begun.steps_left, begun.phase, statistics)
 
     def draw(self, run: Tensor) -> Tensor:
-        """The runs of a round begin from the same start."""
+        """The runs of a round share a random start."""
         return run // len(self.finders)
 
     def ascent(self, view: View, x: Tensor, y: Tensor, state: State) -> Tensor:
-        """Through the member whose turn it is; the model's own gradient without spikes."""
+        """The gradient with the estimator of the current run."""
         assert isinstance(state, SurrogateEnsembleState)
         name = self.finders[int(state.phase[0])]
         return self.gradient(view, x, y, self.loss, name, state.statistics)
@@ -95,9 +95,9 @@ class SurrogateEnsemble(EstimatorSet, PGD):
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """A step of ``pgd``, and whose turn is next."""
+        """A step of ``pgd``, and the estimator of the next step."""
         assert isinstance(state, SurrogateEnsembleState)
-        state.statistics.forget(state.steps_left % self.steps == 0)  # a run begins
+        state.statistics.forget(state.steps_left % self.steps == 0)  # a run starts
         candidate, moved = super().step(view, x, y, eps, state, noise)
         state.statistics.forget(moved.steps_left == 0)
         run = self.runs - 1 - (moved.steps_left - 1) // self.steps

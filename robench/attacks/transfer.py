@@ -1,8 +1,8 @@
-"""Transfer: examples that other models give, shown to the model under attack.
+"""Transfer: adversarial examples of other models, tested on the model under attack.
 
 Each source is attacked by iterations with momentum (Dong et al., Boosting adversarial attacks with
-momentum, CVPR 2018), a spiking one through surrogates in turn. The target is asked for nothing but
-its verdict on the result.
+momentum, CVPR 2018), a spiking source with alternating surrogates. The target is called only on
+the results.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from robench.spiking import Surrogate
 
 
 class Transfer(IterativeAttack):
-    """The worst of the examples that were made on other models of the same data set, at equal ε.
+    """The worst case over adversarial examples of other models of the same data set, at equal ε.
 
     Attributes:
-        source: the sources by the second half of their ids, globs among them; ``*`` is every
-            registered model but the target itself, the controls and those without weights.
-        steps: gradient passes on each source.
-        momentum: weight of the accumulated gradient, each normalised to mean magnitude 1.
+        source: names (the second half of the ids) or globs of the sources; ``*`` is every
+            registered model except the target, the controls and models without weights.
+        steps: the number of gradient passes on each source.
+        momentum: the weight of the accumulated gradient; gradients are scaled to mean magnitude 1.
         relative_step: the step is ``relative_step · ε / steps``.
-        surrogates: for a spiking source, visited in turn, one for each step.
+        surrogates: the surrogates for a spiking source, one for each step in turn.
     """
 
     name: ClassVar[str] = "transfer"
@@ -55,21 +55,17 @@ class Transfer(IterativeAttack):
     @field_validator("source", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
-        return (
-            (value,)
-            if isinstance(value, str)
-            else tuple(value)
-            if isinstance(value, list)
-            else value
-        )
+        if isinstance(value, str):
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value
 
     @property
     def source_patterns(self) -> tuple[str, ...]:
-        """The sources, as they were named."""
+        """The names and globs of the sources."""
         return self.source
 
     def with_sources(self, names: tuple[str, ...]) -> Self:
-        """The same with the names of the sources that were found, for ``members``."""
+        """The same attack with the names of the sources, which ``finders`` lists."""
         bound = self.model_copy()
         bound._names = names
         return bound
@@ -80,13 +76,13 @@ class Transfer(IterativeAttack):
         return tuple(f"{self.name}: {name}" for name in self._names) or (self.name,)
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
-        """The clean image; a step for each source."""
+        """The clean image, with a step for each source."""
         return begin(x, len(view.sources))
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """A whole run on the source that is in turn."""
+        """A complete run on the next source."""
         sources, number = view.sources, int(state.phase[0])
         if not sources:
             return x, state

@@ -1,12 +1,14 @@
 """Our attacks beside those of Foolbox, advertorch and the authors' AutoAttack, at equal settings.
 
-At equal settings ours may leave one sample more than the other, not two. The other library is
-called as its users call it, and counts what it returns. Engine and back ends have no part in that.
+At equal settings at most one more sample may stay robust under our attack than under the other.
+The other library is called as its users call it, without engine and back ends, and only what it
+returns counts.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +24,11 @@ from torch.nn import functional as F
 
 from robench.attacks import APGDCE, APGDDLR, APGDT, FABT, PGD, Attack, Square
 from robench.attacks.primitives.norms import project
-from robench.datasets import find_dataset
 from robench.engine.sample_noise import SampleNoise
 from robench.engine.view import ModelView, QueryCounter
 from robench.epsilon import Epsilon
-from robench.errors import MissingDataError
 from robench.registry import Model, find_attack, select_models
+from tests.support.needs import load_images
 from tests.support.sweeping import robust_at, sweep
 
 SLACK = 1
@@ -35,15 +36,15 @@ SLACK = 1
 
 @dataclass
 class Case:
-    """A checkpoint, some test images, and an ε that breaks a part of them."""
+    """A checkpoint, some test images, and an ε at which some of them stay robust."""
 
     model: Model
     x: Tensor
     y: Tensor
     eps: float
 
-    def left(self, adversarial: Tensor) -> int:
-        """How many are right there."""
+    def robust(self, adversarial: Tensor) -> int:
+        """The number of correctly classified images."""
         return int((self.model.logits(adversarial.detach()).argmax(1) == self.y).sum())
 
     def ours(self, attack: Attack) -> int:
@@ -54,12 +55,7 @@ class Case:
 @cache
 def case(name: str, count: int, eps: float) -> Case:
     (entry,) = select_models([name])
-    if entry.missing:
-        pytest.skip(f"{name}: {entry.missing}")
-    try:
-        images = find_dataset(entry.id.partition("/")[0]).load("test").first(count)
-    except MissingDataError as error:
-        pytest.skip(str(error))
+    images = load_images(entry.dataset).first(count)
     return Case(entry.load(), images.tensor(), images.targets(), eps)
 
 
@@ -103,7 +99,7 @@ def by_advertorch(found: Case, steps: int) -> Tensor:
 
 
 def last_iterate(found: Case, steps: int) -> Tensor:
-    """Where our PGD ends that no break stops."""
+    """The last iterate of our PGD, run without the engine, which would stop earlier."""
     n = len(found.x)
     noise = SampleNoise(0, found.model.dataset, range(n), found.x.shape[1:])
     attack, eps = PGD(steps=steps), torch.full((n,), found.eps, dtype=found.x.dtype)
@@ -117,7 +113,7 @@ def last_iterate(found: Case, steps: int) -> Tensor:
 
 
 def in_double(found: Case) -> Case:
-    """The same in float64, in which no rounding makes a spike."""
+    """The same in float64, where rounding does not change spikes."""
     model = Model(copy.deepcopy(found.model.module).double(), found.model.id, found.model.classes)
     return Case(model, found.x.double(), found.y, found.eps)
 
@@ -141,12 +137,12 @@ def test_pgd_agrees_with_foolbox_and_advertorch(name, count, eps) -> None:
     ours = found.ours(PGD(steps=4))
     libraries = (by_foolbox, by_advertorch) if count > 50 else (by_foolbox,)
     for library in libraries:
-        theirs = found.left(library(found, 4))
+        theirs = found.robust(library(found, 4))
         assert ours <= theirs + SLACK
-        assert 0 < theirs < found.left(found.x)
+        assert 0 < theirs < found.robust(found.x)
 
 
-PLACES = {
+MODULES = {
     "APGDAttack": "autopgd_base",
     "APGDAttack_targeted": "autopgd_base",
     "FABAttack_PT": "fab_pt",
@@ -155,22 +151,21 @@ PLACES = {
 
 
 def of_authors(kind: str) -> Any:
-    """A class of the authors' own code."""
-    reason = "pyautoattack is part of the extra `oracles`"
-    return getattr(pytest.importorskip(f"pyautoattack.{PLACES[kind]}", reason=reason), kind)
+    """A class of the authors' code."""
+    return getattr(importlib.import_module(f"pyautoattack.{MODULES[kind]}"), kind)
 
 
 def authors(kind: str, found: Case, **options) -> int:
-    """How many the authors' own code leaves."""
+    """The number of samples that stay robust under the authors' code."""
     attack = of_authors(kind)(
         found.model.module, eps=found.eps, norm="Linf", device="cpu", seed=0, **options
     )
-    return found.left(attack.perturb(found.x.clone(), found.y.clone()))
+    return found.robust(attack.perturb(found.x.clone(), found.y.clone()))
 
 
 @contextmanager
-def shown(found: Case) -> Iterator[list[Tensor]]:
-    """Every input that the model is called on."""
+def recorded_inputs(found: Case) -> Iterator[list[Tensor]]:
+    """Record every input of the model."""
     seen: list[Tensor] = []
     hook = found.model.module.register_forward_pre_hook(
         lambda _, given: seen.append(given[0].detach().clone())
@@ -193,10 +188,10 @@ def shown(found: Case) -> Iterator[list[Tensor]]:
 def test_apgd_takes_the_steps_of_the_authors(attack, kind, options) -> None:
     """Iterate by iterate, over 40 steps and all of their checkpoints, from one start.
 
-    The authors' code departs from their paper in two places, which are mended here. The first
-    iterate counts as a rise where its loss is above 0, and not where it is above that of the
-    start; and a step is halved too where exactly the share ρ of the iterates raised the loss.
-    Both halve sooner, which finds a little more in ten steps and nothing in thirty.
+    The authors' code departs from their paper in two places, which are corrected here. The first
+    iterate counts as a rise if its loss is above 0, and not if it is above that of the start; and
+    a step is also halved if exactly the share ρ of the iterates raised the loss. Both halve
+    sooner, which finds a little more in ten steps and nothing in thirty.
     """
 
     class AsPublished(of_authors(kind)):
@@ -227,14 +222,14 @@ def test_apgd_takes_the_steps_of_the_authors(attack, kind, options) -> None:
         losses = {"dlr-targeted": theirs.dlr_loss_targeted}
     theirs.at_start = losses[theirs.loss](logits, found.y)
     theirs.init_hyperparam(found.x)
-    with shown(found) as iterates, warnings.catch_warnings():
+    with recorded_inputs(found) as iterates, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the authors' code warns of a gradient of zero
         theirs.attack_single_run(found.x, found.y, x_init=start)
     assert len(iterates) == steps + 1
     compared = 0
     for one, other in zip(ours, iterates, strict=False):
         same = ((one - other).abs() < 1e-6).double().flatten(1).mean(1) > 0.99
-        assert same[right].all()  # behind a break a run is over, and its loss may be a tie
+        assert same[right].all()  # a run ends at an adversarial example, and losses may be tied
         right &= found.model.logits(one).argmax(1) == found.y
         compared += int(right.sum())
     assert compared > steps

@@ -17,7 +17,7 @@ from tests.support.commands import refused
 from tests.support.linear_model import LinearModel
 from tests.support.sweeping import GRID, robust_at, sweep, three_alike
 
-ONE = parse_grid(["0.00001"])  # too small to break anything
+ONE = parse_grid(["0.00001"])  # too small for any adversarial example
 
 
 @pytest.fixture(params=[False, True], ids=["box idle", "box active"])
@@ -167,7 +167,7 @@ def test_square_follows_the_published_schedule() -> None:
     ]
 
 
-def test_square_breaks_without_a_gradient(linear) -> None:
+def test_square_finds_examples_without_a_gradient(linear) -> None:
     rows = sweep(linear.model, Square(queries=300), linear.x, linear.y).run()
     robust = [linear.robust(epsilon.value) for epsilon in GRID]
     found = [robust_at(rows, k) for k in range(len(GRID))]

@@ -1,6 +1,6 @@
 """Every L∞ attack whose exact answer on a linear model is known, sample by sample.
 
-L2 has the like in test_l2.py.
+The L2 attacks are in test_l2.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from robench.registry import find_attack
 from tests.support.linear_model import LinearModel
 from tests.support.sweeping import sweep, three_alike
 
-CASES = [  # shape, whether a sample comes near the box, how many samples
+CASES = [  # shape, whether samples reach the box, number of samples
     ((8, 1, 1), True, 4),
     ((1, 6, 6), True, 3),
     ((3, 4, 4), False, 4),
@@ -61,7 +61,7 @@ ENSEMBLES = [
     SpikingAutoAttack(sapgd=SAPGD(steps=15), apgd_dlr=APGDDLR(steps=15), square=Square(queries=5)),
 ]
 MINIMAL = [
-    (FABT(steps=8), 1.06),  # it goes past the boundary by a twentieth
+    (FABT(steps=8), 1.06),  # its steps end a twentieth beyond the boundary
     ("fab[n_iter=20]", 1.06),
     ("foolbox:LinfDeepFoolAttack", 1.06),
 ]
@@ -76,14 +76,13 @@ def named(case) -> str:
 
 
 def expected(linear: LinearModel, size: int, grid) -> list[int]:
-    """The first ε of the grid beyond the exact distance of each sample, -1 for none."""
+    """The position of the first ε beyond the exact distance of each sample, -1 for none."""
     found = []
     for row in range(size):
         shortest = linear.distance(row)
         inside = [k for k, epsilon in enumerate(grid) if epsilon.value > shortest]
-        assert (
-            min(abs(epsilon.value - shortest) for epsilon in grid) > 1e-6
-        )  # no matter of rounding
+        gap = min(abs(epsilon.value - shortest) for epsilon in grid)
+        assert gap > 1e-6  # rounding does not decide
         found.append(inside[0] if inside else -1)
     return found
 
@@ -105,14 +104,14 @@ def test_the_smallest_epsilon_is_the_exact_one(attack, shape, box, size) -> None
     assert positions(linear, attack, size, FOUR) == expected(linear, size, FOUR)
 
 
-def test_the_samples_break_at_different_epsilons() -> None:
+def test_the_samples_have_different_minimal_positions() -> None:
     found = [expected(LinearModel(shape, 8, box=box), 8, FOUR) for shape, box, _ in CASES]
     assert {position for row in found for position in row} == {1, 2, 3, 4, 5}
 
 
 @pytest.mark.parametrize(("shape", "box", "size"), CASES, ids=str)
 @pytest.mark.parametrize(("attack", "slack"), MINIMAL, ids=named)
-def test_a_smallest_perturbation_comes_near_the_exact_one(attack, slack, shape, box, size) -> None:
+def test_a_minimal_perturbation_is_close_to_the_exact_one(attack, slack, shape, box, size) -> None:
     linear = LinearModel(shape, 8, box=box)
     rows = sweep(linear.model, attack_of(attack), linear.x[:size], linear.y[:size], GRID).run()
     exact = torch.tensor([linear.distance(row) for row in range(size)]).numpy()

@@ -1,4 +1,4 @@
-"""The edges of the attacks, each through the command line down to the stored cell."""
+"""Edge cases of the attacks, from the command line to the stored cell."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def rows_of(root: Path, model: str) -> dict:
 
 
 def test_a_batch_of_one_and_a_last_part_of_a_batch(cli, tmp_path) -> None:
-    for size in ("1", "3"):  # four samples: the last batch of three has one
+    for size in ("1", "3"):  # four samples: the last batch has one
         more = ("--eps", "16/255,1", "--batch-size", size)
         run(cli, tmp_path / size, "smallmodels:small", ATTACKS, 4, *more)
     alone, parts = (rows_of(tmp_path / size, "digits/small") for size in ("1", "3"))
@@ -93,7 +93,7 @@ def test_one_sample(cli, tmp_path) -> None:
     assert all(len(rows) == 1 for rows in rows_of(tmp_path, "digits/small").values())
 
 
-def test_no_sample_survives(cli, tmp_path) -> None:
+def test_no_sample_stays_robust(cli, tmp_path) -> None:
     attacks = "fgsm,pgd[steps=3],apgd-ce[steps=3],apgd-t[steps=2],fab-t[steps=2]"
     cells = run(cli, tmp_path, "smallmodels:small", attacks, 7, "--eps", "0.9,1")
     for cell in cells:
@@ -107,7 +107,7 @@ def test_no_sample_survives(cli, tmp_path) -> None:
 
 
 class Picky(torch.nn.Module):
-    """A classifier that cannot flatten a batch of nothing, as most hand-written ones."""
+    """A classifier that cannot flatten an empty batch, like most hand-written ones."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         brightness = x.view(x.size(0), -1).mean(1)
@@ -115,8 +115,8 @@ class Picky(torch.nn.Module):
 
 
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "noise", "apgd-ce", "square[queries=5]"])
-@pytest.mark.parametrize("wrong", [False, True], ids=["none broken", "all wrong"])
-def test_no_model_is_shown_an_empty_batch(name: str, wrong: bool) -> None:
+@pytest.mark.parametrize("wrong", [False, True], ids=["all robust", "all misclassified"])
+def test_no_model_is_called_on_an_empty_batch(name: str, wrong: bool) -> None:
     model = Model(Picky(), "digits/picky", 2)
     x = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.2
     y = model.logits(x).argmax(1)
@@ -126,7 +126,7 @@ def test_no_model_is_shown_an_empty_batch(name: str, wrong: bool) -> None:
     assert (rows["minimal_position"] == (CLEAN_WRONG if wrong else ROBUST)).all()
 
 
-def test_every_sample_is_wrong_without_an_attack(cli, tmp_path) -> None:
+def test_every_sample_is_misclassified_without_an_attack(cli, tmp_path) -> None:
     cells = run(cli, tmp_path, "edgemodels:wrong", ATTACKS, 7, "--eps", "8/255,16/255,32/255")
     assert len(cells) == COUNT
     for cell in cells:
@@ -140,7 +140,7 @@ def test_every_sample_is_wrong_without_an_attack(cli, tmp_path) -> None:
         assert (rows["minimal_position"] == 0).all()
 
 
-def test_logits_that_are_nan_fail_their_cells_alone(cli, tmp_path) -> None:
+def test_nan_logits_fail_only_their_own_cells(cli, tmp_path) -> None:
     models = "smallmodels:nan,smallmodels:small"
     cells = run(cli, tmp_path, models, SEVERAL, 5, "--eps", "8/255", code=1)
     bad = [cell for cell in cells if cell["model"] == "digits/nan"]
@@ -178,6 +178,6 @@ def test_images_outside_the_box_are_refused(value) -> None:
         Chunk(x, torch.zeros(3, dtype=torch.int64), range(3))
 
 
-def test_images_that_are_no_bytes_are_refused() -> None:
+def test_images_of_another_type_are_refused() -> None:
     with pytest.raises(ValueError, match="uint8"):
         Images(np.full((2, 1, 2, 2), 1.5, np.float32), np.zeros(2, np.int64))

@@ -40,7 +40,7 @@ GRID = parse_grid(["4/255", "8/255", "16/255", "32/255"])
 
 
 class Jump(IterativeAttack):
-    """Moves one pixel by some distance, but only from a certain ε on."""
+    """Moves one pixel by a distance, from a certain ε on."""
 
     name: ClassVar[str] = "jump"
     start: ClassVar[Start] = "cold"
@@ -75,7 +75,7 @@ class Apart(EnsembleAttack):
 
 
 @pytest.mark.parametrize("order", ["fast", "ascending", "raw"])
-def test_an_ensemble_is_not_weaker_than_a_part_that_finds_more_from_above(order) -> None:
+def test_an_ensemble_is_not_weaker_than_a_member_that_finds_more_from_above(order) -> None:
     step = nn.Linear(2, 2)  # the class changes where one step and twice the other exceed 0.045
     with torch.no_grad():
         step.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 2.0]]))
@@ -88,7 +88,7 @@ def test_an_ensemble_is_not_weaker_than_a_part_that_finds_more_from_above(order)
         rows = sweep(model, attack, x, y, grid, sweep=order).run()
         return int(rows["minimal_position"].iloc[0])
 
-    # the far one alone comes down to 0.03 from above, and finds nothing there by itself
+    # FAR alone descends to 0.03, where it finds nothing when started there
     alone = min(position(NEAR), position(FAR))
     assert position(Apart()) == alone
     if order == "fast":
@@ -121,16 +121,16 @@ def test_spiking_autoattack_is_the_worst_of_its_members_on_every_sample(name, or
     x, y = images.tensor(), images.targets()
 
     def positions(attack) -> np.ndarray:
-        # one row in each call: then no rounding depends on which rows are attacked together
+        # one row in each call, so that rounding does not depend on the batch
         options = {"batch_size": 1, "sweep": order, "sources": sources}
         found = sweep(model, attack, x, y, GRID, **options).run()["minimal_position"].to_numpy()
         return np.where(found == -1, len(GRID), found)
 
     whole = small()
-    finders = {part.name: positions(part) for part in whole.parts}
-    worst = np.min(list(finders.values()), axis=0)
+    members = {part.name: positions(part) for part in whole.parts}
+    worst = np.min(list(members.values()), axis=0)
     assert (positions(whole) == worst).all()
-    assert len({tuple(found) for found in finders.values()}) > 1  # they do not all find the same
+    assert len({tuple(found) for found in members.values()}) > 1  # they differ
 
 
 def test_the_members_and_their_order() -> None:

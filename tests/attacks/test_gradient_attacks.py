@@ -18,19 +18,19 @@ def test_robust_accuracy_is_the_closed_form_of_a_linear_model(linear, attack, or
     rows = sweep(linear.model, attack, linear.x, linear.y, sweep=order).run()
     expected = [linear.robust(epsilon.value) for epsilon in GRID]
     assert [robust_at(rows, k) for k in range(len(GRID))] == expected
-    assert 0 < expected[3] < expected[0]  # the grid really falls
+    assert 0 < expected[3] < expected[0]  # the accuracy falls over the grid
 
 
 @pytest.mark.parametrize("attack", [FGSM(), PGD(), SPGD(), RandomNoise()])
-def test_witnesses_stay_in_ball_and_box_and_break(linear, attack) -> None:
+def test_examples_lie_in_ball_and_box_and_are_misclassified(linear, attack) -> None:
     engine = sweep(linear.model, attack, linear.x, linear.y)
     rows = engine.run()
-    broken = (rows["minimal_position"] > 0).to_numpy()
-    assert broken.any()
-    assert (rows["linf"] <= rows["minimal_epsilon"] + TOLERANCE)[broken].all()
+    found = (rows["minimal_position"] > 0).to_numpy()
+    assert found.any()
+    assert (rows["linf"] <= rows["minimal_epsilon"] + TOLERANCE)[found].all()
     assert engine.examples.min() >= 0
     assert engine.examples.max() <= 1
-    assert (linear.model.logits(engine.examples).argmax(1) != linear.y).numpy()[broken].all()
+    assert (linear.model.logits(engine.examples).argmax(1) != linear.y).numpy()[found].all()
     assert rows["reverified"].all()
 
 
@@ -57,7 +57,7 @@ def test_the_result_does_not_depend_on_batches_or_on_the_search(linear) -> None:
 
 
 def test_each_pass_is_counted_once_for_each_row(linear) -> None:
-    one = parse_grid(["0.00001"])  # too small to break anything: every step is spent
+    one = parse_grid(["0.00001"])  # too small for any adversarial example: all steps are used
     x, y = linear.x, linear.y
     close = linear.robust(0.00001) < len(x)
     assert not close
@@ -84,28 +84,26 @@ class EachTime(DirectAttack):
         return FGSM().run(view, x, y, eps, noise)
 
 
-def test_a_line_attack_is_the_same_attack_at_every_epsilon_by_itself(zoo_slice) -> None:
-    model, x, y = zoo_slice
+def test_a_line_attack_is_the_same_attack_as_with_a_run_for_each_epsilon(checkpoint) -> None:
+    model, x, y = checkpoint
     line = sweep(model, FGSM(), x[:90], y[:90], batch_size=32).run()
     direct = sweep(model, EachTime(), x[:90], y[:90], batch_size=32, sweep="raw").run()
     points = [f"raw_{k}" for k in range(len(GRID))]
     assert (line[points] == direct[points]).to_numpy().mean() > 0.995  # rounding of other batches
     assert 0 < line[points].to_numpy().mean() < 1
     smallest = line[points[1:]].to_numpy().argmax(1) + 1
-    assert (
-        line["minimal_position"][line["minimal_position"] > 0]
-        == smallest[line["minimal_position"] > 0]
-    ).all()
+    found = line["minimal_position"] > 0
+    assert (line["minimal_position"][found] == smallest[found]).all()
     assert (line["backwards"] <= 1).all()
 
 
-def test_epsilon_zero_alone_breaks_nothing(linear) -> None:
+def test_epsilon_zero_alone_has_no_adversarial_example(linear) -> None:
     rows = sweep(linear.model, PGD(), linear.x, linear.y, parse_grid(["0"])).run()
     assert (rows["minimal_position"] == -1).all()
     assert (rows["backwards"] == 0).all()
 
 
-def test_a_sample_that_is_wrong_without_attack_is_never_attacked(linear) -> None:
+def test_a_misclassified_sample_is_never_attacked(linear) -> None:
     y = linear.y.clone()
     y[:5] = 1 - y[:5]
     rows = sweep(linear.model, PGD(), linear.x, y).run()
@@ -114,7 +112,7 @@ def test_a_sample_that_is_wrong_without_attack_is_never_attacked(linear) -> None
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_small_batches_and_no_survivors(linear, size) -> None:
+def test_small_batches_and_no_robust_sample(linear, size) -> None:
     x, y = linear.x[:size], linear.y[:size]
     rows = sweep(linear.model, PGD(), x, y, parse_grid(["0.9"])).run()
     assert (rows["minimal_position"] == 1).all()
@@ -123,61 +121,61 @@ def test_small_batches_and_no_survivors(linear, size) -> None:
 
 
 @pytest.fixture(scope="module")
-def zoo_slice():
+def checkpoint():
     (entry,) = select_models(["digits/vgg16-ann"])
     images = find_dataset("digits").load("test").first(200)
     return entry.load(), images.tensor(), images.targets()
 
 
-def robust_of_ours(zoo_slice, attack: Attack) -> int:
-    model, x, y = zoo_slice
+def robust_of_ours(checkpoint, attack: Attack) -> int:
+    model, x, y = checkpoint
     grid = (Epsilon(0.0, "0"), Epsilon(EPSILON, "8/255"))
     return robust_at(sweep(model, attack, x, y, grid, batch_size=64).run(), 1)
 
 
-def foolbox_robust(zoo_slice, attack) -> int:
+def foolbox_robust(checkpoint, attack) -> int:
     import foolbox
 
-    model, x, y = zoo_slice
+    model, x, y = checkpoint
     wrapped = foolbox.PyTorchModel(model.module, bounds=(0, 1), device="cpu")
     torch.manual_seed(0)
     _, _, success = attack(wrapped, x, y, epsilons=EPSILON)
     return int((~success).sum())
 
 
-def test_fgsm_agrees_with_foolbox(zoo_slice) -> None:
+def test_fgsm_agrees_with_foolbox(checkpoint) -> None:
     import foolbox
 
-    theirs = foolbox_robust(zoo_slice, foolbox.attacks.LinfFastGradientAttack(random_start=False))
-    assert abs(robust_of_ours(zoo_slice, FGSM()) - theirs) <= 2
+    theirs = foolbox_robust(checkpoint, foolbox.attacks.LinfFastGradientAttack(random_start=False))
+    assert abs(robust_of_ours(checkpoint, FGSM()) - theirs) <= 2
 
 
-def test_pgd_is_no_weaker_than_foolbox(zoo_slice) -> None:
+def test_pgd_is_no_weaker_than_foolbox(checkpoint) -> None:
     import foolbox
 
     attack = foolbox.attacks.LinfPGD(steps=20, rel_stepsize=2.5 / 20, random_start=True)
-    assert robust_of_ours(zoo_slice, PGD()) <= foolbox_robust(zoo_slice, attack) + 2
+    assert robust_of_ours(checkpoint, PGD()) <= foolbox_robust(checkpoint, attack) + 2
 
 
-def advertorch_robust(zoo_slice, name: str, **options) -> int:
+def advertorch_robust(checkpoint, name: str, **options) -> int:
     from robench.compat import advertorch
 
     advertorch.load()
     import advertorch.attacks as attacks
 
-    model, x, y = zoo_slice
+    model, x, y = checkpoint
     torch.manual_seed(0)
     attack = getattr(attacks, name)(model.module, eps=EPSILON, **options)
     return int((model.logits(attack.perturb(x, y)).argmax(1) == y).sum())
 
 
-def test_fgsm_and_pgd_agree_with_advertorch(zoo_slice) -> None:
-    fgsm = advertorch_robust(zoo_slice, "GradientSignAttack")
-    assert abs(robust_of_ours(zoo_slice, FGSM()) - fgsm) <= 2
+def test_fgsm_and_pgd_agree_with_advertorch(checkpoint) -> None:
+    fgsm = advertorch_robust(checkpoint, "GradientSignAttack")
+    assert abs(robust_of_ours(checkpoint, FGSM()) - fgsm) <= 2
     pgd = advertorch_robust(
-        zoo_slice, "LinfPGDAttack", nb_iter=20, eps_iter=2.5 * EPSILON / 20, rand_init=True
+        checkpoint, "LinfPGDAttack", nb_iter=20, eps_iter=2.5 * EPSILON / 20, rand_init=True
     )
-    assert robust_of_ours(zoo_slice, PGD()) <= pgd + 2
+    assert robust_of_ours(checkpoint, PGD()) <= pgd + 2
 
 
 @pytest.mark.parametrize("name", ["digits/vgg16-ann", "digits/vgg16-stbp", "digits/flex-hybrid"])

@@ -16,7 +16,7 @@ from tests.support.linear_model import LinearModel
 from tests.support.sweeping import GRID, robust_at, sweep
 from tests.support.two_layers import Two, model_of
 
-ONE = parse_grid(["0.00001"])  # too small to break anything
+ONE = parse_grid(["0.00001"])  # too small for any adversarial example
 
 
 @pytest.fixture(params=[False, True], ids=["box idle", "box active"])
@@ -83,7 +83,7 @@ def test_a_run_is_the_published_one(restarts) -> None:
         state.candidate, state = attack.step(view, x, y, budget, state, noise)
     iterates.append(project(state.candidate, x, budget))
     assert not state.steps_left.any()
-    assert all(entry is None for entry in state.memory.entries)
+    assert all(entry is None for entry in state.statistics.entries)
 
     for row in range(n):
         found = []
@@ -108,14 +108,14 @@ def test_a_run_is_the_published_one(restarts) -> None:
             torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=0)
 
 
-def test_what_the_neurons_remember_is_let_go_of() -> None:
+def test_the_statistics_of_the_neurons_are_freed() -> None:
     net = Two(LIFParameters(0.5)).float()
     model = model_of(net)
     x = torch.rand(30, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     engine = sweep(model, SAPGD(steps=6), x, model.logits(x).argmax(1), batch_size=8)
     rows = engine.run()
     assert (rows["minimal_position"] > 0).any()
-    assert all(entry is None for entry in engine.states[0].memory.entries)
+    assert all(entry is None for entry in engine.states[0].statistics.entries)
 
 
 def test_a_spiking_network_falls_without_a_gradient_of_its_own() -> None:

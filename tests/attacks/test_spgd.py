@@ -1,4 +1,4 @@
-"""SPGD: whose turn it is, in which order, and what is named."""
+"""SPGD: the order of its estimators and the names in results."""
 
 import pytest
 import torch
@@ -9,11 +9,11 @@ from robench.engine.view import ModelView, QueryCounter
 from robench.errors import UsageError
 from robench.spiking import LIFParameters
 from tests.support.sweeping import sweep
-from tests.support.two_layers import Twin, Two, model_of
+from tests.support.two_layers import Counterpart, Two, model_of
 
 
-def test_spgd_begins_with_pgd_and_names_its_members():
-    assert "paths" not in SPGD().model_dump(mode="json")
+def test_spgd_starts_with_pgd_and_names_its_estimators():
+    assert SPGD().model_dump(mode="json")["paths"] == []
     assert SPGD(paths=("hart",)).model_dump(mode="json")["paths"] == ["hart"]
     around = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)", "rga")
     assert SPGD().finders == (*around, "assg_scaled(0.425)")
@@ -23,7 +23,7 @@ def test_spgd_begins_with_pgd_and_names_its_members():
 
 
 def steps_of(attack, mode):
-    """What each step of a run went through, on images that nothing breaks."""
+    """The estimator of each step of a run, on images that stay robust."""
     model = model_of(Two(LIFParameters(0.5)).float(), mode=mode)
     x = torch.rand(3, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     y, eps = model.logits(x).argmax(1), torch.full((3,), 1e-3)
@@ -36,7 +36,7 @@ def steps_of(attack, mode):
     return names
 
 
-def test_every_second_step_on_a_hybrid_network_goes_through_its_rate():
+def test_every_second_step_on_a_hybrid_network_follows_its_rate():
     run = SurrogateRun(steps=7, surrogates=("atan(2)", "triangle(1)", "rectangle(1)"))
     turn = [*run.surrogates] * 3
     assert steps_of(run, "stbp") == turn[:7]
@@ -50,22 +50,22 @@ def test_every_second_step_on_a_hybrid_network_goes_through_its_rate():
     assert steps_of(run.model_copy(update={"hybrid_estimators": ()}), "hybrid") == turn[:7]
 
 
-def test_spgd_goes_round_its_members_and_names_the_one_that_broke():
+def test_spgd_alternates_its_estimators_and_names_the_one_that_found_the_example():
     net = Two(LIFParameters(0.5)).float()
-    model = model_of(net, make_counterpart=lambda: Twin(net))
+    model = model_of(net, make_counterpart=lambda: Counterpart(net))
     x = torch.rand(40, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     y = model.logits(x).argmax(1)
     attack = SPGD(surrogates=("atan(2)", "triangle(1)/hart"), paths=("rga", "cba"), pgd_steps=1)
     around = ("atan(2)", "triangle(1)/hart", "rga", "cba")
     assert attack.finders == (*around, "assg_scaled(0.425)")
     rows = sweep(model, attack, x, y).run()
-    broken = rows[rows["minimal_position"] > 0]
-    assert set(broken["found_by"]) <= {"pgd", *attack.finders}
-    assert broken["found_by"].nunique() >= 3
+    found = rows[rows["minimal_position"] > 0]
+    assert set(found["found_by"]) <= {"pgd", *attack.finders}
+    assert found["found_by"].nunique() >= 3
     assert rows["reverified"].all()
 
 
-def test_the_last_run_is_sa_pgd_with_shorter_steps_through_a_surrogate_of_its_own():
+def test_the_last_run_is_sa_pgd_with_shorter_steps_and_its_own_surrogate():
     attack = SPGD(paths=("rga", "hart"), adaptive="assg(0.4)", loss="margin", steps=7)
     last = attack.stages[-1]
     assert last.finders == ("assg(0.4)",)
@@ -76,10 +76,10 @@ def test_the_last_run_is_sa_pgd_with_shorter_steps_through_a_surrogate_of_its_ow
     assert last.step_sizes() == [0.5] * 3 + rest
 
 
-def test_two_surrogates_that_would_share_a_memory_are_refused():
+def test_two_surrogates_that_would_share_statistics_are_refused():
     with pytest.raises(ValueError, match="assg and assg_scaled would share"):
         SPGD(surrogates=("assg(0.4)", "assg_scaled(0.4)"))
-    SPGD(surrogates=("assg(0.4)", "assg(0.2)"), adaptive="assg_scaled(0.4)")  # runs of their own
+    SPGD(surrogates=("assg(0.4)", "assg(0.2)"), adaptive="assg_scaled(0.4)")  # in separate runs
 
     with pytest.raises(ValueError, match="assg and assg_scaled would share"):
         SPGD(surrogates=("assg(0.4)",), hybrid_estimators=("assg_scaled(0.4)",))
@@ -91,7 +91,7 @@ def test_the_last_run_needs_a_surrogate(adaptive):
         SPGD(adaptive=adaptive)
 
 
-def test_rows_that_have_ended_forget_what_the_neurons_remember():
+def test_rows_that_have_ended_free_the_statistics_of_the_neurons():
     model = model_of(Two(LIFParameters(0.5)).float())
     x = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     y, eps = model.logits(x).argmax(1), torch.full((4,), 0.01)
@@ -99,12 +99,12 @@ def test_rows_that_have_ended_forget_what_the_neurons_remember():
     attack = SurrogateRun(steps=2, surrogates=("assg_scaled(0.4)",))
     state = attack.init(view, x, y, eps, lambda *_: x)
     state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
-    assert all(entry is not None for entry in state.memory.entries)
+    assert all(entry is not None for entry in state.statistics.entries)
     state.candidate, state = attack.step(view, x, y, eps, state, lambda *_: x)
-    assert state.memory.entries == [None] * 4
+    assert state.statistics.entries == [None] * 4
 
 
-def test_a_budget_goes_to_the_last_run():
+def test_a_budget_is_spent_on_the_last_run():
     attack = SPGD(adaptive="assg(0.4)", loss="margin")
     alone = attack.at_budget(81)
     assert alone.stages == (alone,)

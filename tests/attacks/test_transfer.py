@@ -19,7 +19,7 @@ from tests.support.commands import Finished, refused
 from tests.support.sweeping import GRID, robust_at, sweep
 
 Cli = Callable[..., Finished]
-ONE = parse_grid(["0.00001"])  # too small to break anything
+ONE = parse_grid(["0.00001"])  # too small for any adversarial example
 
 
 @pytest.mark.parametrize("order", ["fast", "ascending", "raw"])
@@ -42,14 +42,14 @@ def test_the_target_sees_one_example_of_each_source(linear) -> None:
     assert (rows["source_passes"] == 10).all()
 
 
-def test_without_a_source_nothing_is_asked(linear) -> None:
+def test_without_a_source_the_model_is_not_called(linear) -> None:
     rows = sweep(linear.model, Transfer(), linear.x, linear.y).run()
     assert (rows["minimal_position"] == -1).all()
     assert (rows["forwards"] == 1).all()
     assert "source_passes" not in rows
 
 
-def test_the_member_is_the_source_that_gave_the_example() -> None:
+def test_found_by_is_the_source_of_the_example() -> None:
     (target,), (one,), (two,) = (
         select_models([f"digits/{name}"]) for name in ("vgg16-ann", "flex-ann", "flex-stbp")
     )
@@ -62,9 +62,9 @@ def test_the_member_is_the_source_that_gave_the_example() -> None:
         target.load(), attack, images.tensor(), images.targets(), grid, batch_size=24,
         sources=sources,
     ).run()  # fmt: skip
-    broken = rows["minimal_position"] > 0
-    assert broken.any()
-    assert set(rows["found_by"][broken]) <= {"transfer: flex-ann", "transfer: flex-stbp"}
+    found = rows["minimal_position"] > 0
+    assert found.any()
+    assert set(rows["found_by"][found]) <= {"transfer: flex-ann", "transfer: flex-stbp"}
     alone = sweep(
         target.load(), attack, images.tensor(), images.targets(), grid, batch_size=24,
         sources=sources[:1],
@@ -72,7 +72,7 @@ def test_the_member_is_the_source_that_gave_the_example() -> None:
     assert robust_at(alone, 2) >= robust_at(rows, 2)
 
 
-def test_an_ensemble_hands_the_sources_on() -> None:
+def test_an_ensemble_passes_the_sources_to_its_members() -> None:
     ensemble = SpikingAutoAttack().with_sources(("a", "b"))
     assert ensemble.transfer.finders == ("transfer: a", "transfer: b")
     assert ensemble.source_patterns == ("*",)
@@ -116,7 +116,7 @@ def test_no_source_is_not_applicable(cli: Cli, tmp_path: Path) -> None:
         ("transfer[surrogates=[heaviside]]", ("surrogates",)),
     ],
 )
-def test_a_wrong_source_is_one_line(cli: Cli, tmp_path: Path, name: str, texts: tuple) -> None:
+def test_a_wrong_source_is_refused(cli: Cli, tmp_path: Path, name: str, texts: tuple) -> None:
     refused(cli("run", "--attacks", name, *RUN, "--output", tmp_path / "results"), *texts)
     assert not list(tmp_path.rglob("*.json"))
 

@@ -1,1 +1,1 @@
-"""What an attack is, and what it is given: attack, state, view, random numbers, estimators."""
+"""The contract of attacks: base classes, state, model view, random numbers, estimators."""

@@ -1,11 +1,11 @@
-"""What an attack is: the contract between an attack and the engine that runs it.
+"""The base classes of attacks: the contract between an attack and the engine that runs it.
 
 The engine owns the loop, the projection onto ball and box, the budget, the verification of every
-candidate and the counting. An attack only says where to look next.
+candidate and the counting. An attack proposes the next candidate.
 
-An image is ``(C, H, W)``. Where a sample consists of frames it is ``(T, C, H, W)``: an attack that
-asks for height and width takes the last two axes. Where one perturbation is shared by all frames
-the attack is given an image again, and the engine does the rest.
+An image is ``(C, H, W)``. A sample of frames is ``(T, C, H, W)``, so an attack takes height and
+width from the last two axes. If one perturbation is shared by all frames, the attack gets an image
+and the engine applies the perturbation to every frame.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from robench.spiking import Surrogate
 Need = Literal["spikes", "counterpart", "sources", "frames"]
 Start = Literal["own", "cold", "warm", "example", "once"]
 MOST = 10**6
-"""The largest count that a parameter takes: more steps would never end."""
+"""The largest number of steps, runs or queries that a parameter accepts."""
 
 
 def _with_derivative(name: str) -> str:
@@ -43,21 +43,21 @@ def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 OneSurrogate = Annotated[str, AfterValidator(_with_derivative)]
-"""A parameter that names a surrogate, which has a derivative; it is kept with its sharpness."""
+"""A parameter that names a surrogate with a derivative; its sharpness is filled in."""
 Surrogates = Annotated[tuple[OneSurrogate, ...], AfterValidator(_at_least_one)]
 """A parameter that names surrogates, at least one and each with a derivative."""
 
 
 @dataclass
 class State:
-    """What an iterative attack remembers of each row; every field has N as its leading axis.
+    """The state of an iterative attack; every field has N rows as its leading axis.
 
     Fields are tensors, or :class:`~robench.spiking.NeuronStatistics`.
 
     Attributes:
-        candidate: where the attack stands, ``(N, C, H, W)``; the engine keeps it in ball and box.
-        steps_left: how many more steps the row wants, ``(N,)``.
-        phase: rows of one call of ``step`` share it, ``(N,)``; an index into ``finders``.
+        candidate: the current iterate, ``(N, C, H, W)``; the engine keeps it in ball and box.
+        steps_left: the number of steps that remain, ``(N,)``.
+        phase: an index into ``finders``, ``(N,)``; the rows of one call of ``step`` share it.
     """
 
     candidate: Tensor
@@ -69,12 +69,12 @@ class State:
         return replace(self, **{f.name: _rows(getattr(self, f.name), index) for f in fields(self)})
 
     def assign(self, index: Tensor, part: Self) -> None:
-        """Put the state of some rows back."""
+        """Write the state of some rows."""
         for field in fields(self):
             getattr(self, field.name)[index] = getattr(part, field.name)
 
     def release(self, rows: Tensor) -> None:
-        """Free what is large of rows, a mask ``(N,)``, for which an example was found."""
+        """Free large fields of the rows, a mask ``(N,)``, that have an adversarial example."""
 
 
 class Attack(BaseModel, ABC):
@@ -82,11 +82,12 @@ class Attack(BaseModel, ABC):
 
     Attributes:
         name: the registered name of the implementation.
-        version: raised when the attack computes something else than before.
-        least_classes: fewer classes leave the attack undefined, which is an error before the run.
+        version: increased when the attack computes something else than before.
+        least_classes: the number of classes below which the attack is undefined; fewer are an
+            error before the run.
         norm: the norm that its ε is measured in, ``linf`` or ``l2``.
-        needs: what a model must offer; where one is unmet the cell is not applicable.
-        lengths: the parameters that say how many steps it takes.
+        needs: what a model must provide; if a need is unmet the cell is not applicable.
+        lengths: the names of the parameters that are numbers of steps.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -105,20 +106,22 @@ class Attack(BaseModel, ABC):
 
     @property
     def required(self) -> frozenset[Need]:
-        """What a model must offer with these parameters: ``needs``, or more."""
+        """What a model must provide with these parameters: ``needs``, or more."""
         return self.needs
 
     @property
     def stages(self) -> tuple[Attack, ...]:
-        """The attacks that search one after the other, each below what those before it found.
+        """The attacks that are searched in order, each below the minimal ε found before it.
 
-        The worst case per sample over them: an attack of several stages is never weaker than the
-        first of them alone, nor an ensemble than any of its parts.
+        The result is the worst case per sample over them. An attack of several stages is never
+        weaker than its first stage alone, and an ensemble never weaker than any of its parts.
         """
         return (self,)
 
     def at_budget(self, passes: int) -> Attack:
-        """The same attack, or a part of it, in so many gradient passes for a sample and ε at most.
+        """The same attack, or a part of it, with at most ``passes`` gradient passes.
+
+        The passes are those of one sample at one ε.
 
         Raises:
             UsageError: the attack is not measured in gradient passes.
@@ -126,10 +129,10 @@ class Attack(BaseModel, ABC):
         raise UsageError(f"attack {self.name} is not measured in gradient passes")
 
     def lengthened(self, factor: int) -> Self:
-        """The same attack with so many times the steps.
+        """The same attack with ``factor`` times the steps.
 
         Raises:
-            UsageError: it takes none, or would take too many.
+            UsageError: the attack has no steps, or would have too many.
         """
         longer = {
             name: factor * getattr(self, name)
@@ -137,7 +140,7 @@ class Attack(BaseModel, ABC):
             if name in type(self).model_fields
         }
         if not longer:
-            raise UsageError(f"attack {self.name} takes no steps")
+            raise UsageError(f"attack {self.name} has no steps")
         try:
             return type(self)(**dict(self) | longer)
         except ValidationError:
@@ -145,31 +148,31 @@ class Attack(BaseModel, ABC):
 
     @property
     def parts(self) -> tuple[Attack, ...]:
-        """The attacks that it consists of, each of them searched as if it ran alone."""
+        """The attacks of an ensemble, each of them searched as if it ran alone."""
         return (self,)
 
     @property
     def full_version(self) -> str:
-        """The version, with those of all that it consists of."""
+        """The version, with the versions of its parts."""
         return str(self.version)
 
     @property
     def source_patterns(self) -> tuple[str, ...]:
-        """Which other models of the data set it makes examples on: their names, or globs."""
+        """Names or globs of the other models of the data set that it makes examples on."""
         return ()
 
     def with_sources(self, names: tuple[str, ...]) -> Self:
-        """The same attack, told the names of the view's ``sources``."""
+        """The same attack with the names of the view's ``sources``."""
         return self
 
 
 class StagedAttack(Attack):
-    """An attack that is nothing but its stages."""
+    """An attack that consists of stages."""
 
     @property
     @abstractmethod
     def stages(self) -> tuple[Attack, ...]:
-        """The stages, from cheap to strong; none of them is staged itself."""
+        """The stages, from cheap to strong; none of them has stages of its own."""
 
     @property
     def required(self) -> frozenset[Need]:
@@ -178,29 +181,31 @@ class StagedAttack(Attack):
 
 
 class IterativeAttack(Attack):
-    """An attack that the engine steps, so that a misclassified sample is dropped at once.
+    """An attack that the engine runs step by step; a misclassified sample is dropped at once.
 
     Attributes:
-        start: how the engine may search for the smallest ε. ``own``: from the smallest upwards,
-            each run from where ``init`` puts it. ``cold``: from above, down to the first ε that
-            stays robust. ``warm``: the same, and a run below a known adversarial example starts
-            from that example, brought into the smaller ball. ``example``: as ``warm``, and left
-            out where there is no example to start from. ``once``: one run at the largest ε,
-            because the run is the same at every ε.
+        start: how the engine may search for the minimal ε.
+
+            - ``own``: upwards from the smallest ε; each run starts where ``init`` puts it.
+            - ``cold``: downwards, until the sample stays robust.
+            - ``warm``: as ``cold``, but a run below a known adversarial example starts from that
+              example, projected onto the smaller ball.
+            - ``example``: as ``warm``, but a run without an example to start from is left out.
+            - ``once``: one run at the largest ε, because the run is the same at every ε.
     """
 
     start: ClassVar[Start] = "own"
 
     @abstractmethod
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:
-        """Where the rows begin.
+        """The state at the start of a run.
 
         Args:
             view: the model.
             x: clean images in [0, 1], ``(N, C, H, W)``.
             y: true labels, ``(N,)``.
             eps: the budget of each row, ``(N,)``.
-            noise: random numbers of these rows.
+            noise: the random numbers of these rows.
         """
 
     @abstractmethod
@@ -209,33 +214,39 @@ class IterativeAttack(Attack):
     ) -> tuple[Tensor, State]:
         """One step: the next candidate, not yet projected, and the new state.
 
-        A candidate is verified when the model sees it, at the latest after the last step.
+        A candidate is verified when the model is called on it, at the latest after the last step.
         """
 
 
 class DirectAttack(Attack):
-    """An attack that finds its candidate in one go: a minimum-norm attack, a foreign library's."""
+    """An attack that returns one candidate, as minimum-norm attacks and other libraries' do."""
 
     @property
     def minimal(self) -> bool:
-        """Whether a run looks for the smallest perturbation, so that one run serves every ε."""
+        """Whether a run minimises the perturbation, so that one run covers every ε."""
         return False
 
     @abstractmethod
     def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
-        """A candidate for each row; the engine projects and verifies it; arguments as in init."""
+        """A candidate for each row, which the engine projects and verifies.
+
+        The arguments are those of :meth:`IterativeAttack.init`.
+        """
 
 
 class LineAttack(DirectAttack):
     """A direct attack whose candidates lie on a line from the clean image, one for each ε.
 
-    The engine asks for the direction once and shows the model every ε of the grid along it, so
-    that the accuracy at each ε alone is known beside the envelope.
+    The engine computes the direction once and calls the model at every ε of the grid along it.
+    This gives the accuracy at each ε alone, beside the worst case over smaller ε.
     """
 
     @abstractmethod
     def direction(self, view: View, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
-        """Where each row goes, in units of ε, of the shape of ``x``; arguments as in ``init``."""
+        """The perturbation of each row in units of ε, of the shape of ``x``.
+
+        The arguments are those of :meth:`IterativeAttack.init`.
+        """
 
     def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
         """The candidate at ε."""
@@ -243,14 +254,14 @@ class LineAttack(DirectAttack):
 
 
 def _rows(values: Any, index: Tensor) -> Any:
-    """Some rows, copied; for numbers of rows ``index_select`` is several times as fast."""
+    """A copy of some rows; for integer indices ``index_select`` is several times faster."""
     if isinstance(values, Tensor) and index.dtype == torch.int64:
         return values.index_select(0, index)
     return values[index]
 
 
 def begin(x: Tensor, steps: int) -> State:
-    """The state of rows that begin at the clean image."""
+    """The state of rows that start at the clean image."""
     n = len(x)
     return State(
         x.clone(),

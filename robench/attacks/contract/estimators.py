@@ -1,4 +1,4 @@
-"""Parameters of an attack that chooses what a spiking network is differentiated through."""
+"""Parameters of an attack that chooses the gradient estimators of a spiking network."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class EstimatorSet(Attack):
     """An attack with a set of surrogates and gradient paths.
 
     Attributes:
-        surrogates: with a path of its own where one is written behind it, as in
-            ``triangle(1)/hart``.
-        paths: gradient paths that every surrogate without one is taken through, and those that
-            take no surrogate (``bptr``, ``rga``, ``cba``). Without any, the model's own path.
+        surrogates: names of surrogates, optionally with a path, as in ``triangle(1)/hart``.
+        paths: gradient paths. Every surrogate without a path is combined with each of them; paths
+            that take no surrogate (``bptr``, ``rga``, ``cba``) are estimators of their own. If
+            empty, surrogates use the model's own path.
     """
 
     surrogates: tuple[str, ...]
@@ -29,7 +29,7 @@ class EstimatorSet(Attack):
     @field_validator("surrogates", "hybrid_estimators", check_fields=False)
     @classmethod
     def _with_sharpness(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        """``atan`` as ``atan(2)``: equal attacks are one cell."""
+        """``atan`` as ``atan(2)``, so that equal attacks are one cell."""
         return tuple(str(Estimator.parse(name)) for name in names)
 
     @model_validator(mode="after")
@@ -40,12 +40,12 @@ class EstimatorSet(Attack):
 
     @property
     def finders(self) -> tuple[str, ...]:
-        """The surrogates and paths, as results name them."""
+        """The names of the estimators, as in results."""
         return combine(self.surrogates, self.paths)
 
     @property
     def required(self) -> frozenset[Need]:
-        """An ANN counterpart, where a path leads through it."""
+        """An ANN counterpart, if a path uses it."""
         paths = [Estimator.parse(name).path for name in self.finders]
         through_counterpart = any(path is not None and path.counterpart for path in paths)
         return self.needs | ({"counterpart"} if through_counterpart else frozenset())
@@ -56,16 +56,16 @@ class EstimatorSet(Attack):
     ) -> Tensor:
         """The gradient with an estimator, of the shape of ``x``.
 
-        Without spikes there is nothing to choose.
+        A model without spikes gives its own gradient.
 
         Args:
             view: the model.
             x: images, ``(N, C, H, W)``.
             y: true labels, ``(N,)``.
-            loss: what the gradient raises.
-            name: of the estimator.
-            statistics: of the neurons of each row; only a surrogate that follows them over the
-                steps of a run reads and updates them.
+            loss: the loss that is differentiated.
+            name: the name of the estimator.
+            statistics: the statistics of the neurons of each row. Adaptive surrogates read and
+                update them; other surrogates ignore them.
         """
         if not view.spiking:
             return view.gradient(x, y, loss)

@@ -1,4 +1,4 @@
-"""What an attack is given: the model as it may see it, and its random numbers."""
+"""The interface of an attack to the model and to random numbers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from robench.spiking import GradientPath, NeuronStatistics, Surrogate
 
 
 class Through(TypedDict, total=False):
-    """What a gradient is taken through; what is left out stays that of the model.
+    """The gradient estimator; a key that is missing or None means the model's own.
 
     Attributes:
         surrogate: the derivative of every spike.
         path: which connections carry gradient.
-        statistics: of the neurons of each row, for a surrogate that follows them over the steps of
-            an attack; the call updates them.
+        statistics: the statistics of the neurons of each row, for an adaptive surrogate, which
+            follows them over the steps of an attack; the call updates them.
     """
 
     surrogate: Surrogate | None
@@ -28,7 +28,7 @@ class Through(TypedDict, total=False):
 
 
 class View(Protocol):
-    """How an attack sees a model, bound to the rows of one call."""
+    """The model as an attack may use it, bound to the rows of one call."""
 
     @property
     def classes(self) -> int:
@@ -42,31 +42,32 @@ class View(Protocol):
 
     @property
     def hybrid(self) -> bool:
-        """Whether it was trained without spikes, so that its rates stand for activations."""
+        """Whether it was trained without spikes and its firing rates represent activations."""
         ...
 
     @property
     def sources(self) -> Sequence[View]:
-        """Other models on which examples may be made, each bound to the same rows."""
+        """Other models for transfer attacks, each bound to the same rows."""
         ...
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of the deployed model; a call that misclassifies is an example.
+        """Logits ``(N, K)`` of the deployed model.
 
-        A stochastic model is deployed as the mean over some draws, the same for a sample each time.
+        A misclassified input is an adversarial example. A stochastic model is deployed as the mean
+        over its evaluation draws, which are fixed for each sample.
         """
         ...
 
     def differentiable(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Logits ``(M, K)`` through which autograd reaches ``x``: for a loss of the attack's own.
+        """Logits ``(M, K)`` that are differentiable in ``x``, for a loss of the attack's own.
 
-        A backward pass through them turns the forward pass that was counted into a gradient pass,
-        each further one counts as another. The gradient is the one that the model itself gives.
+        The call counts as a forward pass. The first backward pass turns it into a gradient pass,
+        and each further one counts as another gradient pass. The gradient is the model's own.
 
         Args:
             x: images, ``(M, C, H, W)``.
-            rows: which row of the call each image belongs to, ``(M,)``. Without it they are one
-                to one, and a call that misclassifies is an adversarial example.
+            rows: the row that each image belongs to, ``(M,)``. By default image i belongs to row
+                i, and a misclassified image is an adversarial example.
         """
         ...
 
@@ -79,42 +80,41 @@ class View(Protocol):
     ) -> Tensor:
         """``∂loss/∂x`` of each row, of the shape of ``x``.
 
-        An estimator finds directions; the deployed model decides what is an adversarial example.
-        A model without spikes has nothing to substitute and gives its own gradient. Where the
-        gradient underflows or overflows it is rescaled, so that only its direction counts, and the
-        second pass that this takes is counted. A stochastic model gives the mean over several
-        draws.
+        What is found with an estimator counts only if the deployed model misclassifies it. A model
+        without spikes gives its own gradient. A gradient that underflows or overflows is rescaled
+        with a second pass, which is counted; only its direction is meaningful. A stochastic model
+        gives the mean over several draws.
 
         Args:
             x: images, ``(N, C, H, W)``.
             y: true labels, ``(N,)``.
-            loss: what the gradient raises.
+            loss: the loss that is differentiated.
             **through: the estimator, see :class:`Through`.
         """
         ...
 
 
 class Noise(Protocol):
-    """Random numbers that belong to a sample, not to a batch, an ε or an attack."""
+    """Per-sample random numbers, independent of batch, ε and attack."""
 
     def __call__(self, stream: str, draw: int | Tensor = 0) -> Tensor:
         """Numbers uniform in [0, 1), ``(N, C, H, W)``.
 
         Args:
-            stream: what they are for; the same stream gives the same numbers to every attack.
-            draw: which draw of that stream, one for all rows or ``(N,)``.
+            stream: the name of the sequence; every attack gets the same numbers for it.
+            draw: the index of the draw in the stream, one for all rows or ``(N,)``.
         """
         ...
 
 
 def rivals(view: View, x: Tensor, y: Tensor, count: int) -> Tensor:
-    """The other classes in the falling order of their logits, ``(N, R)`` with R at most ``count``.
+    """The other classes in descending order of their logits, ``(N, R)``, R ≤ ``count``.
 
     Args:
         view: the model.
         x: images, ``(N, C, H, W)``.
-        y: their own classes, ``(N,)``.
-        count: how many are wanted; there are no more than all others.
+        y: true labels, ``(N,)``.
+        count: the number of classes; at most K − 1 are returned.
     """
     logits = view.logits(x).scatter(1, y[:, None], -torch.inf)
     return logits.argsort(1, descending=True)[:, : min(count, view.classes - 1)]

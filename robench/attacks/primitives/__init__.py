@@ -1,1 +1,1 @@
-"""What attacks are made of: losses, norms and arithmetic on samples."""
+"""Building blocks of attacks: losses, norms and per-sample arithmetic."""

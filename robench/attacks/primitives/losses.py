@@ -1,4 +1,4 @@
-"""What attacks raise: losses of the logits, one number for each row."""
+"""The losses that attacks maximise, one number for each row."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ DENOMINATOR = 1e-12
 
 
 def loss_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
-    """The loss of each row, ``(N,)``; every one of them is larger where the row is nearer a break.
+    """The loss of each row, ``(N,)``; it grows as a row gets closer to misclassification.
 
     ``margin`` is ``max_{i≠y} z_i − z_y``. ``dlr``, the difference of logits ratio of Croce and Hein
-    (ICML 2020), is the margin divided by ``z_π1 − z_π3``, π the falling order; it does not change
-    when the logits are shifted or scaled. Between two classes that ratio is undefined, and the
-    margin stands in for it.
+    (ICML 2020), is the margin divided by ``z_π1 − z_π3``, with π the descending order; it is
+    invariant to shifting and scaling of the logits. With two classes it is undefined, and the
+    margin is used instead.
 
     Args:
         logits: ``(N, K)``.
         y: true labels, ``(N,)``.
-        loss: its name.
+        loss: the name of the loss.
     """
     if loss == "cross-entropy":
         return F.cross_entropy(logits, y, reduction="none")
@@ -40,7 +40,7 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: ``(N, K)``, of at least 4 classes.
         y: true labels, ``(N,)``.
-        target: the class that each row aims at, ``(N,)``.
+        target: the target class of each row, ``(N,)``.
     """
     ranked = logits.sort(1, descending=True).values
     below = (ranked[:, 2] + ranked[:, 3]) / 2
@@ -48,11 +48,10 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
 
 def direction_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
-    """``∂loss/∂logits`` of each row in direction, ``(N, K)``, at size 1 or more somewhere.
+    """The direction of ``∂loss/∂logits`` of each row, ``(N, K)``; its largest value is at least 1.
 
-    Of the cross-entropy this is the softmax over the other classes, however small their share in
-    the whole, so that it does not vanish where the loss does; of the ratio it is the derivative
-    times the spread of the logits.
+    For the cross-entropy it is the softmax over the other classes, so that it does not underflow
+    where the loss does. For ``dlr`` it is the derivative scaled to L∞ length 1.
     """
     if loss == "dlr":
         with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""The norms in which ε is measured: lengths, projections, and what rounding may add to a length."""
+"""The norms that ε is measured in: lengths, projections and rounding tolerances."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from robench.attacks.primitives.per_sample import magnitude, spread
 
 NORMS: dict[str, str] = {"linf": "L∞", "l2": "L2"}
-"""Every norm that can be swept, as it is written for people."""
+"""The norms that a sweep can use, with their display names."""
 
 TOLERANCE = 1e-6
-"""By how much an example may leave ball and box by rounding."""
+"""How far an adversarial example may lie outside ball and box by rounding."""
 
 
 def length(delta: Tensor, norm: str) -> Tensor:
@@ -25,15 +25,15 @@ def length(delta: Tensor, norm: str) -> Tensor:
 
 
 def in_box(images: Tensor) -> Tensor:
-    """Which rows lie in the box [0, 1], but for rounding, ``(N,)``."""
+    """Which rows lie in the box [0, 1] up to rounding, ``(N,)``."""
     low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
     return (low >= -TOLERANCE) & (high <= 1 + TOLERANCE)
 
 
 def unit(delta: Tensor) -> Tensor:
-    """Each row brought to the L2 length 1; a row of zeros stays as it is.
+    """Each row scaled to L2 length 1; a row of zeros is unchanged.
 
-    The row is divided by its largest value first, so that squares neither vanish nor overflow.
+    The row is divided by its largest value first, so that squares neither underflow nor overflow.
     """
     tiny = torch.finfo(delta.dtype).tiny
     delta = delta / spread(length(delta, "linf").clamp_min(tiny), delta)
@@ -41,33 +41,37 @@ def unit(delta: Tensor) -> Tensor:
 
 
 def to_mean_one(values: Tensor) -> Tensor:
-    """Each row divided by its mean magnitude; a row of zeros stays as it is."""
+    """Each row divided by its mean magnitude; a row of zeros is unchanged."""
     scale = values.abs().flatten(1).mean(1).clamp_min(torch.finfo(values.dtype).tiny)
     return values / spread(scale, values)
 
 
 def project(candidate: Tensor, x: Tensor, eps: Tensor, norm: str = "linf") -> Tensor:
-    """Into the ball of each row and the box [0, 1].
+    """Project onto the ball of each row and the box [0, 1].
 
     In L2 the perturbation is shortened to ε and then clipped. Since x lies in the box, clipping
     shortens it further, so the point is inside both, though not always the nearest such point.
+
+    Args:
+        candidate: points, ``(N, …)``.
+        x: the centre of each ball, in the box, of the shape of ``candidate``.
+        eps: the radius of each ball, ``(N,)``.
+        norm: ``linf`` or ``l2``.
     """
-    e = spread(eps, x)
     if norm == "linf":
-        candidate = torch.minimum(torch.maximum(candidate, x - e), x + e)
-        # at ε = 0 the bounds are x itself; rounding in x ± ε never leaves the box for long
-        return candidate.clamp(0, 1)
+        e = spread(eps, x)
+        return torch.minimum(torch.maximum(candidate, x - e), x + e).clamp(0, 1)
     delta = candidate - x
     far = length(delta, norm)
-    # where nothing has to be shortened the candidate stays as it is, bit by bit
+    # a candidate inside the ball must stay bit-equal
     shorter = x + delta * spread(eps / far.clamp_min(torch.finfo(x.dtype).tiny), x)
     return torch.where(spread(far <= eps, x), candidate, shorter).clamp(0, 1)
 
 
 def tolerance(x: Tensor, norm: str) -> float:
-    """By how much the length of a perturbation of ``x``, ``(N, …)``, may exceed ε by rounding.
+    """How much the length of a perturbation of ``x``, ``(N, …)``, may exceed ε by rounding.
 
-    In L2 each of a row's pixels adds half a unit in its last place at most.
+    In L2 each pixel of a row adds at most half a unit in the last place.
     """
     if norm == "linf":
         return TOLERANCE
