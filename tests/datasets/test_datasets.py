@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from robench import plugins
 from robench.datasets import DIGITS, Images, dataset_names, find_dataset
 from robench.datasets.digits import enlarge, interpolation
-from robench.epsilon import parse_grid
+from robench.epsilon import make_grid
 from robench.errors import PluginError, UsageError
 
 
@@ -79,7 +79,8 @@ def test_images_refuse_other_types() -> None:
 def test_protocol_is_consistent(name: str) -> None:
     protocol = find_dataset(name).protocol
     for norm, grid in protocol.grids.items():
-        assert tuple(epsilon.text for epsilon in parse_grid(grid)) == grid
+        assert make_grid(grid) == grid
+        assert grid[0].text == "0"
         assert protocol.headline[norm] in grid
         assert set(protocol.auc_limits[norm]) <= set(grid)
     assert protocol.seeds
