@@ -86,6 +86,7 @@ def test_a_wheel_carries_every_card_and_the_weights_of_digits_alone(installed: P
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"robench"}  # no results/
 
 
+@pytest.mark.slow
 def test_a_wheel_skips_what_it_does_not_carry_and_says_how_to_get_it(
     installed: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_wheel_skips_what_it_does_not_carry_and_says_how_to_get_it(
     assert "weights are absent" not in found.stderr
 
 
+@pytest.mark.slow
 def test_a_wheel_runs_the_main_job_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     python, command = installed / Path(sys.executable).name, installed / "robench"
     package = Path(_run(str(python), "-c", "import robench; print(robench.__file__)", at=tmp_path))

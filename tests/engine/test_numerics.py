@@ -3,7 +3,8 @@
 In float64, kernels, fusion and sparse convolutions do not change the outcome of a search. In
 float32 the last bit differs. A spike at its threshold then flips, and the path of an attack
 changes: on a spiking network, two ways to compute a convolution in plain PyTorch already disagree
-on some samples. There the test varies only the batch and the threads, which keep the last bit.
+on some samples. There the tests vary only the batch and the threads, which keep the last bit, and
+compare the robust accuracy with that of the plain code.
 """
 
 from contextlib import nullcontext
@@ -20,6 +21,9 @@ from robench.registry import select_models
 from robench.runtime.threads import Workers
 from robench.spiking import kernels
 from tests.support.needs import load_images
+from tests.support.sweeping import robust_at
+
+pytestmark = pytest.mark.slow
 
 ANN = ("digits/vgg16-ann", "digits/flex-ann")
 SPIKING = ("vgg16-hybrid", "flex-hybrid", "vgg16-stbp", "flex-stbp")
@@ -82,3 +86,11 @@ def test_batch_and_threads_do_not_change_the_minimal_epsilon(name, search):
 def test_float32_is_enough_without_spikes(name, search):
     model = load(name)
     assert (search(model, 40) == search(model, 40, plain=True)).mean() >= 0.99
+
+
+@pytest.mark.parametrize("name", ["digits/flex-hybrid", "digits/vgg16-stbp"])
+def test_float32_kernels_keep_the_robust_accuracy_of_a_spiking_model(name, search):
+    model = load(name)
+    ours, plain = ({"minimal_position": search(model, 40, plain=plain)} for plain in (False, True))
+    for point in range(len(GRIDS["digits"])):
+        assert abs(robust_at(ours, point) - robust_at(plain, point)) <= 2
