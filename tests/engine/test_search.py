@@ -268,7 +268,7 @@ def test_the_fast_search_takes_far_fewer_gradients():
     (entry,) = select_models(["digits/vgg16-ann"])
     model, digits = entry.load(), find_dataset("digits")
     images = digits.load("test").first(64)
-    grid = parse_grid(digits.protocol.grids["linf"])
+    grid = digits.protocol.grids["linf"]
     passes, positions = {}, {}
     for sweep in ("fast", "ascending"):
         chunk = Chunk(images.tensor(), images.targets(), range(len(images)))
