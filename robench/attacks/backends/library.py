@@ -124,7 +124,7 @@ class Library:
                 require_sound(attack, self.make(offer, defaults))
         except Exception as error:  # a library may raise anything for a value it cannot take
             text = " ".join(str(error).split())
-            what = text or f"its parameters raise a bare {type(error).__name__} in {self.name}"
+            what = text or f"its parameters raise a bare {type(error).__name__} of {self.name}"
             raise UsageError(f"attack {label}: {what}") from None
         return offer, attack
 
