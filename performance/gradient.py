@@ -15,14 +15,14 @@ from performance.checkpoints import load_images, load_model
 from performance.convolutions import bound_ms, membranes_mb
 from performance.options import Options
 from performance.peers import snntorch as snntorch_peer
-from performance.peers.plan import NotComparable
+from performance.peers.plan import NotComparable, make_exact
 from performance.robench_side import network_gradient, robench_gradient
 from performance.targets import SEARCH
 from performance.timing import interleaved, isolated, median, peak_growth
 from robench import Model
 from robench.architectures import ModelConfig
 
-TOLERANCE = 1e-8
+TOLERANCE = 1e-12
 AGREEMENT = 0.99
 AGREEMENT_IMAGES = 200
 PROOF_IMAGES = 16
@@ -77,7 +77,7 @@ def peer_network(name: str, built: Built, *, exact: bool = False) -> nn.Module:
     try:
         from performance.peers import spikingjelly
     except ImportError as error:
-        raise NotComparable(f"not installed ({error}); it is part of the extra `bench`") from None
+        raise NotComparable(f"not installed ({error}); it is part of the extra `dev`") from None
     return spikingjelly.network(built.config, built.model.module)
 
 
@@ -92,6 +92,7 @@ def sameness(case: Case, name: str, options: Options) -> dict[str, Any]:
     exact.model.module.double()
     x, y = exact.x[:PROOF_IMAGES].double(), exact.y[:PROOF_IMAGES]
     peer = peer_network(name, exact, exact=True)
+    make_exact(peer)
     with torch.no_grad():
         logits = float((peer(x) - exact.model.logits(x)).abs().max())
     difference = network_gradient(peer, x, y) - robench_gradient(exact.model, x, y)

@@ -77,6 +77,21 @@ def take_weights(network: nn.Module, source: nn.Module, neuron: type[nn.Module])
     return network.to(next(source.parameters()).dtype).eval().requires_grad_(False)
 
 
+class ExactHardsigmoid(nn.Module):
+    """torch's hard sigmoid, but with 1/6 in the type of its input in the backward pass."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The mask, of the shape of ``z``."""
+        return (z / 6 + 0.5).clamp(0, 1)
+
+
+def make_exact(network: nn.Module) -> None:
+    """Replace the parts of a peer's network that round to float32 in a float64 network."""
+    for part in network.modules():
+        if isinstance(part, FlexParts) and isinstance(part.squash, nn.Hardsigmoid):
+            part.squash = ExactHardsigmoid()
+
+
 class FlexParts(nn.Module):
     """The parameters of a flexible layer, under the names of robench's weights."""
 

@@ -123,7 +123,10 @@ class PlasticFlexLayer(PathModule):
 
     def mask(self, z: Tensor) -> Tensor:
         """``σ(z)``, hard or soft according to the card."""
-        return F.hardsigmoid(z) if self.config.sigmoid == "hard" else torch.sigmoid(z)
+        if self.config.sigmoid == "soft":
+            return torch.sigmoid(z)
+        # not F.hardsigmoid, whose backward pass has 1/6 in float32
+        return (z / 6 + 0.5).clamp(0, 1)
 
     def _pool(self, x: Tensor) -> Tensor:
         pooled = F.max_pool2d(x, 3, stride=1, padding=1)

@@ -54,8 +54,7 @@ def test_kernels_train_as_plain_code_does(case: str) -> None:
         expected = trained(plain, x, timesteps)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
-        # torch's hard sigmoid has 1/6 in single precision in its backward pass
-        assert torch.allclose(found[name], values, rtol=1e-6, atol=1e-7), name
+        assert torch.allclose(found[name], values, rtol=1e-9, atol=1e-10), name
 
 
 def test_the_first_step_of_training_uses_the_adaptation_before_its_update() -> None:

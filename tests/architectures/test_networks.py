@@ -192,3 +192,12 @@ def test_images_of_one_channel():
     table = configuration("vgg16", "ann").model_dump() | {"mean": [0.1], "std": [0.3]}
     model = build(ModelConfig.model_validate(table | {"width": 0.02})).eval()
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 3)
+
+
+@for_every_network
+def test_a_card_has_only_what_its_architecture_and_mode_use(architecture, mode):
+    table = configuration(architecture, mode).model_dump()
+    assert ("neuron" in table) == (mode == "stbp")
+    assert ("levels" in table) == (mode == "hybrid")
+    assert ("flex" in table) == (architecture == "flex-vgg16")
+    assert ModelConfig.model_validate(table).model_dump() == table

@@ -71,14 +71,14 @@ class Library:
             self.load()
         except ModuleNotFoundError as error:
             if error.name != self.name:
-                raise self._broken(error) from None
+                raise self._import_error(error) from None
             raise UsageError(
                 f"{self.name} is not installed; get it with: pip install {self.distribution}"
             ) from None
         except Exception as error:  # an import may raise anything
-            raise self._broken(error) from None
+            raise self._import_error(error) from None
 
-    def _broken(self, error: Exception) -> UsageError:
+    def _import_error(self, error: Exception) -> UsageError:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return UsageError(f"{self.name} cannot be imported: {text}; see: robench doctor")
 
