@@ -72,7 +72,7 @@ def test_runs_that_cannot_differ_are_left_out(tmp_path: Path) -> None:
     past = next(run.attack for run in all_gradients() if run.path == "eta-detached")
     assert {model for model, attacks in by_model.items() if past in attacks} == {"digits/flex-stbp"}
     assert all({"pgd", ENSEMBLE} <= attacks for attacks in by_model.values())
-    assert comparison.epsilon.text == DIGITS.protocol.headline["linf"]
+    assert comparison.epsilon == DIGITS.protocol.headline["linf"]
 
 
 def test_the_page_marks_the_gradient_that_hides_most(tmp_path: Path) -> None:

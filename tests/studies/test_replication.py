@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from robench.datasets import MNIST
-from robench.epsilon import parse_grid
 from robench.evaluation import find_grid
 from studies.replication import replication_page
 from tests.support.checkpoints import ROOT
@@ -16,8 +15,8 @@ from tests.support.made_up import Builder
 
 Cli = Callable[..., Finished]
 N = MNIST.protocol.slice
-PROTOCOL = parse_grid(MNIST.protocol.grids["linf"])
-FIGURE = parse_grid(find_grid("bioflexnet").texts("pgd", "linf"))
+PROTOCOL = MNIST.protocol.grids["linf"]
+FIGURE = find_grid("bioflexnet").epsilons("pgd", "linf")
 AREA = (0.09 + 0.005) / 0.29  # of a curve that is 1 up to 0.09 and 0 from 0.1 on
 
 
