@@ -11,7 +11,6 @@ from tests.support.checkpoints import ROOT
 MODULES = 15
 LINES = 300
 LONG = {
-    "tests/cli/test_errors.py": "one table of the refusals of all commands",
     "tests/evaluation/test_resume.py": "every scenario shares its interrupted run",
     "tests/performance/test_performance.py": "the tests of the page share its made-up results",
 }
