@@ -94,7 +94,7 @@ def test_a_run_in_which_every_model_is_skipped_is_an_error(
     cli: Cli, tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locations, "_roots", list)
-    shutil.copytree(models_dir / "cifar10" / "tiny", models_dir / "cifar10" / "counterpart")
+    shutil.copytree(models_dir / "cifar10" / "tiny", models_dir / "cifar10" / "tiny-copy")
     command = (
         "run",
         "--models-dir",
@@ -111,12 +111,12 @@ def test_a_run_in_which_every_model_is_skipped_is_an_error(
         (line,) = done.err.splitlines()
         assert line.startswith("robench: no model can run: the test images of cifar10")
         assert "robench data download cifar10" in line
-    (models_dir / "cifar10" / "counterpart" / "weights.safetensors").unlink()
+    (models_dir / "cifar10" / "tiny-copy" / "weights.safetensors").unlink()
     done = cli(*command, "--models", "all")
     assert done.code == 2
     first, second, last = done.err.splitlines()
     assert first.startswith("skipped cifar10/tiny: the test images")
-    assert second.startswith("skipped cifar10/counterpart: weights are absent")
+    assert second.startswith("skipped cifar10/tiny-copy: weights are absent")
     assert last == "robench: no model can run: each is skipped for the reason above"
 
 

@@ -57,7 +57,7 @@ def test_bad_recipe_names_file_and_key(tmp_path: Path, old: str, new: str, key: 
     ("old", "new", "says"),
     [
         ('"digits"', '"digit"', "key model.dataset: unknown data set 'digit'"),
-        ('"digits"', '"mnist"', "key model.dataset: 'mnist', but the folder stands in 'digits'"),
+        ('"digits"', '"mnist"', "key model.dataset: 'mnist', but the folder lies in 'digits'"),
         ("classes = 10", "classes = 5", "model has 5 classes, digits has 10"),
         ("classes = 10", "classes = 20", "model has 20 classes, digits has 10"),
         ("[training]", '[training]\ninit = "digits/tiny"', "digits/tiny is the model itself"),
