@@ -103,7 +103,7 @@ class FlexParts(nn.Module):
         if config.flex.threshold != "trained":
             raise NotComparable("redrawn thresholds are a control's")
         self.rate = config.flex.plasticity
-        self.squash = nn.Hardsigmoid() if config.flex.sigmoid == "hard" else nn.Sigmoid()
+        self.squash: nn.Module = nn.Hardsigmoid() if config.flex.sigmoid == "hard" else nn.Sigmoid()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(out_channels)
         self.pool = nn.MaxPool2d(3, stride=1, padding=1)

@@ -12,7 +12,6 @@ from robench.attacks.primitives.norms import NORMS
 from robench.datasets import dataset_names, find_dataset, is_plugin
 from robench.errors import MissingDataError, RobenchError, UsageError, nearest
 from robench.model_id import ModelId
-from robench.model_id import ModelId
 from robench.registry import (
     GROUPS,
     NOT_LOADED,
