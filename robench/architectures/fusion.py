@@ -26,7 +26,9 @@ SPARSE_CHANNELS, SPARSE_DENSITY = 32, 0.25
 def is_frozen(layer: nn.Module) -> bool:
     """Whether a layer is in evaluation, has no trainable parameter and may use kernels."""
     return not (
-        layer.training or kernels.is_reference() or any(p.requires_grad for p in layer.parameters())
+        any(part.training for part in layer.modules())
+        or kernels.is_reference()
+        or any(p.requires_grad for p in layer.parameters())
     )
 
 
@@ -43,6 +45,7 @@ class Folded:
         back_rows: ``back`` in that layout, ``(3, 3, C_out, padded)``; None on the CPU.
         sources: the tensors that were folded, kept so that their memory is not reused.
         key: addresses, versions and types of the sources.
+        statistics: the running mean and variance that were folded.
     """
 
     weight: Tensor
@@ -53,6 +56,7 @@ class Folded:
     back_rows: Tensor | None
     sources: tuple[Tensor, ...]
     key: tuple[object, ...]
+    statistics: tuple[Tensor, Tensor]
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, known: Folded | None = None) -> Folded:
@@ -61,8 +65,10 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, known: Folded | None = None) -> 
     Args:
         conv: 3×3, padding 1, without a bias.
         norm: the batch norm, with running statistics.
-        known: an earlier result, which is returned if neither layer has changed since. A change
-            that torch does not track, as ``weight.data.mul_(2)``, is not detected.
+        known: an earlier result, which is returned if neither layer has changed since. Running
+            statistics are compared by value, since torch does not track their updates in training.
+            Of the weights, a change that torch does not track, as ``weight.data.mul_(2)``, is not
+            detected.
     """
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
@@ -70,7 +76,9 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, known: Folded | None = None) -> 
     sources = (conv.weight, norm.weight, norm.bias, mean, variance)
     key = tuple((x.data_ptr(), x._version, x.dtype) for x in sources)
     if known is not None and known.key == key:
-        return known
+        statistics = zip(known.statistics, (mean, variance), strict=True)
+        if all(torch.equal(before, now) for before, now in statistics):
+            return known
     with torch.no_grad():
         scale = norm.weight / torch.sqrt(variance + norm.eps)
         weight, bias = conv.weight * scale[:, None, None, None], norm.bias - mean * scale
@@ -85,6 +93,7 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, known: Folded | None = None) -> 
             _rows(back) if back.device.type == "cuda" else None,
             tuple(x.detach() for x in sources),
             key,
+            (mean.clone(), variance.clone()),
         )
 
 

@@ -265,3 +265,22 @@ def test_trainable_parameters_get_their_gradients_in_evaluation(architecture, mo
     for name, p in frozen_part.named_parameters():
         if p.requires_grad:
             torch.testing.assert_close(p.grad, gradients[name], **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["vgg16-ann", "flex-stbp"])
+def test_statistics_that_training_updates_are_folded_again(name, few):
+    module, x = load(name).module.double(), few[0]
+    before = module(x)
+    module.train()
+    module(x + 1)
+    module.eval()
+    assert not torch.equal(module(x), before)
+    torch.testing.assert_close(module(x), plainly(module, x), atol=1e-8, rtol=0)
+
+
+def test_norms_alone_in_training_mode_are_not_folded(few):
+    module, x = load("vgg16-ann").module.double(), few[0]
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.train()
+    torch.testing.assert_close(module(x), plainly(deepcopy(module), x), atol=1e-8, rtol=0)
