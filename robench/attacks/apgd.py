@@ -72,6 +72,7 @@ class APGD(IterativeAttack):
         restarts: the number of runs, each from its own random start.
     """
 
+    version: ClassVar[int] = 2  # the last iterate of each run is verified
     start: ClassVar[Start] = "cold"  # the first step, 2ε long, would leave a known example
 
     steps: int = Field(100, ge=1, le=MOST)
@@ -126,6 +127,10 @@ class APGD(IterativeAttack):
         done = self.steps * runs - state.steps_left
         run, first = done // self.steps, done % self.steps == 0
         here = state.candidate
+        again = first & (run > 0)  # the last iterate of a run was still verified by the engine
+        if again.any():
+            start = project(PGD.start_point(x, eps, noise, run), x, eps)
+            here = torch.where(spread(again, x), start, here)
         aim = state.target.gather(1, run[:, None]).squeeze(1)
         gradient, loss = self._ascent(view, here, y, aim)
         self._note(state, here, gradient, loss, first)
@@ -137,11 +142,8 @@ class APGD(IterativeAttack):
         following = here + share * (ahead - here) + (1 - share) * inertia
         state.previous = here
         state.steps_left = state.steps_left - 1
-        ended = ((done + 1) % self.steps == 0) & (run + 1 < runs)
-        if ended.any():
-            fresh = PGD.start_point(x, eps, noise, run + 1)
-            following = torch.where(spread(ended, x), fresh, following)
-        state.phase = self._phase(torch.where(ended, run + 1, run))
+        following_run = ((done + 1) // self.steps).clamp_max(runs - 1)
+        state.phase = self._phase(following_run)
         return following, state
 
     def _phase(self, run: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from robench.attacks.apgd import FIRST_WINDOW, LEAST_WINDOW, SHRINKAGE
 from robench.attacks.contract.attack import MOST, IterativeAttack, OneSurrogate, Start, State
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.primitives.losses import Loss
-from robench.attacks.primitives.norms import to_mean_one
+from robench.attacks.primitives.norms import project, to_mean_one
 from robench.attacks.primitives.per_sample import magnitude, spread, vanished
 from robench.spiking import NeuronStatistics, Surrogate
 
@@ -60,6 +60,7 @@ class SAPGD(IterativeAttack):
     """
 
     name: ClassVar[str] = "sapgd"
+    version: ClassVar[int] = 2  # the last iterate of each run is verified
     start: ClassVar[Start] = "cold"  # the first step, ε long, would leave a known example
 
     steps: int = Field(100, ge=1, le=MOST)
@@ -109,13 +110,14 @@ class SAPGD(IterativeAttack):
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """One step along the ratio of the moving sums, or the start of the next run."""
+        """One step along the ratio of the moving sums."""
         assert isinstance(state, SAPGDState)
+        done = self.steps * self.restarts - state.steps_left
+        self._begin_runs(x, eps, state, noise, done)
         surrogate = Surrogate.parse(self.surrogate) if view.spiking else None
         gradient = view.gradient(
             state.candidate, y, self.loss, surrogate=surrogate, statistics=state.statistics
         )
-        done = self.steps * self.restarts - state.steps_left
         state.first = FIRST_MOMENT * state.first + to_mean_one(gradient)
         # scaled first: the square of a small gradient underflows
         state.second = SECOND_MOMENT * state.second + to_mean_one(to_mean_one(gradient) ** 2)
@@ -125,26 +127,20 @@ class SAPGD(IterativeAttack):
         still = vanished(state.first)  # the row would never move again
         rest = (state.steps_left - 1) % self.steps
         state.steps_left = state.steps_left - 1 - torch.where(still, rest, 0)
-        ended = state.steps_left % self.steps == 0
-        if ended.any():
-            candidate = self._next_run(candidate, x, eps, state, noise, ended)
+        state.statistics.forget(state.steps_left % self.steps == 0)
         return candidate, state
 
-    def _next_run(
-        self,
-        candidate: Tensor,
-        x: Tensor,
-        eps: Tensor,
-        state: SAPGDState,
-        noise: Noise,
-        ended: Tensor,
-    ) -> Tensor:
-        """Reset the state of runs that have ended, and start the next run of rows that have one."""
-        state.statistics.forget(ended)
-        wide = spread(ended, x)
-        state.first = torch.where(wide, 0.0, state.first)
-        state.second = torch.where(wide, 0.0, state.second)
-        again = ended & (state.steps_left > 0)
-        run = self.restarts - state.steps_left // self.steps
-        fresh = self.start_point(x, eps, noise, run.clamp_max(self.restarts - 1))
-        return torch.where(spread(again, x), fresh, candidate)
+    def _begin_runs(
+        self, x: Tensor, eps: Tensor, state: SAPGDState, noise: Noise, done: Tensor
+    ) -> None:
+        """Start the next run of the rows whose last step ended one, ``done`` steps ago.
+
+        The engine has verified the last iterate of that run by now.
+        """
+        again = (done % self.steps == 0) & (done > 0)
+        if again.any():
+            wide = spread(again, x)
+            fresh = project(self.start_point(x, eps, noise, done // self.steps), x, eps)
+            state.candidate = torch.where(wide, fresh, state.candidate)
+            state.first = torch.where(wide, 0.0, state.first)
+            state.second = torch.where(wide, 0.0, state.second)

@@ -40,6 +40,7 @@ class Square(IterativeAttack):
     """
 
     name: ClassVar[str] = "square"
+    version: ClassVar[int] = 2  # draws only the numbers that it uses
     start: ClassVar[Start] = "cold"
 
     queries: int = Field(5000, ge=1, le=MOST)
@@ -48,7 +49,8 @@ class Square(IterativeAttack):
 
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> SquareState:
         """Vertical stripes of ±ε, one pixel wide."""
-        signs = (noise("square stripes")[..., :1, :] < 0.5).to(x.dtype) * 2 - 1
+        stripes = noise("square stripes", shape=(*x.shape[1:-2], 1, x.shape[-1]))
+        signs = (stripes < 0.5).to(x.dtype) * 2 - 1
         count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return SquareState(
             (x + spread(eps, x) * signs).clamp(0, 1),
@@ -88,10 +90,10 @@ class Square(IterativeAttack):
         """
         height, width = x.shape[-2:]
         side = self.side(done, height, width)
-        place = noise("square place", done).flatten(1)
-        signs = (noise("square signs", done)[..., :1, :1] < 0.5).to(x.dtype) * 2 - 1
+        place = noise("square place", done, (2,))
+        signs = (noise("square signs", done, (*x.shape[1:-2], 1, 1)) < 0.5).to(x.dtype) * 2 - 1
         top = (place[:, 0] * (height - side + 1)).long()
-        left = (place[:, -1] * (width - side + 1)).long()
+        left = (place[:, 1] * (width - side + 1)).long()
         rows, columns = torch.arange(height), torch.arange(width)
         inside = ((rows >= top[:, None]) & (rows < (top + side)[:, None]))[:, :, None] & (
             (columns >= left[:, None]) & (columns < (left + side)[:, None])

@@ -29,21 +29,26 @@ class SampleNoise:
         self.seed, self.dataset = seed, dataset
         self.indices, self.shape = list(indices), tuple(shape)
 
-    def __call__(self, stream: str, draw: int | Tensor = 0) -> Tensor:
-        """Numbers uniform in [0, 1), ``(N, C, H, W)``; ``draw`` is one number or ``(N,)``."""
+    def __call__(
+        self, stream: str, draw: int | Tensor = 0, shape: Sequence[int] | None = None
+    ) -> Tensor:
+        """Numbers uniform in [0, 1), ``(N, C, H, W)`` or ``(N, *shape)``.
+
+        ``draw`` is one number or ``(N,)``.
+        """
         draws = [int(d) for d in draw] if isinstance(draw, Tensor) else [draw] * len(self.indices)
-        return self.rows(stream, draws)
+        return self.rows(stream, draws, shape)
 
-    def rows(self, stream: str, draws: Sequence[int]) -> Tensor:
-        """Numbers uniform in [0, 1), ``(N, C, H, W)``, with the draw of each row given."""
+    def rows(self, stream: str, draws: Sequence[int], shape: Sequence[int] | None = None) -> Tensor:
+        """The same with the draw of each row given."""
+        wanted = self.shape if shape is None else tuple(shape)
         if not self.indices:
-            return torch.empty((0, *self.shape))
-        return torch.stack(
-            [self._one(i, stream, d) for i, d in zip(self.indices, draws, strict=True)]
-        )
+            return torch.empty((0, *wanted))
+        pairs = zip(self.indices, draws, strict=True)
+        return torch.stack([self._one(i, stream, draw, wanted) for i, draw in pairs])
 
-    def _one(self, index: int, stream: str, draw: int) -> Tensor:
+    def _one(self, index: int, stream: str, draw: int, shape: tuple[int, ...]) -> Tensor:
         key = f"{self.seed}|{self.dataset}|{index}|{stream}|{draw}"
         generator = torch.Generator()
         generator.manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
-        return torch.rand(self.shape, generator=generator)
+        return torch.rand(shape, generator=generator)

@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from robench.attacks import APGDCE, APGDDLR, APGDT, PGD, Square
+from robench.attacks import APGDCE, APGDDLR, APGDT, PGD, SAPGD, Square
 from robench.attacks.primitives.norms import project
 from robench.datasets import DIGITS, find_dataset
 from robench.engine.sample_noise import SampleNoise
 from robench.engine.view import ModelView, QueryCounter
 from robench.epsilon import Epsilon, parse_grid
 from robench.registry import Model, find_attack, select_models
+from robench.results import ROBUST
 from tests.support.commands import refused
 from tests.support.linear_model import LinearModel
 from tests.support.sweeping import GRID, robust_at, sweep, three_alike
@@ -203,3 +205,30 @@ def test_fab_is_the_one_of_a_library(linear) -> None:
     rows = sweep(linear.model, named.attack, linear.x, linear.y).run()
     for k, epsilon in enumerate(GRID):
         assert 0 <= robust_at(rows, k) - linear.robust(epsilon.value) <= 1
+
+
+class Wavy(torch.nn.Module):
+    """A robust model whose gradient leads elsewhere from every start."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        waves = torch.sin(1000 * x).flatten(1).mean(1)
+        return torch.stack([waves.new_full(waves.shape, 2.0), waves], 1)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(steps=1, restarts=4),
+        APGDCE(steps=1, restarts=4),
+        SAPGD(steps=1, restarts=4),
+    ],
+    ids=lambda attack: attack.name,
+)
+def test_the_last_iterate_of_every_run_is_verified(attack) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(5, 3, 4, 4)
+    model = Model(Wavy(), "digits/wavy", 2)
+    rows = sweep(model, attack, x, torch.zeros(5, dtype=torch.int64), parse_grid(["0.1"])).run()
+    assert (rows["minimal_position"] == ROBUST).all()
+    assert (rows["backwards"] == 4).all()
+    assert (rows["forwards"] == 1 + 4).all()  # the clean image, and the end of each run

@@ -44,7 +44,7 @@ def test_batches_do_not_matter(linear, size) -> None:
 def test_queries_are_counted(linear) -> None:
     rows = sweep(linear.model, SAPGD(steps=8, restarts=3), linear.x, linear.y, ONE).run()
     assert (rows["backwards"] == 24).all()
-    assert rows["forwards"].isin((1, 2)).all()
+    assert rows["forwards"].between(1, 1 + 3).all()  # the clean image, and the end of each run
 
 
 def test_the_step_falls_at_the_published_checkpoints() -> None:
@@ -92,18 +92,18 @@ def test_a_run_is_the_published_one(restarts) -> None:
             here = (x[row] + eps * shift / shift.abs().max()).clamp(0, 1)
             statistics, size, window, age = {}, eps, 2, 0
             m = v = torch.zeros_like(here)
+            found += [here] * (run == 0)  # a later start is no candidate: the end of a run is
             for _ in range(steps):
-                found.append(here)
                 g = gradient_by_hand(net, here, y[row], statistics)
                 m = 0.5 * m + g / g.abs().mean()
                 v = 0.8 * v + g**2 / (g**2).mean()
                 step = (m / (v.sqrt() + 1e-12) * size).clamp(-size, size)
                 here = torch.minimum(torch.maximum(here + step, x[row] - eps), x[row] + eps)
                 here = here.clamp(0, 1)
+                found.append(here)
                 age += 1
                 if age == window:
                     size, age, window = size / 2, 0, max(window - 1, 1)
-        found.append(here)
         for mine, theirs in zip((i[row] for i in iterates), found, strict=True):
             torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=0)
 

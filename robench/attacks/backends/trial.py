@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Unpack
 
@@ -115,8 +116,9 @@ def _try(attack: LibraryAttack) -> LinearView:
     view = LinearView(torch.randn(CLASSES, x.numel(), generator=generator), x)
     y = (x.flatten(1) @ view.weight.T).argmax(1)
 
-    def noise(stream: str, draw: int | Tensor = 0) -> Tensor:
-        return torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+    def noise(stream: str, draw: int | Tensor = 0, shape: Sequence[int] | None = None) -> Tensor:
+        wanted = x.shape if shape is None else (1, *shape)
+        return torch.rand(wanted, generator=torch.Generator().manual_seed(0))
 
     try:
         answer = attack.run(view, x, y, torch.tensor([EPSILON]), noise)

@@ -97,12 +97,15 @@ class View(Protocol):
 class Noise(Protocol):
     """Per-sample random numbers, independent of batch, ε and attack."""
 
-    def __call__(self, stream: str, draw: int | Tensor = 0) -> Tensor:
-        """Numbers uniform in [0, 1), ``(N, C, H, W)``.
+    def __call__(
+        self, stream: str, draw: int | Tensor = 0, shape: Sequence[int] | None = None
+    ) -> Tensor:
+        """Numbers uniform in [0, 1), ``(N, C, H, W)`` or ``(N, *shape)``.
 
         Args:
             stream: the name of the sequence; every attack gets the same numbers for it.
             draw: the index of the draw in the stream, one for all rows or ``(N,)``.
+            shape: of the numbers of one row; that of an image by default.
         """
         ...
 
