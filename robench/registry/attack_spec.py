@@ -103,4 +103,6 @@ def _value(text: str) -> Any:
 def _written(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(_written(item) for item in value)}]"
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str) and _value(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)

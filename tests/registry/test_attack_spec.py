@@ -4,6 +4,7 @@ import pytest
 
 from robench.errors import UsageError
 from robench.registry import find_attack, split_names
+from robench.registry.attack_spec import label, read_request
 from robench.results import ResultStore
 
 LIST = "spgd[steps=4,surrogates=[atan(2),triangle(1)]]"
@@ -102,3 +103,11 @@ def test_one_attack_has_one_name(name: str, writings: tuple[str, ...]) -> None:
         assert found.name == name
         assert found.attack.model_dump_json() == wanted.attack.model_dump_json()
         assert found.frames == wanted.frames
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["true", "1", "1.5", "null", "[]", "[a,b]", "plain", "atan(2)", True, 1, None, ["1", 1]],
+)
+def test_a_name_keeps_the_type_of_each_value(value) -> None:
+    assert read_request(label("x", {"a": value})) == ("x", {"a": value})
