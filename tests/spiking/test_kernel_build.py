@@ -6,6 +6,8 @@ import sys
 import pytest
 import torch
 
+from robench.architectures.pooling import Window, max_pool
+from robench.runtime.batch_size import is_out_of_memory
 from robench.spiking import kernels
 from tests.spiking.test_kernels import values_and_gradient
 from tests.support.needs import needs_kernels
@@ -66,3 +68,18 @@ def test_the_compiler_may_have_arguments(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "/nonexistent/ccache cc")
     with pytest.raises(FileNotFoundError, match="'/nonexistent/ccache'"):
         kernels.build(tmp_path)
+
+
+@needs_kernels
+def test_memory_that_runs_out_in_a_kernel_is_an_error(cache, monkeypatch):
+    header = cache / "no_memory.h"
+    header.write_text("#include <stdlib.h>\n#define malloc(size) NULL\n", "utf-8")
+    monkeypatch.setattr(kernels, "_FLAGS", (*kernels._FLAGS, "-include", str(header)))
+    library = load_again()
+    assert library is not None
+    monkeypatch.setattr(kernels, "library", lambda: library)
+    x = torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    for compute in (lambda: max_pool(x, Window(2, 2, 0)), lambda: network("flex-vgg16")(x)):
+        with pytest.raises(MemoryError, match="memory ran out") as raised:
+            compute()
+        assert is_out_of_memory(raised.value)

@@ -103,7 +103,9 @@ def call(name: str, *arguments: Tensor | float | int | None) -> None:
         else:
             converted.append(ctypes.c_int64(argument))
     suffix = _SUFFIX[first.dtype]
-    getattr(loaded, f"{name}_{suffix}")(*converted, ctypes.c_int64(torch.get_num_threads()))
+    threads = ctypes.c_int64(torch.get_num_threads())
+    if getattr(loaded, f"{name}_{suffix}")(*converted, threads):
+        raise MemoryError(f"kernel {name}: memory ran out")
 
 
 @cache

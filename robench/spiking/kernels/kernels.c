@@ -3,7 +3,8 @@
    This file includes itself once for each type; `real` is the type, `whole` an integer as wide as
    it, so that both fill a vector alike, and F(name) the suffix of the type. Arrays
    have the channel as the innermost axis (NHWC) and time as the outermost. Every loop over time
-   runs over a block of neurons that stays in the first cache. */
+   runs over a block of neurons that stays in the first cache. A kernel returns 0, or 1 if memory
+   ran out; what it writes is incomplete then. */
 
 #ifndef real
 
@@ -19,6 +20,13 @@ enum { ATAN, TRIANGLE, FAST_SIGMOID, RECTANGLE, STRAIGHT_THROUGH, GIVEN };
 #define ABS(x) ((x) < 0 ? -(x) : (x))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
+/* Set a flag that the threads of a kernel share. */
+#define NOTE(condition, flag)                                                                      \
+    do                                                                                             \
+        if (condition) {                                                                           \
+            _Pragma("omp atomic write") flag = 1;                                                  \
+        }                                                                                          \
+    while (0)
 
 /* Of the windows that start at q·stride, those whose pixel at `offset` lies in [0, width): the
    first, and the one past the last. */
@@ -52,7 +60,7 @@ static inline int64_t past_inside(int64_t offset, int64_t stride, int64_t width,
 
 /* LIF neurons over all steps: the membrane v and the spikes s, each (steps, size).
    x advances by x_stride in each step: 0 for a constant current. `first` is β·v(0). */
-void F(lif_forward)(const real *restrict x, int64_t x_stride, real *restrict v, real *restrict s,
+int F(lif_forward)(const real *restrict x, int64_t x_stride, real *restrict v, real *restrict s,
                     int64_t steps, int64_t size, real beta, real threshold, real first,
                     real amplitude, int64_t to_zero, int64_t threads)
 {
@@ -78,11 +86,12 @@ void F(lif_forward)(const real *restrict x, int64_t x_stride, real *restrict v, 
                 st[i] = vt[i] > threshold ? amplitude : 0;
         }
     }
+    return 0;
 }
 
 /* Backward pass: gx from gs, both (steps, size). `given` is the surrogate's derivative if
    the kind is GIVEN. */
-void F(lif_backward)(const real *restrict gs, const real *restrict v, const real *restrict given,
+int F(lif_backward)(const real *restrict gs, const real *restrict v, const real *restrict given,
                      real *restrict gx, int64_t steps, int64_t size, real beta, real threshold,
                      real amplitude, int64_t to_zero, int64_t through_reset, int64_t kind,
                      real k, int64_t threads)
@@ -140,13 +149,14 @@ void F(lif_backward)(const real *restrict gs, const real *restrict v, const real
             }
         }
     }
+    return 0;
 }
 
 /* The slopes of ASSG, (steps, n, size), from the membrane v of that shape. `statistics` has for
    each row, `stride` apart, the mean distance to the threshold and then its deviation, (steps,
    size) each; they are updated if `moving` is set. The constants are those of
    adaptive_surrogates.py. */
-void F(assg)(const real *restrict v, real *restrict statistics, int64_t stride,
+int F(assg)(const real *restrict v, real *restrict statistics, int64_t stride,
              real *restrict slopes, int64_t steps, int64_t n, int64_t size, real threshold,
              real amplitude, int64_t moving, int64_t threads)
 {
@@ -171,22 +181,27 @@ void F(assg)(const real *restrict v, real *restrict statistics, int64_t stride,
                 to[i] = sharpness / 2 / (z * z + 1);
             }
         }
+    return 0;
 }
 
 /* Max pooling of `images` × height × width × channels; size × size windows, `stride`, `pad`.
    which: the position inside the window of the first maximum, as max_pool2d chooses it.
    With stride 1 the columns of a line that see the same offset are one long loop. */
-void F(max_pool_forward)(const real *restrict x, real *restrict y, uint8_t *restrict which,
+int F(max_pool_forward)(const real *restrict x, real *restrict y, uint8_t *restrict which,
                          int64_t images, int64_t height, int64_t width, int64_t channels,
                          int64_t size, int64_t stride, int64_t pad, int64_t threads)
 {
     int64_t rows = (height + 2 * pad - size) / stride + 1;
     int64_t columns = (width + 2 * pad - size) / stride + 1, line_size = columns * channels;
+    int failed = 0; /* memory ran out */
 #pragma omp parallel num_threads((int)threads)
     {
         whole *restrict arg = malloc(line_size * sizeof(whole));
+        NOTE(!arg, failed);
 #pragma omp for schedule(static)
         for (int64_t line = 0; line < images * rows; line++) {
+            if (!arg)
+                continue;
             int64_t image = line / rows, top = line % rows * stride - pad;
             real *restrict best = y + line * line_size;
             uint8_t *restrict to = which + line * line_size;
@@ -217,21 +232,26 @@ void F(max_pool_forward)(const real *restrict x, real *restrict y, uint8_t *rest
         }
         free(arg);
     }
+    return failed;
 }
 
 /* Backward pass, added to gx: each input sums over the windows that chose it. */
-void F(max_pool_backward)(const real *restrict gy, const uint8_t *restrict which,
+int F(max_pool_backward)(const real *restrict gy, const uint8_t *restrict which,
                           real *restrict gx, int64_t images, int64_t height, int64_t width,
                           int64_t channels, int64_t size, int64_t stride, int64_t pad,
                           int64_t threads)
 {
     int64_t rows = (height + 2 * pad - size) / stride + 1;
     int64_t columns = (width + 2 * pad - size) / stride + 1, line_size = columns * channels;
+    int failed = 0; /* memory ran out */
 #pragma omp parallel num_threads((int)threads)
     {
         whole *restrict chosen = malloc(line_size * sizeof(whole));
+        NOTE(!chosen, failed);
 #pragma omp for schedule(static)
         for (int64_t line = 0; line < images * height; line++) {
+            if (!chosen)
+                continue;
             int64_t image = line / height, r = line % height;
             real *restrict out = gx + line * width * channels;
             for (int64_t i = 0; i < size; i++) {
@@ -259,6 +279,7 @@ void F(max_pool_backward)(const real *restrict gy, const uint8_t *restrict which
         }
         free(chosen);
     }
+    return failed;
 }
 
 /* The mask of a flexible layer: 0 for z ≤ −3, 1 for z ≥ 3, z/6 + ½ between. */
@@ -305,18 +326,23 @@ static inline void F(narrow)(const real *restrict widened, real *restrict pooled
    η: (steps, n, wide), written here, its first step is `start` (wide).
    Where `constant` is set C and P have one step, seen in each. A tile has some pixels with all
    their channels, so that the loops are long where the channels are few. */
-static void F(mix)(const real *restrict C, const real *restrict P, const real *restrict a,
+static int F(mix)(const real *restrict C, const real *restrict P, const real *restrict a,
                    const real *restrict b, const real *restrict start, real *restrict eta,
                    real *restrict u, int64_t steps, int64_t n, int64_t pixels, int64_t wide,
                    int64_t narrow, real rate, real limit, int64_t constant, int64_t last,
                    int64_t threads)
 {
     int64_t some = MAX(TILE / wide, 1), size = some * wide;
+    int failed = 0; /* memory ran out */
 #pragma omp parallel num_threads((int)threads)
     {
         real *widened = wide == narrow ? NULL : malloc(pixels * wide * sizeof(real));
+        int lacking = wide != narrow && !widened;
+        NOTE(lacking, failed);
 #pragma omp for schedule(static)
         for (int64_t image = 0; image < n; image++) {
+            if (lacking)
+                continue;
             real gain[size], offset[size], drift[size];
             const real *restrict invariant = NULL;
             F(repeat)(a, gain, wide, size);
@@ -355,23 +381,24 @@ static void F(mix)(const real *restrict C, const real *restrict P, const real *r
         }
         free(widened);
     }
+    return failed;
 }
 
-void F(flex_forward)(const real *C, const real *P, const real *a, const real *b, const real *start,
+int F(flex_forward)(const real *C, const real *P, const real *a, const real *b, const real *start,
                      real *eta, real *u, int64_t steps, int64_t n, int64_t pixels, int64_t wide,
                      int64_t narrow, real rate, real limit, int64_t constant, int64_t threads)
 {
-    F(mix)(C, P, a, b, start, eta, u, steps, n, pixels, wide, narrow, rate, limit, constant, 0,
+    return F(mix)(C, P, a, b, start, eta, u, steps, n, pixels, wide, narrow, rate, limit, constant, 0,
            threads);
 }
 
 /* The same in training; η has a step more, the adaptation after the last one. */
-void F(flex_train_forward)(const real *C, const real *P, const real *a, const real *b,
+int F(flex_train_forward)(const real *C, const real *P, const real *a, const real *b,
                            const real *start, real *eta, real *u, int64_t steps, int64_t n,
                            int64_t pixels, int64_t wide, int64_t narrow, real rate, real limit,
                            int64_t constant, int64_t threads)
 {
-    F(mix)(C, P, a, b, start, eta, u, steps, n, pixels, wide, narrow, rate, limit, constant, 1,
+    return F(mix)(C, P, a, b, start, eta, u, steps, n, pixels, wide, narrow, rate, limit, constant, 1,
            threads);
 }
 
@@ -410,7 +437,7 @@ F(tile_sums)(const real *restrict g, const real *restrict s, const real *restric
 
 /* Backward pass: gC and gP from gu. With `constant` both have one step and are sums over time.
    ga, gb: (n, wide), the gradients at a and b of each image, or NULL. */
-static void F(mix_back)(const real *restrict gu, const real *restrict C, const real *restrict P,
+static int F(mix_back)(const real *restrict gu, const real *restrict C, const real *restrict P,
                       const real *restrict a, const real *restrict b, const real *restrict eta,
                       real *restrict gC, real *restrict gP, real *restrict ga,
                       real *restrict gb, int64_t steps, int64_t n,
@@ -418,12 +445,17 @@ static void F(mix_back)(const real *restrict gu, const real *restrict C, const r
                       int64_t through_eta, int64_t constant, int64_t threads)
 {
     int64_t some = MAX(TILE / wide, 1), size = some * wide;
+    int failed = 0; /* memory ran out */
 #pragma omp parallel num_threads((int)threads)
     {
         real *widened = wide == narrow ? NULL : malloc(pixels * wide * sizeof(real));
         real *summed = wide == narrow ? NULL : malloc(pixels * wide * sizeof(real));
+        int lacking = wide != narrow && (!widened || !summed);
+        NOTE(lacking, failed);
 #pragma omp for schedule(static)
         for (int64_t image = 0; image < n; image++) {
+            if (lacking)
+                continue;
             real gain[size], offset[size], sum[size], later[size], at_gain[size], at_offset[size];
             const real *restrict invariant = NULL;
             F(repeat)(a, gain, wide, size);
@@ -480,25 +512,26 @@ static void F(mix_back)(const real *restrict gu, const real *restrict C, const r
         }
         free(widened), free(summed);
     }
+    return failed;
 }
 
-void F(flex_backward)(const real *gu, const real *C, const real *P, const real *a, const real *b,
+int F(flex_backward)(const real *gu, const real *C, const real *P, const real *a, const real *b,
                       const real *eta, real *gC, real *gP, int64_t steps, int64_t n,
                       int64_t pixels, int64_t wide, int64_t narrow, real rate, real limit,
                       int64_t through_eta, int64_t constant, int64_t threads)
 {
-    F(mix_back)(gu, C, P, a, b, eta, gC, gP, NULL, NULL, steps, n, pixels, wide, narrow, rate,
+    return F(mix_back)(gu, C, P, a, b, eta, gC, gP, NULL, NULL, steps, n, pixels, wide, narrow, rate,
                 limit, through_eta, constant, threads);
 }
 
 /* The same in training. */
-void F(flex_train_backward)(const real *gu, const real *C, const real *P, const real *a,
+int F(flex_train_backward)(const real *gu, const real *C, const real *P, const real *a,
                             const real *b, const real *eta, real *gC, real *gP, real *ga,
                             real *gb, int64_t steps, int64_t n, int64_t pixels, int64_t wide,
                             int64_t narrow, real rate, real limit, int64_t through_eta,
                             int64_t constant, int64_t threads)
 {
-    F(mix_back)(gu, C, P, a, b, eta, gC, gP, ga, gb, steps, n, pixels, wide, narrow, rate, limit,
+    return F(mix_back)(gu, C, P, a, b, eta, gC, gP, ga, gb, steps, n, pixels, wide, narrow, rate, limit,
                 through_eta, constant, threads);
 }
 
@@ -558,18 +591,23 @@ F(line)(const int32_t *restrict code, const real *restrict value, const int64_t 
     }
 }
 
-void F(sparse_conv)(const real *restrict x, const real *restrict weight, const real *restrict bias,
+int F(sparse_conv)(const real *restrict x, const real *restrict weight, const real *restrict bias,
                     real *restrict y, int64_t images, int64_t height, int64_t width, int64_t in,
                     int64_t out, int64_t padded, int64_t threads)
 {
     enum { WIDEST = 8 };
+    int failed = 0; /* memory ran out */
 #pragma omp parallel num_threads((int)threads)
     {
         int32_t *code = malloc(height * width * in * sizeof(int32_t));
         real *value = malloc(height * width * in * sizeof(real));
         int64_t *start = malloc(height * (width + 1) * sizeof(int64_t));
+        int lacking = !code || !value || !start;
+        NOTE(lacking, failed);
 #pragma omp for schedule(static)
         for (int64_t image = 0; image < images; image++) {
+            if (lacking)
+                continue;
             int64_t events = 0;
             for (int64_t row = 0; row < height; row++)
                 for (int64_t q = 0; q <= width; q++) {
@@ -609,6 +647,7 @@ void F(sparse_conv)(const real *restrict x, const real *restrict weight, const r
         }
         free(code), free(value), free(start);
     }
+    return failed;
 }
 
 #endif
