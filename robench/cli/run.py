@@ -27,7 +27,8 @@ from robench.errors import UsageError
 
 def run(
     models: Annotated[
-        str, typer.Option(help="all, ids, globs, folders or package.module:function, with commas.")
+        str,
+        typer.Option(help="all, ids, globs, folders, module:function or file.py:function."),
     ] = "all",
     attacks: Annotated[
         str,

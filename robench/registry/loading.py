@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -149,23 +149,44 @@ def _load_plugin(found: dict[str, list[Plugin]], name: str) -> Model:
     return _from_plugin(the_plugin(found, name))
 
 
-def _from_function(text: str) -> Model:
-    module_name, _, attribute = text.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules of a folder be imported; ``sys.path`` is as before at the end."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
     try:
-        make = getattr(importlib.import_module(module_name), attribute)
-    except (Exception, SystemExit) as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PluginError(f"cannot import {text}: {what}") from error
+        yield
     finally:
-        sys.path.remove(str(Path.cwd()))
-    model = _call("", make, lambda what: PluginError(f"{text} {what}"))
+        sys.path[:] = before
+
+
+def _from_function(text: str) -> Model:
+    """The model of ``package.module:function`` or ``path/to/file.py:function``."""
+    place, _, attribute = text.rpartition(":")
+    file = Path(place) if place.endswith(".py") else None
+    folder = Path.cwd() if file is None else file.resolve().parent
+    module_name = place if file is None else file.stem
+    with _importable(folder):  # the function may import its neighbours when it is called
+        try:
+            make = getattr(importlib.import_module(module_name), attribute)
+        except (Exception, SystemExit) as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PluginError(f"cannot import {text}: {what}") from error
+        if file is not None and not _is_from(module_name, file):
+            raise PluginError(f"cannot import {text}: another module is called {module_name}")
+        model = _call("", make, lambda what: PluginError(f"{text} {what}"))
     model.registered = False
     # the code of the function and of its module define the network too
     files = {*source_files(module_name), *source_files(getattr(make, "__module__", None) or "")}
     code = f"{model.fingerprint}{sources_sha256(files)}"
     model.fingerprint = hashlib.sha256(code.encode()).hexdigest()
     return model
+
+
+def _is_from(module_name: str, file: Path) -> bool:
+    """Whether an imported module is that of a file."""
+    found = getattr(sys.modules[module_name], "__file__", None)
+    return found is not None and Path(found).resolve() == file.resolve()
 
 
 def _folder_entry(model_id: ModelId, folder: Path) -> ModelEntry:
@@ -214,7 +235,8 @@ def select_models(
     """The models that the user asked for.
 
     Args:
-        patterns: ``all``, ids, globs, model folders or ``package.module:function``.
+        patterns: ``all``, ids, globs, model folders, ``package.module:function`` or
+            ``path/to/file.py:function``.
         dataset: keep only models of this data set.
         models_dir: folder in which checkpoints are searched first.
 
@@ -254,7 +276,7 @@ def _matching(pattern: str, entries: dict[ModelId, ModelEntry]) -> list[ModelEnt
         model_id = registered or _own_id(folder, card)
         load = partial(load_folder, folder, model_id, registered=registered is not None)
         return [ModelEntry(model_id, str(folder), False, "", load, True)]
-    if ":" in pattern and "/" not in pattern:
+    if ".py:" in pattern or (":" in pattern and "/" not in pattern):
         model = _from_function(pattern)
         return [ModelEntry(model.id, pattern, False, "", lambda: model, True)]
     if folder.is_dir():
