@@ -54,7 +54,7 @@ def _deterministic(model: Model, x: Tensor) -> Check:
 def _largest_difference(module: torch.nn.Module, x: Tensor, numbers: Numbers | None) -> float:
     def call(rows: Sequence[int], images: Tensor) -> Tensor:
         with nullcontext() if numbers is None else bound(numbers.rows(rows)):
-            out: Tensor = module(images)
+            out: Tensor = module(images.clone())  # it may edit them in place
         return out
 
     order = range(len(x))

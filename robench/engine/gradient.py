@@ -9,17 +9,19 @@ is normalised to −1 at the true class and multiplied by a power of two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robench.attacks.primitives.losses import Loss, direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
 from robench.engine.evaluation_draws import Numbers, mean_of
 from robench.spiking import Recorder, bound
 
+Network = Callable[[Tensor], Tensor]
+"""From images to logits."""
 RAISED, LOWERED = 2.0**60, 2.0**-100
 """Factors for the cotangent of a row whose gradient is zero, and of one whose gradient is not
 finite. They are powers of two, so that nothing is rounded."""
@@ -43,7 +45,7 @@ class Gradient:
 
 
 def take(
-    module: nn.Module,
+    network: Network,
     device: torch.device,
     x: Tensor,
     y: Tensor,
@@ -56,7 +58,7 @@ def take(
     """Logits, and the gradient of the loss of each row; zero if no gradient reaches the input.
 
     Args:
-        module: the network, on ``device``.
+        network: the network, on ``device``.
         device: of the network.
         x: images, ``(N, C, H, W)``, on any device.
         y: true labels, ``(N,)``.
@@ -69,7 +71,7 @@ def take(
     x, y = x.detach().to(device).requires_grad_(), y.to(device)
     recorder = Recorder(statistics, frozen=frozen)
     with torch.enable_grad(), recorder.recording():
-        logits = module(x)
+        logits = network(x)
         gradient = None
         if logits.requires_grad:
             value = loss_of(logits, y, loss).sum()
@@ -84,13 +86,13 @@ def take(
         rows = again.nonzero().squeeze(1)
         if len(rows):
             before = [statistics[row] for row in rows.tolist()]
-            gradient[rows] = _scaled(module, x[rows], y[rows], loss, before, scale[rows])
+            gradient[rows] = _scaled(network, x[rows], y[rows], loss, before, scale[rows])
     entries = recorder.entries()
     return Gradient(logits.detach().to(home), gradient.to(home), again.to(home), entries)
 
 
 def expected(
-    module: nn.Module,
+    network: Network,
     device: torch.device,
     x: Tensor,
     y: Tensor,
@@ -107,7 +109,7 @@ def expected(
     of its draws: a single rescaled draw would outweigh the others by its factor.
 
     Args:
-        module: as in :func:`take`, like all arguments but ``draws``.
+        network: as in :func:`take`, like all arguments but ``draws``.
         device: of the network.
         x: images.
         y: labels.
@@ -120,7 +122,7 @@ def expected(
     for numbers in draws:
         with bound(numbers):
             part = take(
-                module, device, x, y, loss, statistics, rescale=False, frozen=len(parts) > 0
+                network, device, x, y, loss, statistics, rescale=False, frozen=len(parts) > 0
             )
         if not parts:
             known = zip(part.statistics, statistics, strict=True)
@@ -137,7 +139,9 @@ def expected(
         found = []
         for numbers in draws:
             with bound(numbers.rows(some)):
-                part_of = _scaled(module, *place, loss, before, scale[rows].to(device), frozen=True)
+                part_of = _scaled(
+                    network, *place, loss, before, scale[rows].to(device), frozen=True
+                )
             found.append(part_of.to(x.device))
         gradient[rows] = mean_of(found)
     return Gradient(logits, gradient, again & rescale, list(statistics))
@@ -152,7 +156,7 @@ def _unusable(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(
-    module: nn.Module,
+    network: Network,
     x: Tensor,
     y: Tensor,
     loss: Loss,
@@ -164,7 +168,7 @@ def _scaled(
     """The direction of the gradient of rows, with its size multiplied by ``scale``, ``(N,)``."""
     x = x.detach().requires_grad_()
     with torch.enable_grad(), Recorder(statistics, frozen=frozen).recording():
-        logits = module(x)
+        logits = network(x)
         if not logits.requires_grad:
             return torch.zeros_like(x)
         weights = direction_of(logits.detach(), y, loss) * scale[:, None]

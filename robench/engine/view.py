@@ -170,6 +170,8 @@ class ModelView:
         surrogate, path = through.get("surrogate"), through.get("path")
         statistics = through.get("statistics")
         module, swap = self._through(surrogate, path)
+        deployed = module is self.model.module
+        run = self.model.run if deployed else module
         entries = (
             NeuronStatistics.empty(len(x)).entries if statistics is None else statistics.entries
         )
@@ -181,7 +183,7 @@ class ModelView:
             self.calls += 1
 
         def part(rows: slice) -> Gradient:
-            given = module, self.model.device, x[rows], y[rows], loss, entries[rows]
+            given = run, self.model.device, x[rows], y[rows], loss, entries[rows]
             if not draws:
                 return take(*given, rescale=rescale)
             some = range(len(x))[rows]
@@ -190,7 +192,7 @@ class ModelView:
         with swap:
             parts = self.workers.map(part, len(x))
         logits = self._checked(torch.cat([part.logits for part in parts]))
-        if module is self.model.module and not draws:
+        if deployed and not draws:
             self._remember(x.detach(), logits)  # a substitute changes only the backward pass
         if statistics is not None:
             after = [entry for part in parts for entry in part.statistics]

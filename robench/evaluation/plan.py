@@ -167,17 +167,24 @@ def _require_dataset(model: Model) -> None:
 
 def _fixed_timesteps(model: Model, timesteps: int | None) -> str:
     """Why a model cannot run at the given T; empty if it can."""
-    if timesteps is None or model.input_kind == "images":
+    if timesteps is None or model.timesteps in (None, timesteps):
         return ""
-    return (
-        f"--timesteps {timesteps}: model {model.id} takes one frame at each time step, so its T is "
-        "that of the data; leave one of the two out"
-    )
+    if model.input_kind == "frames":
+        return (
+            f"--timesteps {timesteps}: model {model.id} takes one frame at each time step, so its "
+            "T is that of the data; leave one of the two out"
+        )
+    if model.native is None:
+        return (
+            f"--timesteps {timesteps}: model {model.id} runs at its own T of {model.timesteps}, "
+            "which only its own code can change; leave the option out"
+        )
+    return ""
 
 
 def _prepare(model: Model, timesteps: int | None) -> Model:
-    if timesteps is not None and model.timesteps is not None:
-        model.module.timesteps = timesteps  # type: ignore[assignment]
+    if timesteps is not None and model.timesteps is not None and model.native is not None:
+        model.native.timesteps = timesteps
         return replace(model, timesteps=timesteps)
     return model
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from robench.architectures import InputKind, Mode
+from robench.architectures import VGG, InputKind, Mode
 from robench.errors import EvaluationError, UsageError
 from robench.model_id import ModelId
 from robench.registry.fingerprint import network_sha256
@@ -59,7 +59,7 @@ class Model:
         fingerprint: SHA-256 of the weights; by default of the state and the code that define the
             network, see :mod:`robench.registry.fingerprint`.
         mode: ann, hybrid or stbp.
-        timesteps: T, None without time; the module's ``timesteps`` attribute if it has one.
+        timesteps: T, None without time.
         stochastic: whether the forward pass draws random numbers; it must draw them from a
             :class:`robench.spiking.ModelNoise`.
         spikes: adapter to the spiking neurons; set automatically for robench's own neurons.
@@ -138,15 +138,22 @@ class Model:
             self._counterpart = self.make_counterpart().eval().requires_grad_(False)
         return self._counterpart
 
-    def prepare(self, x: Tensor) -> None:
-        """Let the network choose how it computes its layers, by some images ``(N, C, H, W)``.
+    @property
+    def native(self) -> VGG | None:
+        """The module if it is a network of robench's own, by its class; else None."""
+        return self.module if isinstance(self.module, VGG) else None
 
-        This calls the module's ``prepare`` if it has one, which may change the outputs only by
-        rounding.
+    def prepare(self, x: Tensor) -> None:
+        """Let a network of robench choose how it computes its layers, by some images.
+
+        It may change the outputs only by rounding. Nothing of another module is called.
         """
-        prepare = getattr(self.module, "prepare", None)
-        if callable(prepare):
-            prepare(x.to(self.device))
+        if self.native is not None:
+            self.native.prepare(x.to(self.device))
+
+    def run(self, x: Tensor) -> Any:
+        """What the module returns for images; it gets a copy that it may edit in place."""
+        return self.module(x if self.native is not None else x.clone())
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(N, K)`` of images in [0, 1] on the model's device.
@@ -154,7 +161,7 @@ class Model:
         Raises:
             EvaluationError: the module returned something else.
         """
-        out: Any = self.module(x)
+        out = self.run(x)
         wanted = (len(x), self.classes)
         if not isinstance(out, Tensor) or out.shape != wanted:
             what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
