@@ -97,7 +97,7 @@ def repeated_passes() -> Iterator[Passes]:
         found = own_gradient(view, x, y, loss, **options)
         rescaled = counts[view.samples] - before > 1  # rows that took a second pass
         through = options.get("surrogate"), options.get("path")
-        module, swap = view._through(*through)
+        module, swap = view._network_with(*through)
 
         def bare(rows: slice) -> None:
             network_gradient(module, x[rows], y[rows])

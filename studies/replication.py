@@ -21,7 +21,7 @@ from studies.pages import markdown_table, page
 
 GRID = "bioflexnet"
 ATTACKS = ("fgsm", "pgd", "spgd")
-LITERAL = {"pgd": "pgd-source", "spgd": "spgd-source"}
+LITERAL = {"pgd": "pgd-bioflexnet", "spgd": "spgd-bioflexnet"}
 """Our attacks with the settings of the source's code."""
 
 

@@ -35,7 +35,8 @@ FOLDERS = ("attacks", "docs", "models", "performance", "robench", "studies", "te
 FILES = sorted(
     path
     for path in [*ROOT.iterdir(), *(path for name in FOLDERS for path in (ROOT / name).rglob("*"))]
-    if path.suffix in (".md", ".py", ".toml", ".j2", ".c") and path != Path(__file__)
+    if (path.suffix in (".md", ".py", ".toml", ".j2", ".c", ".cff") or path.name == "Makefile")
+    and path != Path(__file__)
 )
 
 

@@ -1,7 +1,7 @@
 """The attacks, one in each file, and their base classes."""
 
 from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
-from robench.attacks.bioflexnet import PGDSource, SPGDSource
+from robench.attacks.bioflexnet import PGDBioFlexNet, SPGDBioFlexNet
 from robench.attacks.contract.attack import (
     Attack,
     DirectAttack,
@@ -40,8 +40,8 @@ IMPLEMENTATIONS: dict[str, type[Attack]] = {
         FABT,
         Square,
         RandomNoise,
-        PGDSource,
-        SPGDSource,
+        PGDBioFlexNet,
+        SPGDBioFlexNet,
         PGDL2,
         DDN,
         Transfer,
@@ -72,9 +72,9 @@ __all__ = [
     "Loss",
     "Need",
     "Noise",
-    "PGDSource",
+    "PGDBioFlexNet",
     "RandomNoise",
-    "SPGDSource",
+    "SPGDBioFlexNet",
     "SpikingAutoAttack",
     "Square",
     "StagedAttack",

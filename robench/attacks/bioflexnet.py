@@ -14,21 +14,21 @@ from robench.attacks.contract.attack import Start
 from robench.attacks.pgd import PGD
 
 
-class PGDSource(PGD):
+class PGDBioFlexNet(PGD):
     """The PGD of the released code; each ε has its own run from the random start.
 
     Attributes:
         relative_step: 5, so that each of 20 steps is ε/4.
     """
 
-    name: ClassVar[str] = "pgd-source"
+    name: ClassVar[str] = "pgd-bioflexnet"
     version: ClassVar[int] = 1
     start: ClassVar[Start] = "cold"  # the released code restarts at every ε
 
     relative_step: float = Field(5.0, gt=0)
 
 
-class SPGDSource(PGDSource):
+class SPGDBioFlexNet(PGDBioFlexNet):
     """The SPGD of the released code: the same PGD, used with larger ε."""
 
-    name: ClassVar[str] = "spgd-source"
+    name: ClassVar[str] = "spgd-bioflexnet"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robench.checks.verdicts import at_most
-from robench.engine.evaluation_draws import Draws, Numbers
+from robench.engine.evaluation_draws import Draws, RowDraw
 from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import is_out_of_memory, with_fewer
@@ -51,7 +51,7 @@ def _deterministic(model: Model, x: Tensor) -> Check:
     return at_most("deterministic", value, threshold, "not-deterministic")
 
 
-def _largest_difference(module: torch.nn.Module, x: Tensor, numbers: Numbers | None) -> float:
+def _largest_difference(module: torch.nn.Module, x: Tensor, numbers: RowDraw | None) -> float:
     def call(rows: Sequence[int], images: Tensor) -> Tensor:
         with nullcontext() if numbers is None else bound(numbers.rows(rows)):
             out: Tensor = module(images.clone())  # it may edit them in place

@@ -1,4 +1,4 @@
-"""What the commands share that compute cells of their own."""
+"""The shared code of commands that compute cells for a table of their own."""
 
 from __future__ import annotations
 

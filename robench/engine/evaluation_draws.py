@@ -39,7 +39,7 @@ def mean_of(parts: Sequence[Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class RowDraw:
     """One draw for the rows of a call; see :class:`robench.spiking.RowNumbers`.
 
     Attributes:
@@ -89,14 +89,14 @@ class Draws:
     indices: Sequence[int] | None = None
     eot: int = EOT
 
-    def for_evaluation(self, samples: Tensor, draw_set: DrawSet = "evaluation") -> list[Numbers]:
+    def for_evaluation(self, samples: Tensor, draw_set: DrawSet = "evaluation") -> list[RowDraw]:
         """The draws with which samples of the chunk, ``(N,)``, are evaluated."""
         return [
             self._numbers(samples, _STREAMS[draw_set], [draw] * len(samples))
             for draw in range(DRAWS)
         ]
 
-    def for_gradient(self, samples: Tensor, step: Tensor, call: int) -> list[Numbers]:
+    def for_gradient(self, samples: Tensor, step: Tensor, call: int) -> list[RowDraw]:
         """The draws of one gradient.
 
         Args:
@@ -109,8 +109,8 @@ class Draws:
             for draw in range(self.eot)
         ]
 
-    def _numbers(self, samples: Tensor, purpose: str, draws: Sequence[int]) -> Numbers:
+    def _numbers(self, samples: Tensor, purpose: str, draws: Sequence[int]) -> RowDraw:
         chosen: list[int] = samples.tolist()
         if self.indices is not None:
             chosen = [self.indices[sample] for sample in chosen]
-        return Numbers(self.seed, self.dataset, chosen, purpose, draws)
+        return RowDraw(self.seed, self.dataset, chosen, purpose, draws)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robench.attacks.primitives.losses import Loss, direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
-from robench.engine.evaluation_draws import Numbers, mean_of
+from robench.engine.evaluation_draws import RowDraw, mean_of
 from robench.spiking import Recorder, bound
 
 Network = Callable[[Tensor], Tensor]
@@ -98,7 +98,7 @@ def expected(
     y: Tensor,
     loss: Loss,
     statistics: Sequence[Tensor | None],
-    draws: Sequence[Numbers],
+    draws: Sequence[RowDraw],
     *,
     rescale: bool,
 ) -> Gradient:

@@ -9,8 +9,8 @@ search runs at every ε up to the minimal one, the *raw* search at every ε.
 
 An attack of several stages searches with each stage in turn, below the ε that the earlier stages
 found. An ensemble starts each of its members from the largest ε again, because the result of a
-member depends on where its search starts. So the ensemble is weaker than none of its members on
-any sample.
+member depends on where its search starts. So on every sample the ensemble is at least as strong as
+each of its members.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robench.attacks import Loss
-from robench.attacks.contract.view import Through
+from robench.attacks.contract.view import EstimatorChoice
 from robench.engine.view import ModelView
 
 SCALE = 2
@@ -56,14 +56,18 @@ class SharedView(ModelView):
         return logits
 
     def gradient(
-        self, x: Tensor, y: Tensor, loss: Loss = "cross-entropy", **through: Unpack[Through]
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss = "cross-entropy",
+        **estimator: Unpack[EstimatorChoice],
     ) -> Tensor:
         """The gradient at ``x``: the sum over the frames, without clipped pixels."""
         calls = len(self.seen)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             frames = shown(leaf, self.frames)
-        found = super().gradient(frames.detach(), y, loss, **through)
+        found = super().gradient(frames.detach(), y, loss, **estimator)
         self._rename(x, calls)
         (gradient,) = torch.autograd.grad(frames, leaf, found)
         return gradient

@@ -55,7 +55,7 @@ class ChunkSweep:
         """Prepare a sweep.
 
         Args:
-            model: that is attacked.
+            model: the model under attack.
             attack: the attack.
             chunk: the images.
             grid: ascending, from ε = 0, which is the clean image.

@@ -38,7 +38,7 @@ class Target:
         """Bind a model to a chunk.
 
         Args:
-            model: that is attacked.
+            model: the model under attack.
             chunk: the images.
             seed: of the attack's random numbers.
             stages: number of stages of the attack; passes are counted for each.

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from robench.attacks import Loss
-from robench.attacks.contract.view import Through
+from robench.attacks.contract.view import EstimatorChoice
 from robench.attacks.primitives.per_sample import magnitude
-from robench.engine.evaluation_draws import Draws, DrawSet, Numbers, mean_of
+from robench.engine.evaluation_draws import Draws, DrawSet, RowDraw, mean_of
 from robench.engine.gradient import Gradient, expected, take
 from robench.engine.query_counter import QueryCounter, count
 from robench.errors import EvaluationError
@@ -34,7 +34,7 @@ class ModelView:
     is a pass.
 
     Attributes:
-        model: that is attacked.
+        model: the model under attack.
         labels: true label of each row, ``(N,)``.
         samples: index of each row's sample in the chunk, ``(N,)``.
         queries: the query counter of the chunk.
@@ -111,7 +111,7 @@ class ModelView:
         passed: Tensor = _Passage.apply(x, self, samples, parts, draws, logits)  # type: ignore[no-untyped-call]
         return passed
 
-    def _trace(self, x: Tensor, *, tracked: bool, numbers: Numbers | None = None) -> list[Traced]:
+    def _trace(self, x: Tensor, *, tracked: bool, numbers: RowDraw | None = None) -> list[Traced]:
         """A call of the deployed model; of a stochastic model, with one draw."""
 
         def part(some: slice) -> Traced:
@@ -125,7 +125,7 @@ class ModelView:
         return self.workers.map(part, len(x))
 
     def pull_back_draws(
-        self, x: Tensor, draws: list[Numbers], samples: Tensor, cotangent: Tensor
+        self, x: Tensor, draws: list[RowDraw], samples: Tensor, cotangent: Tensor
     ) -> Tensor:
         """The gradient at the input through the mean over draws, for a gradient at the mean logits.
 
@@ -159,7 +159,7 @@ class ModelView:
         x: Tensor,
         y: Tensor,
         loss: Loss = "cross-entropy",
-        **through: Unpack[Through],
+        **estimator: Unpack[EstimatorChoice],
     ) -> Tensor:
         """``∂loss/∂x`` of each row; zero if no gradient reaches the input.
 
@@ -167,16 +167,16 @@ class ModelView:
             EvaluationError: the path needs an ANN counterpart that the model lacks, or the logits
                 are not finite.
         """
-        surrogate, path = through.get("surrogate"), through.get("path")
-        statistics = through.get("statistics")
-        module, swap = self._through(surrogate, path)
+        surrogate, path = estimator.get("surrogate"), estimator.get("path")
+        statistics = estimator.get("statistics")
+        module, swap = self._network_with(surrogate, path)
         deployed = module is self.model.module
         run = self.model.run if deployed else module
         entries = (
             NeuronStatistics.empty(len(x)).entries if statistics is None else statistics.entries
         )
         rescale = self._derivable(surrogate, path)
-        draws: list[Numbers] = []
+        draws: list[RowDraw] = []
         if self.model.stochastic:
             step = torch.zeros_like(self.samples) if self.step is None else self.step
             draws = self.draws.for_gradient(self.samples, step, self.calls)
@@ -202,7 +202,7 @@ class ModelView:
         gradient = torch.cat([part.gradient for part in parts])
         return self._counted(gradient, self.samples, again, draws=max(1, len(draws)))
 
-    def _through(
+    def _network_with(
         self, surrogate: Surrogate | None, path: GradientPath | None
     ) -> tuple[nn.Module, AbstractContextManager[None]]:
         """The network that a gradient is taken through, and a context with its substitutes."""
@@ -260,7 +260,7 @@ class _Passage(torch.autograd.Function):
         view: ModelView,
         samples: Tensor,
         parts: list[Traced],
-        draws: list[Numbers],
+        draws: list[RowDraw],
         logits: Tensor,
     ) -> Tensor:
         """The logits, which are computed already."""

@@ -2,7 +2,7 @@
 
 from robench.evaluation.cell import Cell, Settings
 from robench.evaluation.evaluate import evaluate_cell
-from robench.evaluation.grids import NamedGrid, find_grid, grid_names
+from robench.evaluation.grids import NamedGrid, find_grid
 from robench.evaluation.plan import Plan, Planned, Skipped, look_up, make_plan
 from robench.evaluation.request import Request
 from robench.evaluation.run import run_plan
@@ -18,7 +18,6 @@ __all__ = [
     "Skipped",
     "evaluate_cell",
     "find_grid",
-    "grid_names",
     "look_up",
     "make_plan",
     "read_slice",

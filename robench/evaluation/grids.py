@@ -63,17 +63,12 @@ _GRIDS = {
                 "fgsm": _spaced("0.64", 23),
                 "pgd": _spaced("23/255", 23),
                 "spgd": _spaced("0.5", 23),
-                "pgd-source": _spaced("23/255", 23),
-                "spgd-source": _spaced("0.5", 23),
+                "pgd-bioflexnet": _spaced("23/255", 23),
+                "spgd-bioflexnet": _spaced("0.5", 23),
             },
         ),
     )
 }
-
-
-def grid_names() -> tuple[str, ...]:
-    """All known names."""
-    return tuple(_GRIDS)
 
 
 def find_grid(name: str) -> NamedGrid:

@@ -133,7 +133,10 @@ def _call(model_id: str, make: Any, fail: Callable[[str], RobenchError]) -> Mode
         text = " ".join(str(error).split())
         raise fail(f"failed: {type(error).__name__}: {text}") from error
     if not isinstance(model, Model):
-        raise fail(f"returned {type(model).__name__}, not a robench.Model")
+        raise fail(
+            f"returned {type(model).__name__}, not a robench.Model; wrap a network like "
+            "robench.Model(net, id='digits/my-net', classes=10)"
+        )
     if model_id and model.id != model_id:
         raise fail(f"returned a model with the id {model.id!r}")
     return model

@@ -84,7 +84,7 @@ def _amplitude(bound: float) -> float:
 
 
 @dataclass(frozen=True)
-class Place:
+class Statistics:
     """The statistics of a layer.
 
     Attributes:
@@ -98,7 +98,7 @@ class Place:
     frozen: bool
 
 
-def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
+def place_of(surrogate: Surrogate | None, like: Tensor) -> Statistics | None:
     """The statistics of the layer that is being called; None if its surrogate has none.
 
     Args:
@@ -108,15 +108,16 @@ def place_of(surrogate: Surrogate | None, like: Tensor) -> Place | None:
     here = recorder()
     if here is None or surrogate is None or not surrogate.stateful:
         return None
-    return Place(here.statistics(like, (MEAN_START, DEVIATION_START)), here.new, here.frozen)
+    return Statistics(here.statistics(like, (MEAN_START, DEVIATION_START)), here.new, here.frozen)
 
 
-def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | None) -> Tensor:
+def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Statistics | None) -> Tensor:
     """``g`` of all steps of a layer, of the shape and the strides of its membrane ``(T, N, …)``.
 
-    ASSG without a place is that of the first step of an attack. As published, M starts at 1 and D
-    at 0, and they need some forty steps to fit the network. With ``assg_scaled`` M starts at the
-    distance found in the first gradient, and D at a third of the mean distance over the layer.
+    Without stored statistics ASSG uses the initial values, as in the first step of an attack. As
+    published, M starts at 1 and D at 0, and they need some forty steps to fit the network. With
+    ``assg_scaled`` M starts at the distance found in the first gradient, and D at a third of the
+    mean distance over the layer.
     """
     if surrogate.elementwise:
         return surrogate.derivative(v - threshold)
@@ -125,7 +126,7 @@ def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | Non
     if place is None:
         start = v.new_tensor([MEAN_START, DEVIATION_START])[:, None]
         statistics = start.repeat(v.shape[1], 1, v[:, 0].numel())
-        place = Place(statistics, torch.ones(v.shape[1], dtype=torch.bool), frozen=False)
+        place = Statistics(statistics, torch.ones(v.shape[1], dtype=torch.bool), frozen=False)
     ordered = v.movedim(2, -1) if v.dim() == 5 else v  # the channel of an image is innermost
     by_row = ordered.reshape(*v.shape[:2], -1).contiguous()
     found = _assg_by_row(surrogate, by_row, threshold, place)
@@ -134,7 +135,7 @@ def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Place | Non
     return found if found.stride() == v.stride() else torch.empty_like(v).copy_(found)
 
 
-def _assg_by_row(surrogate: Surrogate, v: Tensor, threshold: float, place: Place) -> Tensor:
+def _assg_by_row(surrogate: Surrogate, v: Tensor, threshold: float, place: Statistics) -> Tensor:
     """The slopes of a membrane ``(T, N, size)``; the statistics are updated."""
     steps, n, size = v.shape
     if surrogate.name == "assg_scaled" and place.new.any():

@@ -12,7 +12,7 @@ from tests.support.sweeping import robust_at, sweep
 GRID = parse_grid(["0.01", "0.02", "0.05", "0.1"])
 
 
-@pytest.mark.parametrize("name", ["pgd-source", "spgd-source"])
+@pytest.mark.parametrize("name", ["pgd-bioflexnet", "spgd-bioflexnet"])
 def test_twenty_steps_of_a_quarter_epsilon_from_a_random_start(linear, name) -> None:
     attack = find_attack(name).attack
     assert attack.name == name
@@ -31,7 +31,7 @@ def test_twenty_steps_of_a_quarter_epsilon_from_a_random_start(linear, name) -> 
 def test_both_are_the_same_attack_and_exact_on_a_linear_model(linear) -> None:
     tables = [
         sweep(linear.model, find_attack(name).attack, linear.x, linear.y, GRID).run()
-        for name in ("pgd-source", "spgd-source")
+        for name in ("pgd-bioflexnet", "spgd-bioflexnet")
     ]
     assert tables[0]["minimal_position"].equals(tables[1]["minimal_position"])
     assert [robust_at(tables[0], k) for k in range(len(GRID))] == [

@@ -79,10 +79,10 @@ def test_what_is_computed_otherwise_is_left_out(builder: Builder) -> None:
 
 def test_the_settings_of_the_source_have_columns_of_their_own(builder: Builder) -> None:
     builder.add("mnist/vgg16-stbp", "pgd", at(10), grid=FIGURE)
-    builder.add("mnist/vgg16-stbp", "pgd-source", at(12), grid=FIGURE)
+    builder.add("mnist/vgg16-stbp", "pgd-bioflexnet", at(12), grid=FIGURE)
     page, _ = replication_page(builder.store)
     (head,) = [line for line in page.splitlines() if line.startswith("| There")]
-    assert "| pgd there | pgd here | pgd-source here | spgd there | spgd here |" in head
+    assert "| pgd there | pgd here | pgd-bioflexnet here | spgd there | spgd here |" in head
     ours = row(page, "mnist/vgg16-stbp")[4:8]
     assert ours[1].startswith(f"{AREA:.3f}")
     assert ours[2].startswith(f"{AREA + 0.02 / 0.29:.3f}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robench.attacks.backends.library_attack import LibraryAttack
-from robench.attacks.contract.view import Through, View
+from robench.attacks.contract.view import EstimatorChoice, View
 from robench.attacks.primitives.losses import Loss
 
 SHAPE = (3, 8, 8)
@@ -74,7 +74,7 @@ class LinearView:
         x: Tensor,
         y: Tensor,
         loss: Loss = "cross-entropy",
-        **through: Unpack[Through],
+        **estimator: Unpack[EstimatorChoice],
     ) -> Tensor:
         """The gradient of the cross-entropy at ``x``."""
         x = x.detach().requires_grad_()

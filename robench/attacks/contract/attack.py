@@ -74,7 +74,7 @@ class State:
             getattr(self, field.name)[index] = getattr(part, field.name)
 
     def release(self, rows: Tensor) -> None:
-        """Free large fields of the rows, a mask ``(N,)``, that have an adversarial example."""
+        """Free the large fields of rows with an adversarial example, given as a mask ``(N,)``."""
 
 
 class Attack(BaseModel, ABC):

@@ -12,7 +12,7 @@ from robench.attacks.primitives.losses import Loss
 from robench.spiking import GradientPath, NeuronStatistics, Surrogate
 
 
-class Through(TypedDict, total=False):
+class EstimatorChoice(TypedDict, total=False):
     """The gradient estimator; a key that is missing or None means the model's own.
 
     Attributes:
@@ -76,7 +76,7 @@ class View(Protocol):
         x: Tensor,
         y: Tensor,
         loss: Loss = "cross-entropy",
-        **through: Unpack[Through],
+        **estimator: Unpack[EstimatorChoice],
     ) -> Tensor:
         """``∂loss/∂x`` of each row, of the shape of ``x``.
 
@@ -89,7 +89,7 @@ class View(Protocol):
             x: images, ``(N, C, H, W)``.
             y: true labels, ``(N,)``.
             loss: the loss that is differentiated.
-            **through: the estimator, see :class:`Through`.
+            **estimator: see :class:`EstimatorChoice`.
         """
         ...
 
