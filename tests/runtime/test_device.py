@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robench.architectures import VGG
 from robench.cli import doctor
 from robench.engine.view import ModelView, QueryCounter
 from robench.errors import UsageError
@@ -19,6 +20,7 @@ from robench.spiking import kernels
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Finished
 from tests.support.needs import needs_device_in_python, needs_no_cuda
+from tests.support.networks import configuration
 
 Cli = Callable[..., Finished]
 
@@ -100,17 +102,25 @@ class Elsewhere(nn.Module):
         assert x.device.type == "meta"
         return torch.eye(3)[: len(x)]
 
+
+class ElsewhereVGG(VGG):
+    """A network of robench on the same device, which only says where its images are."""
+
+    def __init__(self) -> None:
+        super().__init__(configuration("vgg16", "ann"), plan=(4,))
+        self.to("meta")
+
     def prepare(self, x: Tensor) -> None:
-        assert x.device.type == "meta"
-        self.prepared = True
+        self.prepared_on = x.device.type
 
 
 def test_the_view_carries_images_to_the_device_and_results_back() -> None:
     model = Model(Elsewhere(), "digits/elsewhere", 3, fingerprint="0")
     assert model.device.type == "meta"
     x, y, rows = torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 0]), torch.arange(3)
-    model.prepare(x)
-    assert model.module.prepared
+    own = Model(ElsewhereVGG(), "digits/own", 3, fingerprint="0")
+    own.prepare(x)
+    assert own.module.prepared_on == "meta"
     view = ModelView(model, y, rows, QueryCounter.empty(3))
     assert torch.equal(view.logits(x), torch.eye(3))
     assert [wrong.tolist() for _, wrong in view.seen] == [[False, False, True]]
