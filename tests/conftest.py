@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 
 from robench.cli import main
 from robench.datasets import files
-from tests.support.commands import Finished
+from tests.support.commands import Cli, runner
 from tests.support.linear_model import LinearModel
 from tests.support.made_up import Builder, fall
 from tests.support.needs import REASONS
@@ -47,20 +47,9 @@ def refuse_skip(report: pytest.TestReport | pytest.CollectReport, reason: str) -
 
 
 @pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Finished]:
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run ``robench`` with some arguments in this process."""
-
-    def call(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["robench", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return Finished(int(stop.value.code or 0), captured.out, captured.err)
-
-    return call
+    return runner(main, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import pytest
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,25 @@ def refused(done: Finished, *texts: object) -> None:
 
 
 Cli = Callable[..., Finished]
+
+
+def runner(
+    main: Callable[[], None], patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
+) -> Cli:
+    """A function that runs a command line in this process with some arguments.
+
+    Args:
+        main: the entry point of the command line.
+        patch: for ``sys.argv``.
+        capture: of the output.
+    """
+
+    def call(*arguments: object) -> Finished:
+        patch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        capture.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capture.readouterr()
+        return Finished(int(stop.value.code or 0), captured.out, captured.err)
+
+    return call
