@@ -71,16 +71,21 @@ class PlasticFlexLayer(PathModule):
         mean, variance = self.pool_norm.running_mean, self.pool_norm.running_var
         assert mean is not None
         assert variance is not None
-        gain = self.gain.flatten() / torch.sqrt(variance + self.pool_norm.eps)
+        gain, offset = self._line(mean, variance)
         return Flex(
             conv=self._folded,
             gain=gain,
-            offset=-gain * mean - (self.gain * self.theta).flatten(),
+            offset=offset,
             eta=self.eta,
             plasticity=self.config.plasticity,
             through_plasticity=self.gradient_path.through_plasticity,
             sparse=self.sparse,
         )
+
+    def _line(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope and offset ``(C,)`` of the mask's logits in P, for these statistics of P."""
+        gain = self.gain.flatten() / torch.sqrt(variance + self.pool_norm.eps)
+        return gain, -gain * mean - (self.gain * self.theta).flatten()
 
     def _fast_training(self, x: Tensor) -> bool:
         """Whether training on ``x`` can use the kernels."""
@@ -94,10 +99,8 @@ class PlasticFlexLayer(PathModule):
         selective = self.norm(self.conv(images)).contiguous(memory_format=torch.channels_last)
         pooled = max_pool(images, NINE)
         mean, variance = (values[self.source] for values in moments(pooled))
-        norm = self.pool_norm
         self._track(mean, variance, images[:, 0].numel())
-        gain = self.gain.flatten() / torch.sqrt(variance + norm.eps)
-        offset = -gain * mean - (self.gain * self.theta).flatten()
+        gain, offset = self._line(mean, variance)
         how = Plasticity(self.eta, self.config.plasticity, self.gradient_path.through_plasticity)
         selective = selective.view(steps, n, *selective.shape[1:])
         pooled = pooled.view(steps, n, *pooled.shape[1:])

@@ -66,18 +66,16 @@ def models_dir(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
+def run_in(models_dir: Path, tmp_path: Path) -> tuple[object, ...]:
+    """A run over a folder of models."""
+    output = tmp_path / "results"
+    return ("run", "--models-dir", models_dir, "--attacks", "fgsm", "--output", output)
+
+
 def test_all_skips_models_without_images_and_a_named_one_is_an_error(
     cli: Cli, tmp_path: Path, models_dir: Path
 ) -> None:
-    command = (
-        "run",
-        "--models-dir",
-        models_dir,
-        "--attacks",
-        "fgsm",
-        "--output",
-        tmp_path / "results",
-    )
+    command = run_in(models_dir, tmp_path)
     everything = cli(*command, "--models", "all", "--dry-run")
     assert everything.code == 0
     (line,) = (line for line in everything.err.splitlines() if "cifar10/tiny" in line)
@@ -95,15 +93,7 @@ def test_a_run_in_which_every_model_is_skipped_is_an_error(
 ) -> None:
     monkeypatch.setattr(locations, "_roots", list)
     shutil.copytree(models_dir / "cifar10" / "tiny", models_dir / "cifar10" / "tiny-copy")
-    command = (
-        "run",
-        "--models-dir",
-        models_dir,
-        "--attacks",
-        "fgsm",
-        "--output",
-        tmp_path / "results",
-    )
+    command = run_in(models_dir, tmp_path)
     monkeypatch.setattr("robench.registry.attacks.attack_files", lambda: CARDS)
     for options in (("all", "--dataset", "cifar10"), ("cifar10/*",), ("all", "--dry-run")):
         done = cli(*command, "--models", *options)
@@ -143,15 +133,7 @@ def test_data_dir_of_a_run(cli: Cli, tmp_path: Path, models_dir: Path) -> None:
     made = pixels(CIFAR10, 2)
     mine = tmp_path / "mine"
     write_parquet(mine / "cifar10" / "test-0.parquet", [encode(image) for image in made], [0, 1])
-    command = (
-        "run",
-        "--models-dir",
-        models_dir,
-        "--attacks",
-        "fgsm",
-        "--output",
-        tmp_path / "results",
-    )
+    command = run_in(models_dir, tmp_path)
     done = cli(*command, "--models", "cifar10/tiny", "--eps", "8/255", "--data-dir", mine)
     assert done.code == 0
     (path,) = (tmp_path / "results").rglob("*.json")
