@@ -69,7 +69,7 @@ def _kernels() -> str:
         return "compiled"
     if kernels.switched_off():
         return f"off ({kernels.SWITCH}=off); plain PyTorch is used"
-    return f"none: {kernels.compiler()!r} cannot build them; plain PyTorch is used"
+    return f"none: {kernels.obstacle()}; plain PyTorch is used"
 
 
 def _cuda_kernels() -> str:

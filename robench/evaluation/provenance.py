@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-import resource
 import socket
-import sys
 import time
 from importlib.metadata import version
 
@@ -14,6 +12,7 @@ import torch
 
 from robench.evaluation.cell import Cell
 from robench.results import CellResult, Outcome, RunRecord
+from robench.runtime import memory
 from robench.spiking import kernels
 
 _LIBRARIES = ("robench", "torch", "numpy", "pandas", "scikit-learn")
@@ -42,7 +41,6 @@ def record(
         error: the same in full.
         batch_size: rows of one call.
     """
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     compiled = None  # nothing was computed, and to find out would compile the kernels
     if status != "not-applicable":
         compiled = not cell.settings.reference and kernels.available(cell.settings.device)
@@ -64,7 +62,7 @@ def record(
                 threads=torch.get_num_threads(),
                 batch_size=batch_size,
                 kernels=compiled,
-                peak_memory_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),
+                peak_memory_mb=memory.peak() / 2**20,
                 versions={
                     "python": platform.python_version(),
                     **{name: version(name) for name in _LIBRARIES},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
@@ -39,7 +40,7 @@ def give_back_memory() -> None:
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
-    if platform.libc_ver()[0] != "glibc":
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return None
     library = ctypes.CDLL(None)
     library.malloc_trim.argtypes = (ctypes.c_size_t,)

@@ -4,6 +4,9 @@ import platform
 import subprocess
 import sys
 
+import pytest
+
+from robench.runtime import allocator
 from tests.support.needs import needs_glibc
 
 FAULTS = """
@@ -35,10 +38,17 @@ def test_pages_are_fetched_once_and_come_back_after_they_were_given_back():
     assert again > 20 * kept
 
 
-def test_another_c_library_is_left_alone(monkeypatch):
-    from robench.runtime import allocator
+def no_answer():
+    raise OSError("the interpreter of the Microsoft Store cannot be opened")
 
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+
+@pytest.mark.parametrize(
+    ("system", "answer"),
+    [("linux", lambda: ("", "")), ("darwin", lambda: ("", "")), ("win32", no_answer)],
+)
+def test_another_c_library_is_left_alone(monkeypatch, system, answer):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "libc_ver", answer)
     allocator._glibc.cache_clear()
     allocator.keep_freed_memory.cache_clear()
     try:

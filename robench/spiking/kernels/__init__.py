@@ -31,13 +31,16 @@ SOURCE = Path(__file__).with_name("kernels.c")
 _FLAGS = (
     "-std=c11",
     "-O3",
-    "-march=native",
     "-ffp-contract=fast",
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fPIC",
-    "-fopenmp",
 )
+_OPTIONAL = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp",), ())
+"""Flags that not every compiler takes, in the order in which they are tried."""
+_CPUINFO = Path("/proc/cpuinfo")
+_FEATURES = ("flags", "Features", "CPU implementer", "CPU part")
+"""Beginnings of the lines of ``/proc/cpuinfo`` that ``-march=native`` depends on."""
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 _REAL = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
 _plain = False  # global, so that it also applies to the threads of a sweep
@@ -123,16 +126,44 @@ def on_gpu() -> ModuleType | None:
     return found
 
 
-@cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None if they are not available."""
+    return _compiled()[0]
+
+
+def obstacle() -> str:
+    """Why the compiled kernels are not available, on one line; empty if they are."""
+    return _compiled()[1]
+
+
+@cache
+def _compiled() -> tuple[ctypes.CDLL | None, str]:
+    """The kernels, or None and the reason."""
     if switched_off():
-        return None
-    try:
-        built = build(user_cache_path("robench") / "kernels")
-        return ctypes.CDLL(str(built), mode=os.RTLD_NOW)
-    except (OSError, subprocess.SubprocessError):
-        return None
+        return None, f"{SWITCH}=off"
+    folder, reason = user_cache_path("robench") / "kernels", ""
+    for optional in _OPTIONAL:
+        try:
+            return ctypes.CDLL(str(build(folder, optional))), ""
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            reason = _reason(error)
+            if isinstance(error, subprocess.TimeoutExpired):  # other flags would take as long
+                break
+    return None, reason
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no library, on one line: the compiler's own reason if it has one."""
+    text = str(error)
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"{compiler()} took longer than {error.timeout:g} s"
+    if isinstance(error, subprocess.CalledProcessError):
+        text = (error.stderr or error.stdout).decode("utf-8", "replace")
+        text = text.strip() or f"{compiler()} ended with code {error.returncode}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename or compiler()}: {error.strerror}"
+    lines = text.splitlines()
+    return next((line for line in lines if "error" in line.lower()), lines[0]).strip()
 
 
 def switched_off() -> bool:
@@ -145,25 +176,28 @@ def compiler() -> str:
     return os.environ.get("CC") or "cc"
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, optional: tuple[str, ...] = _OPTIONAL[0]) -> Path:
     """The path of the library for this source, these flags and this processor; built if missing.
 
     Args:
         folder: the folder of the library.
+        optional: flags that a compiler may refuse. Without OpenMP a kernel uses one thread.
 
     Raises:
         OSError: there is no compiler, or the folder cannot be written.
         subprocess.SubprocessError: the compiler fails.
+        ValueError: the command of the compiler cannot be read.
     """
+    flags = (*_FLAGS, *optional)
     key = hashlib.sha256(SOURCE.read_bytes())
-    key.update(repr((compiler(), _FLAGS, platform.machine(), _processor())).encode())
+    key.update(repr((compiler(), flags, platform.machine(), _processor())).encode())
     path = folder / f"{key.hexdigest()[:16]}.so"
     if _is_whole(path):
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         module, shared = Path(temporary, "kernels.o"), Path(temporary, "kernels.so")
-        _run(*_FLAGS, "-c", str(SOURCE), "-o", str(module))
+        _run(*flags, "-c", str(SOURCE), "-o", str(module))
         # not linked against OpenMP: its symbols are found in the copy that torch has loaded; a
         # second copy would have a second pool of threads
         _run("-shared", str(module), "-o", str(shared))
@@ -188,14 +222,14 @@ def _digest(content: bytes) -> bytes:
 
 
 def _run(*arguments: str) -> None:
-    command = (*shlex.split(compiler()), *arguments)
+    command = (*shlex.split(compiler(), posix=os.name == "posix"), *arguments)
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 def _processor() -> str:
-    """The processor flags, which ``-march=native`` depends on."""
+    """What ``-march=native`` depends on; the name of the machine where that is not known."""
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        lines = _CPUINFO.read_text("utf-8", "replace").splitlines()
     except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), platform.processor())
+        lines = []
+    return "\n".join(sorted({x for x in lines if x.startswith(_FEATURES)})) or platform.node()
