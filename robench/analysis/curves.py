@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from robench.analysis.training_logs import TrainingLog
 from robench.datasets import find_dataset
 from robench.errors import RobenchError, UsageError
+from robench.file_names import file_name
 from robench.reporting.plots import line_colours, save_figure
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def write_training_figures(logs: Sequence[TrainingLog], folder: Path) -> list[Pa
         folder.mkdir(parents=True, exist_ok=True)
         for dataset in sorted({log.model.dataset for log in logs}):
             here = [log for log in logs if log.model.dataset == dataset]
-            written.append(save_figure(draw_training, here, folder / f"{dataset}-training.png"))
+            written.append(
+                save_figure(draw_training, here, folder / f"{file_name(dataset)}-training.png")
+            )
     except OSError as error:
         raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
     return written

@@ -13,6 +13,7 @@ from robench.datasets import Dataset, find_dataset
 from robench.epsilon import Epsilon, make_grid
 from robench.errors import UsageError
 from robench.evaluation import Plan, Planned, Request, look_up, make_plan
+from robench.file_names import file_name
 from robench.registry import ModelEntry, find_attack, model_entries
 from robench.reporting.heatmap import draw_cells
 from robench.reporting.plots import save_figure
@@ -149,7 +150,9 @@ def write_transfer_figure(matrix: Matrix, folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return save_figure(draw_transfer, matrix, folder / f"{matrix.dataset.name}-transfer.png")
+        return save_figure(
+            draw_transfer, matrix, folder / f"{file_name(matrix.dataset.name)}-transfer.png"
+        )
     except OSError as error:
         raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from robench.atomic import remove_leftovers, replacing
 from robench.attacks.primitives.norms import NORMS
 from robench.errors import UsageError
+from robench.file_names import file_name
 from robench.model_id import ModelId
 from robench.reporting.heatmap import draw_cells
 from robench.reporting.report import Report, Row, Table
@@ -40,12 +41,12 @@ _INVALID_LABEL = "invalid:\nno evidence of robustness"
 
 def curves_name(table: Table) -> str:
     """File name of the figure of the curves."""
-    return f"{table.name}-curves.png"
+    return f"{file_name(table.name)}-curves.png"
 
 
 def areas_name(table: Table) -> str:
     """File name of the heat map of the areas."""
-    return f"{table.name}-auc.png"
+    return f"{file_name(table.name)}-auc.png"
 
 
 def write_figures(report: Report, folder: Path) -> list[Path]:

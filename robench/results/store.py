@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from safetensors.numpy import load, save
 
 from robench.atomic import remove_leftovers, replacing, temporary_path
 from robench.errors import UsageError, plainly
+from robench.file_names import file_name
 from robench.results.schema import CellResult
 
 ROWS = (
@@ -76,7 +78,7 @@ class AdversarialExamples:
 class ResultStore:
     """Cells under ``root/<dataset>/<model>/<attack>/<hash>.json`` with their rows beside them.
 
-    A ``/`` in the name of an attack is a ``~`` in that of its folder.
+    The folders are named by :func:`~robench.file_names.file_name`.
 
     The JSON is written last: a cell exists if its JSON does, and a half-written file never has that
     name. Finished chunks of an unfinished cell are in ``<hash>.chunks/``. Several processes may
@@ -101,8 +103,15 @@ class ResultStore:
             ) from None
 
     def path(self, model: str, attack: str, digest: str) -> Path:
-        """The path of the JSON of a cell."""
-        return self.root / model / attack.replace("/", "~") / f"{digest[:16]}.json"
+        """The path of the JSON of a cell.
+
+        A cell that an earlier version of robench stored in a folder of another name stays there.
+        """
+        file = f"{digest[:16]}.json"
+        path = self.root.joinpath(*map(file_name, (*model.split("/"), attack)), file)
+        former = self.root / model / attack.replace("/", "~") / file
+        kept = map(os.path.exists, (former, self._chunk_folder(former)))
+        return former if any(kept) and not path.exists() else path
 
     def write(
         self,
@@ -127,7 +136,7 @@ class ResultStore:
             cell = cell.model_copy(update={"rows_sha256": digest})
         text = json.dumps(cell.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
         with replacing(path) as temporary:
-            temporary.write_text(text + "\n", "utf-8")
+            temporary.write_text(text + "\n", "utf-8", newline="\n")
         if cell.status == "done":
             shutil.rmtree(self._chunk_folder(path), ignore_errors=True)
         return cell
