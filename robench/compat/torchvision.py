@@ -11,8 +11,10 @@ import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # data sets are listed without torch
+    import torch
 
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -28,6 +30,8 @@ def prepare() -> bool:
     Returns:
         Whether an operator was declared.
     """
+    import torch
+
     missing = [name for name in _SCHEMAS if not hasattr(torch.ops.torchvision, name)]
     if not missing or _load_operators():
         return False
@@ -46,6 +50,8 @@ def load() -> ModuleType:
 
 def _load_operators() -> bool:
     """Load torchvision's own operators; returns whether that worked."""
+    import torch
+
     spec = importlib.util.find_spec("torchvision")  # does not import it
     folders = spec.submodule_search_locations if spec is not None else None
     for folder in folders or ():

@@ -7,14 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
+from robench.datasets.arrays import (
+    Pixels,
+    as_array,
+    class_numbers,
+    exactly_uint8,
+    label_misfit,
+    require_given_images,
+    require_images,
+    to_unit,
+)
 from robench.epsilon import Epsilon, parse_grid
+from robench.errors import ContentError, UsageError
+
+if TYPE_CHECKING:  # data sets are listed without torch
+    from torch import Tensor
 
 Split = Literal["train", "test"]
 
@@ -66,42 +78,78 @@ class Images:
     """Images with their labels, in a fixed order; or frames, several images for each sample.
 
     Attributes:
-        images: uint8, ``(N, C, H, W)``, or ``(N, T, C, H, W)`` for frames; may be a memory-mapped
-            file.
-        labels: int64, ``(N,)``.
+        images: uint8, or float32 in [0, 1], ``(N, C, H, W)``, or ``(N, T, C, H, W)`` for frames;
+            may be a memory-mapped file.
+        labels: class numbers from 0, int64, ``(N,)``; another type of integer is converted.
         encoding: the file format of the images of a split, e.g. ``JPEG``; empty if there is none.
+
+    Raises:
+        UsageError: images or labels are something else; the text says what to do.
     """
 
-    images: NDArray[np.uint8]
+    images: Pixels
     labels: NDArray[np.int64]
     encoding: str = ""
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim not in (4, 5):
-            raise ValueError("images must be uint8 of shape (N, C, H, W) or (N, T, C, H, W)")
-        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
-            raise ValueError("labels must be int64, one for each image")
+        require_images(self.images)
+        labels = class_numbers(self.labels, len(self.images))
+        # torch takes no array that it cannot write to; those of mapped files are copied on write
+        object.__setattr__(self, "images", np.require(self.images, requirements=("C", "W")))
+        object.__setattr__(self, "labels", labels)
+
+    @classmethod
+    def of(cls, images: ArrayLike | Tensor, labels: ArrayLike | Tensor) -> Self:
+        """Images of a user's tensors, arrays or lists, which are copied.
+
+        Args:
+            images: floats in [0, 1] or uint8, ``(N, C, H, W)``, or ``(N, T, C, H, W)`` for frames.
+                Floats are kept exactly: as uint8 if each is a multiple of 1/255, else as float32.
+            labels: class numbers from 0, integers of any type, ``(N,)``.
+
+        Raises:
+            UsageError: they are something else; the text says what to do.
+        """
+        pixels = as_array(images)
+        if pixels.dtype.kind == "f":
+            pixels = pixels.astype(np.float32, copy=False)
+        require_given_images(pixels)
+        pixels = exactly_uint8(pixels) if pixels.dtype == np.float32 else pixels
+        return cls(np.array(pixels), np.array(as_array(labels)))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def tensor(self) -> Tensor:
         """The images as float32 in [0, 1], of the same shape."""
-        return torch.from_numpy(self.images).to(torch.float32).div_(255)
+        import torch
+
+        return to_unit(torch.from_numpy(self.images))
 
     def targets(self) -> Tensor:
         """The labels as int64, ``(N,)``."""
+        import torch
+
         return torch.from_numpy(self.labels)
 
     def first(self, n: int) -> Images:
         """The first ``n`` images, or all if there are fewer."""
         return Images(self.images[:n], self.labels[:n])
 
+    def misfit(self, classes: int) -> str:
+        """Why the labels cannot be those of K classes; empty if they can."""
+        return label_misfit(self.labels, classes)
+
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of the shape, the pixels and the labels, in order, as 64 hex digits."""
-        digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).tobytes())
+        """The SHA-256 of the shape, the pixels and the labels, in order, as 64 hex digits.
+
+        It covers the type of the pixels too; no type stands for uint8.
+        """
+        kind = self.images.dtype
+        facts = self.images.shape if kind == np.uint8 else (self.images.shape, kind.name)
+        digest = hashlib.sha256(repr(facts).encode())
+        digest.update(self.images.astype(kind.newbyteorder("<"), copy=False).tobytes())
         digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -135,6 +183,35 @@ class Dataset:
     def frames(self) -> int | None:
         """T, the number of frames of a sample; None if a sample is one image."""
         return self.shape[0] if len(self.shape) == 4 else None
+
+    def read(self, split: Split) -> Images:
+        """What :attr:`load` returns for a split, if it fits this data set.
+
+        Raises:
+            MissingDataError: the images are missing.
+            ContentError: there are none, or they have another shape or labels of other classes.
+        """
+        try:
+            images = self.load(split)
+        except UsageError as error:  # raised by Images, which a plug-in made
+            raise ContentError(f"{split} images of data set {self.name}: {error}") from None
+        if reason := self._misfit(images):
+            raise ContentError(f"{split} images of data set {self.name}: {reason}")
+        return images
+
+    def _misfit(self, images: Images) -> str:
+        """Why images cannot be those of this data set; empty if they can."""
+        if not isinstance(images, Images):
+            return f"they are a {type(images).__name__}; return Images.of(images, labels)"
+        if not len(images):
+            return "there are none"
+        shape = images.images.shape[1:]
+        if shape == (*self.shape[:-3], *self.shape[-2:], self.shape[-3]):
+            axes = "0, 3, 1, 2" if self.frames is None else "0, 1, 4, 2, 3"
+            return f"they are {shape}, not {self.shape}; put the channels first: transpose({axes})"
+        if shape != self.shape:
+            return f"they are {shape}, not {self.shape}; correct the images or the shape"
+        return images.misfit(self.classes)
 
     def mismatch(self, input_kind: str, timesteps: int | None) -> str:
         """Why a model cannot take these samples; empty if it can.

@@ -189,7 +189,7 @@ def _decoded(source: _Source) -> Images:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
         with replacing(facts) as temporary:
-            temporary.write_text(text, "utf-8")
+            temporary.write_text(text, "utf-8", newline="\n")
         with replacing(pixels) as temporary, temporary.open("wb") as file:
             np.save(file, images.images, allow_pickle=False)
     except OSError:  # a full disk or a read-only home must not stop the run
@@ -204,7 +204,7 @@ def _mapped(layout: Layout, pixels: Path, facts: Path) -> Images | None:
         array = np.load(pixels, mmap_mode="c", allow_pickle=False)
         data = json.loads(facts.read_text("utf-8"))
         images = Images(array, np.array(data["labels"], np.int64), data["encoding"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, UsageError):
         return None
     return None if _unfit(layout, images) else images
 
@@ -215,21 +215,21 @@ def _unfit(layout: Layout, images: Images) -> str:
         return "there are no images"
     if images.images.shape[1:] != layout.shape:
         return f"images are {images.images.shape[1:]}, not {layout.shape}"
-    if images.labels.min() < 0 or images.labels.max() >= layout.classes:
+    if images.misfit(layout.classes):
         return f"labels are not all in 0 … {layout.classes - 1}"
     return ""
 
 
 def _decode(source: _Source) -> Images:
     layout = source.layout
-    if source.files[0].suffix == ".parquet":
-        images = read_parquet(layout, source.files)
-    else:
-        try:
+    try:
+        if source.files[0].suffix == ".parquet":
+            images = read_parquet(layout, source.files)
+        else:
             arrays = layout.read(source.folder, source.split)
             images = Images(*arrays, encoding="raw pixels")
-        except (OSError, ValueError) as error:
-            raise damaged(source.folder, f"cannot be read: {error}", layout.name) from None
+    except (OSError, ValueError, UsageError) as error:
+        raise damaged(source.folder, f"cannot be read: {error}", layout.name) from None
     if reason := _unfit(layout, images):
         raise damaged(source.folder, reason, layout.name)
     return images

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from torch import Tensor
 
 from robench.compat import torchvision
 from robench.datasets import files
 from robench.datasets.base import Dataset, Protocol, Split
 from robench.datasets.layout import Arrays, Layout
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 

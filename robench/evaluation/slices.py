@@ -16,8 +16,9 @@ def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Im
 
     Raises:
         UsageError: the limit is not a positive number, or there are too few images.
+        ContentError: the images are missing or do not fit the data set.
     """
-    images = dataset.load(split)
+    images = dataset.read(split)
     if limit is None:
         return images.first(dataset.protocol.slice)
     try:

@@ -15,6 +15,7 @@ from torch.optim import SGD, Optimizer
 
 from robench.architectures import VGG, ClipFloorShift
 from robench.datasets import Images
+from robench.datasets.arrays import to_unit
 from robench.spiking import spiking_layers
 from robench.training.adversarial import perturbed
 from robench.training.augment import AUGMENTATIONS
@@ -30,7 +31,7 @@ class Samples:
     """A split as tensors; images are converted to [0, 1] batch by batch.
 
     Attributes:
-        pixels: uint8, ``(N, C, H, W)``, or ``(N, T, C, H, W)``.
+        pixels: uint8, or float32 in [0, 1], ``(N, C, H, W)``, or ``(N, T, C, H, W)``.
         y: int64, ``(N,)``.
     """
 
@@ -44,7 +45,7 @@ class Samples:
 
     def x(self, chosen: Tensor | slice) -> Tensor:
         """Some images as float32 in [0, 1], of the shape of the pixels."""
-        return self.pixels[chosen].to(torch.float32).div_(255)
+        return to_unit(self.pixels[chosen])
 
 
 @dataclass(frozen=True)

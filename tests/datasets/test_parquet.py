@@ -90,6 +90,7 @@ GOOD = encode(np.zeros((3, 32, 32), np.uint8))
         ("test-0.parquet", [GOOD[:60]], [0], "img", "row 0.*decoded"),
         ("test-0.parquet", [encode(np.zeros((3, 9, 32), np.uint8))], [0], "img", "9×32, not 32×32"),
         ("test-0.parquet", [GOOD], [10], "img", r"labels.*0 … 9"),
+        ("test-0.parquet", [GOOD], [-1], "img", r"cifar10: cannot be read: labels run from -1"),
         ("test-0.parquet", [GOOD], [0], "picture", "its columns are picture"),
         ("test-0.parquet", [], [], "img", "test-0.parquet|labels"),
         ("test-00000-of-00003.parquet", [GOOD], [0], "img", "1 of 3 files"),

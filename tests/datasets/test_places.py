@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from robench.architectures import ModelConfig, build
+from robench.architectures import VGG, ModelConfig
 from robench.datasets import CIFAR10, files
 from robench.errors import MissingDataError
-from robench.registry import attack_files, locations
-from robench.registry.cards import AboutTable, save_checkpoint
+from robench.registry import AboutTable, attack_files, locations, save_checkpoint
 from tests.support.commands import Finished
 from tests.support.data_files import encode, pixels, write_parquet
 
@@ -62,7 +61,7 @@ def models_dir(tmp_path: Path) -> Path:
     text = dict(architecture="vgg16", mode="ann", dataset="cifar10", classes=10, width=0.02)
     config = ModelConfig.model_validate(text)
     about = AboutTable(description="A test.", clean_accuracy=0.1, clean_samples=1)
-    save_checkpoint(tmp_path / "models" / "cifar10" / "tiny", build(config), config, about)
+    save_checkpoint(tmp_path / "models" / "cifar10" / "tiny", VGG(config), config, about)
     return tmp_path / "models"
 
 
