@@ -1,6 +1,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCHMARK := out/benchmark
 
 .PHONY: install benchmark bench test check clean
 
@@ -11,12 +12,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --editable '.[dev]' --constraint constraints.txt
 	touch $@
 
-# out/ goes first, so that every cell is computed and none is taken from an earlier run
+# its folder goes first, so that every cell is computed and none is taken from an earlier run; out/
+# itself stays, because users keep runs of their own there
 benchmark: install
-	rm -rf out
-	$(BIN)/robench run --models all --dataset digits --attacks fgsm,pgd,spgd --output out/results
-	$(BIN)/robench leaderboard --results out/results --output out/leaderboard.md
-	$(BIN)/python performance/compare.py results out/results
+	rm -rf $(BENCHMARK)
+	$(BIN)/robench run --models all --dataset digits --attacks fgsm,pgd,spgd --output $(BENCHMARK)/results
+	$(BIN)/robench leaderboard --results $(BENCHMARK)/results --output $(BENCHMARK)/leaderboard.md
+	$(BIN)/python performance/compare.py results $(BENCHMARK)/results
 
 # speed, side by side with peers; writes performance/README.md; OPTIONS="sweep --quick" for less
 bench: install
@@ -32,4 +34,4 @@ check: install
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf out build dist
+	rm -rf $(BENCHMARK) build dist

@@ -24,7 +24,7 @@ from performance.peers.plan import NotComparable
 from performance.report import render
 from performance.robench_side import random_config, repeated_passes
 from performance.targets import verdicts
-from robench.architectures import build
+from robench.architectures import VGG
 from robench.datasets import find_dataset
 from robench.engine.view import ModelView, QueryCounter
 from tests.support.needs import needs_linux
@@ -78,7 +78,7 @@ def test_another_function_voids_the_row(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_lower_bound_has_the_shapes_of_the_network() -> None:
     config = random_config("vgg16", "zero", width=1 / 16, timesteps=2)
-    convolutions = [m for m in build(config).modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [m for m in VGG(config).modules() if isinstance(m, nn.Conv2d)]
     found = [(inputs, outputs) for inputs, outputs, _ in shapes(config)]
     assert found == [(conv.in_channels, conv.out_channels) for conv in convolutions]
     assert [side for *_, side in shapes(config)] == [32] * 2 + [16] * 2 + [8] * 3 + [4] * 3 + [
