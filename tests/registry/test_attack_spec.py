@@ -24,7 +24,7 @@ def test_a_path_behind_a_surrogate_names_a_folder(tmp_path) -> None:
     found = find_attack("spgd[surrogates=[triangle(1)/hart]]")
     assert find_attack(found.name) == found
     path = ResultStore(tmp_path).path("digits/x", found.name, "0" * 64)
-    assert path.parent == tmp_path / "digits" / "x" / "spgd[surrogates=[triangle(1)~hart]]"
+    assert path.parent == tmp_path / "digits" / "x" / "spgd[surrogates=[triangle(1)%2Fhart]]"
 
 
 def test_names_are_split_outside_all_brackets() -> None:

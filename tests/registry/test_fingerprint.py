@@ -72,12 +72,17 @@ def test_a_cell_is_kept_until_the_code_of_its_model_changes(
     forget()
 
 
-def test_what_the_fingerprint_does_not_see(cli: Cli, written: Callable[..., None]) -> None:
-    """The documentation says so: a file that the model's file imports is not followed."""
-    written()
+@pytest.mark.parametrize("forward", ["fingerhelp.SCALE * x", "fingerhelp.scaled(x)"])
+def test_a_cell_is_kept_until_the_imported_code_of_its_model_changes(
+    cli: Cli, written: Callable[..., None], forward: str
+) -> None:
+    helper = "SCALE = {}\n\ndef scaled(x):\n    return SCALE * x\n"
+    written(forward=forward, helper=helper.format(1))
     assert cli(*RUN).code == 0
-    written(helper="SCALE = 3\n")
+    written(forward=forward, helper=f"OTHER = 2\n{helper.format(1)}")
     assert "1 of them done already" in cli(*RUN).out
+    written(forward=forward, helper=helper.format(3))
+    assert "0 of them done already" in cli(*RUN).out
     forget()
 
 
@@ -122,5 +127,5 @@ def test_buffers_that_are_not_saved_count() -> None:
 
 
 def test_a_given_fingerprint_is_kept() -> None:
-    assert Model(linear(), "digits/a", 2, fingerprint="f" * 64).fingerprint == "f" * 64
+    assert Model(linear(), "digits/a", 2, sha256="f" * 64).fingerprint == "f" * 64
     assert Model(linear(), "digits/a", 2).fingerprint == network_sha256(linear())

@@ -79,7 +79,9 @@ def test_a_file_that_is_not_there_or_has_the_name_of_a_module(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run = ("run", "--attacks", "fgsm", "--output", tmp_path, "--models")
-    refused(cli(*run, "code/absent.py:make"), "code/absent.py:make", "No module named 'absent'")
+    refused(
+        cli(*run, "code/absent.py:make"), "code/absent.py:make", "there is no file code/absent.py"
+    )
     refused(cli(*run, "code/maker.py:other"), "code/maker.py:other", "no attribute 'other'")
     (folder / "json.py").write_text(MAKER, "utf-8")
     refused(cli(*run, "code/json.py:dumps"), "another module is called json")
