@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -53,3 +54,14 @@ def rate(x: Tensor, uniform: Tensor) -> Tensor:
     """
     out: Tensor = _Bernoulli.apply(x.unsqueeze(0).expand_as(uniform), uniform)  # type: ignore[no-untyped-call]
     return out
+
+
+def latency(x: Tensor, timesteps: int) -> Tensor:
+    """One spike for each pixel, the earlier the brighter, ``(T, N, C, H, W)`` of 0 and 1.
+
+    Pixel p in [0, 1] spikes in step ``floor((1 − p)·T)``; a black one in none. Each spike is the
+    difference of two comparisons, which an attack can differentiate.
+    """
+    levels = [1 - (step + 1) / timesteps for step in range(timesteps)]
+    reached = [(x > level).to(x.dtype) for level in levels]
+    return torch.stack([reached[0], *(now - before for before, now in pairwise(reached))])

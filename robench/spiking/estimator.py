@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -94,3 +95,16 @@ def combine(surrogates: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
         else:
             estimators.append(surrogate)
     return tuple(dict.fromkeys((*estimators, *alone)))
+
+
+OWN_GRADIENT = "own gradient"
+
+
+def used(finder: str) -> str:
+    """What a finder takes its gradients with on a network without spikes: its own gradient.
+
+    Args:
+        finder: the name of an estimator, or of another part of an attack, which is returned.
+    """
+    substitutes = re.split(r"[(/]", finder)[0] in (*surrogate_names(), *PATHS)
+    return OWN_GRADIENT if substitutes else finder

@@ -11,7 +11,7 @@ from robench.attacks import FGSM
 from robench.attacks.primitives.losses import direction_of, loss_of
 from robench.engine.view import ModelView, QueryCounter
 from robench.registry import Model
-from robench.spiking import LIF, LIFParameters, Surrogate, direct
+from robench.spiking import LIF, LIFParameters, Surrogate, direct, override
 
 N = 6
 X = torch.rand(N, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -55,7 +55,7 @@ def exact(model, surrogate, loss="cross-entropy"):
 def test_a_gradient_out_of_range_is_rescaled_in_its_direction(surrogate, loss):
     model = deep(Surrogate("atan", 2.0))
     leaf = X.clone().requires_grad_()
-    with model.spikes.override(surrogate=surrogate, path=None):
+    with override(model.module, surrogate=surrogate, path=None):
         (plain,) = torch.autograd.grad(F.cross_entropy(model.logits(leaf), Y), leaf)
     assert not plain.any() or not plain.isfinite().all()  # lost without rescaling
     view = view_of(model)

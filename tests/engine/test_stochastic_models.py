@@ -17,7 +17,15 @@ from robench.errors import UsageError
 from robench.evaluation import Cell, Request, Settings, evaluate_cell
 from robench.registry import Model, find_attack
 from robench.results import ResultStore
-from robench.spiking import LIFParameters, ModelNoise, NeuronStatistics, Surrogate, bound, rate
+from robench.spiking import (
+    LIFParameters,
+    ModelNoise,
+    NeuronStatistics,
+    Surrogate,
+    bound,
+    override,
+    rate,
+)
 from tests.support.sweeping import robust_at, sweep
 from tests.support.two_layers import T, Two, X, Y
 
@@ -186,7 +194,7 @@ def test_the_first_draw_updates_the_neuron_statistics_and_the_others_do_not() ->
             return take(net, CPU, X, Y, loss, entries, rescale=False, frozen=frozen)
 
     statistics = NeuronStatistics.empty(n)
-    with model.spikes.override(surrogate=ASSG, path=None):
+    with override(model.module, surrogate=ASSG, path=None):
         first = gradient(0, statistics.entries, frozen=False)
         others = [gradient(draw, first.statistics, frozen=True) for draw in (1, 2)]
         moved = gradient(1, statistics.entries, frozen=False)
@@ -237,10 +245,10 @@ def test_a_stochastic_model_must_declare_itself_and_use_the_given_draws(
 
 
 def test_the_hash_covers_the_draws_only_of_a_stochastic_model() -> None:
-    few, usual = (cell_of(poisson(), eot=eot).identity() for eot in (3, 10))
+    few, usual = (cell_of(poisson(), eot=eot).identity for eot in (3, 10))
     assert (few.eot, usual.eot) == (3, 10)
     assert few.digest() != usual.digest()
-    plain = [cell_of(poisson(stochastic=False), eot=eot).identity() for eot in (3, 10)]
+    plain = [cell_of(poisson(stochastic=False), eot=eot).identity for eot in (3, 10)]
     assert plain[0].eot is None
     assert plain[0].digest() == plain[1].digest()
 

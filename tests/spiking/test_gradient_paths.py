@@ -183,8 +183,10 @@ def test_cba_is_the_gradient_of_the_counterpart():
 
 
 def test_cba_of_a_network_without_spikes_is_its_own_gradient():
-    model = Model(Counterpart(Two(LIFParameters())), "digits/relu", 4)
-    model.spikes = None
+    counterpart = Counterpart(Two(LIFParameters()))
+    counterpart.net.neurons = nn.ModuleList()
+    model = Model(counterpart, "digits/relu", 4)
+    assert not model.spiking
     view = view_of(model)
     assert torch.equal(view.gradient(X, Y, path=PATHS["cba"]), view.gradient(X, Y))
 

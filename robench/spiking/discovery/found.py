@@ -1,0 +1,107 @@
+"""What is not differentiable in a network: the record of a survey."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from robench.spiking.discovery.gates import DETACHED
+from robench.spiking.discovery.operations import Place
+from robench.spiking.discovery.steps import Kind, Step
+
+
+@dataclass(frozen=True)
+class FoundFunction:
+    """A custom autograd function.
+
+    Attributes:
+        name: of its class, with its module.
+        kind: what its output is of its arguments.
+        steps: the step of each call of a forward pass; None where it is not known.
+        groups: the layer that each call belongs to, for surrogates that follow a layer over time.
+        usual: a step of any call.
+        calls: number of calls with a graph in a forward pass.
+    """
+
+    name: str
+    kind: Kind
+    steps: tuple[Step | None, ...]
+    groups: tuple[str, ...]
+    usual: Step | None
+    calls: int
+
+
+@dataclass(frozen=True)
+class FoundOperation:
+    """An operation in a line of code.
+
+    Attributes:
+        place: the line.
+        quantiser: whether it rounds; else it is a comparison.
+        unit: what the distance to the threshold is measured in.
+        calls: number of calls with a graph in a forward pass.
+        gate: why it is left alone; empty if it is replaced.
+    """
+
+    place: Place
+    quantiser: bool
+    unit: float
+    calls: int
+    gate: str = ""
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a survey found in a network.
+
+    Attributes:
+        functions: custom functions by their class.
+        operations: operations by their line.
+        hidden: what the survey cannot look into, such as TorchScript.
+        refused: why nothing is replaced all the same; empty if steps are replaced.
+    """
+
+    functions: Mapping[type, FoundFunction] = field(default_factory=dict)
+    operations: Mapping[Place, FoundOperation] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+    refused: str = ""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether a derivative can be replaced."""
+        return not self.refused and bool(self.spikes or self.quantisers)
+
+    @property
+    def spikes(self) -> list[FoundFunction | FoundOperation]:
+        """The spikes that are replaced."""
+        functions = [f for f in self.functions.values() if f.kind == "spike"]
+        return [*functions, *(o for o in self.operations.values() if not (o.quantiser or o.gate))]
+
+    @property
+    def quantisers(self) -> list[FoundOperation]:
+        """The roundings that are replaced."""
+        return [o for o in self.operations.values() if o.quantiser and not o.gate]
+
+    @property
+    def own(self) -> list[str]:
+        """What takes few values, or cannot be looked into, and keeps its own gradient."""
+        few = ("other", "quantiser")
+        kept = [f"{f.name} ({f.calls} calls)" for f in self.functions.values() if f.kind in few]
+        detached = [str(o.place) for o in self.operations.values() if o.gate == DETACHED]
+        return [*kept, *detached, *self.hidden]
+
+    def __str__(self) -> str:
+        """One line, such as ``40 spikes of snntorch.surrogate.ATan``."""
+        if self.refused:
+            return f"nothing replaced: {self.refused}"
+        counts: Counter[str] = Counter()
+        for spike in self.spikes:
+            name = spike.name if isinstance(spike, FoundFunction) else str(spike.place)
+            counts[f"spikes of {name}"] += spike.calls
+        for quantiser in self.quantisers:
+            counts[f"roundings by {quantiser.place}"] += quantiser.calls
+        parts = [f"{count} {name}" for name, count in counts.items()]
+        if self.own:
+            parts.append(f"not replaced: {', '.join(self.own)}")
+        return "; ".join(parts) or "no spikes and no roundings"

@@ -1,0 +1,163 @@
+"""Where an output steps: the test of a function's values, and the step that replaces it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+LEAST = 32
+"""Fewest values on which a step is believed: random masks of 6 values pass in one case of six."""
+LEVELS = 64
+"""Most different values of a quantiser."""
+Kind = Literal["spike", "quantiser", "silent", "other", "smooth"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an output from one value to another: ``height`` above the jump, 0 below.
+
+    Attributes:
+        argument: position of the argument z, or of two arguments whose difference is z.
+        output: position of the output; None if there is one.
+        low: largest z below the jump.
+        high: smallest z above it.
+        height: the output above minus that below.
+        sign: −1 if the output is high where z is low.
+        unit: what z is measured in, a positive number.
+    """
+
+    argument: tuple[int, ...]
+    output: int | None
+    low: Tensor
+    high: Tensor
+    height: float
+    sign: int
+    unit: float
+
+    @property
+    def at(self) -> Tensor:
+        """The jump, for all neurons or for each channel: 0 if that is possible."""
+        middle = (self.low + self.high) / 2
+        return torch.where((self.low <= 0) & (self.high >= 0), 0.0, middle)
+
+    def joined(self, other: Step) -> Step | None:
+        """The step that both are observations of; None if they jump at different z."""
+        same = (self.argument, self.output, self.sign, self.low.shape)
+        if same != (other.argument, other.output, other.sign, other.low.shape):
+            return None
+        low, high = torch.maximum(self.low, other.low), torch.minimum(self.high, other.high)
+        return replace(self, low=low, high=high) if bool((low <= high).all()) else None
+
+    def distance(self, args: tuple[Any, ...]) -> Tensor:
+        """Z of a call."""
+        z: Tensor = args[self.argument[0]]
+        return z - args[self.argument[1]] if len(self.argument) == 2 else z
+
+
+def classify(args: tuple[Any, ...], out: Any) -> tuple[Kind, Step | None]:
+    """What an output is of the arguments: a step of one, a quantised one, or something else."""
+    outputs = list(enumerate(out)) if isinstance(out, tuple | list) else [(None, out)]
+    kind: Kind = "smooth"
+    for position, values in outputs:
+        if not (isinstance(values, Tensor) and values.is_floating_point() and values.numel()):
+            continue
+        found, step = _classify(args, values.detach(), position)
+        if step is not None:
+            return found, step
+        kind = found if found != "smooth" else kind
+    return kind, None
+
+
+def _classify(args: tuple[Any, ...], out: Tensor, position: int | None) -> tuple[Kind, Step | None]:
+    low, high = out.amin(), out.amax()
+    if low == high:
+        return "silent", None
+    fired = out == high
+    two_valued = bool((fired | (out == low)).all())
+    levels: Tensor = torch.unique(out)
+    if not two_valued and levels.numel() > min(LEVELS, out.numel() // 4):
+        return "smooth", None
+    for argument, z in _candidates(args, out):
+        if not two_valued:
+            if _monotone(z, out):
+                return "quantiser", None
+            continue
+        for channelwise in (False, True):
+            bracket = _bracket(z, fired, channelwise)
+            if bracket is not None:
+                below, above, sign = bracket
+                height = float(high - low)
+                step = Step(argument, position, below, above, height, sign, unit=1.0)
+                return "spike", replace(step, unit=_unit(step, z))
+    return "other", None
+
+
+def _candidates(args: tuple[Any, ...], out: Tensor) -> list[tuple[tuple[int, ...], Tensor]]:
+    """The arguments with a graph, and their differences to others, that fit an output."""
+    tensors = {
+        number: value
+        for number, value in enumerate(args)
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    fitting = {
+        number: value
+        for number, value in tensors.items()
+        if value.shape == out.shape and value.requires_grad
+    }
+    found: list[tuple[tuple[int, ...], Tensor]] = [
+        ((number,), value.detach()) for number, value in fitting.items()
+    ]
+    for number, value in fitting.items():
+        for other, subtracted in tensors.items():
+            if other != number and _broadcasts(subtracted, out):
+                found.append(((number, other), value.detach() - subtracted.detach()))
+    return found
+
+
+def _broadcasts(value: Tensor, out: Tensor) -> bool:
+    try:
+        return value.expand_as(out).shape == out.shape
+    except RuntimeError:
+        return False
+
+
+def _bracket(z: Tensor, fired: Tensor, channelwise: bool) -> tuple[Tensor, Tensor, int] | None:
+    """The z between which the output jumps, and the sign, if there is one jump."""
+    if z.numel() < LEAST:
+        return None
+    if not channelwise:
+        axes = tuple(range(z.dim()))
+    elif z.dim() < 2 or z.numel() // z.shape[1] < LEAST:
+        return None
+    else:
+        axes = tuple(axis for axis in range(z.dim()) if axis != 1)
+    for sign, above in ((1, fired), (-1, ~fired)):
+        low = z.masked_fill(above, -torch.inf).amax(axes, keepdim=channelwise)
+        high = z.masked_fill(~above, torch.inf).amin(axes, keepdim=channelwise)
+        if bool((low <= high).all()):
+            return low, high, sign
+    return None
+
+
+def _monotone(z: Tensor, out: Tensor) -> bool:
+    """Whether the output never falls, or never rises, with z."""
+    if z.numel() < LEAST:
+        return False
+    ordered = out.flatten()[z.flatten().argsort()].diff()
+    return bool((ordered >= 0).all() or (ordered <= 0).all())
+
+
+def _unit(step: Step, z: Tensor) -> float:
+    """The unit of z: the threshold if the function has it inside, else the typical distance."""
+    at = step.at.abs().median()
+    return typical(at if at > 0 else z)
+
+
+def typical(z: Tensor) -> float:
+    """The median of the magnitudes that are finite and not zero; 1 without any."""
+    sizes = z.detach().abs().flatten()
+    sizes = sizes[sizes.isfinite() & (sizes > 0)]
+    return float(sizes.median()) if sizes.numel() else 1.0

@@ -1,0 +1,243 @@
+"""The survey: a forward pass on clean images that finds what is not differentiable."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
+from robench.spiking.discovery.gates import use_of
+from robench.spiking.discovery.interception import intercepting, suspended
+from robench.spiking.discovery.operations import Crossing, Operations, Place
+from robench.spiking.discovery.steps import Kind, Step, classify, typical
+from robench.spiking.discovery.substitution import substituted
+from robench.spiking.discovery.swap import straight_through, swapped
+from robench.spiking.surrogate import Surrogate
+
+_TRIAL = Surrogate("triangle", 1.0)
+_CONSTANT = "it never changes"
+
+
+def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Discovery:
+    """Find what is not differentiable in a network.
+
+    Args:
+        module: the network, in evaluation mode.
+        forward: calls it.
+        x: clean images, ``(N, C, H, W)``, at least two.
+
+    Returns:
+        What was found; tried once, so that ``refused`` says if steps cannot be replaced.
+    """
+    observer = _Survey()
+    leaf = x.detach().clone().requires_grad_()
+    compiled = [name for name, part in module.named_modules() if _is_compiled(part)]
+    # a compiler would compile the mode
+    mode: AbstractContextManager[object] = nullcontext() if compiled else Operations(observer)
+    watched = _paths(module, observer), intercepting(observer), mode
+    with torch.enable_grad(), watched[0], watched[1], watched[2]:
+        logits = forward(leaf)
+    scripted = [name for name, part in module.named_modules() if _hides_steps(part)]
+    inner = {n for n in scripted for o in scripted if n != o and (not o or n.startswith(f"{o}."))}
+    hidden = [f"TorchScript {name or 'network'}" for name in scripted if name not in inner]
+    hidden += [f"compiled {name or 'network'}" for name in compiled]
+    hidden += [str(place) for place in sorted(observer.missed)]
+    found = Discovery(
+        {function: calls.found(function) for function, calls in observer.functions.items()},
+        {place: found.found(place, logits) for place, found in observer.operations.items()},
+        tuple(hidden),
+    )
+    return replace(found, refused=_refused(found, forward, x)) if found.replaced else found
+
+
+_STEPS = (
+    *("gt", "ge", "lt", "le", "eq", "ne", "sign", "heaviside", "round", "floor", "ceil", "trunc"),
+    *("floor_divide", "bernoulli", "Bool", "Int"),
+)
+"""Operations of TorchScript that make steps."""
+
+
+def _hides_steps(part: nn.Module) -> bool:
+    """Whether a module is TorchScript with an operation that makes steps, or with Python code."""
+    if not isinstance(part, torch.jit.ScriptModule):
+        return False
+    try:
+        graph: Any = part.inlined_graph
+    except (AttributeError, RuntimeError):  # a container without a forward pass
+        return False
+    kinds = [*(f"aten::{name}" for name in _STEPS), "prim::PythonOp"]
+    return any(graph.findNode(kind) is not None for kind in kinds)
+
+
+def _is_compiled(part: nn.Module) -> bool:
+    return type(part).__module__ == "torch._dynamo.eval_frame"
+
+
+def _refused(found: Discovery, forward: Callable[[Tensor], Tensor], x: Tensor) -> str:
+    """Why a network cannot be differentiated through its replaced steps; empty if it can."""
+    leaf = x.detach().clone().requires_grad_()
+    with torch.enable_grad():  # some layers compute otherwise without
+        plain = forward(leaf)
+    try:
+        with torch.enable_grad(), substituted(found, forward, _TRIAL) as network:
+            logits = network(leaf)
+            if logits.requires_grad:
+                torch.autograd.grad(logits.sum(), leaf, allow_unused=True)
+    except Exception as error:  # checkpointed comparisons, a graph that is edited in place
+        text = " ".join(str(error).split())
+        return f"the backward pass raises {type(error).__name__}: {text:.80}"
+    return "" if torch.equal(plain, logits) else "the logits are others when steps are replaced"
+
+
+@dataclass
+class _Calls:
+    """The calls of a custom function."""
+
+    kinds: list[Kind] = field(default_factory=list)
+    steps: list[Step | None] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    graphs: int = 0
+
+    def found(self, function: type) -> FoundFunction:
+        kinds = set(self.kinds)
+        known = [step for step in self.steps if step is not None]
+        kind: Kind = next(
+            (k for k in ("other", "spike", "quantiser", "smooth") if k in kinds), "silent"
+        )
+        return FoundFunction(
+            name=f"{function.__module__}.{function.__qualname__}",
+            kind=kind,
+            steps=tuple(self._joined(known)),
+            groups=tuple(self.groups),
+            usual=known[0] if known else None,
+            calls=self.graphs,
+        )
+
+    def _joined(self, known: list[Step]) -> Iterator[Step | None]:
+        """Each call's step, with the jump of all calls if they have one, and its layer's unit."""
+        units = defaultdict(list)
+        for group, step in zip(self.groups, self.steps, strict=True):
+            if step is not None:
+                units[group].append(step.unit)
+        common: Step | None = known[0] if known else None
+        for step in known[1:]:
+            common = common and common.joined(step)
+        for group, step in zip(self.groups, self.steps, strict=True):
+            at = common or step
+            if at is None:
+                yield None
+                continue
+            own = units[group] or [s.unit for s in known]
+            yield replace(at, unit=sorted(own)[len(own) // 2])
+
+
+@dataclass
+class _Marks:
+    """The nodes that mark an operation in the graph of the survey."""
+
+    quantiser: bool
+    nodes: list[Any] = field(default_factory=list)
+    compared: list[Any] = field(default_factory=list)
+    units: list[float] = field(default_factory=list)
+    constant: bool = True
+
+    def found(self, place: Place, logits: Tensor) -> FoundOperation:
+        gate = ""
+        if self.constant:
+            gate = _CONSTANT
+        elif not self.quantiser:
+            gate = use_of(logits.grad_fn, self.nodes, self.compared)
+        unit = sorted(self.units)[len(self.units) // 2]
+        return FoundOperation(place, self.quantiser, unit, len(self.nodes), gate)
+
+
+class _Survey:
+    """Watches a forward pass; each operation gets a node that shows its place in the graph."""
+
+    def __init__(self) -> None:
+        self.functions: defaultdict[type, _Calls] = defaultdict(_Calls)
+        self.operations: dict[Place, _Marks] = {}
+        self.missed: set[Place] = set()
+        self.path = ""
+
+    def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
+        if function.__module__.partition(".")[0] in ("torch", "robench"):
+            return out
+        with torch.no_grad():
+            kind, step = classify(args, out)
+        calls = self.functions[function]
+        if kind != "silent" or not calls.kinds:
+            calls.kinds.append(kind)
+        calls.steps.append(step)
+        shape = out.shape if isinstance(out, Tensor) else None
+        calls.groups.append(self.path or f"{function.__qualname__} {shape}")
+        calls.graphs += any(isinstance(a, Tensor) and a.requires_grad for a in args)
+        return out
+
+    def crossed(self, crossing: Crossing, out: Tensor, height: Tensor | float) -> Tensor:
+        z = crossing.distance()
+        marks = self.operations.setdefault(crossing.place, _Marks(quantiser=False))
+        marks.units.append(unit_of(crossing, z))
+        return self._marked(marks, z, out)
+
+    def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
+        marks = self.operations.setdefault(place, _Marks(quantiser=True))
+        marks.units.append(1.0)
+        return self._marked(marks, z, out)
+
+    def lost(self, place: Place) -> None:
+        self.missed.add(place)
+
+    def _marked(self, marks: _Marks, z: Tensor, out: Tensor) -> Tensor:
+        if z.shape != out.shape:
+            z = z.expand_as(out)
+        with suspended():
+            found = swapped(z, out, straight_through())
+        values = found.detach() if marks.quantiser else z.detach() > 0
+        marks.constant = marks.constant and bool((values == values.flatten()[:1]).all())
+        marks.nodes.append(found.grad_fn)
+        marks.compared.append(z.grad_fn)
+        return found
+
+
+def unit_of(crossing: Crossing, z: Tensor) -> float:
+    """The unit of a comparison: its threshold if that is a constant, else the typical distance."""
+    for constant in (crossing.below, crossing.above):
+        value = torch.as_tensor(constant, dtype=z.dtype).detach()
+        if (
+            value.numel() <= max(1, z.numel() // max(1, len(z) if z.dim() else 1) // 2)
+            and value.any()
+        ):
+            return typical(value)
+    return typical(z)
+
+
+@contextmanager
+def _paths(module: nn.Module, observer: _Survey) -> Iterator[None]:
+    """Inside, the observer knows which part of the network is being called."""
+    handles = []
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue
+        before: list[str] = []
+
+        def enter(_: Any, __: Any, name: str = name, before: list[str] = before) -> None:
+            before.append(observer.path)
+            observer.path = name
+
+        def leave(_: Any, __: Any, ___: Any, before: list[str] = before) -> None:
+            observer.path = before.pop()
+
+        handles.append(part.register_forward_pre_hook(enter))
+        handles.append(part.register_forward_hook(leave, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,79 @@
+"""The node that takes the place of a step in the graph of a gradient pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from robench.spiking import adaptive_surrogates
+from robench.spiking.adaptive_surrogates import Statistics
+from robench.spiking.surrogate import Surrogate
+
+Slope = Callable[[Tensor], Tensor]
+"""From z to the derivative of the output, of the same shape."""
+
+
+class _Swap(torch.autograd.Function):
+    """Returns a given output, with another derivative in z."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, out: Tensor, slope: Slope) -> Tensor:
+        ctx.mark_dirty(out)  # it is returned itself, so that not a bit of it changes
+        ctx.save_for_backward(z)
+        ctx.slope = slope
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (z,) = ctx.saved_tensors
+        return grad * ctx.slope(z).to(grad.dtype), None, None
+
+
+def swapped(z: Tensor, out: Tensor, slope: Slope) -> Tensor:
+    """``out`` with the derivative ``slope(z)`` in ``z``, in place of its own graph."""
+    # a tensor without a graph gets one itself: a network may hold it, as after o[v > 1] = 1
+    own = out.detach() if out.requires_grad else out
+    found: Tensor = _Swap.apply(z, own, slope)  # type: ignore[no-untyped-call]
+    return found
+
+
+def straight_through(scale: float = 1.0) -> Slope:
+    """The derivative of a quantiser, a constant."""
+    return lambda z: torch.full_like(z, scale)
+
+
+def surrogate_slope(
+    surrogate: Surrogate,
+    at: Tensor | float,
+    unit: float,
+    height: Tensor | float,
+    *,
+    place: Statistics | None = None,
+    past: Sequence[Tensor] = (),
+) -> Slope:
+    """The derivative of a spike: the surrogate of z measured in a unit from the jump.
+
+    Args:
+        surrogate: the surrogate.
+        at: the jump.
+        unit: of z.
+        height: of the spike, negative if the output falls.
+        place: the statistics of the neurons, for ASSG.
+        past: z of earlier steps of the same layer, measured alike, ``(1, N, …)`` each, for PDSG.
+    """
+
+    def slope(z: Tensor) -> Tensor:
+        measured = (z - at) / unit
+        if surrogate.elementwise:
+            found = surrogate.derivative(measured)
+        else:
+            steps = torch.cat([*past, measured[None]])
+            found = adaptive_surrogates.slopes(surrogate, steps, 0.0, place)[-1]
+        return found * (height / unit)
+
+    return slope

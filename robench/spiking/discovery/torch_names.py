@@ -1,0 +1,51 @@
+"""The operations of torch that matter for steps, by their function or method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def named(*names: str) -> dict[Any, str]:
+    """The functions and methods of torch of some names, with the first of the names."""
+    homes = torch, Tensor, torch.special
+    found = {(getattr(home, name, None), names[0]) for home in homes for name in names}
+    return {function: name for function, name in found if function is not None}
+
+
+COMPARISONS = {
+    **named("gt", "greater", "__gt__"),
+    **named("ge", "greater_equal", "__ge__"),
+    **named("lt", "less", "__lt__"),
+    **named("le", "less_equal", "__le__"),
+}
+IN_PLACE = {
+    **named("gt_", "greater_"),
+    **named("ge_", "greater_equal_"),
+    **named("lt_", "less_"),
+    **named("le_", "less_equal_"),
+}
+CASTS = named("float", "to", "type", "type_as", "double", "half", "bfloat16")
+INTEGERS = named("int", "long", "bool", "byte", "short", "char")
+CARRIERS = INTEGERS | named("clone", "contiguous", "detach", "cpu", "cuda")
+CARRIERS |= named("reshape", "view", "flatten", "squeeze", "unsqueeze")
+NEGATIONS = named("logical_not", "bitwise_not", "__invert__")
+CONJUNCTIONS = named("logical_and", "bitwise_and", "__and__", "__rand__")
+CONJUNCTIONS |= named("logical_or", "bitwise_or", "__or__", "__ror__")
+ARITHMETIC = named("mul", "multiply", "__mul__", "__rmul__", "add", "__add__", "__radd__")
+ARITHMETIC |= named("sub", "subtract", "__sub__", "__rsub__", "rsub", "true_divide")
+ARITHMETIC |= named("__truediv__", "copy_", "add_", "__iadd__", "mul_", "__imul__")
+CHOICES = named("where")
+FILLS = {**named("masked_fill", "masked_fill_"), **named("__setitem__")}
+SIGNS = {**named("sign", "sgn"), **named("heaviside")}
+ROUNDINGS = {
+    **named("round"), **named("floor"), **named("ceil"), **named("trunc", "fix"),
+    **named("bernoulli"),
+}  # fmt: skip
+DIVISIONS = {**named("floor_divide", "__floordiv__"), **named("div", "divide")}
+HARMLESS = frozenset(
+    {"any", "all", "__getitem__", "__bool__", "__len__", "size", "dim", "numel", "item", "nonzero"}
+)
+"""What may be done with the result of a comparison without making numbers of it."""

@@ -1,0 +1,185 @@
+"""A user's spiking network is attacked through its spikes, whatever its own gradient is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from snntorch import surrogate as slopes
+from torch import Tensor, nn
+
+import robench
+from robench import Cell, ResultStore, Settings, evaluate_cell, find_attack
+from robench.datasets import DIGITS
+from robench.epsilon import parse_grid
+from robench.results import CellResult
+from tests.support.spiking_digits import Bare, Small, T, trained
+
+N = 40
+EPS = ["8/255", "16/255", "32/255", "48/255"]
+SPGD = "spgd[pgd_steps=10,steps=10]"
+
+
+def run(net: nn.Module, attack: str, folder: Path, **facts: Any) -> tuple[CellResult, Any]:
+    model = robench.Model(net, "digits/any", **({"mode": "stbp", "timesteps": T} | facts))
+    images = DIGITS.load("test").first(N)
+    store = ResultStore(folder)
+    cell = Cell(model, find_attack(attack), DIGITS, images, Settings(parse_grid(EPS)))
+    result = evaluate_cell(cell, store)
+    return result, store.rows(result) if result.status == "done" else None
+
+
+def accuracies(result: CellResult) -> list[float]:
+    assert result.outcome is not None
+    return [point.accuracy for point in result.outcome.curve]
+
+
+NETWORKS = {
+    "atan": lambda: Small(slopes.atan(alpha=2.0)),
+    "fast_sigmoid": lambda: Small(slopes.fast_sigmoid(slope=100)),
+    "sigmoid": lambda: Small(slopes.sigmoid(slope=25)),
+    "comparison": Bare,
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, CellResult]]:
+    return {
+        name: {
+            attack: run(trained(make()), attack, tmp_path_factory.mktemp(name))[0]
+            for attack in ("pgd[steps=10]", SPGD)
+        }
+        for name, make in NETWORKS.items()
+    }
+
+
+def test_spgd_finds_the_same_on_the_same_weights(
+    found: dict[str, dict[str, CellResult]],
+) -> None:
+    curves = {name: torch.tensor(accuracies(cells[SPGD])) for name, cells in found.items()}
+    for name, curve in curves.items():
+        assert (curve - curves["atan"]).mean().abs() <= 1 / N + 1e-6, name
+        outcome = found[name][SPGD].outcome
+        assert outcome is not None
+        assert outcome.verdict == "valid"
+    assert curves["atan"][-1] < 0.5 * curves["atan"][0]
+
+
+def test_pgd_follows_the_gradient_that_the_network_has(
+    found: dict[str, dict[str, CellResult]],
+) -> None:
+    own = {name: accuracies(cells["pgd[steps=10]"]) for name, cells in found.items()}
+    assert own["comparison"] == [own["atan"][0]] * (len(EPS) + 1)
+    outcome = found["comparison"]["pgd[steps=10]"].outcome
+    assert outcome is not None
+    assert outcome.verdict == "invalid"
+    assert sum(own["fast_sigmoid"]) > sum(own["atan"])
+
+
+def test_what_was_found_is_on_record(found: dict[str, dict[str, CellResult]]) -> None:
+    spikes = {
+        name: cells[SPGD].outcome and cells[SPGD].outcome.spikes for name, cells in found.items()
+    }
+    # snnTorch calls the function for the reset too, which has no graph in the first step
+    assert spikes["atan"] == f"{2 * T - 1} spikes of snntorch.surrogate.ATan"
+    assert str(spikes["comparison"]).startswith(f"{T} spikes of gt in spiking_digits.py:")
+    for name in ("atan", "comparison"):
+        outcome = found[name][SPGD].outcome
+        assert outcome is not None
+        (check,) = [check for check in outcome.checks if check.name == "spikes"]
+        assert check.verdict == "valid"
+
+
+class Unfinished(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        return (z > 0).to(z.dtype)
+
+
+class WithoutBackward(Bare):
+    def spike(self, v: Tensor) -> Tensor:
+        return Unfinished.apply(v - 1)
+
+
+class Heaviside(Bare):
+    def spike(self, v: Tensor) -> Tensor:
+        return torch.heaviside(v - 1, v.new_zeros(()))
+
+
+@pytest.mark.parametrize("kind", [WithoutBackward, Heaviside])
+def test_a_backward_pass_that_is_not_implemented_is_no_gradient(
+    kind: type[Bare], tmp_path: Path, found: dict[str, dict[str, CellResult]]
+) -> None:
+    own, _ = run(trained(kind()), "fgsm", tmp_path)
+    assert own.outcome is not None
+    assert own.outcome.reasons == ("gradient-unavailable",)
+    replaced, _ = run(trained(kind()), SPGD, tmp_path)
+    assert accuracies(replaced)[-1] <= accuracies(found["atan"][SPGD])[-1] + 2 / N
+
+
+def test_results_name_the_estimators_that_were_used(tmp_path: Path) -> None:
+    _, rows = run(trained(Bare()), SPGD, tmp_path)
+    names = set(rows["found_by"].dropna())
+    assert names <= {"pgd", *find_attack(SPGD).attack.finders}
+    assert any(name.startswith(("atan", "triangle", "rectangle")) for name in names)
+    relu = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    _, rows = run(relu, SPGD, tmp_path, mode="ann", timesteps=None)
+    assert set(rows["found_by"].dropna()) <= {"pgd", "own gradient"}
+
+
+class Fused(torch.autograd.Function):
+    """All time steps of a neuron at once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        v, out = torch.zeros_like(x[0]), []
+        for current in x:
+            v = 0.5 * v + current
+            out.append((v > 1).to(x.dtype))
+            v = v - out[-1]
+        return torch.stack(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class OfFused(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.first((nn.functional.avg_pool2d(x, 4).flatten(1) - 0.5) * 4)
+        return self.second(Fused.apply(current.expand(T, *current.shape)).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("net", "mode", "reasons"),
+    [
+        (OfFused(), "stbp", ("spikes-not-replaced",)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), "stbp", ("no-spike-found",)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), "ann", ()),
+    ],
+)
+def test_spikes_that_cannot_be_replaced_are_suspect(
+    net: nn.Module, mode: str, reasons: tuple[str, ...], tmp_path: Path
+) -> None:
+    result, _ = run(net, "fgsm", tmp_path, mode=mode)
+    assert result.outcome is not None
+    assert result.outcome.reasons == reasons
+    assert result.outcome.verdict == ("suspect" if reasons else "valid")
+
+
+def test_a_path_that_needs_layers_over_time_is_not_applicable(tmp_path: Path) -> None:
+    result, _ = run(trained(Small()), "surrogate-ensemble[surrogates=[],paths=[bptr]]", tmp_path)
+    assert result.status == "not-applicable"
+    assert "paths" in result.reason
+
+
+def test_a_transfer_attack_differentiates_its_source(tmp_path: Path) -> None:
+    source = robench.Model(trained(Bare()), "digits/source", mode="stbp")
+    model = robench.Model(trained(Small()), "digits/target", mode="stbp")
+    images = DIGITS.load("test").first(N)
+    attack = find_attack("transfer[source=source]")
+    cell = Cell(model, attack, DIGITS, images, Settings(parse_grid(EPS)), (source,))
+    result = evaluate_cell(cell, ResultStore(tmp_path))
+    assert accuracies(result)[-1] < accuracies(result)[0]

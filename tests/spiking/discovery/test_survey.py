@@ -1,0 +1,287 @@
+"""What is found in networks of several libraries and styles."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import _SingleLevelFunction
+from torch.utils.checkpoint import checkpoint
+
+from robench.spiking import Surrogate
+from robench.spiking.discovery import substituted, survey
+from robench.spiking.discovery.interception import intercepting
+from tests.support.spiking_styles import (
+    LOST,
+    MEASURED,
+    STYLES,
+    TRIANGLE,
+    T,
+    Timed,
+    X,
+    gradient,
+    steep,
+    styled,
+)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Tensor:
+    """The gradient of the network that has the triangle in its own backward pass."""
+
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, z: Tensor) -> Tensor:
+            ctx.save_for_backward(z)
+            return (z > 0).to(z.dtype)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            (z,) = ctx.saved_tensors
+            return grad * (1 - z.abs()).clamp(min=0)
+
+    class Net(Timed):
+        def spike(self, v: Tensor) -> Tensor:
+            return Own.apply(v - 1)
+
+    leaf = X.clone().requires_grad_()
+    logits = Net().requires_grad_(False)(leaf)
+    (found,) = torch.autograd.grad(logits[:, :5].sum() - logits[:, 5:].sum(), leaf)
+    return found
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_every_style_is_found_and_gets_the_gradient_of_the_surrogate(
+    name: str, reference: Tensor
+) -> None:
+    net = styled(name)
+    found = survey(net, net, X)
+    assert found.replaced
+    assert not found.refused
+    assert not found.own
+    assert [spike.calls for spike in found.spikes] == [2 * T]
+    mine = gradient(net)
+    # the unit of z is the threshold, 1, where it shows, and the typical distance elsewhere
+    similarity = nn.functional.cosine_similarity(mine.flatten(1), reference.flatten(1))
+    assert (similarity > 0.9).all()
+    if name not in MEASURED:
+        torch.testing.assert_close(mine, reference, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_numbers_of_a_comparison_that_are_not_followed_are_on_record(name: str) -> None:
+    net = styled(name)
+    found = survey(net, net, X)
+    assert any("gt in spiking_styles.py" in kept for kept in found.own)
+    assert not found.refused
+
+
+def test_a_network_gets_what_it_would_get_without_the_mode() -> None:
+    """Masks stay masks, indices stay indices, and names of arguments are those of torch."""
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            v, r = x.flatten(1) * 3, x.flatten(1) - 0.5
+            v = v.masked_fill((v > 0.3) * (r <= 0), 0.0)
+            z = torch.zeros_like(v)
+            z[(v > 1) * (v < 50)] = 1.0
+            z = z + torch.tensor([1.0, 2.0])[(v > 1.0) * 1]
+            z = z + torch.round(input=v) + torch.floor(input=v) + torch.sign(input=r)
+            z = z + torch.div(v, other=2.0, rounding_mode="floor")
+            if (v > 1).any() and bool((v > 1).all(0)[0]) >= 0:
+                z = z + 1
+            return z[:, :10]
+
+    found = survey(Net(), Net(), X)
+    assert not found.refused
+    assert len(found.quantisers) == 3
+    gradient(Net())
+
+
+@pytest.mark.parametrize("scale", [0.1, 20.0])
+def test_a_scaled_membrane_gives_the_same_direction(scale: float) -> None:
+    class Scaled(Timed):
+        def spike(self, v: Tensor) -> Tensor:
+            return steep(scale * (v - 1))
+
+    class Once(Timed):
+        def spike(self, v: Tensor) -> Tensor:
+            return steep(v - 1)
+
+    one, other = (gradient(kind().requires_grad_(False)) for kind in (Once, Scaled))
+    torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-3)
+
+
+def test_nothing_is_found_in_networks_without_spikes() -> None:
+    class Gates(nn.Module):
+        """Hand-written activations, a mask of the largest values, and dropout by hand."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(1) - 0.5
+            x = x * (x > 0)
+            x = x - 0.2
+            x = x * (x > 0).float()
+            x = torch.where(x > 0.1, x, 0.1 * x)
+            kept = (x >= x.topk(50).values[:, -1:]).to(x.dtype)
+            return (x * kept)[:, :10]
+
+    torch.manual_seed(0)
+    lstm = nn.LSTM(8, 10, batch_first=True)
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = lstm
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lstm(x.flatten(1, 2))[0][:, -1]
+
+    relu = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.LogSoftmax(1)
+    )
+    for net in (Gates(), relu, Recurrent(), nn.Sequential(nn.Flatten(), nn.GELU())):
+        net.eval().requires_grad_(False)
+        found = survey(net, net, X)
+        assert not found.replaced, found
+        assert not found.refused
+        assert not found.own
+        leaf = X.clone().requires_grad_()
+        logits = net(leaf)
+        (own,) = torch.autograd.grad(logits[:, :5].sum() - logits[:, 5:].sum(), leaf)
+        assert torch.equal(gradient(net), own)
+
+
+def test_roundings_get_the_straight_through_estimator() -> None:
+    class Rounded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.floor(x * 8 + 0.5) / 8
+            return ((x * 4).round() / 4 + (x // 0.25) * 0.25).flatten(1)[:, :10]
+
+    found = survey(Rounded(), Rounded(), X)
+    assert found.replaced
+    assert not found.spikes
+    assert len(found.quantisers) == 3
+    leaf = X.clone().requires_grad_()
+    with substituted(found, Rounded(), TRIANGLE) as network:
+        (mine,) = torch.autograd.grad(network(leaf).sum(), leaf)
+    assert torch.equal(mine.flatten(1)[:, :10], torch.full((16, 10), 2.0))
+
+
+def test_what_is_no_step_keeps_its_gradient_and_is_named() -> None:
+    class Whole(torch.autograd.Function):
+        """All steps of a neuron at once."""
+
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            v, out = torch.zeros_like(x[0]), []
+            for current in x:
+                v = 0.5 * v + current
+                out.append((v > 1).to(x.dtype))
+                v = v - out[-1]
+            return torch.stack(out)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            return grad
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Whole.apply((x.flatten(1) * 2).expand(T, len(x), 192)).mean(0)
+
+    found = survey(Net(), Net(), X)
+    assert not found.replaced
+    (name,) = found.own
+    assert "Whole (1 calls)" in name
+    assert "not replaced" in str(found)
+
+
+@pytest.mark.parametrize("surrogate", ["pdsg", "assg(0.425)", "assg_scaled(0.425)", "rectangle(1)"])
+def test_every_surrogate_differentiates_every_kind_of_step(surrogate: str) -> None:
+    chosen = Surrogate.parse(surrogate)
+    assert chosen is not None
+    for name in ("bound early", "compare and cast"):
+        found = gradient(styled(name), chosen)
+        assert found.isfinite().all()
+        assert found.any()
+
+
+def test_other_threads_and_the_classes_of_torch_are_left_alone() -> None:
+    net, seen = styled("bound early"), []
+    leaf = X.clone().requires_grad_()
+    own = torch.autograd.grad(net(leaf).sum(), leaf)[0]
+
+    def other() -> None:
+        copy = X.clone().requires_grad_()
+        seen.append(torch.autograd.grad(net(copy).sum(), copy)[0])
+
+    found = survey(net, net, X)
+    with substituted(found, net, TRIANGLE) as network:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        mine = torch.autograd.grad(network(leaf).sum(), leaf)[0]
+    assert torch.equal(seen[0], own)
+    assert not torch.allclose(mine, own)
+    assert "apply" not in vars(_SingleLevelFunction)
+    assert torch.equal(torch.autograd.grad(net(leaf).sum(), leaf)[0], own)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_stays_after_an_exception(error: type[BaseException]) -> None:
+    class Failing(Timed):
+        fails = False
+
+        def spike(self, v: Tensor) -> Tensor:
+            if self.fails:
+                raise error
+            return steep(v - 1)
+
+    net = Failing().requires_grad_(False)
+    found = survey(net, net, X)
+    net.fails = True
+    with pytest.raises(error), substituted(found, net, TRIANGLE) as network:
+        network(X.clone().requires_grad_())
+    with pytest.raises(error):
+        survey(net, net, X)
+    assert "apply" not in vars(_SingleLevelFunction)
+    assert not net._forward_hooks
+    net.fails = False
+    assert gradient(net).any()
+
+
+def test_contexts_nest_and_end_in_any_order() -> None:
+    class Count:
+        calls = 0
+
+        def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
+            self.calls += 1
+            return out
+
+    outer, inner = Count(), Count()
+    with intercepting(outer):
+        steep(torch.ones(1))
+        with intercepting(inner):
+            steep(torch.ones(1))
+        steep(torch.ones(1))
+    assert (outer.calls, inner.calls) == (2, 1)
+
+
+def test_checkpointed_activations() -> None:
+    class Checkpointed(Timed):
+        def __init__(self, style: str) -> None:
+            super().__init__()
+            self.style = style
+
+        def spike(self, v: Tensor) -> Tensor:
+            return checkpoint(STYLES[self.style], v, use_reentrant=False)
+
+    torch.testing.assert_close(
+        gradient(Checkpointed("bound early").requires_grad_(False)), gradient(styled("bound early"))
+    )
+    net = Checkpointed("compare and cast").requires_grad_(False)
+    found = survey(net, net, X)
+    assert not found.replaced  # the comparison is computed again where no mode sees it
+    assert "CheckpointError" in str(found)

@@ -1,0 +1,157 @@
+"""Networks that spike in many styles, and their gradient with a surrogate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from snntorch import surrogate as slopes
+from torch import Tensor, nn
+
+from robench.spiking import Surrogate
+from robench.spiking.discovery import substituted, survey
+
+T = 4
+X = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+TRIANGLE = Surrogate("triangle", 1.0)
+
+
+class Timed(nn.Module):
+    """Two layers of neurons over T steps; subclasses say how they spike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.first = nn.Parameter(torch.randn(192, 40, generator=generator) * 0.15)
+        self.second = nn.Parameter(torch.randn(40, 10, generator=generator) * 0.5)
+
+    def spike(self, v: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        current, out = (x.flatten(1) - 0.5) @ self.first, torch.zeros(len(x), 10)
+        v, u = torch.zeros_like(current), torch.zeros(len(x), 10)
+        for _ in range(T):
+            v = 0.7 * v + current
+            s = self.spike(v)
+            v = v - s.detach()
+            u = 0.7 * u + s @ self.second
+            p = self.spike(u)
+            u = u - p.detach()
+            out = out + p + 0.1 * u
+        return out / T
+
+
+class Steep(torch.autograd.Function):
+    """A step whose derivative vanishes, bound once as most hand-written code does."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return (z > 0).to(z.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return grad / (1000 * z.abs() + 1) ** 2
+
+
+class Inside(torch.autograd.Function):
+    """The threshold is inside, and the spike falls instead of rising."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, threshold: Tensor) -> Tensor:
+        return (v <= threshold).to(v.dtype) * 2
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return torch.zeros_like(grad), None
+
+
+class Pair(torch.autograd.Function):
+    """Returns spike and membrane."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor]:
+        return (v > 1).to(v.dtype), v * 0.5
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[1] * 0.5
+
+
+steep = Steep.apply
+ONE = torch.tensor(1.0)
+STYLES: dict[str, Callable[[Tensor], Tensor]] = {
+    "bound early": lambda v: steep(v - 1),
+    "threshold inside, falling": lambda v: 1 - Inside.apply(v, ONE) / 2,
+    "two outputs": lambda v: Pair.apply(v)[0],
+    "compare and cast": lambda v: (v > 1).float(),
+    "compare and to": lambda v: (v.gt(1.0)).to(v.dtype),
+    "reversed": lambda v: (v > 1.0).type_as(v),
+    "product": lambda v: (v > 1) * 1.0,
+    "integers between": lambda v: (v > 1).int().float(),
+    "negated": lambda v: (~(v <= 1)).float(),
+    "where": lambda v: torch.where(v > 1, 1.0, 0.0),
+    "masked fill": lambda v: torch.zeros_like(v).masked_fill(v > 1, 1.0),
+    "set item": lambda v: _filled(v),
+    "sum": lambda v: (v > 1) + 0.0,
+    "quotient": lambda v: (v > 1) / 1.0,
+    "compared in place": lambda v: v.clone().gt_(1),
+    "filled in place": lambda v: torch.zeros_like(v).masked_fill_(v > 1, 1.0),
+    "copied": lambda v: torch.zeros_like(v).copy_(v > 1),
+    "item of something with a graph": lambda v: _filled(v, v * 0),
+    "by name": lambda v: torch.gt(input=v, other=ONE).float(),
+    "where by name": lambda v: torch.where(input=ONE, condition=v > 1, other=ONE * 0),
+    "where with a graph": lambda v: torch.where(v > 1, v * 0 + 1, v * 0),
+    "two comparisons": lambda v: ((v > 1) * (v < 50)).float(),
+    "heaviside": lambda v: torch.heaviside(v - 1, torch.zeros(())),
+    "sign": lambda v: (torch.sign(v - 1) + 1) / 2,
+    "snntorch": slopes.fast_sigmoid(slope=1000.0),
+}
+
+MEASURED = {
+    "bound early",
+    "threshold inside, falling",
+    "two outputs",
+    "heaviside",
+    "sign",
+    "snntorch",
+}
+"""Styles in which the jump or the unit is measured, so that the gradient is nearly the same."""
+
+
+def _filled(v: Tensor, spikes: Tensor | None = None) -> Tensor:
+    spikes = torch.zeros_like(v) if spikes is None else spikes
+    spikes[v > 1] = 1.0
+    return spikes
+
+
+LOST: dict[str, Callable[[Tensor], Tensor]] = {
+    "stack": lambda v: torch.stack([v > 1]).float()[0],
+    "sum over an axis": lambda v: (v[None] > 1).sum(0).float(),
+    "one-hot": lambda v: nn.functional.one_hot((v > 1).long(), 2)[..., 1].float(),
+    "detached": lambda v: ((v > 1).float() - torch.sigmoid(v - 1)).detach() + torch.sigmoid(v - 1),
+}
+"""Styles that are seen and cannot be replaced."""
+
+
+def styled(name: str) -> Timed:
+    class Styled(Timed):
+        def spike(self, v: Tensor) -> Tensor:
+            return {**STYLES, **LOST}[name](v - 1 if name == "snntorch" else v)
+
+    return Styled().requires_grad_(False)
+
+
+def gradient(net: nn.Module, surrogate: Surrogate = TRIANGLE, x: Tensor = X) -> Tensor:
+    """The input gradient with a surrogate, after the forward pass was compared."""
+    found = survey(net, net, x)
+    leaf = x.clone().requires_grad_()
+    expected = net(leaf)
+    with substituted(found, net, surrogate) as network:
+        logits = network(leaf)
+        assert torch.equal(logits, expected)
+        (result,) = torch.autograd.grad(logits[:, :5].sum() - logits[:, 5:].sum(), leaf)
+    return result
