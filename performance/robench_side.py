@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robench import Model
-from robench.architectures import FlexConfig, ModelConfig, NeuronConfig, build
+from robench.architectures import VGG, FlexConfig, ModelConfig, NeuronConfig
 from robench.attacks.primitives.losses import Loss
+from robench.engine.gradient import differentiated
 from robench.engine.query_counter import QueryCounter
 from robench.engine.view import ModelView
 from robench.evaluation.evaluate import PREPARED
@@ -40,7 +41,7 @@ SEARCH_GRADIENT: Gradient | None = None
 """The gradient in bfloat16 for the search; None while robench does not offer it."""
 
 
-def network_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+def network_gradient(network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
     """``∂ cross-entropy/∂x`` of any network, as a user of PyTorch takes it."""
     x = x.detach().requires_grad_()
     loss = F.cross_entropy(network(x), y, reduction="sum")
@@ -97,14 +98,13 @@ def repeated_passes() -> Iterator[Passes]:
         found = own_gradient(view, x, y, loss, **options)
         rescaled = counts[view.samples] - before > 1  # rows that took a second pass
         through = options.get("surrogate"), options.get("path")
-        module, swap = view._network_with(*through)
 
         def bare(rows: slice) -> None:
             network_gradient(module, x[rows], y[rows])
             if (again := rescaled[rows]).any():
                 network_gradient(module, x[rows][again], y[rows][again])
 
-        with swap:
+        with differentiated(view.model, *through) as (module, _):
             repeat(view, len(x), bare)
         return found
 
@@ -151,7 +151,7 @@ def random_config(architecture: str, reset: str, *, width: float, timesteps: int
 def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model:
     """Random weights, with batch norms estimated on the images so that every layer fires."""
     torch.manual_seed(seed)
-    module = build(config)
+    module = VGG(config)
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # the average over all passes
@@ -161,7 +161,7 @@ def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model
         for batch in images.split(32):
             module(batch)
     model = Model(
-        module,
+        module.eval().requires_grad_(False),
         ModelId(f"{config.dataset}/random-{config.architecture}"),
         config.classes,
         card=config.model_dump(mode="json"),

@@ -27,12 +27,12 @@ from robench.cli.options import (
     file_at,
     folder_at,
     look_in,
-    named_attacks,
     require_results,
     split_epsilons,
 )
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
+from robench.registry import find_attacks
 from robench.reporting.report import verdict_text
 from robench.results import CellResult, Damaged, ResultStore
 from studies.doubling import DOUBLING, at_factors, doubling_table
@@ -97,11 +97,11 @@ def passes(
         if split not in ("train", "test"):
             raise UsageError(f"--split {split!r} is neither train nor test")
         request = Request(limit=limit, sweep="ascending", split=split, device=device)  # type: ignore[arg-type]
-        chosen = at_budgets(named_attacks(attacks), _integers("--budgets", budgets))
+        chosen = at_budgets(find_attacks(attacks), _integers("--budgets", budgets))
         return each_epsilon(entries, chosen, split_epsilons(eps), request, store)
 
     def tables(done: list[CellResult], store: ResultStore) -> Iterable[pd.DataFrame]:
-        first = named_attacks(attacks)[0].name
+        first = find_attacks(attacks)[0].name
         for _, rows in pass_rows(done, store).groupby("dataset"):
             yield passes_table(rows, first, split)
 
@@ -127,7 +127,7 @@ def doubling(
     """What a sweep gains if its attack takes twice the steps; the same command continues."""
 
     def plan(entries: Entries, store: ResultStore) -> Plan:
-        chosen = at_factors(named_attacks(attacks), _integers("--factors", factors))
+        chosen = at_factors(find_attacks(attacks), _integers("--factors", factors))
         return make_plan(entries, chosen, Request(limit=limit, split="train", device=device), store)
 
     def tables(done: list[CellResult], store: ResultStore) -> Iterable[pd.DataFrame]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from robench.model_id import ModelId
 from robench.reporting.plots import LEGEND, save_figure, wrapped
 from robench.reporting.report import verdict_text
 from robench.results import CLEAN_WRONG, ROBUST, CellResult, Damaged, Outcome, ResultStore
-from robench.spiking import PATHS, surrogate_names
+from robench.spiking import OWN_GRADIENT, used
 from studies.pages import write_table
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> FoundBy | D
 
 def _without_spikes(finder: str) -> str:
     """The name of a finder on a network without spikes, which substitutes nothing."""
-    return OWN if re.split(r"[(/]", finder)[0] in (*surrogate_names(), *PATHS) else finder
+    return OWN if used(finder) == OWN_GRADIENT else finder
 
 
 def found_table(found: Sequence[FoundBy]) -> pd.DataFrame:

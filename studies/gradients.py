@@ -204,7 +204,7 @@ def gradient_comparisons(
         cells = []
         for planned in plan.cells:
             model = planned.cell.model
-            if model.spikes is None:
+            if not model.spiking:
                 if model.id in named:
                     raise UsageError(
                         f"model {model.id} has no spikes, so it has one gradient; leave it out"

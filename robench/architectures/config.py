@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -15,8 +15,13 @@ from pydantic import (
 )
 
 from robench.errors import UsageError
-from robench.spiking import LIFParameters, Surrogate
+from robench.spiking.surrogate import Surrogate
 
+if TYPE_CHECKING:
+    from robench.spiking import LIFParameters
+
+VERSION = 1
+"""Increased when the function that a card's network computes changes."""
 Mode = Literal["ann", "hybrid", "stbp"]
 InputKind = Literal["images", "frames"]
 
@@ -46,6 +51,8 @@ class NeuronConfig(_Table):
 
     def parameters(self) -> LIFParameters:
         """The parameters for :class:`~robench.spiking.LIF`."""
+        from robench.spiking import LIFParameters  # imports torch, which a card does not need
+
         return LIFParameters(self.beta, self.threshold, self.reset, self.detach_reset, self.initial)
 
 

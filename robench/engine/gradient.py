@@ -9,7 +9,8 @@ is normalised to −1 at the true class and multiplied by a power of two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +19,24 @@ from torch import Tensor
 from robench.attacks.primitives.losses import Loss, direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
 from robench.engine.evaluation_draws import RowDraw, mean_of
-from robench.spiking import Recorder, bound
+from robench.errors import EvaluationError
+from robench.registry import Model
+from robench.spiking import (
+    GradientPath,
+    Recorder,
+    Surrogate,
+    bound,
+    override,
+    spiking_layers,
+)
+from robench.spiking.discovery import substituted
 
 Network = Callable[[Tensor], Tensor]
 """From images to logits."""
-RAISED, LOWERED = 2.0**60, 2.0**-100
+_FACTORS = {torch.float16: (2.0**8, 2.0**-8)}
+_WIDE = (2.0**60, 2.0**-100)
 """Factors for the cotangent of a row whose gradient is zero, and of one whose gradient is not
-finite. They are powers of two, so that nothing is rounded."""
+finite. They are powers of two, so that nothing is rounded; float16 has a narrow range."""
 
 
 @dataclass
@@ -36,12 +48,14 @@ class Gradient:
         gradient: of the loss of each row, of the shape of the images; rescaled where ``again``.
         again: which rows were computed a second time, ``(N,)``.
         statistics: of the neurons of each row.
+        dtype: of the network's own logits; these have the type of the images.
     """
 
     logits: Tensor
     gradient: Tensor
     again: Tensor
     statistics: list[Tensor | None]
+    dtype: torch.dtype
 
 
 def take(
@@ -71,24 +85,36 @@ def take(
     x, y = x.detach().to(device).requires_grad_(), y.to(device)
     recorder = Recorder(statistics, frozen=frozen)
     with torch.enable_grad(), recorder.recording():
-        logits = network(x)
-        gradient = None
+        own = network(x)
+        logits, gradient = own.to(x.dtype), None
         if logits.requires_grad:
             value = loss_of(logits, y, loss).sum()
-            (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
+            gradient = _gradient(value, x)
     if gradient is not None:
         gradient = gradient.contiguous()  # channels-last weights give another layout
     again = torch.zeros(len(x), dtype=torch.bool, device=device)
     if gradient is None:
         gradient = torch.zeros_like(x)
     elif rescale:
-        again, scale = _unusable(gradient)
+        again, scale = _unusable(gradient, own.dtype)
         rows = again.nonzero().squeeze(1)
         if len(rows):
             before = [statistics[row] for row in rows.tolist()]
             gradient[rows] = _scaled(network, x[rows], y[rows], loss, before, scale[rows])
     entries = recorder.entries()
-    return Gradient(logits.detach().to(home), gradient.to(home), again.to(home), entries)
+    found = logits.detach().to(home), gradient.to(home), again.to(home), entries
+    return Gradient(*found, own.dtype)
+
+
+def _gradient(value: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor | None:
+    """The gradient at ``x``; None if none reaches it, or if an operation has no backward pass."""
+    try:
+        (gradient,) = torch.autograd.grad(value, x, weights, allow_unused=True)
+    except RuntimeError as error:  # NotImplementedError is one
+        if not isinstance(error, NotImplementedError) and "not implemented" not in str(error):
+            raise
+        return None
+    return gradient
 
 
 def expected(
@@ -130,7 +156,7 @@ def expected(
         parts.append(part)
     gradient = mean_of([part.gradient for part in parts])
     logits = mean_of([part.logits for part in parts])
-    again, scale = _unusable(gradient)
+    again, scale = _unusable(gradient, parts[0].dtype)
     rows = (again & rescale).nonzero().squeeze(1)
     if len(rows):
         some = rows.tolist()
@@ -144,14 +170,18 @@ def expected(
                 )
             found.append(part_of.to(x.device))
         gradient[rows] = mean_of(found)
-    return Gradient(logits, gradient, again & rescale, list(statistics))
+    return Gradient(logits, gradient, again & rescale, list(statistics), parts[0].dtype)
 
 
-def _unusable(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Which rows have a zero or non-finite gradient, and the factor to rescale with, ``(N,)``."""
+def _unusable(gradient: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Which rows have a zero or non-finite gradient, and the factor to rescale with, ``(N,)``.
+
+    The factor suits the type in which the network computes.
+    """
+    raised, lowered = _FACTORS.get(dtype, _WIDE)
     size = magnitude(gradient)
     finite = size.isfinite()
-    scale = torch.where(finite, RAISED, LOWERED).to(gradient.dtype)
+    scale = torch.where(finite, raised, lowered).to(gradient.dtype)
     return ~finite | (size == 0), scale
 
 
@@ -168,9 +198,51 @@ def _scaled(
     """The direction of the gradient of rows, with its size multiplied by ``scale``, ``(N,)``."""
     x = x.detach().requires_grad_()
     with torch.enable_grad(), Recorder(statistics, frozen=frozen).recording():
-        logits = network(x)
+        logits = network(x).to(x.dtype)
         if not logits.requires_grad:
             return torch.zeros_like(x)
         weights = direction_of(logits.detach(), y, loss) * scale[:, None]
-        (gradient,) = torch.autograd.grad(logits, x, weights, allow_unused=True)
+        gradient = _gradient(logits, x, weights)
     return torch.zeros_like(x) if gradient is None else gradient
+
+
+@contextmanager
+def differentiated(
+    model: Model, surrogate: Surrogate | None, path: GradientPath | None
+) -> Iterator[tuple[Network, bool]]:
+    """Inside, the network for a gradient estimator, and whether its logits are the deployed ones.
+
+    The context has to hold during the backward pass.
+
+    Args:
+        model: the model.
+        surrogate: the derivative of every spike; None for the model's own.
+        path: the gradient path; None for the model's own.
+
+    Raises:
+        EvaluationError: the path needs an ANN counterpart that the model lacks.
+    """
+    if not model.spiking or (surrogate is None and path is None):
+        yield model.call, True
+        return
+    if path is not None and path.counterpart:
+        counterpart = model.counterpart()
+        if counterpart is None:
+            raise EvaluationError(
+                f"gradient path {path.name}: model {model.id} has no ANN counterpart"
+            )
+        yield counterpart.to(model.device), False
+        return
+    with override(model.module, surrogate=surrogate, path=path):
+        if surrogate is None or model.discovery is None:
+            yield model.call, True
+            return
+        with substituted(model.discovery, model.call, surrogate) as network:
+            yield network, True
+
+
+def derivable(model: Model, surrogate: Surrogate | None, path: GradientPath | None) -> bool:
+    """Whether every spike has a derivative, so that rescaling may help a zero gradient."""
+    if surrogate is not None or (path is not None and not path.takes_surrogate):
+        return True
+    return all(layer.surrogate is not None for layer in spiking_layers(model.module))

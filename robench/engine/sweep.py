@@ -28,6 +28,7 @@ from robench.engine.view import ModelView
 from robench.epsilon import Epsilon
 from robench.registry import Model
 from robench.runtime.threads import Workers
+from robench.spiking import used
 
 
 class ChunkSweep:
@@ -103,6 +104,8 @@ class ChunkSweep:
         again = reverify(self.target, self.found, self.batch_size)
         budgets = self.target.scale * self.budgets.double().numpy()
         rows = table(self.target, self.found, prediction, again, budgets, self.norm)
+        if not self.target.model.spiking:  # a transfer attack names its sources
+            rows["found_by"] = rows["found_by"].map(used, na_action="ignore").astype("string")
         if self.sweep == "raw" or isinstance(self.attack, LineAttack):
             rows = rows.assign(**self.found.raw_columns())
         return rows

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from robench.attacks import Loss
 from robench.attacks.contract.view import EstimatorChoice
 from robench.attacks.primitives.per_sample import magnitude
 from robench.engine.evaluation_draws import Draws, DrawSet, RowDraw, mean_of
-from robench.engine.gradient import Gradient, expected, take
+from robench.engine.gradient import Gradient, derivable, differentiated, expected, take
 from robench.engine.query_counter import QueryCounter, count
 from robench.errors import EvaluationError
 from robench.registry import Model
 from robench.runtime.threads import Workers
-from robench.spiking import GradientPath, NeuronStatistics, Surrogate, bound, spiking_layers
+from robench.spiking import NeuronStatistics, bound
 
 Traced = tuple[Tensor, Tensor]
 """Some rows of an input, as a leaf, and their logits in its graph, on the model's device."""
@@ -69,12 +68,12 @@ class ModelView:
     @property
     def spiking(self) -> bool:
         """Whether surrogates and gradient paths can be substituted."""
-        return self.model.spikes is not None
+        return self.model.spiking
 
     @property
     def hybrid(self) -> bool:
-        """Whether it was trained without spikes, so that its rates stand for activations."""
-        return self.model.mode == "hybrid"
+        """Whether its layers were trained without spikes: their rates stand for activations."""
+        return self.model.mode == "hybrid" and self.model.layered
 
     @property
     def sources(self) -> list[ModelView]:
@@ -169,13 +168,10 @@ class ModelView:
         """
         surrogate, path = estimator.get("surrogate"), estimator.get("path")
         statistics = estimator.get("statistics")
-        module, swap = self._network_with(surrogate, path)
-        deployed = module is self.model.module
-        run = self.model.run if deployed else module
         entries = (
             NeuronStatistics.empty(len(x)).entries if statistics is None else statistics.entries
         )
-        rescale = self._derivable(surrogate, path)
+        rescale = derivable(self.model, surrogate, path)
         draws: list[RowDraw] = []
         if self.model.stochastic:
             step = torch.zeros_like(self.samples) if self.step is None else self.step
@@ -183,14 +179,17 @@ class ModelView:
             self.calls += 1
 
         def part(rows: slice) -> Gradient:
-            given = run, self.model.device, x[rows], y[rows], loss, entries[rows]
+            given = network, self.model.device, x[rows], y[rows], loss, entries[rows]
             if not draws:
                 return take(*given, rescale=rescale)
             some = range(len(x))[rows]
             return expected(*given, [one.rows(some) for one in draws], rescale=rescale)
 
-        with swap:
-            parts = self.workers.map(part, len(x))
+        with differentiated(self.model, surrogate, path) as (network, deployed):
+            if self.model.row_by_row:
+                parts = [part(slice(row, row + 1)) for row in range(len(x))]
+            else:
+                parts = self.workers.map(part, len(x))
         logits = self._checked(torch.cat([part.logits for part in parts]))
         if deployed and not draws:
             self._remember(x.detach(), logits)  # a substitute changes only the backward pass
@@ -201,28 +200,6 @@ class ModelView:
         again = torch.cat([part.again for part in parts])
         gradient = torch.cat([part.gradient for part in parts])
         return self._counted(gradient, self.samples, again, draws=max(1, len(draws)))
-
-    def _network_with(
-        self, surrogate: Surrogate | None, path: GradientPath | None
-    ) -> tuple[nn.Module, AbstractContextManager[None]]:
-        """The network that a gradient is taken through, and a context with its substitutes."""
-        spikes = self.model.spikes
-        if spikes is None or (surrogate is None and path is None):
-            return self.model.module, nullcontext()
-        if path is not None and path.counterpart:
-            counterpart = self.model.counterpart()
-            if counterpart is None:
-                raise EvaluationError(
-                    f"gradient path {path.name}: model {self.model.id} has no ANN counterpart"
-                )
-            return counterpart.to(self.model.device), nullcontext()
-        return self.model.module, spikes.override(surrogate=surrogate, path=path)
-
-    def _derivable(self, surrogate: Surrogate | None, path: GradientPath | None) -> bool:
-        """Whether every spike has a derivative, so that rescaling may help a zero gradient."""
-        if surrogate is not None or (path is not None and not path.takes_surrogate):
-            return True
-        return all(layer.surrogate is not None for layer in spiking_layers(self.model.module))
 
     def _counted(
         self, gradient: Tensor, samples: Tensor, again: Tensor | None = None, draws: int = 1

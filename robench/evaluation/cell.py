@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from robench.attacks import Attack, Need
 from robench.datasets import Dataset, Images, Split
@@ -12,6 +13,7 @@ from robench.epsilon import Epsilon
 from robench.evaluation.source_models import fingerprint
 from robench.registry import Model, NamedAttack
 from robench.results import PROTOCOL, SCHEMA, Identity
+from robench.spiking.discovery import DISCOVERY
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ class Cell:
         """Whether gradients of the model, or of a source model, are averaged over draws."""
         return any(model.stochastic for model in (self.model, *self.sources))
 
+    @cached_property
     def identity(self) -> Identity:
-        """Everything that the outcome depends on."""
+        """Everything that the outcome depends on, when it was first asked for."""
         model, attack, settings = self.model, self.attack, self.settings
         return Identity(
             schema_version=SCHEMA,
@@ -71,7 +74,7 @@ class Cell:
             model=model.id,
             fingerprint=model.fingerprint,
             model_config=model.card,
-            architecture_version=model.origin or str(model.card.get("architecture_version", "")),
+            architecture_version=_architecture_version(model),
             timesteps=model.timesteps,
             dataset=self.dataset.name,
             data_sha256=self.images.sha256,
@@ -91,11 +94,10 @@ class Cell:
     def unmet(self) -> frozenset[Need]:
         """The needs of the attack that the model does not meet."""
         offered: set[Need] = set()
-        if self.model.spikes is not None:
-            offered.add("spikes")
-        if (
-            self.model.make_counterpart is not None or self.model.spikes is None
-        ):  # an ANN is its own
+        # the layers of an ANN have no paths, and its own gradient is all there is
+        if self.model.layered or not self.model.spiking:
+            offered.add("paths")
+        if self.model.make_counterpart is not None or not self.model.spiking:  # an ANN is its own
             offered.add("counterpart")
         if self.sources:
             offered.add("sources")
@@ -103,3 +105,12 @@ class Cell:
             offered.add("frames")
         shared: set[Need] = {"frames"} if self.attack.shared else set()
         return frozenset((self.attack.attack.required | shared) - offered)
+
+
+def _architecture_version(model: Model) -> str:
+    """What decides about the outcome of a network beside its fingerprint."""
+    if model.checkpoint:
+        return str(model.card.get("architecture_version", ""))
+    counterpart = "with" if model.make_counterpart is not None else "without"
+    facts = f"{model.mode}, {model.input_kind}, {counterpart} counterpart, discovery {DISCOVERY}"
+    return f"{model.origin} {facts}".strip()

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from robench import checks
+from robench.attacks import Need
 from robench.datasets import Images
 from robench.engine.chunk import Chunk
 from robench.engine.evaluation_draws import Draws
 from robench.engine.sweep import ChunkSweep
 from robench.evaluation.cell import Cell
 from robench.evaluation.provenance import record
+from robench.isolation import isolated, standard
 from robench.registry import Model
 from robench.results import (
     ROWS,
@@ -34,6 +36,7 @@ from robench.results import (
 from robench.runtime.allocator import give_back_memory
 from robench.runtime.batch_size import cached_rows, choose_rows, with_fewer
 from robench.runtime.device import placed
+from robench.runtime.first_call import first_call
 from robench.runtime.threads import LARGEST, Workers
 from robench.spiking import bound
 from robench.spiking.kernels import reference
@@ -59,20 +62,28 @@ def evaluate_cell(
         RobenchError: the cell cannot be computed. Exceptions of the model are not caught.
     """
     started = time.monotonic()
-    identity = cell.identity()
+    identity = cell.identity
     digest = identity.digest()
     if unmet := cell.unmet():
-        reason = f"the attack needs what the model does not offer: {', '.join(sorted(unmet))}"
-        result = record(cell, digest, "not-applicable", started, reason=reason, error=reason)
-        store.write(result)
-        return result
+        return store.write(_not_applicable(cell, digest, started, unmet))
     models = (cell.model, *cell.sources)
     with ExitStack() as places:
+        places.enter_context(isolated())
+        places.enter_context(standard())
         places.callback(give_back_memory)
         for model in models:
             places.enter_context(placed(model, cell.settings.device))
-        x = _chunk(cell, spans(len(cell.images))[0]).x
-        shared = all(model.shareable and model.device.type == "cpu" for model in models)
+        first = _chunk(cell, spans(len(cell.images))[0])
+        x = first.x
+        for model in models:
+            _examine(model, first)
+        if unmet := cell.unmet():
+            return store.write(_not_applicable(cell, digest, started, unmet))
+        shared = all(
+            # steps are replaced for one thread
+            model.shareable and not _replaces(model) and model.device.type == "cpu"
+            for model in models
+        )
         largest = min(cached_rows(model, x) for model in models) if shared else LARGEST
         workers = Workers(shared=shared, largest=largest)
         plain = cell.settings.reference
@@ -90,9 +101,39 @@ def evaluate_cell(
     return store.write(result, rows[list(ROWS)], AdversarialExamples.join(kept) if kept else None)
 
 
+def _not_applicable(cell: Cell, digest: str, started: float, unmet: frozenset[Need]) -> CellResult:
+    reason = f"the attack needs what the model does not offer: {', '.join(sorted(unmet))}"
+    return record(cell, digest, "not-applicable", started, reason=reason, error=reason)
+
+
+def _examine(model: Model, chunk: Chunk) -> None:
+    """Look at a user's network: whether it can be called, where it spikes, and its gradients."""
+    if model.checkpoint:
+        return
+    x, drawn = chunk.x, partial(_drawn, model)
+    with_fewer(lambda rows: first_call(model, x[:rows], drawn), 2)
+    check = checks.batch_gradient(model, x, chunk.y)
+    model.row_by_row = check is not None and check.verdict != "valid"
+
+    def look(rows: int) -> None:
+        with drawn(rows):
+            model.survey(x[:rows])
+
+    with_fewer(look, min(PREPARED, len(x)))
+
+
+def _replaces(model: Model) -> bool:
+    return model.discovery is not None and model.discovery.replaced
+
+
 def _prepare(model: Model, x: Tensor, rows: int) -> None:
-    with bound(Draws(dataset=model.dataset).for_evaluation(torch.arange(len(x[:rows])))[0]):
+    with _drawn(model, len(x[:rows])):
         model.prepare(x[:rows])
+
+
+def _drawn(model: Model, count: int) -> AbstractContextManager[None]:
+    """Bind the random numbers of a stochastic model for a number of rows."""
+    return bound(Draws(dataset=model.dataset).for_evaluation(torch.arange(count))[0])
 
 
 def _chunks(
@@ -183,6 +224,8 @@ def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
     found: list[Check | None] = [
         checks.deterministic(cell.model, chunk.x),
         checks.usable_gradient(rows),
+        checks.replaceable(cell.model),
+        checks.batch_gradient(cell.model, chunk.x, chunk.y),
         checks.zero_epsilon(cell.model, cell.bound, chunk, cell.settings.seed, cell.sources),
     ]
     if len(cell.settings.grid) > 1:  # at ε = 0 no query is needed
@@ -227,6 +270,7 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
         backwards=float(rows["backwards"].mean()),
         source_passes=float(rows["source_passes"].mean()) if cell.sources else None,
         checks=tuple(found),
+        spikes=str(cell.model.discovery or ""),
         verdict=checks.worst_verdict(found),
         reasons=tuple(check.reason for check in found if check.reason),
     )

@@ -79,8 +79,9 @@ def make_plan(
     request: Request,
     store: ResultStore,
     models_dir: Path | None = None,
+    find: Callable[[str], Dataset] | None = None,
 ) -> Plan:
-    """Load the models, build the cells and look them up in the store.
+    """Build the cells and look them up in the store; no weights of a checkpoint are loaded.
 
     Args:
         entries: the models.
@@ -88,6 +89,7 @@ def make_plan(
         request: the settings.
         store: with earlier results.
         models_dir: folder in which the source models of a transfer attack are searched first.
+        find: returns a data set by its name, instead of the registered one.
 
     Raises:
         RobenchError: a model that the user named cannot run. A model that a glob found is skipped.
@@ -95,11 +97,11 @@ def make_plan(
             that the user named takes frames, whose number is T; or a number of draws is given and
             no model is stochastic.
     """
-    request = replace(request, device=find_device(request.device))
+    request, find = replace(request, device=find_device(request.device)), find or find_dataset
 
     @cache  # the models of a data set share its images and their digest
     def images(name: str) -> Images:
-        return read_slice(find_dataset(name), request.limit, request.split)
+        return read_slice(find(name), request.limit, request.split)
 
     sources = Sources(partial(model_entries, models_dir))
     planned: list[Planned] = []
@@ -110,15 +112,16 @@ def make_plan(
             continue
         try:
             model = entry.load()
-            _require_dataset(model)
+            dataset = _dataset_of(model, find)
             if reason := _fixed_timesteps(model, request.timesteps):
                 if entry.named:
                     raise UsageError(reason)
                 skipped.append(Skipped(entry.id, reason))
                 continue
-            model = _prepare(model, request.timesteps)
+            if model.timesteps is not None and request.timesteps is not None:
+                model = replace(model, timesteps=request.timesteps)
             for attack in attacks:
-                cell = _cell(model, attack, request, images, sources)
+                cell = _cell(model, attack, dataset, request, images, sources)
                 planned.append(look_up(cell, store))
         except RobenchError as error:
             if entry.named or isinstance(error, UsageError):
@@ -140,7 +143,7 @@ def make_plan(
 
 def look_up(cell: Cell, store: ResultStore) -> Planned:
     """A cell with its result in the store."""
-    digest = cell.identity().digest()
+    digest = cell.identity.digest()
     stored = store.find(cell.model.id, cell.attack.name, digest)
     lacks_examples = (
         cell.settings.examples
@@ -151,9 +154,10 @@ def look_up(cell: Cell, store: ResultStore) -> Planned:
     return Planned(cell, digest, stored, lacks_examples)
 
 
-def _require_dataset(model: Model) -> None:
+def _dataset_of(model: Model, find: Callable[[str], Dataset]) -> Dataset:
+    """The data set of a model, which the model can take."""
     try:
-        dataset = find_dataset(model.dataset)
+        dataset = find(model.dataset)
     except UsageError as error:  # the model's fault, which must not stop other models
         raise ContentError(f"model {model.id}: {error}") from None
     if reason := dataset.mismatch(model.input_kind, model.timesteps):
@@ -163,6 +167,7 @@ def _require_dataset(model: Model) -> None:
             f"model {model.id} has {model.classes} classes, "
             f"data set {dataset.name} has {dataset.classes}"
         )
+    return dataset
 
 
 def _fixed_timesteps(model: Model, timesteps: int | None) -> str:
@@ -174,19 +179,12 @@ def _fixed_timesteps(model: Model, timesteps: int | None) -> str:
             f"--timesteps {timesteps}: model {model.id} takes one frame at each time step, so its "
             "T is that of the data; leave one of the two out"
         )
-    if model.native is None:
+    if not model.checkpoint:
         return (
             f"--timesteps {timesteps}: model {model.id} runs at its own T of {model.timesteps}, "
             "which only its own code can change; leave the option out"
         )
     return ""
-
-
-def _prepare(model: Model, timesteps: int | None) -> Model:
-    if timesteps is not None and model.timesteps is not None and model.native is not None:
-        model.native.timesteps = timesteps
-        return replace(model, timesteps=timesteps)
-    return model
 
 
 def _epsilons(attack: NamedAttack, dataset: Dataset, request: Request) -> tuple[Epsilon, ...]:
@@ -201,11 +199,11 @@ def _epsilons(attack: NamedAttack, dataset: Dataset, request: Request) -> tuple[
 def _cell(
     model: Model,
     attack: NamedAttack,
+    dataset: Dataset,
     request: Request,
     images: Callable[[str], Images],
     sources: Sources,
 ) -> Cell:
-    dataset = find_dataset(model.dataset)
     norm = attack.attack.norm
     if norm not in NORMS:
         raise UsageError(

@@ -20,22 +20,26 @@ def run_plan(
     store: ResultStore,
     *,
     force: bool = False,
+    strict: bool = False,
     progress: Callable[[Cell, int], None] = lambda cell, finished: None,
 ) -> Iterator[tuple[CellResult, bool]]:
     """Evaluate the missing cells of a plan, one by one.
 
-    A cell that raises is stored as failed, with its traceback, and the next one follows.
+    A cell that raises is stored as failed, with its traceback, and the next one follows. The
+    network of a checkpoint is loaded for its cells and freed after them.
 
     Args:
         plan: the cells.
         store: for the results.
         force: whether finished cells are evaluated again.
+        strict: whether an exception of a cell is raised instead.
         progress: called with a cell and the number of its samples that are finished.
 
     Yields:
         The result of each cell, and whether it was computed now.
     """
-    for planned in plan.cells:
+    following = [*(planned.cell.model for planned in plan.cells[1:]), None]
+    for planned, next_model in zip(plan.cells, following, strict=True):
         cell, digest = planned.cell, planned.digest
         if planned.done or force:  # a run killed between a cell and its clean-up leaves chunks
             store.drop_chunks(cell.model.id, cell.attack.name, digest)
@@ -47,8 +51,13 @@ def run_plan(
         try:
             result = evaluate_cell(cell, store, partial(progress, cell))
         except (Exception, SystemExit) as error:  # of the model or the attack: only this cell fails
+            if strict:
+                raise
             reason, text = short_reason(error), full_text(error)
             result = record(cell, digest, "failed", started, reason=reason, error=text)
             with suppress(OSError):  # if it cannot be stored, the reason is still yielded
                 store.write(result)
+        if next_model is not cell.model:
+            for model in (cell.model, *cell.sources):
+                model.release()
         yield result, True

@@ -15,7 +15,7 @@ from robench.attacks import IMPLEMENTATIONS, Attack
 from robench.attacks.backends import LIBRARIES
 from robench.errors import ContentError, RobenchError, UsageError, nearest, plainly
 from robench.plugins import ATTACKS, plugins, the_plugin
-from robench.registry.attack_spec import label, read_request
+from robench.registry.attack_spec import label, read_request, split_names
 from robench.registry.cards import read_table
 from robench.registry.locations import attack_files
 
@@ -80,6 +80,22 @@ def attack_names() -> dict[str, str]:
     for name, claims in plugins(ATTACKS).items():
         names[name] = " and ".join(plugin.origin for plugin in claims)
     return dict(sorted(names.items()))
+
+
+def find_attacks(requests: str | Sequence[str]) -> list[NamedAttack]:
+    """What a user names, also in one text with commas, each attack once.
+
+    ``pgd`` and ``pgd[steps=20]`` are one.
+
+    Raises:
+        RobenchError: a name is unknown or cannot be used, or there is none.
+    """
+    if isinstance(requests, str):
+        requests = split_names(requests)
+    found = [find_attack(request) for request in dict.fromkeys(requests)]
+    if not found:
+        raise UsageError("no attack was named; see: robench list attacks")
+    return list({attack.name: attack for attack in found}.values())
 
 
 def find_attack(request: str) -> NamedAttack:

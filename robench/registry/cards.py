@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import textwrap
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from robench.architectures import ModelConfig
 from robench.atomic import replacing
+from robench.datasets import dataset_names
 from robench.errors import ContentError, nearest, plainly
+from robench.model_id import ModelId
 
 T = TypeVar("T", bound=BaseModel)
 CARD = "model.toml"
 WEIGHTS = "weights.safetensors"
-LONGEST = 300
-"""Most characters of a library's message on a weight file."""
 
 
 class WeightsTable(BaseModel):
@@ -78,6 +71,28 @@ class ModelCard(BaseModel):
         return read_table(path, cls)
 
 
+def own_id(folder: Path, card: ModelCard) -> ModelId:
+    """The id of a checkpoint in any folder."""
+    return ModelId(f"{card.model.dataset}/{folder.resolve().name}")
+
+
+def read_card(folder: Path, model_id: ModelId | None) -> ModelCard:
+    """The card in a folder.
+
+    Raises:
+        ContentError: it is missing or damaged, or names another data set than the id.
+    """
+    path = folder / CARD
+    card = ModelCard.read(path)
+    place = folder.resolve().parent.name if model_id is None else model_id.dataset
+    known = model_id is not None or place in dataset_names()  # a folder may be anywhere
+    if known and card.model.dataset != place:
+        raise ContentError(
+            f"{path}: key model.dataset: {card.model.dataset!r}, but the folder is in {place!r}"
+        )
+    return card
+
+
 def read_table(path: Path, kind: type[T]) -> T:
     """Read a TOML file into a checked table.
 
@@ -116,86 +131,4 @@ def _first_error(error: ValidationError, kind: type[BaseModel]) -> str:
 def write_table(path: Path, table: dict[str, Any]) -> None:
     """Write a TOML file atomically: a reader sees the old file or the new one."""
     with replacing(path) as temporary:
-        temporary.write_text(tomli_w.dumps(table), "utf-8")
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def save_checkpoint(
-    folder: Path, module: nn.Module, config: ModelConfig, about: AboutTable
-) -> ModelCard:
-    """Write weights and card of a trained network into its folder and return the card."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / WEIGHTS
-    state = {key: value.contiguous() for key, value in module.state_dict().items()}
-    with replacing(weights) as temporary:
-        save_file(state, temporary)
-        temporary.chmod(
-            0o644
-        )  # safetensors makes it readable for the owner only, but a wheel is for everyone
-    card = ModelCard(model=config, weights=WeightsTable(sha256=file_sha256(weights)), about=about)
-    write_table(folder / CARD, card.model_dump(exclude_none=True))
-    return card
-
-
-def check_weights(path: Path, sha256: str) -> None:
-    """Compare a weight file's digest with the card's, and read its header but no tensors.
-
-    Raises:
-        ContentError: the file is missing or damaged, or its digest differs.
-    """
-    if not path.is_file():
-        raise ContentError(f"{path}: there is no such weight file")
-    found = file_sha256(path)
-    if found != sha256:
-        raise ContentError(
-            f"{path}: SHA-256 is {found[:12]}…, the card says {sha256[:12]}…: "
-            "the file is damaged or belongs to another card"
-        )
-    with _unloadable(path), safe_open(path, "pt"):
-        pass
-
-
-def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Read a weight file and check its digest.
-
-    Raises:
-        ContentError: the file is missing or damaged, or its digest differs.
-    """
-    check_weights(path, sha256)
-    with _unloadable(path):
-        return load_file(path)
-
-
-def load_weights(module: nn.Module, path: Path, sha256: str, *, drop: str | None = None) -> None:
-    """Load a weight file into a network, strictly.
-
-    Args:
-        module: the network of the card.
-        path: the safetensors file.
-        sha256: the expected digest.
-        drop: keys with this ending are left out (an ANN counterpart has no thresholds).
-
-    Raises:
-        ContentError: the file is missing or damaged, its digest differs, or its tensors are not
-            exactly those of the network.
-    """
-    state = read_weights(path, sha256)
-    if drop is not None:
-        state = {key: value for key, value in state.items() if not key.endswith(drop)}
-    with _unloadable(path):
-        module.load_state_dict(state, strict=True)
-
-
-@contextmanager
-def _unloadable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # safetensors and torch raise bare exceptions for bad files
-        # torch gives the reason below a heading, and may list every tensor
-        text = textwrap.shorten(str(error), LONGEST, placeholder=" …")
-        raise ContentError(f"{path}: cannot be loaded: {text}") from None
+        temporary.write_text(tomli_w.dumps(table), "utf-8", newline="\n")

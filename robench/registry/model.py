@@ -2,89 +2,83 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from copy import copy, deepcopy
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from robench.architectures import VGG, InputKind, Mode
+from robench.datasets import find_dataset
 from robench.errors import EvaluationError, UsageError
+from robench.isolation import Settings, contained
 from robench.model_id import ModelId
 from robench.registry.fingerprint import network_sha256
-from robench.spiking import GradientPath, Surrogate, override, spiking_layers
+from robench.spiking import spiking_layers
+from robench.spiking.discovery import Discovery, survey
 
-
-class SpikeAdapter(Protocol):
-    """How robench replaces the derivatives of the spiking neurons of a network."""
-
-    def override(
-        self, *, surrogate: Surrogate | None, path: GradientPath | None
-    ) -> AbstractContextManager[None]:
-        """Replace the derivatives of backward passes in the context; None keeps the model's own."""
-        ...
-
-
-@dataclass(frozen=True)
-class NativeSpikes:
-    """The adapter for networks of robench's own neurons."""
-
-    module: nn.Module
-
-    def override(
-        self, *, surrogate: Surrogate | None, path: GradientPath | None
-    ) -> AbstractContextManager[None]:
-        """See :func:`robench.spiking.substitution`."""
-        return override(self.module, surrogate=surrogate, path=path)
+_UNNAMED = ModelId("")
 
 
 @dataclass
 class Model:
     """A network under evaluation.
 
-    The module maps images ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``;
+    The network maps images ``(N, C, H, W)``, float32 in [0, 1], to logits ``(N, K)``;
     normalisation, encoding, time and state reset are part of it, and the same input gives the same
-    output. A module for frames maps ``(N, T, C, H, W)``. The output of a stochastic module depends
-    on the input and the draw.
+    output, alone or in a batch. A network for frames maps ``(N, T, C, H, W)``. The output of a
+    stochastic network depends on the input and the draw.
+
+    Nothing in the network is changed: an evaluation puts back what it sets, and what the network's
+    own code sets.
 
     Attributes:
-        module: the network; it is set to evaluation mode and its parameters are frozen.
-        id: ``<dataset>/<name>``; a plain text is accepted.
-        classes: number of classes K.
+        network: the network; or a function that loads one of robench's own, which is called when
+            the network is first needed.
+        id: ``<dataset>/<name>``; by default the name of the class, in lower case.
+        classes: number of classes K; by default that of the data set.
+        dataset: name of the data set, if ``id`` is not given.
         card: the card's ``[model]`` table, or any facts that the hash should cover.
-        fingerprint: SHA-256 of the weights; by default of the state and the code that define the
-            network, see :mod:`robench.registry.fingerprint`.
+        version: identifies the network instead of its state and code: a text that the user changes
+            whenever the network changes.
+        sha256: of the weight file of a checkpoint; it identifies the network.
         mode: ann, hybrid or stbp.
         timesteps: T, None without time.
         stochastic: whether the forward pass draws random numbers; it must draw them from a
             :class:`robench.spiking.ModelNoise`.
-        spikes: adapter to the spiking neurons; set automatically for robench's own neurons.
         make_counterpart: builds the ANN counterpart; None without one.
         control: whether the model exists to be caught by the checks; ``all`` leaves it out.
         registered: False for a folder or a function that was named on the command line.
-        shareable: whether threads may call the module at the same time, because it keeps no state
+        shareable: whether threads may call the network at the same time, because it keeps no state
             between calls.
         origin: distribution and version of a plug-in, empty for robench's own models.
         clean_accuracy: as in the card, None without one.
         input_kind: ``images``, or ``frames`` if a sample has a time axis.
+        input_type: the type in which the network takes its input, if it does not take float32.
+        discovery: the spikes of a user's network; None before :meth:`survey`.
+        row_by_row: whether gradients are taken one image at a time, since they depend on the batch.
 
     Raises:
         UsageError: a field has an invalid value.
     """
 
-    module: nn.Module
-    id: ModelId
-    classes: int
+    network: nn.Module | Callable[[], nn.Module]
+    id: ModelId = _UNNAMED
+    classes: int = 0
+    _: KW_ONLY
+    dataset: str = ""
     card: dict[str, Any] = field(default_factory=dict)
-    fingerprint: str = ""
+    version: str = ""
+    sha256: str = ""
     mode: str = "ann"
     timesteps: int | None = None
     stochastic: bool = False
-    spikes: SpikeAdapter | None = None
     make_counterpart: Callable[[], nn.Module] | None = None
     control: bool = False
     registered: bool = True
@@ -92,11 +86,20 @@ class Model:
     origin: str = ""
     clean_accuracy: float | None = None
     input_kind: str = "images"
+    input_type: torch.dtype | None = field(default=None, init=False)
+    row_by_row: bool = field(default=False, init=False)
+    discovery: Discovery | None = field(default=None, init=False, repr=False, compare=False)
+    _module: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
     _counterpart: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+    _settings: Settings = field(default_factory=Settings.now, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.id = ModelId.parse(self.id)
-        self._require("module", isinstance(self.module, nn.Module), "a torch.nn.Module")
+        self._identify()
+        if isinstance(self.network, nn.Module):
+            self._module = self.network
+        else:
+            good = callable(self.network) and bool(self.sha256)
+            self._require("network", good, "a torch.nn.Module")
         self._require("classes", _is_count(self.classes, 2), "an integer from 2")
         self._require("mode", self.mode in get_args(Mode), " or ".join(get_args(Mode)))
         kinds = get_args(InputKind)
@@ -104,16 +107,30 @@ class Model:
         timed = self.timesteps is None or _is_count(self.timesteps, 1)
         self._require("timesteps", timed, "None or an integer from 1")
         self._require("card", isinstance(self.card, dict), "a dict")
-        self._require("fingerprint", isinstance(self.fingerprint, str), "a text")
+        for name in ("version", "sha256"):
+            self._require(name, isinstance(getattr(self, name), str), "a text")
         try:
             json.dumps(self.card)
         except (TypeError, ValueError) as error:
             raise UsageError(f"model {self.id}: its card is no plain data: {error}") from None
-        self.module.eval().requires_grad_(False)
-        if not self.fingerprint:
-            self.fingerprint = network_sha256(self.module)
-        if self.spikes is None and spiking_layers(self.module):
-            self.spikes = NativeSpikes(self.module)
+
+    def _identify(self) -> None:
+        """Complete id, data set and number of classes by each other."""
+        if not self.id:
+            if not self.dataset:
+                raise UsageError(
+                    "a model needs a data set: robench.Model(net, dataset='digits'), or an id, "
+                    "robench.Model(net, 'digits/my-net')"
+                )
+            self.id = ModelId(f"{self.dataset}/{_dashed(type(self.network).__name__)}")
+        self.id = ModelId.parse(self.id)
+        if self.dataset not in ("", self.id.dataset):
+            raise UsageError(
+                f"model {self.id} is not of data set {self.dataset!r}: give one of them"
+            )
+        self.dataset = self.id.dataset
+        if self.classes == 0 and not isinstance(self.classes, bool):
+            self.classes = find_dataset(self.dataset).classes
 
     def _require(self, name: str, good: bool, wanted: str) -> None:
         """Raise a UsageError if a field is invalid."""
@@ -122,9 +139,39 @@ class Model:
             raise UsageError(f"model {self.id}: {name} is {value:.80}, it has to be {wanted}")
 
     @property
-    def dataset(self) -> str:
-        """The data set, as in the id."""
-        return self.id.dataset
+    def checkpoint(self) -> bool:
+        """Whether it is a checkpoint with a card, whose network is loaded when first needed."""
+        return not isinstance(self.network, nn.Module)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network; that of a checkpoint is loaded, in evaluation mode and frozen.
+
+        Raises:
+            ContentError: the weights of a checkpoint cannot be loaded.
+        """
+        if self._module is None:
+            self._module = self.network().eval().requires_grad_(False)
+            if isinstance(self._module, VGG) and self.timesteps is not None:
+                self._module.timesteps = self.timesteps
+        return self._module
+
+    def release(self) -> None:
+        """Free the network of a checkpoint; it is loaded again when it is needed."""
+        if self.checkpoint:
+            self._module = self._counterpart = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weight file, or of state and code; see :mod:`.fingerprint`.
+
+        It is computed at every call, since the network may have been changed in between.
+        """
+        if self.sha256:
+            return self.sha256
+        if self.version:
+            return hashlib.sha256(f"version {self.version}".encode()).hexdigest()
+        return network_sha256(self.module)
 
     @property
     def device(self) -> torch.device:
@@ -132,45 +179,76 @@ class Model:
         state = next(chain(self.module.parameters(), self.module.buffers()), None)
         return torch.device("cpu") if state is None else state.device
 
+    @property
+    def spiking(self) -> bool:
+        """Whether surrogates can be substituted."""
+        return self.layered or (self.discovery is not None and self.discovery.replaced)
+
+    @property
+    def layered(self) -> bool:
+        """Whether gradient paths can be substituted: its layers of neurons see all time steps."""
+        return self.mode != "ann" if self.checkpoint else bool(spiking_layers(self.module))
+
+    def survey(self, x: Tensor) -> None:
+        """Find the spikes of a user's network by clean images, ``(N, C, H, W)``."""
+        if not self.checkpoint:
+            self.discovery = survey(self.module, self.call, x.to(self.device))
+
     def counterpart(self) -> nn.Module | None:
         """The ANN counterpart: the model's weights with the training activation; built once."""
         if self._counterpart is None and self.make_counterpart is not None:
             self._counterpart = self.make_counterpart().eval().requires_grad_(False)
         return self._counterpart
 
-    @property
-    def native(self) -> VGG | None:
-        """The module if it is a network of robench's own, by its class; else None."""
-        return self.module if isinstance(self.module, VGG) else None
-
     def prepare(self, x: Tensor) -> None:
         """Let a network of robench choose how it computes its layers, by some images.
 
-        It may change the outputs only by rounding. Nothing of another module is called.
+        It may change the outputs only by rounding. Nothing of another network is called.
         """
-        if self.native is not None:
-            self.native.prepare(x.to(self.device))
+        if isinstance(self.module, VGG):
+            self.module.prepare(x.to(self.device))
 
-    def run(self, x: Tensor) -> Any:
-        """What the module returns for images; it gets a copy that it may edit in place."""
-        return self.module(x if self.native is not None else x.clone())
+    def call(self, x: Tensor) -> Tensor:
+        """Logits ``(N, K)`` of images in [0, 1] on the model's device, in the network's own type.
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of images in [0, 1] on the model's device.
+        A network of a user gets a copy of the images, which it may edit in place, and settings of
+        the process that it changes are put back.
 
         Raises:
-            EvaluationError: the module returned something else.
+            EvaluationError: the network returned something else.
         """
-        out = self.run(x)
+        if isinstance(self.module, VGG):
+            out: Any = self.module(x)
+        else:
+            with contained(self._settings):
+                out = self.module(x.to(self.input_type or x.dtype, copy=True))
         wanted = (len(x), self.classes)
-        if not isinstance(out, Tensor) or out.shape != wanted:
-            what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        if not isinstance(out, Tensor) or out.shape != wanted or not out.is_floating_point():
+            what = type(out).__name__
+            if isinstance(out, Tensor):
+                what = str(tuple(out.shape)) if out.is_floating_point() else str(out.dtype)
             raise EvaluationError(
                 f"the model returned {what} for {len(x)} images; "
                 f"with its {self.classes} classes, logits of shape {wanted} are expected"
             )
         return out
 
+    def in_double(self) -> Model:
+        """The model in float64, with a copy of the network."""
+        exact = copy(self)
+        exact._module = deepcopy(self.module).double()
+        exact.input_type = None if self.input_type is None else torch.float64
+        return exact
+
+    def logits(self, x: Tensor) -> Tensor:
+        """:meth:`call` in the type of the images."""
+        return self.call(x).to(x.dtype)
+
 
 def _is_count(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _dashed(name: str) -> str:
+    """The name of a class as part of an id: ``MyNet`` is ``my-net``, and ``VGG16`` ``vgg16``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower().strip("_")

@@ -112,6 +112,9 @@ class Outcome(_Record):
     source_passes: float | None = Field(
         None, description="gradient passes per sample through the source models"
     )
+    spikes: str = Field(
+        "", description="of a user's network: what spikes or rounds, and what keeps its gradient"
+    )
     checks: tuple[Check, ...]
     verdict: Verdict
     reasons: tuple[str, ...]

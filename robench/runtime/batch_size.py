@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import resource
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robench.errors import EvaluationError
 from robench.registry import Model
+from robench.runtime import memory
 
 T = TypeVar("T")
 MOST_ROWS = {"cpu": 64, "cuda": 256}
@@ -25,10 +25,6 @@ SHARE = 0.5
 """Share of all memory; the rest is for the engine and for other processes."""
 CACHED_BYTES = 128 * 2**20
 """Bytes of the outputs of all layers for the rows of one thread."""
-_CONTAINER_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 _SHORT = ("not enough memory", "can't allocate memory", "could not create a primitive")
 """Parts of the messages of torch's allocator and of oneDNN when memory runs out."""
 
@@ -75,7 +71,8 @@ def output_bytes(model: Model, x: Tensor) -> int:
     """Bytes of the outputs of all layers of a network, and of its input ``(N, C, H, W)``.
 
     The growth of the process is too noisy to measure a single row. A layer that returns the output
-    of its last child, possibly in another shape, adds nothing.
+    of its last child, possibly in another shape, adds nothing. In TorchScript, whose layers take no
+    hooks, operations are counted.
 
     Raises:
         EvaluationError: there is not enough memory for them.
@@ -90,14 +87,33 @@ def output_bytes(model: Model, x: Tensor) -> int:
                 total += part.numel() * part.element_size()
                 last = part  # kept alive, so that its address is not reused
 
-    handles = [layer.register_forward_hook(add) for layer in model.module.modules()]
+    layers = list(model.module.modules())
+    scripted = any(isinstance(layer, torch.jit.ScriptModule) for layer in layers)
+    hooked = [] if scripted else layers
+    handles = [layer.register_forward_hook(add) for layer in hooked]
+    counted: AbstractContextManager[object] = _Operations(add) if scripted else nullcontext()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), counted:
             with_fewer(lambda _: model.logits(x), 1)
     finally:
         for handle in handles:
             handle.remove()
     return total
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Calls a forward hook for each operation of torch."""
+
+    def __init__(self, hook: Callable[[Any, Any, object], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.hook = hook
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.hook(func, args, out)
+        return out
 
 
 def _memory_of(tensor: Tensor) -> int:
@@ -125,18 +141,7 @@ def capacity(device: torch.device) -> int:
     """The memory that this process may use on a device, in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    own = [limit] if limit != resource.RLIM_INFINITY else []
-    return int(min(installed, *own, *map(_limit_in, _CONTAINER_LIMITS)))
-
-
-def _limit_in(path: Path) -> float:
-    """The limit in a container's file, in bytes; infinite without a limit or a file."""
-    try:
-        return int(path.read_text("ascii"))
-    except (OSError, ValueError):  # "max"
-        return float("inf")
+    return memory.allowed()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

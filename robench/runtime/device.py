@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 
 from robench.errors import UsageError
 from robench.registry import Model
+from robench.runtime.borrowing import borrowed
 
 
 def find_device(text: str) -> str:
@@ -59,14 +60,13 @@ def hardware(device: str) -> str:
 
 @contextmanager
 def placed(model: Model, device: str) -> Iterator[None]:
-    """Move a model's module to a device, and back at the end."""
-    before = model.device
-    if torch.device(device) == before:
+    """Let a model compute on a device; afterwards it is where and as it was before."""
+    with ExitStack() as stack:
+        if not model.checkpoint:
+            stack.enter_context(borrowed(model.module))
+        before = model.device
+        if torch.device(device) != before:
+            stack.callback(model.module.to, before)
+            model.module.to(device)
+            stack.enter_context(repeatable())
         yield
-        return
-    try:
-        model.module.to(device)
-        with repeatable():
-            yield
-    finally:
-        model.module.to(before)

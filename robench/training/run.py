@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from robench.architectures import VGG, build
+from robench.architectures import VGG
 from robench.errors import TrainingError
 from robench.training.calibrate import calibrate
 from robench.training.checkpoint import Progress, checkpoint_file, restore, save
@@ -69,7 +69,7 @@ class Run:
             ContentError: the weights of another model are missing or do not fit.
         """
         config, table = self.recipe.model, self.recipe.training
-        net = build(config, counterpart=config.mode == "hybrid")
+        net = VGG(config, counterpart=config.mode == "hybrid")
         if table.init and not self.epoch:
             digest = load_initial(net, table.init, self.folder)
             self.done = replace(self.done, init=f"{table.init}, weights SHA-256 {digest}")
@@ -169,6 +169,6 @@ class Run:
 
 def converted(counterpart: VGG) -> VGG:
     """The spiking network with the weights and thresholds of its ANN counterpart."""
-    net = build(counterpart.config)
+    net = VGG(counterpart.config)
     net.load_state_dict(counterpart.state_dict(), strict=True)
     return net

@@ -8,8 +8,9 @@ from typing import Literal
 from robench.architectures import VGG
 from robench.errors import ContentError, UsageError, nearest
 from robench.registry import recipe_files
-from robench.registry.cards import CARD, WEIGHTS, ModelCard, check_weights, read_weights
+from robench.registry.cards import CARD, WEIGHTS, ModelCard
 from robench.registry.locations import model_folders, models_dir_of
+from robench.registry.weights import check_weights, read_weights
 from robench.training.checkpoint import Progress, checkpoint_file, read_progress
 from robench.training.recipe import Recipe
 

@@ -13,7 +13,7 @@ from robench.architectures import VGG
 from robench.atomic import remove_leftovers
 from robench.datasets import find_dataset
 from robench.errors import TrainingError, UsageError
-from robench.registry.cards import AboutTable, ModelCard, save_checkpoint
+from robench.registry import AboutTable, ModelCard, save_checkpoint
 from robench.runtime.allocator import give_back_memory, keep_freed_memory
 from robench.runtime.batch_size import is_out_of_memory
 from robench.runtime.device import find_device, hardware, repeatable
@@ -70,8 +70,8 @@ def train(
     if reason := recipe.misfit():
         raise UsageError(f"the recipe's {reason}")
     dataset = find_dataset(recipe.model.dataset)
-    images = dataset.load("train")
-    slice_ = dataset.load("test").first(dataset.protocol.slice)
+    images = dataset.read("train")
+    slice_ = dataset.read("test").first(dataset.protocol.slice)
     done = Progress(facts(recipe), images.sha256, 0.0, ())
     if start == "resume":
         done = saved_progress(done, folder)

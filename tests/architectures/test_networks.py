@@ -3,7 +3,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from robench.architectures import ModelConfig, build
+from robench.architectures import VGG, ModelConfig
 from robench.spiking import spiking_layers
 from tests.support.networks import (
     ARCHITECTURES,
@@ -20,7 +20,7 @@ from tests.support.networks import (
 
 @for_every_network
 def test_vgg16_has_thirteen_convolutions_and_one_linear_head(architecture, mode):
-    model = build(configuration(architecture, mode, width=0.02)).eval()
+    model = VGG(configuration(architecture, mode, width=0.02)).eval()
     kinds = [type(layer) for layer in model.modules()]
     assert kinds.count(nn.Conv2d) == 13
     assert kinds.count(nn.Linear) == 1
@@ -31,7 +31,7 @@ def test_vgg16_has_thirteen_convolutions_and_one_linear_head(architecture, mode)
 
 def test_vgg16_at_full_width_has_the_known_number_of_parameters():
     with torch.device("meta"):
-        model = build(configuration("vgg16", "ann"))
+        model = VGG(configuration("vgg16", "ann"))
     convolutions = 14_710_464  # VGG16's thirteen, 3 input channels, no biases
     norms, head = 2 * 4224, 3 * 512 + 3
     assert sum(p.numel() for p in model.parameters()) == convolutions + norms + head
@@ -190,7 +190,7 @@ def test_smaller_images_lie_in_the_middle_of_black(architecture, mode):
 
 def test_images_of_one_channel():
     table = configuration("vgg16", "ann").model_dump() | {"mean": [0.1], "std": [0.3]}
-    model = build(ModelConfig.model_validate(table | {"width": 0.02})).eval()
+    model = VGG(ModelConfig.model_validate(table | {"width": 0.02})).eval()
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 3)
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from robench.attacks import APGDCE, APGDDLR, APGDT, PGD, SAPGD, Square
 from robench.attacks.primitives.norms import project
-from robench.datasets import DIGITS, find_dataset
+from robench.datasets import DIGITS, Images, find_dataset
 from robench.engine.sample_noise import SampleNoise
 from robench.engine.view import ModelView, QueryCounter
 from robench.epsilon import Epsilon, parse_grid
@@ -190,7 +190,9 @@ def test_too_few_classes_are_an_error_before_the_run(
         "    return Model(net, 'digits/two', 2)\n"
     )
     monkeypatch.chdir(tmp_path)
-    data = replace(DIGITS, classes=2)
+    test = DIGITS.load("test")
+    some = Images(test.images[test.labels < 2], test.labels[test.labels < 2])
+    data = replace(DIGITS, classes=2, load=lambda split: some)
     monkeypatch.setattr("robench.evaluation.plan.find_dataset", lambda name: data)
     command = ("run", "--models", "twoclasses:two", "--attacks", f"fgsm,{name}", "--limit", "3")
     refused(cli(*command, "--output", tmp_path / "results"), name, f"fewer than {least}", "has 2")

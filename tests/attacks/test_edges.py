@@ -14,7 +14,7 @@ from robench.datasets import DIGITS, Images
 from robench.engine.chunk import Chunk
 from robench.engine.sweep import ChunkSweep
 from robench.epsilon import parse_grid
-from robench.errors import EvaluationError
+from robench.errors import EvaluationError, UsageError
 from robench.registry import Model, find_attack
 from robench.results import CLEAN_WRONG, ROBUST, ResultStore
 
@@ -178,6 +178,6 @@ def test_images_outside_the_box_are_refused(value) -> None:
         Chunk(x, torch.zeros(3, dtype=torch.int64), range(3))
 
 
-def test_images_of_another_type_are_refused() -> None:
-    with pytest.raises(ValueError, match="uint8"):
+def test_images_of_a_data_set_outside_the_box_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"images must be in \[0, 1\]"):
         Images(np.full((2, 1, 2, 2), 1.5, np.float32), np.zeros(2, np.int64))

@@ -64,7 +64,7 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("refusable:truth", "classes is True"),
         ("refusable:mode", "mode is 'foo', it has to be ann or hybrid or stbp"),
         ("refusable:still", "timesteps is 0"),
-        ("refusable:bare", "module is <function"),
+        ("refusable:bare", "network is <function"),
         ("refusable:number", "model id 7"),
         ("x" * 300, ""),
     ],

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -115,10 +116,10 @@ class ElsewhereVGG(VGG):
 
 
 def test_the_view_carries_images_to_the_device_and_results_back() -> None:
-    model = Model(Elsewhere(), "digits/elsewhere", 3, fingerprint="0")
+    model = Model(Elsewhere(), "digits/elsewhere", 3, sha256="0")
     assert model.device.type == "meta"
     x, y, rows = torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 0]), torch.arange(3)
-    own = Model(ElsewhereVGG(), "digits/own", 3, fingerprint="0")
+    own = Model(ElsewhereVGG(), "digits/own", 3, sha256="0")
     own.prepare(x)
     assert own.module.prepared_on == "meta"
     view = ModelView(model, y, rows, QueryCounter.empty(3))
@@ -130,8 +131,10 @@ def test_the_view_carries_images_to_the_device_and_results_back() -> None:
 class Moved(nn.Linear):
     """Records the devices that it is moved to, and does not move."""
 
+    places: ClassVar[list[str]] = []
+
     def to(self, device: torch.device | str) -> Moved:
-        self.places = [*getattr(self, "places", []), str(device)]
+        self.places.append(str(device))
         return self
 
 

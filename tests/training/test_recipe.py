@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robench.architectures import build
+from robench.architectures import VGG
 from robench.datasets import find_dataset
 from robench.errors import ContentError
 from robench.training import Recipe, find_recipe
@@ -99,18 +99,18 @@ def test_published_recipes_are_readable_and_build(path: Path) -> None:
     assert made.about.control == path.parent.name.startswith("control-")
     dataset = find_dataset(made.model.dataset)
     hybrid = made.model.mode == "hybrid"
-    net = build(made.model, counterpart=hybrid).eval()
+    net = VGG(made.model, counterpart=hybrid).eval()
     if made.model.input_kind == "images":
         net.timesteps = min(net.timesteps, 2)
     assert net(torch.rand(1, *dataset.shape)).shape == (1, dataset.classes)
     if made.training.init:
-        start = build(Recipe.read(ROOT / "models" / made.training.init / "recipe.toml").model)
+        start = VGG(Recipe.read(ROOT / "models" / made.training.init / "recipe.toml").model)
         shapes = {name: value.shape for name, value in start.state_dict().items()}
         for name, value in net.state_dict().items():
             if not name.endswith(".threshold"):
                 assert shapes[name] == value.shape, name
     if hybrid:  # the trained network is the deployed one
-        build(made.model).load_state_dict(net.state_dict(), strict=True)
+        VGG(made.model).load_state_dict(net.state_dict(), strict=True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import robench.datasets
-from robench.architectures import build
+from robench.architectures import VGG
 from robench.datasets import DIGITS
 from robench.errors import ContentError, TrainingError
 from robench.registry import load_folder
@@ -169,7 +169,7 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
 
 
 def test_reestimated_norms_fit_the_data_and_no_weight_moves() -> None:
-    net = build(Recipe.read(ROOT / "models" / "digits" / "vgg16-hybrid" / "recipe.toml").model)
+    net = VGG(Recipe.read(ROOT / "models" / "digits" / "vgg16-hybrid" / "recipe.toml").model)
     data = Samples.of(DIGITS.load("train").first(64))
     before = {name: value.clone() for name, value in net.named_parameters()}
     reestimate_norms(net, data, 3, 64, torch.Generator().manual_seed(0))
@@ -203,7 +203,7 @@ def test_adversarial_training_makes_a_network_more_robust(
 
 
 def test_the_attack_of_training_changes_only_images() -> None:
-    net = build(Recipe.read(ROOT / "models" / "digits" / "flex-stbp" / "recipe.toml").model)
+    net = VGG(Recipe.read(ROOT / "models" / "digits" / "flex-stbp" / "recipe.toml").model)
     net.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     x, y = DIGITS.load("train").first(8).tensor(), DIGITS.load("train").first(8).targets()

@@ -1,0 +1,89 @@
+"""A user's network during an evaluation: nothing in it differs afterwards."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+
+@contextmanager
+def borrowed(module: nn.Module) -> Iterator[None]:
+    """Set a network to evaluation mode and freeze its parameters; at the end it is as before.
+
+    The mode of each part, ``requires_grad``, hooks, parameters, buffers and all other attributes
+    are put back, also those that the network itself changes, such as counters and hidden states.
+    What its attributes refer to is restored as far as it is a tensor, a list, a dict, a set or a
+    deque.
+    """
+    before = _Snapshot()
+    for part in module.modules():
+        before.add(part)
+    for tensor in (*module.parameters(), *module.buffers()):  # of TorchScript no attribute
+        before.add(tensor)
+    try:
+        module.eval()
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        before.restore()
+
+
+class _Snapshot:
+    """Objects with their contents."""
+
+    def __init__(self) -> None:
+        self.modes: list[tuple[nn.Module, bool]] = []
+        self.tensors: list[tuple[Tensor, Tensor, bool]] = []
+        self.containers: list[tuple[Any, Any]] = []
+        self.known: set[int] = set()
+
+    def add(self, value: object) -> None:
+        """Keep a module, a tensor or a container, and what it contains."""
+        if isinstance(value, tuple):
+            for item in value:
+                self.add(item)
+        elif id(value) in self.known:
+            return
+        elif isinstance(value, nn.Module):
+            self.known.add(id(value))
+            if hasattr(value, "training"):  # a frozen TorchScript module has no mode
+                self.modes.append((value, value.training))
+            self.add(vars(value))
+        elif isinstance(value, Tensor):
+            self.known.add(id(value))
+            if value.layout == torch.strided and not is_lazy(value):
+                self.tensors.append((value, value.detach().clone(), value.requires_grad))
+        elif isinstance(value, dict | list | set | deque):
+            self.known.add(id(value))
+            self.containers.append((value, value.copy()))
+            for item in value.values() if isinstance(value, dict) else value:
+                self.add(item)
+
+    def restore(self) -> None:
+        for container, contents in self.containers:
+            container.clear()
+            (container.update if isinstance(container, dict | set) else container.extend)(contents)
+        with torch.no_grad():
+            for tensor, value, needed_grad in self.tensors:
+                if tensor.shape != value.shape:
+                    tensor.data = value
+                elif not _same(tensor, value):  # a copy would break a graph of the user's
+                    tensor.copy_(value)
+                if tensor.is_leaf and tensor.requires_grad != needed_grad:
+                    tensor.requires_grad_(needed_grad)
+        for module, training in self.modes:
+            module.training = training
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same bits: a NaN is equal to itself."""
+    if a.is_floating_point() or a.is_complex():
+        return bool(((a == b) | ((a != a) & (b != b))).all())
+    return torch.equal(a, b)
