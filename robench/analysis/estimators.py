@@ -100,7 +100,7 @@ def estimator_plan(
         UsageError: no model is left, or an estimator cannot be read.
     """
     plan = each_epsilon(entries, alone(estimators, steps), epsilons, request, store)
-    spiking = tuple(p for p in plan.cells if p.cell.model.spikes is not None)
+    spiking = tuple(p for p in plan.cells if p.cell.model.spiking)
     if plan.cells and not spiking:
         names = ", ".join(dict.fromkeys(p.cell.model.id for p in plan.cells))
         raise UsageError(f"{names}: a model without spikes has one gradient; nothing to rank")

@@ -111,7 +111,10 @@ def _relative(path: Path, document: Path) -> str:
     """The path as a link in a document."""
     import os
 
-    return Path(os.path.relpath(path, document.parent)).as_posix()
+    try:
+        return Path(os.path.relpath(path, document.parent)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.resolve().as_uri()
 
 
 @app.command("list")

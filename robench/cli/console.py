@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
 from robench.errors import UsageError
 from robench.evaluation import Cell, Plan, Planned, run_plan
+from robench.reporting.progress import ProgressBar
 from robench.reporting.report import verdict_text
 from robench.results import CellResult, Damaged, ResultStore
 
@@ -87,43 +84,34 @@ class Progress:
 
     def __init__(self, plan: Plan, *, quiet: bool) -> None:
         self.quiet = quiet
-        todo = [planned.cell for planned in plan.cells if not planned.done]
-        self.before = 0
         self.size = 0
-        console = Console(highlight=False, soft_wrap=True)
-        self.bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=sum(len(cell.images) for cell in todo))
+        self.shown: set[str] = set()
+        todo = sum(len(planned.cell.images) for planned in plan.cells if not planned.done)
+        self.bar = ProgressBar(todo, sys.stdout, shown=not quiet)
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        self.bar.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+    def __exit__(self, *error: object) -> None:
+        self.bar.__exit__(*error)
 
     def update(self, cell: Cell, finished: int) -> None:
         """Show how many samples of a cell are finished."""
         self.size = len(cell.images)
-        self.bar.update(
-            self.task,
-            completed=self.before + finished,
-            description=f"{cell.model.id} {cell.attack.name}",
-        )
+        self.bar.update(f"{cell.model.id} {cell.attack.name}", finished)
 
     def finish(self, result: CellResult, computed: bool) -> None:
         """Print a cell's result; ``computed`` is False if it was stored already."""
         if computed:
-            self.before += self.size
-        if not self.quiet:
-            print(result_line(result, computed), flush=True)
+            self.bar.next_cell(self.size)
+        if self.quiet:
+            return
+        spikes = result.outcome.spikes if result.outcome else ""
+        if spikes and result.model not in self.shown:
+            self.shown.add(result.model)
+            print(f"{result.model:32} {spikes}", flush=True)
+        print(result_line(result, computed), flush=True)
 
 
 def carry_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from io import TextIOWrapper
@@ -12,7 +13,18 @@ import typer
 from robench.errors import RobenchError, UsageError
 
 INTERRUPTED = 130
+_STDOUT, _STDERR = 1, 2
 CELLS_KEPT = "finished cells are kept"
+
+
+def _keep_stdout() -> None:
+    """Reserve stdout for robench: what a library prints below Python goes to stderr."""
+    stream = sys.__stdout__
+    if stream is None or sys.stdout is not stream or stream.fileno() != _STDOUT:
+        return  # it was replaced, as in a test
+    own = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    sys.stdout = open(own, "w", encoding=stream.encoding, buffering=1)  # noqa: PTH123, SIM115
 
 
 def run_app(app: typer.Typer, command: str, kept: Mapping[str, str]) -> NoReturn:
@@ -24,6 +36,7 @@ def run_app(app: typer.Typer, command: str, kept: Mapping[str, str]) -> NoReturn
         kept: what an interrupted command leaves behind, by its first words.
     """
     name = command.split()[-1]
+    _keep_stdout()
     for stream in (sys.stdout, sys.stderr):  # a terminal without ε prints a substitute
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from robench.attacks.backends import LIBRARIES, Library
-from robench.attacks.primitives.norms import NORMS
 from robench.datasets import dataset_names, find_dataset, is_plugin
 from robench.errors import MissingDataError, RobenchError, UsageError, nearest
 from robench.model_id import ModelId
-from robench.registry import (
-    GROUPS,
-    NOT_LOADED,
-    Plugin,
-    attack_names,
-    find_attack,
-    model_entries,
-    plugins,
-)
+from robench.plugins import GROUPS, Plugin, plugins
+from robench.registry import NOT_LOADED, model_entries
+
+if TYPE_CHECKING:
+    from robench.attacks.backends import Library
 
 Rows = list[dict[str, str]]
 
@@ -49,13 +42,16 @@ def inventory(what: str, models_dir: Path | None = None) -> Rows:
 
 
 def model_rows(models_dir: Path | None) -> Rows:
-    """Every model with its source and its state, ``ready`` or the reason why it cannot run.
+    """Every model with T, clean accuracy, its source and its state.
 
-    The digest of the weights is computed, but no network is built and no plug-in imported.
+    The state is ``ready``, or the reason why it cannot run. The digest of the weights is computed,
+    but no network is built and no plug-in imported.
     """
     return [
         {
             "model": entry.id,
+            "T": str(entry.card.model.timesteps or "") if entry.card else "",
+            "clean": f"{entry.card.about.clean_accuracy:.1%}" if entry.card else "",
             "source": entry.source,
             "kind": "control" if entry.control else "model",
             "state": entry.missing or entry.examine() or dataset_state(entry.dataset),
@@ -69,6 +65,9 @@ def attack_rows() -> Rows:
 
     The state of a card that is damaged, or whose library is missing, is the reason.
     """
+    from robench.attacks.backends import LIBRARIES
+    from robench.registry import attack_names, find_attack
+
     rows = []
     for name, source in attack_names().items():
         state, about = "ready", ""
@@ -147,17 +146,24 @@ def plugin_rows() -> Rows:
 
 
 def _try_model(plugin: Plugin) -> None:
+    import torch
+
+    from robench.runtime.device import placed
+
     model = model_entries()[ModelId(plugin.name)].load()
     dataset = find_dataset(model.dataset)
     if model.classes < dataset.classes:
         raise plugin.error(
             f"has {model.classes} classes, data set {dataset.name} has {dataset.classes}"
         )
-    with torch.no_grad():
+    with torch.no_grad(), placed(model, "cpu"):
         model.logits(torch.zeros(1, *dataset.shape, device=model.device))
 
 
 def _try_attack(plugin: Plugin) -> None:
+    from robench.attacks.primitives.norms import NORMS
+    from robench.registry import find_attack
+
     norm = find_attack(plugin.name).attack.norm
     if norm not in NORMS:
         raise plugin.error(f"is measured in {norm!r}; ε is swept in {' and '.join(NORMS)}")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
-
-if TYPE_CHECKING:
-    from robench.registry import NamedAttack
 
 FIGURES = Path("results/figures")
 """Where figures go by default."""
@@ -127,21 +124,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 def split_patterns(text: str) -> list[str]:
     """The parts of a value of ``--models``."""
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def named_attacks(text: str) -> list[NamedAttack]:
-    """What ``--attacks`` names, each once.
-
-    Raises:
-        RobenchError: a name is unknown or cannot be used, or there is none.
-    """
-    from robench.registry import find_attack, split_names
-
-    # two requests may be one attack: pgd and pgd[steps=20]
-    found = [find_attack(name) for name in dict.fromkeys(split_names(text))]
-    if not found:
-        raise UsageError("no attack was named; see: robench list attacks")
-    return list({attack.name: attack for attack in found}.values())
 
 
 def look_in(dataset: str | None, data_dir: Path | None) -> None:

@@ -18,7 +18,6 @@ from robench.cli.options import (
     ModelsDir,
     folder_at,
     look_in,
-    named_attacks,
     split_epsilons,
     split_patterns,
 )
@@ -84,11 +83,11 @@ def run(
     """Attack models over a sweep of ε and store the results; the same command continues."""
     from robench.cli.console import carry_out, plan_data, plan_lines, print_troubles, require_cells
     from robench.evaluation import Request, find_grid, make_plan
-    from robench.registry import select_models
+    from robench.registry import find_attacks, select_models
     from robench.results import ResultStore
 
     look_in(dataset, data_dir)
-    named = named_attacks(attacks)
+    named = find_attacks(attacks)
     if eps is not None and grid is not None:
         raise UsageError("--eps and --grid exclude each other")
     request = Request(

@@ -45,10 +45,13 @@ class EstimatorSet(Attack):
 
     @property
     def required(self) -> frozenset[Need]:
-        """An ANN counterpart, if a path uses it."""
+        """An ANN counterpart, or layers with gradient paths, if a path uses them."""
         paths = [Estimator.parse(name).path for name in self.finders]
         through_counterpart = any(path is not None and path.counterpart for path in paths)
-        return self.needs | ({"counterpart"} if through_counterpart else frozenset())
+        chosen = [Estimator.parse(name).path for name in combine(self.surrogates, self.paths)]
+        over_time = any(path is not None and not path.counterpart for path in chosen)
+        needs: set[Need] = {"counterpart"} if through_counterpart else set()
+        return self.needs | needs | ({"paths"} if over_time else set())
 
     @staticmethod
     def gradient(

@@ -1,0 +1,37 @@
+from .api import (
+    check,
+    evaluate,
+    list_models,
+    load_model,
+    load_results,
+)
+from .attacks import Attack, DirectAttack, IterativeAttack, LineAttack
+from .evaluation import Cell, Settings, evaluate_cell
+from .registry import Model, find_attack, load_folder, select_models
+from .reporting.cells import Checks, Results
+from .results import CellResult, ResultStore
+from .spiking import wrap
+
+__all__ = [
+    "Attack",
+    "Cell",
+    "CellResult",
+    "Checks",
+    "DirectAttack",
+    "IterativeAttack",
+    "LineAttack",
+    "Model",
+    "ResultStore",
+    "Results",
+    "Settings",
+    "check",
+    "evaluate",
+    "evaluate_cell",
+    "find_attack",
+    "list_models",
+    "load_folder",
+    "load_model",
+    "load_results",
+    "select_models",
+    "wrap",
+]

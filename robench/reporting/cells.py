@@ -1,0 +1,184 @@
+"""Cells one by one, without the rules of the leaderboard: as frames, and as curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from robench.results import CellResult, Damaged
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CURVE_COLUMNS = (
+    *("model", "attack", "epsilon", "accuracy", "low", "high", "verdict", "reasons"),
+    *("dataset", "norm", "samples", "seed", "hash"),
+)
+CHECK_COLUMNS = ("model", "attack", "check", "value", "threshold", "verdict", "reason")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The cells of an evaluation or of a folder of results.
+
+    Attributes:
+        cells: the record of each cell.
+        damaged: files of a folder that cannot be read.
+    """
+
+    cells: tuple[CellResult, ...]
+    damaged: tuple[Damaged, ...] = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Robust accuracy, one row for each cell and ε.
+
+        Columns: model, attack, epsilon, accuracy, low and high (95 % interval), verdict, reasons,
+        dataset, norm, samples, seed, hash. A cell that failed or is not applicable has one row
+        without numbers.
+        """
+        return curves_frame(self.cells)
+
+    def checks(self) -> Checks:
+        """The checks that the verdicts rest on."""
+        return Checks(self.cells)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw robust accuracy against ε, one line for each cell; returns the axes."""
+        return plot_curves(self.cells, ax)
+
+    def __repr__(self) -> str:
+        spikes = {c.outcome.spikes: c.model for c in self.cells if c.outcome and c.outcome.spikes}
+        lines = [f"{model}: {found}" for found, model in spikes.items()]
+        return "\n".join([_text(_summary(self.cells)), *lines])
+
+    def _repr_html_(self) -> str:
+        return str(_summary(self.cells).to_html(index=False))
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The checks of some cells."""
+
+    cells: tuple[CellResult, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each cell and check.
+
+        Columns: model, attack, check, value (the figure that was measured), threshold, verdict,
+        reason.
+        """
+        return checks_frame(self.cells)
+
+    def __repr__(self) -> str:
+        return _text(self.to_frame())
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html(index=False))
+
+
+def _text(frame: pd.DataFrame) -> str:
+    return frame.to_string(index=False, float_format="{:.4g}".format, na_rep="")
+
+
+def _summary(cells: Sequence[CellResult]) -> pd.DataFrame:
+    """Clean accuracy, AUC and verdict of each cell; without an AUC, accuracy at the largest ε."""
+    records = []
+    for cell in cells:
+        record: dict[str, Any] = {"model": cell.model, "attack": cell.attack}
+        if cell.outcome is None:
+            record |= {"verdict": cell.status, "reasons": cell.reason}
+        else:
+            record["clean"] = cell.outcome.clean_accuracy
+            record |= {f"AUC@{limit}": value for limit, value in cell.outcome.auc.items()}
+            if not cell.outcome.auc:  # the grid does not reach a limit of the data set
+                last = cell.outcome.curve[-1]
+                record[f"accuracy@{last.epsilon.text}"] = last.accuracy
+            record["verdict"] = cell.outcome.verdict
+            record["reasons"] = ", ".join(cell.outcome.reasons)
+        records.append(record)
+    frame = pd.DataFrame(records)
+    ends = [name for name in ("verdict", "reasons") if name in frame]
+    return frame[[*(name for name in frame if name not in ends), *ends]]
+
+
+def curves_frame(cells: Sequence[CellResult]) -> pd.DataFrame:
+    """Robust accuracy with its 95 % interval, one row for each cell and ε.
+
+    A cell without result has one row: its verdict is its status, and its accuracy NaN.
+    """
+    records = []
+    for cell in cells:
+        if cell.outcome is None:
+            lacking = {"verdict": cell.status, "reasons": cell.reason}
+            records.append(_names(cell) | lacking)
+            continue
+        outcome = cell.outcome
+        identity = outcome.identity
+        for point in outcome.curve:
+            records.append(
+                _names(cell)
+                | {
+                    "epsilon": point.epsilon.value,
+                    "accuracy": point.accuracy,
+                    "low": point.interval.low,
+                    "high": point.interval.high,
+                    "verdict": outcome.verdict,
+                    "reasons": ", ".join(outcome.reasons),
+                    "norm": identity.norm,
+                    "samples": identity.samples,
+                    "seed": identity.seed,
+                }
+            )
+    return pd.DataFrame(records, columns=list(CURVE_COLUMNS))
+
+
+def checks_frame(cells: Sequence[CellResult]) -> pd.DataFrame:
+    """The checks with the figures that they measured, one row for each cell and check."""
+    records = [
+        (cell.model, cell.attack, c.name, c.value, c.threshold, c.verdict, c.reason)
+        for cell in cells
+        if cell.outcome is not None
+        for c in cell.outcome.checks
+    ]
+    return pd.DataFrame(records, columns=list(CHECK_COLUMNS))
+
+
+def plot_curves(cells: Sequence[CellResult], ax: Axes | None = None) -> Axes:
+    """Robust accuracy against ε with its interval, one line for each cell.
+
+    A line is dashed if its verdict is not valid; the legend names the verdict.
+    """
+    from matplotlib import pyplot
+    from matplotlib.ticker import PercentFormatter
+
+    if ax is None:
+        ax = pyplot.figure(figsize=(6, 4), layout="constrained").subplots()
+    several = len({cell.model for cell in cells}) > 1
+    for cell, marker in zip(cells, "os^vDPX<>ph" * len(cells), strict=False):
+        if cell.outcome is None:
+            continue
+        outcome = cell.outcome
+        valid = outcome.verdict == "valid"
+        name = f"{cell.model}  {cell.attack}" if several else cell.attack
+        name += "" if valid else f" ({outcome.verdict})"
+        x = [point.epsilon.value for point in outcome.curve]
+        (line,) = ax.plot(
+            x, [point.accuracy for point in outcome.curve], marker=marker, markersize=4,
+            linestyle="-" if valid else "--", label=name,
+        )  # fmt: skip
+        low, high = zip(*((p.interval.low, p.interval.high) for p in outcome.curve), strict=True)
+        ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    ax.set(xlabel="ε", ylabel="robust accuracy", ylim=(-0.02, 1.02))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    ax.grid(color="0.9")
+    ax.legend(frameon=False, title=None if several or not cells else cells[0].model)
+    return ax
+
+
+def _names(cell: CellResult) -> dict[str, object]:
+    return {
+        "model": cell.model, "attack": cell.attack, "dataset": cell.dataset, "hash": cell.hash,
+    }  # fmt: skip
