@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from robench.registry import ModelCard
-from robench.registry.cards import CARD, WEIGHTS, file_sha256
+from robench.registry.cards import CARD, WEIGHTS
+from robench.registry.weights import file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""

@@ -13,7 +13,7 @@ class LinearModel:
     def __init__(self, shape: tuple[int, int, int], samples: int, *, box: bool) -> None:
         generator = torch.Generator().manual_seed(0)
         size = shape[0] * shape[1] * shape[2]
-        linear = torch.nn.Linear(size, 2)
+        linear = torch.nn.Linear(size, 2).requires_grad_(False)
         with torch.no_grad():
             linear.weight.copy_(torch.randn(2, size, generator=generator))
             linear.bias.zero_()
