@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from robench.errors import PluginError
@@ -52,13 +54,19 @@ class Plugin:
 def plugins(group: str) -> dict[str, list[Plugin]]:
     """The plug-ins of a group by name; a name that two distributions claim has two entries."""
     found: defaultdict[str, list[Plugin]] = defaultdict(list)
-    for entry in entry_points(group=group):
+    for entry in _installed(group, tuple(sys.path)):
         dist = entry.dist
         origin = f"{dist.name} {dist.version}" if dist is not None else "an unknown distribution"
         plugin = Plugin(entry.name, group, origin, entry)
         if plugin not in found[entry.name]:
             found[entry.name].append(plugin)
     return dict(found)
+
+
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
+    """The entry points of a group, read once for each import path: that takes some 30 ms."""
+    return entry_points(group=group)
 
 
 def the_plugin(found: Mapping[str, list[Plugin]], name: str) -> Plugin:

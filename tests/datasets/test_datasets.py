@@ -96,7 +96,7 @@ def test_bad_plugin_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, match: str
 ) -> None:
     points = EntryPoints([EntryPoint(name, value, plugins.DATASETS)])
-    monkeypatch.setattr(plugins, "entry_points", points.select)
+    monkeypatch.setattr(plugins, "_installed", lambda group, path: points.select(group=group))
     assert name in dataset_names()
     with pytest.raises(PluginError, match=match):
         find_dataset(name)
@@ -104,5 +104,5 @@ def test_bad_plugin_is_named(
 
 def test_plugin_provides_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     points = EntryPoints([EntryPoint("mine", "robench.datasets:DIGITS", plugins.DATASETS)])
-    monkeypatch.setattr(plugins, "entry_points", points.select)
+    monkeypatch.setattr(plugins, "_installed", lambda group, path: points.select(group=group))
     assert find_dataset("mine") is DIGITS
