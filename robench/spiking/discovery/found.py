@@ -92,7 +92,7 @@ class Discovery:
         return [*kept, *detached, *self.hidden]
 
     def __str__(self) -> str:
-        """One line, such as ``40 spikes of snntorch.surrogate.ATan``."""
+        """One line, as ``40 spikes of snntorch.surrogate.ATan``; empty if nothing was found."""
         if self.refused:
             return f"nothing replaced: {self.refused}"
         counts: Counter[str] = Counter()
@@ -104,4 +104,4 @@ class Discovery:
         parts = [f"{count} {name}" for name, count in counts.items()]
         if self.own:
             parts.append(f"not replaced: {', '.join(self.own)}")
-        return "; ".join(parts) or "no spikes and no roundings"
+        return "; ".join(parts)
