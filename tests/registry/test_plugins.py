@@ -212,7 +212,7 @@ def test_model_and_attack_of_a_plugin_run_from_the_console(site: Path, tmp_path:
     found = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*.json")]
     by_attack = {record["attack"]: record["outcome"]["identity"] for record in found}
     assert set(by_attack) == {"fgsm", "plugin-attack[level=0.25]"}
-    assert by_attack["fgsm"]["architecture_version"] == "good-nets 1.2.3"
+    assert str(by_attack["fgsm"]["architecture_version"]).startswith("good-nets 1.2.3 ")
     assert len(by_attack["fgsm"]["fingerprint"]) == 64
     identity = by_attack["plugin-attack[level=0.25]"]
     assert "good-nets 1.2.3" in identity["attack_version"]
