@@ -4,10 +4,11 @@ from importlib.metadata import EntryPoint, EntryPoints
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 
 from robench import plugins
-from robench.datasets import DIGITS, Images, dataset_names, find_dataset
+from robench.datasets import DIGITS, Images, dataset_names, digits, find_dataset
 from robench.datasets.digits import enlarge, interpolation
 from robench.epsilon import make_grid
 from robench.errors import PluginError, UsageError
@@ -106,3 +107,15 @@ def test_plugin_provides_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     points = EntryPoints([EntryPoint("mine", "robench.datasets:DIGITS", plugins.DATASETS)])
     monkeypatch.setattr(plugins, "_installed", lambda group, path: points.select(group=group))
     assert find_dataset("mine") is DIGITS
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_digits_are_those_of_scikit_learn_wherever_its_file_is(
+    found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not found:
+        monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    expected = load_digits()
+    pixels, labels = digits._read()
+    assert (pixels == expected.images).all()
+    assert (labels == expected.target).all()
