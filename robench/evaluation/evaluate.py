@@ -75,13 +75,13 @@ def evaluate_cell(
             places.enter_context(placed(model, cell.settings.device))
         first = _chunk(cell, spans(len(cell.images))[0])
         x = first.x
-        for model in models:
-            _examine(model, first)
+        # the first model is the one under attack, whose check is on record
+        gradients, *_ = [_examine(model, first) for model in models]
         if unmet := cell.unmet():
             return store.write(_not_applicable(cell, digest, started, unmet))
         shared = all(
             # steps are replaced for one thread
-            model.shareable and not _replaces(model) and model.device.type == "cpu"
+            model.shareable and not model.replaces and model.device.type == "cpu"
             for model in models
         )
         largest = min(cached_rows(model, x) for model in models) if shared else LARGEST
@@ -95,7 +95,7 @@ def evaluate_cell(
             parts = list(_chunks(cell, store, digest, workers, batch, progress))
             batch = min(batch, workers.at_once)
         rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
-        outcome = _outcome(cell, identity, digest, rows)
+        outcome = _outcome(cell, identity, digest, rows, gradients)
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
     kept = [examples for _, examples in parts if examples is not None]
     return store.write(result, rows[list(ROWS)], AdversarialExamples.join(kept) if kept else None)
@@ -106,10 +106,14 @@ def _not_applicable(cell: Cell, digest: str, started: float, unmet: frozenset[Ne
     return record(cell, digest, "not-applicable", started, reason=reason, error=reason)
 
 
-def _examine(model: Model, chunk: Chunk) -> None:
-    """Look at a user's network: whether it can be called, where it spikes, and its gradients."""
+def _examine(model: Model, chunk: Chunk) -> Check | None:
+    """Look at a user's network: whether it can be called, where it spikes, and its gradients.
+
+    Returns:
+        The check of the gradients; None if there is none.
+    """
     if model.checkpoint:
-        return
+        return None
     x, drawn = chunk.x, partial(_drawn, model)
     with_fewer(lambda rows: first_call(model, x[:rows], drawn), 2)
     check = checks.batch_gradient(model, x, chunk.y)
@@ -120,10 +124,7 @@ def _examine(model: Model, chunk: Chunk) -> None:
             model.survey(x[:rows])
 
     with_fewer(look, min(PREPARED, len(x)))
-
-
-def _replaces(model: Model) -> bool:
-    return model.discovery is not None and model.discovery.replaced
+    return check
 
 
 def _prepare(model: Model, x: Tensor, rows: int) -> None:
@@ -219,13 +220,13 @@ def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:
     )
 
 
-def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
+def _checks(cell: Cell, rows: pd.DataFrame, gradients: Check | None) -> list[Check]:
     chunk = _chunk(cell, spans(len(cell.images))[0])
     found: list[Check | None] = [
         checks.deterministic(cell.model, chunk.x),
         checks.usable_gradient(rows),
         checks.replaceable(cell.model),
-        checks.batch_gradient(cell.model, chunk.x, chunk.y),
+        gradients,
         checks.zero_epsilon(cell.model, cell.bound, chunk, cell.settings.seed, cell.sources),
     ]
     if len(cell.settings.grid) > 1:  # at ε = 0 no query is needed
@@ -237,7 +238,9 @@ def _checks(cell: Cell, rows: pd.DataFrame) -> list[Check]:
     return [check for check in found if check is not None]
 
 
-def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) -> Outcome:
+def _outcome(
+    cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame, gradients: Check | None
+) -> Outcome:
     grid = cell.settings.grid
     values = [epsilon.value for epsilon in grid]
     position = rows["minimal_position"].to_numpy()
@@ -245,7 +248,7 @@ def _outcome(cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame) ->
     accuracies = np.array([point.accuracy for point in curve])
     known = cell.dataset.protocol.auc_limits.get(identity.norm, ())
     limits = {limit.text: limit.value for limit in known if limit.value in values[1:]}
-    found = _checks(cell, rows)
+    found = _checks(cell, rows, gradients)
     raw = None
     if "raw_0" in rows:  # misclassified at each single ε
         misclassified = [float(rows[f"raw_{k}"].mean()) for k in range(len(grid))]

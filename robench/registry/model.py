@@ -182,7 +182,12 @@ class Model:
     @property
     def spiking(self) -> bool:
         """Whether surrogates can be substituted."""
-        return self.layered or (self.discovery is not None and self.discovery.replaced)
+        return self.layered or self.replaces
+
+    @property
+    def replaces(self) -> bool:
+        """Whether steps of a user's network are replaced, as its survey found them."""
+        return self.discovery is not None and self.discovery.replaced
 
     @property
     def layered(self) -> bool:

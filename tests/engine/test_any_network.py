@@ -16,6 +16,7 @@ from robench.datasets import DIGITS
 from robench.epsilon import parse_grid
 from robench.results import CellResult
 from tests.support.spiking_digits import Bare, Small, T, trained
+from tests.support.spiking_styles import Fused
 
 N = 40
 EPS = ["8/255", "16/255", "32/255", "48/255"]
@@ -127,23 +128,6 @@ def test_results_name_the_estimators_that_were_used(tmp_path: Path) -> None:
     relu = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     _, rows = run(relu, SPGD, tmp_path, mode="ann", timesteps=None)
     assert set(rows["found_by"].dropna()) <= {"pgd", "own gradient"}
-
-
-class Fused(torch.autograd.Function):
-    """All time steps of a neuron at once."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        v, out = torch.zeros_like(x[0]), []
-        for current in x:
-            v = 0.5 * v + current
-            out.append((v > 1).to(x.dtype))
-            v = v - out[-1]
-        return torch.stack(out)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad
 
 
 class OfFused(Small):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import robench
 from robench.errors import EvaluationError
 from tests.support.spiking_digits import Bare, trained
+from tests.support.spiking_styles import Above
 
 SMALL: dict[str, Any] = {"dataset": "digits", "limit": 6, "eps": ["8/255", "32/255"]}
 
@@ -126,13 +127,8 @@ def test_logits_that_depend_on_more_than_the_image(kind: type[nn.Module], reason
     assert reason in outcome.reasons
 
 
-class Wide(torch.autograd.Function):
+class Wide(Above):
     """A spike whose surrogate is as wide as the batch's standard deviation."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        ctx.save_for_backward(z)
-        return (z > 0).to(z.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from statistics import median_high
 from typing import Any
 
 import torch
@@ -134,7 +135,7 @@ class _Calls:
                 yield None
                 continue
             own = units[group] or [s.unit for s in known]
-            yield replace(at, unit=sorted(own)[len(own) // 2])
+            yield replace(at, unit=median_high(own))
 
 
 @dataclass
@@ -153,8 +154,7 @@ class _Marks:
             gate = _CONSTANT
         elif not self.quantiser:
             gate = use_of(logits.grad_fn, self.nodes, self.compared)
-        unit = sorted(self.units)[len(self.units) // 2]
-        return FoundOperation(place, self.quantiser, unit, len(self.nodes), gate)
+        return FoundOperation(place, self.quantiser, median_high(self.units), len(self.nodes), gate)
 
 
 class _Survey:

@@ -19,6 +19,8 @@ from tests.support.spiking_styles import (
     MEASURED,
     STYLES,
     TRIANGLE,
+    Above,
+    Fused,
     T,
     Timed,
     X,
@@ -32,12 +34,7 @@ from tests.support.spiking_styles import (
 def reference() -> Tensor:
     """The gradient of the network that has the triangle in its own backward pass."""
 
-    class Own(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, z: Tensor) -> Tensor:
-            ctx.save_for_backward(z)
-            return (z > 0).to(z.dtype)
-
+    class Own(Above):
         @staticmethod
         def backward(ctx: Any, grad: Tensor) -> Tensor:
             (z,) = ctx.saved_tensors
@@ -171,30 +168,14 @@ def test_roundings_get_the_straight_through_estimator() -> None:
 
 
 def test_what_is_no_step_keeps_its_gradient_and_is_named() -> None:
-    class Whole(torch.autograd.Function):
-        """All steps of a neuron at once."""
-
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            v, out = torch.zeros_like(x[0]), []
-            for current in x:
-                v = 0.5 * v + current
-                out.append((v > 1).to(x.dtype))
-                v = v - out[-1]
-            return torch.stack(out)
-
-        @staticmethod
-        def backward(ctx: Any, grad: Tensor) -> Tensor:
-            return grad
-
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return Whole.apply((x.flatten(1) * 2).expand(T, len(x), 192)).mean(0)
+            return Fused.apply((x.flatten(1) * 2).expand(T, len(x), 192)).mean(0)
 
     found = survey(Net(), Net(), X)
     assert not found.replaced
     (name,) = found.own
-    assert "Whole (1 calls)" in name
+    assert "Fused (1 calls)" in name
     assert "not replaced" in str(found)
 
 
