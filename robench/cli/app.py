@@ -79,7 +79,7 @@ def leaderboard(
     ] = False,
     format: Annotated[Format, typer.Option(help="Of the file.")] = "md",
     all_runs: Annotated[
-        bool, typer.Option("--all-runs", help="List runs outside the protocol too.")
+        bool, typer.Option("--all-runs", help="Show older runs too, and those without a result.")
     ] = False,
 ) -> None:
     """Make the leaderboard and its figures from the stored results."""
@@ -104,7 +104,13 @@ def leaderboard(
     require_writable("--results", figures)
     drawn = write_figures(report, figures)
     write(output, text)
-    print(f"wrote {output} and {len(drawn)} figures in {figures}")
+    left_out = [
+        (sum(table.older for table in report.tables), "tables of older runs"),
+        (len(report.others), "runs without a result"),
+    ]
+    hidden = " and ".join(f"{number} {what}" for number, what in left_out if number)
+    hint = f"; {hidden} left out: --all-runs shows them" if hidden and not all_runs else ""
+    print(f"wrote {output} and {len(drawn)} figures in {figures}{hint}")
 
 
 def _relative(path: Path, document: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which cells of a store are comparable in one table, and why others are not."""
+"""Which cells of a store are comparable in one table, and how others differ."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from robench.reporting.report import OtherRun
 from robench.results import PROTOCOL, ROBUST, CellResult, Damaged, Identity, Outcome, ResultStore
 
 SWEEP = "fast"
+OTHER_DATA = "other data than in the newest run"
+OTHER_WEIGHTS = "other weights or card than in the model's newest run"
+OTHER_SETTINGS = "other settings than in the attack's newest run"
+OLDER = "an older run of the same cell"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cell under the protocol, with its minimal positions ``(N,)`` in data order."""
+    """A cell with a result, and its minimal positions ``(N,)`` in data order."""
 
     cell: CellResult
     outcome: Outcome
@@ -44,21 +48,25 @@ class Candidate:
         return _canonical([i.fingerprint, i.model_config_, i.architecture_version])
 
 
-def differences(cell: CellResult, dataset: Dataset) -> list[str]:
-    """Why a cell is not in the data set's table; empty if it is."""
-    outcome = cell.outcome
-    if cell.status != "done" or outcome is None:
-        return [f"{cell.status}: {cell.reason}" if cell.reason else cell.status]
+def differences(outcome: Outcome, dataset: Dataset, *, known: bool = True) -> tuple[str, ...]:
+    """How a cell differs from the data set's protocol; empty if it does not.
+
+    Cells of a norm and of equal differences are comparable with each other, if their data and the
+    settings of their attacks are the same.
+
+    Args:
+        outcome: of the cell.
+        dataset: with the protocol.
+        known: whether the data set is installed.
+    """
     identity, protocol = outcome.identity, dataset.protocol
-    if identity.norm not in protocol.grids:
-        return [f"norm {identity.norm}, in which {dataset.name} has no grid"]
     # by value, since an ε can be written as a number or as a fraction
-    values = [epsilon.value for epsilon in protocol.grids[identity.norm]]
-    own = identity.model_config_.get("timesteps")
+    values = [epsilon.value for epsilon in protocol.grids.get(identity.norm, ())]
+    # a user's network has no T but the one that it declares
+    own = identity.model_config_.get("timesteps", identity.timesteps)
+    images = f"{identity.samples} of {protocol.slice} images" if known else "images of your own"
     found = [
-        (not outcome.registered, "model is not registered"),
-        ("[" in identity.attack, "attack has parameters of its own"),
-        (identity.samples != protocol.slice, f"{identity.samples} of {protocol.slice} images"),
+        (identity.samples != protocol.slice or not known, images),
         (
             [point.epsilon.value for point in outcome.curve] != values,
             f"ε {', '.join(point.epsilon.text for point in outcome.curve)}",
@@ -69,7 +77,10 @@ def differences(cell: CellResult, dataset: Dataset) -> list[str]:
         (identity.eot not in (None, EOT), f"gradients of {identity.eot} draws"),
         (identity.protocol != PROTOCOL, f"robench protocol {identity.protocol}"),
     ]
-    return [text for applies, text in found if applies]
+    differs = tuple(text for applies, text in found if applies)
+    if not differs and "[" in identity.attack:  # in another table it is a column as any other
+        return ("attacks with parameters of their own",)
+    return differs
 
 
 def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Candidate | Damaged:
@@ -91,10 +102,12 @@ def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Ca
     return Candidate(cell, outcome, positions)
 
 
-def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[OtherRun]]:
-    """Keep the newest comparable cell of one norm for each model, attack and seed."""
+def choose(
+    candidates: Sequence[Candidate],
+) -> tuple[list[Candidate], dict[tuple[str, ...], list[Candidate]]]:
+    """The newest comparable cell for each model, attack and seed, and the others by the reason."""
     chosen: dict[tuple[str, str, int], Candidate] = {}
-    rest: list[OtherRun] = []
+    rest: dict[tuple[str, ...], list[Candidate]] = {}
     data = ""
     attacks: dict[str, str] = {}
     models: dict[str, str] = {}
@@ -104,19 +117,19 @@ def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Other
         data = data or identity.data_sha256
         key = (identity.model, identity.attack, identity.seed)
         if identity.data_sha256 != data:
-            rest.append(other_run(candidate.cell, ["other data than the newest run"]))
+            rest.setdefault((OTHER_DATA,), []).append(candidate)
             continue
         # a cell that one rule rejects must not be the reference of another rule
         same_weights = models.get(identity.model, candidate.model_key) == candidate.model_key
         same_settings = attacks.get(identity.attack, candidate.attack_key) == candidate.attack_key
         if not (same_weights and same_settings):
-            reasons = [
-                *(["other weights or card than the model's newest run"] * (not same_weights)),
-                *(["other settings than the attack's newest run"] * (not same_settings)),
-            ]
-            rest.append(other_run(candidate.cell, reasons))
+            reasons = (
+                *((OTHER_WEIGHTS,) * (not same_weights)),
+                *((OTHER_SETTINGS,) * (not same_settings)),
+            )
+            rest.setdefault(reasons, []).append(candidate)
         elif key in chosen:
-            rest.append(other_run(candidate.cell, ["an older run of the same cell"]))
+            rest.setdefault((OLDER,), []).append(candidate)
         else:
             models[identity.model] = candidate.model_key
             attacks[identity.attack] = candidate.attack_key
@@ -124,11 +137,10 @@ def choose(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Other
     return list(chosen.values()), rest
 
 
-def other_run(cell: CellResult, differs: Sequence[str]) -> OtherRun:
+def other_run(cell: CellResult, *differs: str) -> OtherRun:
     """A cell as a run outside the tables."""
-    verdict = cell.outcome.verdict if cell.outcome else ""
     return OtherRun(
-        cell.model, cell.attack, cell.dataset, cell.hash, cell.status, verdict, tuple(differs)
+        cell.model, cell.attack, cell.dataset, cell.hash, cell.status, differs
     )
 
 

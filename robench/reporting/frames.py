@@ -14,10 +14,10 @@ def frame(table: Table, *, controls: bool = False) -> pd.DataFrame:
 
 
 def others_frame(report: Report) -> pd.DataFrame:
-    """The cells outside the tables, and why they are outside."""
-    columns = ["dataset", "model", "attack", "status", "verdict", "differs", "hash"]
+    """The cells without a row in a table, and why."""
+    columns = ["dataset", "model", "attack", "status", "reason", "hash"]
     records = [
-        [r.dataset, r.model, r.attack, r.status, r.verdict, "; ".join(r.differs), r.hash]
+        [r.dataset, r.model, r.attack, r.status, "; ".join(r.differs), r.hash]
         for r in report.others
     ]
     return pd.DataFrame(records, columns=columns)
@@ -43,6 +43,8 @@ def _record(table: Table, row: Row) -> dict[str, object]:
     record |= _columns("worst_auc", row.worst_auc)
     record |= _columns("worst_accuracy", row.worst_accuracy)
     record["verdict"] = row_verdict(row)
+    record["registered"] = row.registered
+    record["differs"] = "; ".join(table.differs)
     return record
 
 

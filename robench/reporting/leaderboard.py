@@ -37,20 +37,21 @@ def render(
         report: as from :func:`robench.reporting.build_report`.
         form: ``md``, ``html``, ``csv`` or ``json``.
         figures: folder of the figures as in the links of the document; empty for no figures.
-        all_runs: whether to list the cells outside the tables, too, and why they are outside.
+        all_runs: whether to show older runs, too, and the cells that have no result.
 
     Raises:
         UsageError: the form is unknown.
     """
+    report = report if all_runs else report.newest()
     match form:
         case "md":
-            return _document("leaderboard.md.j2", report, figures, all_runs)
+            return _document("leaderboard.md.j2", report, figures)
         case "html":
-            return _document("leaderboard.html.j2", report, figures, all_runs)
+            return _document("leaderboard.html.j2", report, figures)
         case "csv":
             return _csv(report)
         case "json":
-            return _json(report, all_runs)
+            return _json(report)
     raise UsageError(f"unknown format {form!r}; formats: {', '.join(get_args(Format))}")
 
 
@@ -116,7 +117,7 @@ def _finalize_markdown(value: object) -> object:
     return escape_markdown(value)
 
 
-def _document(template: str, report: Report, figures: str, all_runs: bool) -> str:
+def _document(template: str, report: Report, figures: str) -> str:
     html = template.endswith(".html.j2")
     environment = Environment(
         loader=PackageLoader("robench.reporting"),
@@ -134,13 +135,14 @@ def _document(template: str, report: Report, figures: str, all_runs: bool) -> st
         "entry_number": entry_number,
         "entry_words": entry_words,
         "expected": _expected,
+        "other_runs": _other_runs,
         "percent": percent,
         "protocol_lines": _protocol_lines,
         "row_verdict": row_verdict,
     }
     return environment.get_template(template).render(
         tables=report.tables,
-        others=report.others if all_runs else (),
+        others=report.others,
         figures=Markup(quote(figures)),
     )
 
@@ -149,19 +151,28 @@ def _expected(row: Row) -> str:
     return "caught, as expected" if row.caught else "NOT caught: the checks have failed"
 
 
+def _other_runs(table: Table) -> str:
+    """How the runs of a table differ from the protocol, or from newer ones, as sentences."""
+    begin = "Newer runs take the place of these. " if table.older else ""
+    differs = f"What differs from the protocol: {'; '.join(table.differs)}."
+    return f"{begin}These runs are comparable with each other only. {differs}"
+
+
 def _protocol_lines(table: Table) -> list[tuple[str, str]]:
     """The protocol as pairs of a name and a text."""
-    protocol = table.dataset.protocol
+    protocol, first = table.dataset.protocol, next(iter(table.settings.values()))
+    images = f"{table.samples} images" if table.differs else f"the first {table.samples} test images"
+    seeds = (first.seed,) if table.differs else protocol.seeds
     lines = [
-        ("Data", f"the first {protocol.slice} test images, SHA-256 {table.data_sha256[:16]}"),
+        ("Data", f"{images}, SHA-256 {table.data_sha256[:16]}"),
         ("Norm", f"{NORMS[table.norm]}, {protocol.measured}"),
         ("ε", ", ".join(epsilon.text for epsilon in table.grid)),
         ("Headline ε", table.headline.text),
         ("AUC", f"up to ε = {table.limit}, divided by it"),
-        ("Seeds", ", ".join(str(seed) for seed in protocol.seeds)),
-        ("T", "that of the model's card"),
+        ("Seeds", ", ".join(map(str, seeds))),
+        *([] if table.differs else [("T", "that of the model's card")]),
         ("Confirmed", f"at least {table.reverified:.1%} of each cell's adversarial examples"),
-        ("robench protocol", str(PROTOCOL)),
+        ("robench protocol", str(first.protocol)),
     ]
     for attack in table.attacks:
         identity = table.settings[attack]
@@ -196,13 +207,12 @@ def _csv(report: Report) -> str:
     return str(whole.to_csv(index=False, lineterminator="\n"))
 
 
-def _json(report: Report, all_runs: bool) -> str:
+def _json(report: Report) -> str:
     document: dict[str, Any] = {
         "protocol": PROTOCOL,
         "datasets": [_table_data(table) for table in report.tables],
+        "without_result": others_frame(report).to_dict("records"),
     }
-    if all_runs:
-        document["other_runs"] = others_frame(report).to_dict("records")
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -211,7 +221,8 @@ def _table_data(table: Table) -> dict[str, Any]:
         "name": table.dataset.name,
         "title": table.title,
         "norm": table.norm,
-        "samples": table.dataset.protocol.slice,
+        "differs": list(table.differs),
+        "samples": table.samples,
         "data_sha256": table.data_sha256,
         "reverified": table.reverified,
         "epsilons": [epsilon.text for epsilon in table.grid],
@@ -234,6 +245,7 @@ def _row_data(row: Row) -> dict[str, Any]:
     return {
         "rank": row.rank,
         "model": row.model,
+        "registered": row.registered,
         "architecture": row.family,
         "mode": row.mode,
         "timesteps": row.timesteps,

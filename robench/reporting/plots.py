@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -27,7 +29,7 @@ LEGEND = 32
 """Characters on a line of a legend."""
 _COLOURS = {"vgg": 0, "flex": 3}
 """Positions in seaborn's colour-blind palette."""
-_OTHER = 2
+_OTHERS = (2, 1, 4, 5, 8, 9, 6)
 _STYLES: dict[str, tuple[Any, str]] = {
     "ann": ("-", "o"),
     "hybrid": ((0, (5, 2)), "s"),
@@ -50,7 +52,7 @@ def areas_name(table: Table) -> str:
 
 
 def write_figures(report: Report, folder: Path) -> list[Path]:
-    """Draw both figures of every table that has rows; returns their paths.
+    """Draw both figures of every table that has rows, without older runs; returns their paths.
 
     Equal reports give equal bytes under one version of matplotlib.
 
@@ -61,7 +63,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        for table in report.tables:
+        for table in report.newest().tables:
             if table.rows:
                 written.append(save_figure(draw_curves, table, folder / curves_name(table)))
                 written.append(save_figure(draw_areas, table, folder / areas_name(table)))
@@ -268,16 +270,20 @@ class Drawn(Protocol):
 
 
 def line_colours(rows: Sequence[Drawn]) -> list[Any]:
-    """The colour of each row's family, lighter for each further row of a family and mode."""
+    """The colour of each row: that of its family, lighter for each further row of one mode.
+
+    Rows of other families have the remaining colours in turn.
+    """
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")
-    seen: dict[tuple[int, str], int] = {}
+    seen: Counter[tuple[int, str]] = Counter()
+    others = cycle(_OTHERS)
     colours = []
     for row in rows:
-        family = next((c for name, c in _COLOURS.items() if row.family.startswith(name)), _OTHER)
-        earlier = seen.get((family, row.mode), 0)
-        seen[family, row.mode] = earlier + 1
-        keep = 0.65**earlier
-        colours.append(tuple(1 - keep * (1 - channel) for channel in palette[family]))
+        family = next((c for name, c in _COLOURS.items() if row.family.startswith(name)), None)
+        colour, mode = (next(others), "") if family is None else (family, row.mode)
+        keep = 0.65 ** seen[colour, mode]
+        seen[colour, mode] += 1
+        colours.append(tuple(1 - keep * (1 - channel) for channel in palette[colour]))
     return colours

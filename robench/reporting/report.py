@@ -51,10 +51,12 @@ class Row:
     Attributes:
         rank: by ``worst_auc``; None for a control, or if an attack is missing.
         family: the architecture, e.g. ``flex-vgg16``.
+        mode: ann, hybrid or stbp; ``spiking`` for a network that spikes and does not declare it.
         timesteps: T, None without time.
         entries: by attack.
         not_applicable: attacks whose needs the model does not meet.
         missing: attacks of the table without a comparable cell, except the baseline.
+        registered: whether ``robench list models`` shows the model.
         worst_auc: of the minimum over the entries for each sample, up to the first limit.
         worst_accuracy: of the same minimum, at the headline ε.
         worst_curve: of the same minimum.
@@ -71,6 +73,7 @@ class Row:
     entries: Mapping[str, Entry]
     not_applicable: tuple[str, ...]
     missing: tuple[str, ...]
+    registered: bool
     worst_auc: Estimate
     worst_accuracy: Estimate
     worst_curve: tuple[CurvePoint, ...]
@@ -94,7 +97,13 @@ class Table:
             the lowest over the cells, without controls.
         rows: best first.
         controls: models that exist to be caught.
+        grid: the ε of all cells, from 0.
+        headline: the ε at which accuracies are quoted; that of the protocol, if the grid has it.
+        limit: the upper limit of the AUC; that of the protocol, if the grid has it.
         norm: of all attacks.
+        differs: how the runs differ from the data set's protocol; empty if they do not.
+        older: whether newer runs take their place.
+        number: of the table among those with differences, from 1.
     """
 
     dataset: Dataset
@@ -104,45 +113,46 @@ class Table:
     reverified: float
     rows: tuple[Row, ...]
     controls: tuple[Row, ...]
+    grid: tuple[Epsilon, ...]
+    headline: Epsilon
+    limit: Epsilon
     norm: str = NORM
+    differs: tuple[str, ...] = ()
+    older: bool = False
+    number: int = 0
 
     @property
     def title(self) -> str:
         """The title of the data set, with the norm if it is not the first."""
         title = self.dataset.title
-        return title if self.norm == NORM else f"{title}, {NORMS[self.norm]}"
+        title = title if self.norm == NORM else f"{title}, {NORMS[self.norm]}"
+        if not self.differs:
+            return title
+        return f"{title}, other runs" + (f" {self.number}" if self.number > 1 else "")
 
     @property
     def name(self) -> str:
         """The name of the table in file names."""
-        return self.dataset.name if self.norm == NORM else f"{self.dataset.name}-{self.norm}"
+        name = self.dataset.name if self.norm == NORM else f"{self.dataset.name}-{self.norm}"
+        if not self.differs:
+            return name
+        return f"{name}-other" + (f"-{self.number}" if self.number > 1 else "")
 
     @property
-    def grid(self) -> tuple[Epsilon, ...]:
-        """The ε of the protocol, from 0."""
-        return self.dataset.protocol.grids[self.norm]
-
-    @property
-    def headline(self) -> Epsilon:
-        """The ε at which accuracies are quoted."""
-        return self.dataset.protocol.headline[self.norm]
-
-    @property
-    def limit(self) -> Epsilon:
-        """The upper limit of the AUC."""
-        return self.dataset.protocol.auc_limits[self.norm][0]
+    def samples(self) -> int:
+        """The number of images."""
+        return next(iter(self.settings.values())).samples
 
 
 @dataclass(frozen=True)
 class OtherRun:
-    """A cell outside the tables, and why."""
+    """A cell without a row in a table, and why."""
 
     model: str
     attack: str
     dataset: str
     hash: str
     status: str
-    verdict: str
     differs: tuple[str, ...]
 
 
@@ -151,14 +161,19 @@ class Report:
     """The contents of a store as tables.
 
     Attributes:
-        tables: one for each data set and norm, the embedded digits last.
-        others: cells outside the tables.
+        tables: for each data set and norm one of the runs under the protocol, followed by those of
+            other runs; the embedded digits last.
+        others: cells without a result.
         damaged: files that cannot be read.
     """
 
     tables: tuple[Table, ...]
     others: tuple[OtherRun, ...]
     damaged: tuple[Damaged, ...]
+
+    def newest(self) -> Report:
+        """The report without older runs and without cells that have no result."""
+        return Report(tuple(table for table in self.tables if not table.older), (), self.damaged)
 
 
 def verdict_text(verdict: str, reasons: Sequence[str]) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.datasets import Dataset, find_dataset
+from robench.attacks.primitives.norms import NORMS
+from robench.datasets import CIFAR10, Dataset, find_dataset
+from robench.epsilon import Epsilon
 from robench.errors import RobenchError
 from robench.reporting.comparable import Candidate, choose, differences, other_run, read_candidate
 from robench.reporting.report import NORM, Entry, Estimate, OtherRun, Report, Row, Table
-from robench.results import ROBUST, CellResult, CurvePoint, Damaged, ResultStore
+from robench.results import ROBUST, CellResult, CurvePoint, Damaged, Outcome, ResultStore
 from robench.results.metrics import area, bootstrap, curve, sample_areas, wilson
 
 BASELINE = "noise"
@@ -26,12 +30,13 @@ _ORDER = ("fgsm", "pgd", "spgd")
 
 
 def build_report(store: ResultStore) -> Report:
-    """Sort the cells of a store into tables and other runs.
+    """Sort the cells of a store into tables.
 
-    A table is for one data set and one norm. Its cells are done, of registered models with the T of
-    their card, under the data set's protocol and with the attacks' own parameters. In a table, all
-    cells have the same data, all cells of an attack the same settings, and all cells of a model the
-    same weights; if runs differ, the newest is the reference.
+    A table is for one data set and one norm. In its first table are the cells under the data set's
+    protocol, with the T of their card and with the attacks' own parameters. Cells that differ from
+    it in the same way have a table of their own. In a table, all cells have the same data, all
+    cells of an attack the same settings, and all cells of a model the same weights; if runs differ,
+    the newest is the reference, and the older ones follow in a table of their own.
     """
     cells, bad = store.cells()
     damaged = list(bad)
@@ -39,26 +44,68 @@ def build_report(store: ResultStore) -> Report:
     tables: list[Table] = []
     for name in sorted({cell.dataset for cell in cells}, key=lambda n: (n == "digits", n)):
         here = [cell for cell in cells if cell.dataset == name]
-        try:
-            dataset = find_dataset(name)
-        except RobenchError as error:
-            others += [other_run(cell, [str(error)]) for cell in here]
-            continue
-        candidates: list[Candidate] = []
+        groups: dict[tuple[str, tuple[str, ...]], list[Candidate]] = {}
+        dataset, known = _dataset(name)
         for cell in here:
-            differs = differences(cell, dataset)
-            if differs or cell.outcome is None:
-                others.append(other_run(cell, differs))
-                continue
-            found = read_candidate(store, cell, cell.outcome)
-            (damaged if isinstance(found, Damaged) else candidates).append(found)  # type: ignore[arg-type]
-        norms = {candidate.identity.norm for candidate in candidates}
-        for norm in sorted(norms, key=lambda n: (n != NORM, n)):
-            chosen, rest = choose([c for c in candidates if c.identity.norm == norm])
-            others += rest
-            tables.append(_table(dataset, norm, chosen, here))
+            outcome = cell.outcome
+            if reason := _without_row(cell):
+                others.append(other_run(cell, reason))
+            elif outcome is not None:
+                found = read_candidate(store, cell, outcome)
+                if isinstance(found, Damaged):
+                    damaged.append(found)
+                else:
+                    key = outcome.identity.norm, differences(outcome, dataset, known=known)
+                    groups.setdefault(key, []).append(found)
+        for norm in sorted({norm for norm, _ in groups}, key=lambda n: (n != NORM, n)):
+            found_tables = [
+                table
+                for differs in sorted(differs for n, differs in groups if n == norm)
+                for table in _tables(dataset, norm, differs, groups[norm, differs], here)
+            ]
+            found_tables.sort(key=lambda table: table.older)
+            tables += _numbered(found_tables)
     others.sort(key=lambda run: (run.dataset, run.model, run.attack, run.hash))
     return Report(tuple(tables), tuple(others), tuple(damaged))
+
+
+def _dataset(name: str) -> tuple[Dataset, bool]:
+    """A data set, or one with the ε of CIFAR-10 in its place; and whether it is installed."""
+    try:
+        return find_dataset(name), True
+    except RobenchError:
+        return replace(CIFAR10, name=name, title=name), False
+
+
+def _without_row(cell: CellResult) -> str:
+    """Why a cell has no row in a table; empty if it has one."""
+    if cell.status != "done" or cell.outcome is None:
+        return f"{cell.status}: {cell.reason}" if cell.reason else cell.status
+    if cell.outcome.identity.norm not in NORMS:
+        return f"norm {cell.outcome.identity.norm}, which this version does not know"
+    return "" if len(cell.outcome.curve) > 1 else "no ε but 0"
+
+
+def _tables(
+    dataset: Dataset,
+    norm: str,
+    differs: tuple[str, ...],
+    candidates: Sequence[Candidate],
+    cells: Sequence[CellResult],
+    older: bool = False,
+) -> Iterator[Table]:
+    """The table of the newest of some cells, and those of the older ones."""
+    chosen, rest = choose(candidates)
+    yield replace(_table(dataset, norm, chosen, cells), differs=differs, older=older)
+    for reasons in sorted(rest):
+        both = tuple(dict.fromkeys((*differs, *reasons)))
+        yield from _tables(dataset, norm, both, rest[reasons], cells, older=True)
+
+
+def _numbered(tables: Sequence[Table]) -> Iterator[Table]:
+    numbers = count(1)
+    for table in tables:
+        yield replace(table, number=next(numbers)) if table.differs else table
 
 
 def above_fgsm(pgd: Sequence[CurvePoint], fgsm: Sequence[CurvePoint], samples: int) -> bool:
@@ -92,8 +139,9 @@ def _table(
     for candidate in chosen:
         identity = candidate.identity
         groups.setdefault((identity.model, identity.seed), {})[identity.attack] = candidate
+    scale = _scale(dataset, norm, chosen[0].outcome)
     rows = [
-        _row(dataset, attacks, groups[key], {a for m, a in not_applicable if m == key[0]})
+        _row(scale, attacks, groups[key], {a for m, a in not_applicable if m == key[0]})
         for key in sorted(groups)
     ]
     public = sorted(
@@ -119,8 +167,40 @@ def _table(
         ),
         rows=tuple(ranked),
         controls=tuple(row for row in rows if row.control),
+        **scale._asdict(),
         norm=norm,
     )
+
+
+class _Scale(NamedTuple):
+    """The grid of a table, its headline ε and the limit of its AUC."""
+
+    grid: tuple[Epsilon, ...]
+    headline: Epsilon
+    limit: Epsilon
+
+
+def _scale(dataset: Dataset, norm: str, outcome: Outcome) -> _Scale:
+    """The scale of a table by one of its cells.
+
+    Without those of the protocol in the grid, the headline ε is the limit, and the limit the
+    largest ε.
+    """
+    protocol = dataset.protocol
+    points = [point.epsilon for point in outcome.curve]
+    grid = protocol.grids.get(norm, ())
+    if [epsilon.value for epsilon in grid] != [point.value for point in points]:
+        grid = tuple(Epsilon(point.value, point.text) for point in points)
+    known = {epsilon.value: epsilon for epsilon in grid[1:]}
+    limits = [limit for limit in protocol.auc_limits.get(norm, ()) if limit.value in known]
+    limit = limits[0] if limits else grid[-1]
+    headline = protocol.headline.get(norm, limit)
+    return _Scale(grid, headline if headline.value in known else limit, limit)
+
+
+def _mode(outcome: Outcome) -> str:
+    """The mode; that of a network which spikes and does not declare a mode is ``spiking``."""
+    return "spiking" if outcome.mode == "ann" and " spikes of " in outcome.spikes else outcome.mode
 
 
 def _attack_order(attack: str) -> tuple[int, str]:
@@ -130,19 +210,14 @@ def _attack_order(attack: str) -> tuple[int, str]:
 
 
 def _row(
-    dataset: Dataset,
+    scale: _Scale,
     attacks: Sequence[str],
     group: Mapping[str, Candidate],
     not_applicable: set[str],
 ) -> Row:
     first = next(iter(group.values()))
     identity = first.identity
-    protocol, norm = dataset.protocol, identity.norm
-    grid, limit, headline = (
-        protocol.grids[norm],
-        protocol.auc_limits[norm][0],
-        protocol.headline[norm],
-    )
+    grid, headline, limit = scale
     values = [epsilon.value for epsilon in grid]
 
     positions = worst_positions([c.positions for c in group.values()], len(grid))
@@ -156,14 +231,15 @@ def _row(
         rank=None,
         model=identity.model,
         family=str(identity.model_config_.get("architecture", "other")),
-        mode=first.outcome.mode,
+        mode=_mode(first.outcome),
         timesteps=identity.timesteps,
         seed=identity.seed,
         control=first.outcome.control,
         clean=Estimate(first.outcome.clean_accuracy, clean.low, clean.high),
-        entries={a: _entry(group, a, limit.text) for a in attacks if a in group},
+        entries={a: _entry(group, a, values, limit) for a in attacks if a in group},
         not_applicable=tuple(a for a in absent if a in not_applicable),
         missing=tuple(a for a in absent if a not in not_applicable and a != BASELINE),
+        registered=first.outcome.registered,
         worst_auc=Estimate(area(accuracies, values, limit.value), interval.low, interval.high),
         worst_accuracy=Estimate(
             at_headline.accuracy, at_headline.interval.low, at_headline.interval.high
@@ -172,7 +248,9 @@ def _row(
     )
 
 
-def _entry(group: Mapping[str, Candidate], attack: str, limit: str) -> Entry:
+def _entry(
+    group: Mapping[str, Candidate], attack: str, values: Sequence[float], limit: Epsilon
+) -> Entry:
     outcome = group[attack].outcome
     verdict, reasons = outcome.verdict, outcome.reasons
     if attack == "pgd" and "fgsm" in group:
@@ -180,7 +258,8 @@ def _entry(group: Mapping[str, Candidate], attack: str, limit: str) -> Entry:
         if above_fgsm(outcome.curve, fgsm.curve, outcome.identity.samples):
             verdict, reasons = "invalid", (*reasons, ABOVE_FGSM)
     auc = None
-    if verdict != "invalid" and limit in outcome.auc and limit in outcome.auc_interval:
-        interval = outcome.auc_interval[limit]
-        auc = Estimate(outcome.auc[limit], interval.low, interval.high)
+    if verdict != "invalid":
+        accuracies = np.array([point.accuracy for point in outcome.curve])
+        interval = bootstrap(sample_areas(group[attack].positions, values, limit.value))
+        auc = Estimate(area(accuracies, values, limit.value), interval.low, interval.high)
     return Entry(attack, verdict, reasons, auc, outcome.curve, outcome.hash)
