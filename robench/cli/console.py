@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from robench.errors import UsageError
 from robench.evaluation import Cell, Plan, Planned, run_plan
+from robench.reporting.cells import quoted
 from robench.reporting.progress import ProgressBar
 from robench.reporting.report import verdict_text
 from robench.results import CellResult, Damaged, ResultStore
@@ -151,8 +152,14 @@ def result_line(result: CellResult, computed: bool) -> str:
     if result.outcome is None:
         return f"{name} {result.status}: {result.reason}"
     outcome = result.outcome
-    areas = "  ".join(f"AUC@{limit} {value:.3f}" for limit, value in outcome.auc.items())
+    point = quoted(outcome)
+    found = [
+        f"clean {outcome.clean_accuracy:6.1%}",
+        f"at {point.epsilon.text} {point.accuracy:6.1%}",
+        *(f"AUC@{limit} {value:.3f}" for limit, value in outcome.auc.items()),
+    ]
     if outcome.verdict == "invalid":
-        areas = "AUC withheld"
+        found[1:] = ["AUC withheld"]
+    passes = f"{outcome.forwards + outcome.backwards:.0f} passes"
     verdict = verdict_text(outcome.verdict, outcome.reasons)
-    return f"{name} {took}  clean {outcome.clean_accuracy:6.1%}  {areas}  {verdict}"
+    return "  ".join([f"{name} {took}", *found, passes, verdict])

@@ -231,7 +231,8 @@ def _checks(cell: Cell, rows: pd.DataFrame, gradients: Check | None) -> list[Che
     ]
     if len(cell.settings.grid) > 1:  # at ε = 0 no query is needed
         found.append(checks.asked(rows, stochastic=cell.model.stochastic))
-    own_timesteps = cell.model.card.get("timesteps") == cell.model.timesteps
+    timesteps = cell.model.timesteps
+    own_timesteps = cell.model.card.get("timesteps", timesteps) == timesteps
     published = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
     if published and own_timesteps:
         found.append(checks.card_accuracy(cell.model, rows))

@@ -27,7 +27,7 @@ def from_plugin(plugin: Plugin) -> Model:
         model = _call(plugin.load(), plugin.error)
     if model.id != plugin.name:
         raise plugin.error(f"returned a model with the id {model.id!r}")
-    model.origin = plugin.origin
+    model.origin, model.registered = plugin.origin, True
     return model
 
 

@@ -54,7 +54,7 @@ class Model:
             :class:`robench.spiking.ModelNoise`.
         make_counterpart: builds the ANN counterpart; None without one.
         control: whether the model exists to be caught by the checks; ``all`` leaves it out.
-        registered: False for a folder or a function that was named on the command line.
+        registered: whether ``robench list models`` shows it: a model of robench or of a plug-in.
         shareable: whether threads may call the network at the same time, because it keeps no state
             between calls.
         origin: distribution and version of a plug-in, empty for robench's own models.
@@ -81,7 +81,7 @@ class Model:
     stochastic: bool = False
     make_counterpart: Callable[[], nn.Module] | None = None
     control: bool = False
-    registered: bool = True
+    registered: bool = False
     shareable: bool = False
     origin: str = ""
     clean_accuracy: float | None = None

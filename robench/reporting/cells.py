@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from robench.results import CellResult, Damaged
+from robench.results import CellResult, CurvePoint, Damaged, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,24 +84,31 @@ def _text(frame: pd.DataFrame) -> str:
 
 
 def _summary(cells: Sequence[CellResult]) -> pd.DataFrame:
-    """Clean accuracy, AUC and verdict of each cell; without an AUC, accuracy at the largest ε."""
+    """Clean accuracy, accuracy at one ε, AUC, passes and verdict of each cell."""
     records = []
     for cell in cells:
         record: dict[str, Any] = {"model": cell.model, "attack": cell.attack}
         if cell.outcome is None:
             record |= {"verdict": cell.status, "reasons": cell.reason}
         else:
-            record["clean"] = cell.outcome.clean_accuracy
-            record |= {f"AUC@{limit}": value for limit, value in cell.outcome.auc.items()}
-            if not cell.outcome.auc:  # the grid does not reach a limit of the data set
-                last = cell.outcome.curve[-1]
-                record[f"accuracy@{last.epsilon.text}"] = last.accuracy
-            record["verdict"] = cell.outcome.verdict
-            record["reasons"] = ", ".join(cell.outcome.reasons)
+            outcome = cell.outcome
+            point = quoted(outcome)
+            record |= {"clean": outcome.clean_accuracy, f"at {point.epsilon.text}": point.accuracy}
+            withheld = outcome.verdict == "invalid"
+            record |= {f"AUC@{n}": None if withheld else area for n, area in outcome.auc.items()}
+            record["passes"] = outcome.forwards + outcome.backwards
+            record["verdict"] = outcome.verdict
+            record["reasons"] = ", ".join(outcome.reasons)
         records.append(record)
     frame = pd.DataFrame(records)
-    ends = [name for name in ("verdict", "reasons") if name in frame]
+    ends = [name for name in ("passes", "verdict", "reasons") if name in frame]
     return frame[[*(name for name in frame if name not in ends), *ends]]
+
+
+def quoted(outcome: Outcome) -> CurvePoint:
+    """The point of a curve at the limit of the AUC, or at the largest ε without one."""
+    points = [point for point in outcome.curve if point.epsilon.text in outcome.auc]
+    return points[0] if points else outcome.curve[-1]
 
 
 def curves_frame(cells: Sequence[CellResult]) -> pd.DataFrame:
