@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pandas as pd
 
 from robench.attacks import SurrogateRun
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
-from robench.evaluation import Plan, Request, make_plan
-from robench.registry import ModelEntry, NamedAttack
+from robench.evaluation import Plan, Planned, Request, Skipped, find_spikes, make_plan
+from robench.model_id import ModelId
+from robench.registry import Model, ModelEntry, NamedAttack
 from robench.results import ROBUST, CellResult, Interval, ResultStore
 from robench.results.metrics import wilson
 from robench.spiking import OZDENIZCI_LEGENSTEIN, Estimator
@@ -86,7 +88,10 @@ def estimator_plan(
     request: Request,
     store: ResultStore,
 ) -> Plan:
-    """A plan whose cells have one ε and one estimator each; models without spikes are left out.
+    """A plan whose cells have one ε and one estimator each.
+
+    Models without spikes are left out, and so are estimators that a model cannot take. For this,
+    the spikes of a user's networks are searched for.
 
     Args:
         entries: the models.
@@ -98,13 +103,47 @@ def estimator_plan(
 
     Raises:
         UsageError: no model is left, or an estimator cannot be read.
+        RobenchError: a user's network cannot be called. Its own exceptions are not caught.
     """
+    entries = [replace(entry, load=cache(entry.load)) for entry in entries]  # one for all ε
     plan = each_epsilon(entries, alone(estimators, steps), epsilons, request, store)
-    spiking = tuple(p for p in plan.cells if p.cell.model.spiking)
-    if plan.cells and not spiking:
-        names = ", ".join(dict.fromkeys(p.cell.model.id for p in plan.cells))
-        raise UsageError(f"{names}: a model without spikes has one gradient; nothing to rank")
-    return Plan(spiking, plan.skipped)
+    cells: dict[ModelId, list[Planned]] = {}
+    for planned in plan.cells:
+        cells.setdefault(planned.cell.model.id, []).append(planned)
+    kept: list[Planned] = []
+    skipped = list(plan.skipped)
+    for name, here in cells.items():
+        find_spikes(here[0].cell)
+        if reason := _one_gradient(here[0].cell.model):
+            skipped.append(Skipped(name, reason))
+            continue
+        taken = [planned for planned in here if not planned.cell.unmet()]
+        kept += taken
+        if left := [planned.cell for planned in here if planned.cell.unmet()]:
+            needs = sorted(set().union(*(cell.unmet() for cell in left)))
+            names = ", ".join(dict.fromkeys(_estimator(cell.attack.name) for cell in left))
+            lacks = " and ".join(_LACKS.get(need, need) for need in needs)
+            skipped.append(Skipped(name, f"it cannot take {names}: {lacks}"))
+    return Plan(tuple(kept), tuple(skipped))
+
+
+_LACKS = {
+    "paths": "no layer sees all time steps",
+    "counterpart": "there is no ANN counterpart",
+}
+
+
+def _one_gradient(model: Model) -> str:
+    """Why the estimators of a model do not differ; empty if they do."""
+    if model.layered or (model.replaces and model.discovery is not None and model.discovery.spikes):
+        return ""
+    refused = model.discovery is not None and model.discovery.refused
+    return f"{refused or 'a model without spikes has one gradient'}; nothing to rank"
+
+
+def _estimator(attack: str) -> str:
+    """The estimator of an attack of :func:`alone`."""
+    return attack.rpartition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -179,7 +218,7 @@ def ranks(results: Sequence[CellResult], store: ResultStore, steps: int) -> list
     times: dict[str, int] = {}
     for result in results:
         if result.outcome is not None:
-            estimator = result.attack.rpartition("@")[0]
+            estimator = _estimator(result.attack)
             groups.setdefault((result.model, estimator), []).append(store.rows(result))
             times[result.model] = result.outcome.identity.timesteps or 1
     if not groups:

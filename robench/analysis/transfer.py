@@ -14,7 +14,7 @@ from robench.epsilon import Epsilon, make_grid
 from robench.errors import UsageError
 from robench.evaluation import Plan, Planned, Request, look_up, make_plan
 from robench.file_names import file_name
-from robench.registry import ModelEntry, find_attack, model_entries
+from robench.registry import ModelEntry, find_attack
 from robench.reporting.heatmap import draw_cells
 from robench.reporting.plots import save_figure
 from robench.results import CellResult, ResultStore
@@ -106,7 +106,7 @@ def transfer_pairs(
     without either is planned at the headline ε alone.
 
     Args:
-        entries: the targets; the registered ones are also the sources.
+        entries: the models, each of them a source and a target.
         request: the settings of missing cells; its grid is not used.
         store: where the results are.
         models_dir: where checkpoints are looked for first.
@@ -115,13 +115,11 @@ def transfer_pairs(
         UsageError: a data set has fewer than two models, or no headline ε.
         RobenchError: a model that was named cannot run.
     """
-    registered = model_entries(models_dir)
     found = []
     for name in sorted({entry.dataset for entry in entries}):
         here = [entry for entry in entries if entry.dataset == name]
-        ready = [entry.id for entry in here if not entry.missing]
-        sources = tuple(model.name for model in ready if model in registered)
-        if len(ready) < 2 or not sources:
+        sources = tuple(entry.id.name for entry in here if not entry.missing)
+        if len(sources) < 2:
             raise UsageError(f"data set {name}: a matrix needs two models or more that can run")
         dataset = find_dataset(name)
         if NORM not in dataset.protocol.headline:

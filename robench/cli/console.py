@@ -87,6 +87,8 @@ class Progress:
         self.quiet = quiet
         self.size = 0
         self.shown: set[str] = set()
+        names = [len(planned.cell.attack.name) for planned in plan.cells]
+        self.width = min(max((12, *names)), 40)
         todo = sum(len(planned.cell.images) for planned in plan.cells if not planned.done)
         self.bar = ProgressBar(todo, sys.stdout, shown=not quiet)
 
@@ -112,7 +114,7 @@ class Progress:
         if spikes and result.model not in self.shown:
             self.shown.add(result.model)
             print(f"{result.model:32} {spikes}", flush=True)
-        print(result_line(result, computed), flush=True)
+        print(result_line(result, computed, self.width), flush=True)
 
 
 def carry_out(
@@ -145,9 +147,15 @@ def carry_out(
     return results
 
 
-def result_line(result: CellResult, computed: bool) -> str:
-    """A cell on one line: accuracy, areas and verdict, or the reason why it has none."""
-    name = f"{result.model:32} {result.attack:12}"
+def result_line(result: CellResult, computed: bool, width: int = 12) -> str:
+    """A cell on one line: accuracy, areas and verdict, or the reason why it has none.
+
+    Args:
+        result: of the cell.
+        computed: False if it was stored already.
+        width: of the column of attacks.
+    """
+    name = f"{result.model:32} {result.attack:{width}}"
     took = f"{result.run.seconds:6.1f} s" if computed else "  kept"
     if result.outcome is None:
         return f"{name} {result.status}: {result.reason}"

@@ -1,7 +1,7 @@
 """From models and attacks to results: the plan of a run and the evaluation of its cells."""
 
 from robench.evaluation.cell import Cell, Settings
-from robench.evaluation.evaluate import evaluate_cell
+from robench.evaluation.evaluate import evaluate_cell, find_spikes
 from robench.evaluation.grids import NamedGrid, find_grid
 from robench.evaluation.plan import Plan, Planned, Skipped, look_up, make_plan
 from robench.evaluation.request import Request
@@ -18,6 +18,7 @@ __all__ = [
     "Skipped",
     "evaluate_cell",
     "find_grid",
+    "find_spikes",
     "look_up",
     "make_plan",
     "read_slice",

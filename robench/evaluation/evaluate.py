@@ -106,6 +106,19 @@ def _not_applicable(cell: Cell, digest: str, started: float, unmet: frozenset[Ne
     return record(cell, digest, "not-applicable", started, reason=reason, error=reason)
 
 
+def find_spikes(cell: Cell) -> None:
+    """Look at the network of a cell, if it is a user's: its spikes are not known before.
+
+    Raises:
+        RobenchError: the network cannot be called. Its own exceptions are not caught.
+    """
+    with ExitStack() as places:
+        places.enter_context(isolated())
+        places.enter_context(standard())
+        places.enter_context(placed(cell.model, cell.settings.device))
+        _examine(cell.model, _chunk(cell, spans(len(cell.images))[0]))
+
+
 def _examine(model: Model, chunk: Chunk) -> Check | None:
     """Look at a user's network: whether it can be called, where it spikes, and its gradients.
 

@@ -103,7 +103,7 @@ def make_plan(
     def images(name: str) -> Images:
         return read_slice(find(name), request.limit, request.split)
 
-    sources = Sources(partial(model_entries, models_dir))
+    sources = Sources(partial(model_entries, models_dir), entries)
     planned: list[Planned] = []
     skipped: list[Skipped] = []
     for entry in entries:

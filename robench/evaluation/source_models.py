@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
 from robench.attacks import Attack
@@ -12,18 +12,29 @@ from robench.errors import RobenchError, UsageError, nearest
 from robench.model_id import ModelId
 from robench.registry import Model, ModelEntry
 from robench.registry.patterns import is_glob, match
+from robench.spiking.discovery import DISCOVERY
 
 
 class Sources:
     """Finds source models and loads each of them once."""
 
-    def __init__(self, find: Callable[[], Mapping[ModelId, ModelEntry]]) -> None:
-        """Prepare; ``find`` returns all registered models and is called when needed."""
-        self.entries = cache(find)
+    def __init__(
+        self,
+        find: Callable[[], Mapping[ModelId, ModelEntry]],
+        targets: Sequence[ModelEntry] = (),
+    ) -> None:
+        """Prepare.
+
+        Args:
+            find: returns all registered models and is called when needed.
+            targets: the models under attack, which a name finds even if they are not registered.
+        """
+        self.registered = cache(find)
+        self.targets = {entry.id: entry for entry in targets}
         self.load = cache(self._load)
 
     def _load(self, model_id: ModelId) -> Model:
-        return self.entries()[model_id].load()
+        return (self.registered().get(model_id) or self.targets[model_id]).load()
 
     def of(self, attack: Attack, target: Model) -> tuple[Model, ...]:
         """The sources of an attack on a target, sorted by id; all are of the target's data set.
@@ -42,7 +53,7 @@ class Sources:
         return tuple(found[model_id] for model_id in sorted(found))
 
     def _matching(self, pattern: str, target: Model) -> Iterator[Model]:
-        here = self._of_dataset(target)
+        here = self._of_dataset(target, self.registered())
         for entry in (here[name] for name in match(pattern, here)):
             if entry.control or entry.missing or entry.id == target.id:
                 continue
@@ -53,13 +64,14 @@ class Sources:
             if model.classes == target.classes and model.fingerprint != target.fingerprint:
                 yield model
 
-    def _of_dataset(self, target: Model) -> dict[str, ModelEntry]:
-        """The registered models of a target's data set, by the second half of their ids."""
-        entries = self.entries().values()
+    @staticmethod
+    def _of_dataset(target: Model, all_of: Mapping[ModelId, ModelEntry]) -> dict[str, ModelEntry]:
+        """The models of a target's data set, by the second half of their ids."""
+        entries = all_of.values()
         return {entry.id.name: entry for entry in entries if entry.dataset == target.dataset}
 
     def _named(self, name: str, target: Model) -> Model:
-        here = self._of_dataset(target)
+        here = self._of_dataset(target, {**self.targets, **self.registered()})
         entry = here.get(name)
         if entry is None:
             raise UsageError(
@@ -78,5 +90,7 @@ class Sources:
 
 def fingerprint(source: Model) -> str:
     """SHA-256 of everything of a source model that the adversarial examples depend on."""
-    facts = [source.fingerprint, source.card, source.origin, source.timesteps]
+    facts: list[object] = [source.fingerprint, source.card, source.origin, source.timesteps]
+    if not source.checkpoint:  # how its spikes are found and replaced
+        facts += [source.mode, source.input_kind, DISCOVERY]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from robench.datasets import DIGITS
 from robench.epsilon import parse_grid
 from robench.reporting import build_report, write_figures
 from robench.reporting.heatmap import draw_cells
@@ -30,8 +29,7 @@ def test_a_grid_of_plain_numbers_has_a_plain_axis(six: Builder) -> None:
 
     (table,) = build_report(six.store).tables
     assert _axis(table) == (255.0, "ε (L∞, in 1/255)")
-    protocol = replace(DIGITS.protocol, grids={"linf": parse_grid(["0.1", "0.2"])})
-    assert _axis(replace(table, dataset=replace(DIGITS, protocol=protocol)))[0] == 1.0
+    assert _axis(replace(table, grid=parse_grid(["0.1", "0.2"])))[0] == 1.0
 
 
 def test_numbers_in_coloured_cells_are_black_or_white_by_what_stands_out() -> None:

@@ -107,7 +107,7 @@ def test_text_from_outside_is_escaped(builder: Builder) -> None:
 
 def test_an_empty_store_gives_a_leaderboard_that_says_so(builder: Builder) -> None:
     report = build_report(builder.store)
-    assert "no comparable results yet" in render(report)
+    assert "There are no results yet." in render(report)
     assert json.loads(render(report, "json"))["datasets"] == []
     assert render(report, "csv") == ""
 

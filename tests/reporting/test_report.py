@@ -8,7 +8,7 @@ import pytest
 
 from robench.datasets import DIGITS
 from robench.epsilon import parse_grid
-from robench.reporting import build_report, others_frame, render
+from robench.reporting import build_report, frame, others_frame, render
 from robench.reporting.tables import worst_positions
 from robench.results import ROBUST
 from tests.support.made_up import GRID, Builder, N, fall
@@ -64,27 +64,30 @@ def test_pgd_above_fgsm_by_more_than_a_point_is_invalid(
     ("change", "text"),
     [
         ({"seed": 7}, "seed 7"),
-        ({"norm": "l1"}, "norm l1, in which digits has no grid"),
         ({"timesteps": 4}, "T 4, the card says 10"),
         ({"sweep": "raw"}, "sweep raw"),
-        ({"registered": False}, "not registered"),
+        ({"eot": 3}, "gradients of 3 draws"),
         ({"protocol": 0}, "robench protocol 0"),
-        ({"attack": "pgd[steps=100]"}, "parameters of its own"),
+        ({"attack": "pgd[steps=100]"}, "parameters of their own"),
         ({"positions": np.full(50, 3)}, f"50 of {N} images"),
         ({"grid": parse_grid(["8/255", "32/255"])}, "ε 0, 8/255, 32/255"),
     ],
 )
-def test_what_does_not_match_the_protocol_is_another_run(
+def test_what_does_not_match_the_protocol_has_a_table_of_its_own(
     builder: Builder, change: dict[str, Any], text: str
 ) -> None:
     positions = np.where(fall(30) > 2, ROBUST, fall(30)) if "grid" in change else fall(30)
     builder.add(**({"model": "digits/a", "attack": "pgd", "positions": positions} | change))
     report = build_report(builder.store)
-    assert report.tables == ()
-    assert text in report.others[0].differs[0]
-    assert text in render(report, all_runs=True).replace("\\", "")
-    assert "Other runs" not in render(report)
-    assert text in others_frame(report)["differs"][0]
+    (table,) = report.tables
+    (differs,) = table.differs
+    assert text in differs
+    assert table.title == "Digits, other runs"
+    assert table.rows[0].rank == 1
+    assert table.rows[0].entries[change.get("attack", "pgd")].auc is not None
+    assert f"What differs from the protocol: {differs}." in render(report).replace("\\", "")
+    assert text in frame(table)["differs"][0]
+    assert report.others == ()
 
 
 def test_the_newest_run_decides(builder: Builder) -> None:
@@ -96,9 +99,18 @@ def test_the_newest_run_decides(builder: Builder) -> None:
     report = build_report(builder.store)
     (row,) = report.tables[0].rows
     assert set(row.entries) == {"pgd"}
-    assert [run.differs[0].split(" than")[0] for run in report.others] == [
-        "other weights or card", "other settings", "other data",
-    ]  # fmt: skip
+    assert not report.tables[0].differs
+    older = {t.differs[0].split(" than")[0]: t.rows[0].model for t in report.tables[1:] if t.older}
+    assert older == {
+        "other weights or card": "digits/a",
+        "other settings": "digits/b",
+        "other data": "digits/c",
+    }
+    assert "digits/b" not in render(report)
+    text = render(report, all_runs=True)
+    assert text.count("Newer runs take the place of these.") == 3
+    assert "digits/b" in text
+    assert report.newest().tables == report.tables[:1]
 
 
 def test_a_row_without_all_attacks_has_no_rank(builder: Builder) -> None:
@@ -123,6 +135,9 @@ def test_failed_and_inapplicable_cells_are_listed(builder: Builder) -> None:
     assert [run.differs for run in report.others] == [
         ("failed: out of memory",), ("not-applicable: needs spikes",),
     ]  # fmt: skip
+    assert "| digits/a | fgsm | failed: out of memory |" in render(report, all_runs=True)
+    assert "out of memory" not in render(report)
+    assert others_frame(report)["reason"][0] == "failed: out of memory"
 
 
 def test_damaged_files_are_reported_and_the_others_kept(six: Builder) -> None:
@@ -135,10 +150,12 @@ def test_damaged_files_are_reported_and_the_others_kept(six: Builder) -> None:
     assert len(report.tables[0].rows) == 6
 
 
-def test_an_unknown_data_set_is_another_run(builder: Builder) -> None:
+def test_results_on_an_unknown_data_set_have_a_table(builder: Builder) -> None:
     cell = builder.add("digits/a", "pgd", fall(30))
     path = builder.store.path(cell.model, cell.attack, cell.hash)
     path.write_text(path.read_text().replace('"dataset": "digits"', '"dataset": "moons"'))
     report = build_report(builder.store)
-    assert report.tables == ()
-    assert "unknown data set 'moons'" in report.others[0].differs[0]
+    (table,) = report.tables
+    assert table.title == "moons, other runs"
+    assert table.differs[0] == "images of your own"
+    assert table.rows[0].entries["pgd"].auc is not None
