@@ -12,6 +12,7 @@ import typer
 
 from robench.cli.analyze import analyze
 from robench.cli.exits import CELLS_KEPT, run_app
+from robench.cli.new import new
 from robench.cli.options import (
     DataDir,
     Device,
@@ -34,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(analyze, name="analyze")
+app.add_typer(new, name="new")
 _KEPT = {
     "run": CELLS_KEPT,
     "train": "finished epochs are kept, and the same command with --resume continues",

@@ -112,6 +112,8 @@ def find_spikes(cell: Cell) -> None:
     Raises:
         RobenchError: the network cannot be called. Its own exceptions are not caught.
     """
+    if cell.model.checkpoint:
+        return
     with ExitStack() as places:
         places.enter_context(isolated())
         places.enter_context(standard())
