@@ -91,11 +91,12 @@ def _cells(store: ResultStore) -> tuple[Cells, list[Damaged]]:
     candidates = []
     for cell in cells:
         known = cell.attack in (*ATTACKS, *LITERAL.values())
-        wanted = cell.model in ours and known and cell.outcome is not None
-        if not wanted or all(differences(cell, dataset) for dataset in accepted):
+        outcome = cell.outcome
+        if cell.model not in ours or not known or outcome is None or not outcome.registered:
             continue
-        assert cell.outcome is not None
-        read = read_candidate(store, cell, cell.outcome)
+        if all(differences(outcome, dataset) for dataset in accepted):
+            continue
+        read = read_candidate(store, cell, outcome)
         if isinstance(read, Damaged):
             damaged.append(read)
         else:

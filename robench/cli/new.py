@@ -62,12 +62,12 @@ def module_of(name: str) -> str:
         UsageError: a plug-in cannot have the name; the text says why.
     """
     if not _NAME.fullmatch(name) or file_name(name) != name:
-        split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
-        near = re.sub(r"[^a-z0-9]+", "-", split.encode("ascii", "ignore").decode()).strip("-0123456789")
+        words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
+        near = "-".join(words).lower()
         near = near if _NAME.fullmatch(near) and file_name(near) == near else "my-plugin"
         raise UsageError(
-            f"plug-in name {name!r}: write it in lower-case letters, digits and dashes, from a "
-            f"letter on, such as {near}"
+            f"plug-in name {name!r}: write it in lower-case letters, digits and single dashes, "
+            f"such as {near}"
         )
     module = name.replace("-", "_")
     if keyword.iskeyword(module):

@@ -139,9 +139,7 @@ def choose(
 
 def other_run(cell: CellResult, *differs: str) -> OtherRun:
     """A cell as a run outside the tables."""
-    return OtherRun(
-        cell.model, cell.attack, cell.dataset, cell.hash, cell.status, differs
-    )
+    return OtherRun(cell.model, cell.attack, cell.dataset, cell.hash, cell.status, differs)
 
 
 def _canonical(data: object) -> str:

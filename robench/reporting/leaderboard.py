@@ -161,7 +161,9 @@ def _other_runs(table: Table) -> str:
 def _protocol_lines(table: Table) -> list[tuple[str, str]]:
     """The protocol as pairs of a name and a text."""
     protocol, first = table.dataset.protocol, next(iter(table.settings.values()))
-    images = f"{table.samples} images" if table.differs else f"the first {table.samples} test images"
+    images = (
+        f"{table.samples} images" if table.differs else f"the first {table.samples} test images"
+    )
     seeds = (first.seed,) if table.differs else protocol.seeds
     lines = [
         ("Data", f"{images}, SHA-256 {table.data_sha256[:16]}"),

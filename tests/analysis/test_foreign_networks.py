@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from robench.attacks import Transfer
-from robench.evaluation import Cell, Settings, evaluate_cell
 from robench.datasets import find_dataset
 from robench.epsilon import parse_grid
+from robench.evaluation import Cell, Settings, evaluate_cell
 from robench.evaluation.source_models import fingerprint
 from robench.registry import Model, find_attack
 from robench.results import CellResult, ResultStore
