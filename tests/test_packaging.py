@@ -81,6 +81,9 @@ def test_a_wheel_carries_every_card_and_the_weights_of_digits_alone(installed: P
     weights = {name for name in contents if name.endswith(".safetensors")}
     digits = (ROOT / "models").glob("digits*/*/weights.safetensors")
     assert weights == {path.relative_to(ROOT).as_posix() for path in digits}
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "robench").rglob("*.j2")}
+    assert templates
+    assert templates <= set(names)
     parts = {part for name in names for part in name.split("/")}
     assert not parts & {".training", "tests", "performance", "studies"}
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"robench"}  # no results/

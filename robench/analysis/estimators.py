@@ -135,10 +135,11 @@ _LACKS = {
 
 def _one_gradient(model: Model) -> str:
     """Why the estimators of a model do not differ; empty if they do."""
-    if model.layered or (model.replaces and model.discovery is not None and model.discovery.spikes):
+    found = model.discovery
+    if model.layered or (found is not None and found.replaced and found.spikes):
         return ""
-    refused = model.discovery is not None and model.discovery.refused
-    return f"{refused or 'a model without spikes has one gradient'}; nothing to rank"
+    kept = found is not None and (found.refused or found.own)
+    return f"{found if kept else 'a model without spikes has one gradient'}; nothing to rank"
 
 
 def _estimator(attack: str) -> str:

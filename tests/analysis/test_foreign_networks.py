@@ -106,6 +106,17 @@ def plain():
     return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
 
 
+class Hidden(ByHand):
+    def fire(self, current, v):
+        v = 0.7 * v + current
+        s = ((v > 1).float() - torch.sigmoid(v - 1)).detach() + torch.sigmoid(v - 1)
+        return s, v - s
+
+
+def hidden():
+    return Hidden()
+
+
 def rounded():
     class Rounded(nn.Module):
         def forward(self, x):
@@ -160,6 +171,7 @@ def test_a_model_is_made_once_for_all_epsilons(cli: Cli, nets: str, tmp_path: Pa
     [
         ("plain", "atan(2)", "without spikes"),
         ("rounded", "atan(2)", "without spikes"),
+        ("hidden", "atan(2)", "not replaced: gt in own_nets_of_analysis.py"),
         ("snn_torch", "rga,cba", "it cannot take rga, cba"),
     ],
 )
@@ -193,6 +205,18 @@ def test_the_matrix_has_networks_of_the_command_line(cli: Cli, nets: str, tmp_pa
     assert done.code == 0, done.err
     assert len(list((tmp_path / "results").rglob("*.json"))) == 4
     assert (tmp_path / "figures" / "digits-transfer.png").is_file()
+
+
+def test_what_is_not_replaced_is_no_finder(cli: Cli, nets: str, tmp_path: Path) -> None:
+    command = ("run", "--models", f"{nets}:hidden", "--attacks", "spgd,surrogate-ensemble", *FEW)
+    done = cli(*command, "--limit", "60", "--output", tmp_path)
+    assert done.code == 0, done.err
+    for path in tmp_path.rglob("*.parquet"):
+        found = set(pd.read_parquet(path)["found_by"].dropna())
+        assert found
+        assert found <= {"pgd", "own gradient"}
+        text = path.with_suffix(".json").read_text("utf-8")
+        assert "not replaced: gt in own_nets_of_analysis.py" in text
 
 
 def crafted(source: Model, attack: str, folder: Path) -> CellResult:
