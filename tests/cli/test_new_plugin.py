@@ -70,6 +70,8 @@ def test_it_prints_three_commands_that_work(
     assert cells["spgd"]["curve"][-1]["robust"] < cells[f"{NAME}-corner"]["curve"][-1]["robust"]
     assert cells["spgd"]["identity"]["dataset"] == f"{NAME}-bars"
     assert cells["spgd"]["registered"]
+    for module in [name for name in sys.modules if name.partition(".")[0] == "acme_nets"]:
+        del sys.modules[module]
 
 
 @pytest.mark.parametrize(
@@ -144,15 +146,15 @@ def test_what_exists_is_kept(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    there = tmp_path / NAME
+    there = tmp_path / "other-nets"
     if kind == "folder":
         there.mkdir()
     elif kind == "file":
         there.write_text("mine")
     else:
         there.symlink_to(tmp_path / "nowhere")
-    refused(cli("new", "plugin", NAME), NAME, "exists already")
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    refused(cli("new", "plugin", "other-nets"), "other-nets", "exists already")
+    assert [path.name for path in tmp_path.iterdir()] == ["other-nets"]
     assert kind != "file" or there.read_text() == "mine"
 
 
