@@ -20,7 +20,7 @@ from robench.errors import EvaluationError, UsageError
 from robench.isolation import Settings, contained
 from robench.model_id import ModelId
 from robench.registry.fingerprint import network_sha256
-from robench.spiking import spiking_layers
+from robench.spiking import Wrapped, spiking_layers
 from robench.spiking.discovery import Discovery, survey
 
 _UNNAMED = ModelId("")
@@ -41,7 +41,8 @@ class Model:
     Attributes:
         network: the network; or a function that loads one of robench's own, which is called when
             the network is first needed.
-        id: ``<dataset>/<name>``; by default the name of the class, in lower case.
+        id: ``<dataset>/<name>``; by default the name of the class, in lower case. That of a wrapped
+            network is the class inside.
         classes: number of classes K; by default that of the data set.
         dataset: name of the data set, if ``id`` is not given.
         card: the card's ``[model]`` table, or any facts that the hash should cover.
@@ -122,7 +123,8 @@ class Model:
                     "a model needs a data set: robench.Model(net, dataset='digits'), or an id, "
                     "robench.Model(net, 'digits/my-net')"
                 )
-            self.id = ModelId(f"{self.dataset}/{_dashed(type(self.network).__name__)}")
+            named = self.network.net if isinstance(self.network, Wrapped) else self.network
+            self.id = ModelId(f"{self.dataset}/{_dashed(type(named).__name__)}")
         self.id = ModelId.parse(self.id)
         if self.dataset not in ("", self.id.dataset):
             raise UsageError(

@@ -13,7 +13,7 @@ from robench.errors import EvaluationError, UsageError
 from robench.spiking.encoding import direct, latency, rate
 from robench.spiking.model_noise import ModelNoise
 
-Encoding = Literal["none", "direct", "rate", "latency"]
+Encoding = Literal["none", "frames", "direct", "rate", "latency"]
 Readout = Literal["none", "sum", "mean", "last", "max"]
 _RESETS = {
     "snntorch": ("robench.compat.snntorch", "reset"),
@@ -31,7 +31,7 @@ def wrap(
     readout: Readout = "sum",
     reset: Callable[[nn.Module], object] | None = None,
 ) -> Wrapped:
-    """Make an evaluable network: from images ``(N, C, H, W)`` to logits ``(N, K)``.
+    """Make an evaluable network: from images ``(N, C, H, W)`` or frames to logits ``(N, K)``.
 
     - snnTorch, a network that loops over time and returns ``(spk, mem)``: ``wrap(net)``;
     - SpikingJelly, ``(T, N, …)`` to ``(T, N, K)``: ``wrap(net, timesteps=8, encoding="direct")``;
@@ -43,7 +43,8 @@ def wrap(
         timesteps: T, if the images are encoded here.
         encoding: how images become ``(T, N, C, H, W)``: ``direct`` repeats them, ``rate`` draws
             spikes with the intensity of a pixel for probability (declare the model stochastic),
-            ``latency`` spikes once, the earlier the brighter; ``none`` passes images on.
+            ``latency`` spikes once, the earlier the brighter. ``frames`` puts the time of frames
+            ``(N, T, C, H, W)`` first, and ``none`` passes them on as they are, as it does images.
         stepwise: whether the network is called once for each step. A state that it returns last,
             in a tuple, is passed to the next step.
         output: position of the logits over time if the network returns a tuple.
@@ -56,9 +57,9 @@ def wrap(
     for name, value, known in (("encoding", encoding, Encoding), ("readout", readout, Readout)):
         if value not in get_args(known):
             raise UsageError(f"{name}={value!r}: choose from {', '.join(get_args(known))}")
-    if (encoding == "none") != (timesteps is None):
+    if (encoding in ("none", "frames")) != (timesteps is None):
         raise UsageError("timesteps and encoding belong together: timesteps=8, encoding='direct'")
-    if stepwise and timesteps is None:
+    if stepwise and encoding == "none":
         raise UsageError("a network that is called step by step needs timesteps and an encoding")
     return Wrapped(net, timesteps, encoding, stepwise, output, readout, reset or _found(net))
 
@@ -82,7 +83,7 @@ class Wrapped(nn.Module):
         self.noise = ModelNoise()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of images ``(N, C, H, W)``.
+        """Logits ``(N, K)`` of images ``(N, C, H, W)`` or frames ``(N, T, C, H, W)``.
 
         Raises:
             EvaluationError: the network returned something else over time.
@@ -108,6 +109,8 @@ class Wrapped(nn.Module):
         return out.sum(0)
 
     def _encoded(self, x: Tensor) -> Tensor:
+        if self.encoding == "frames":
+            return x.movedim(1, 0)
         if self.timesteps is None:
             return x
         if self.encoding == "direct":

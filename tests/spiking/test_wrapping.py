@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import norse.torch as norse
@@ -12,6 +13,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 import robench
+from robench.datasets import DIGITS_FRAMES
 from robench.errors import EvaluationError, UsageError
 from robench.spiking import latency
 
@@ -95,6 +97,38 @@ def test_a_network_that_is_called_step_by_step() -> None:
     assert torch.equal(wrapped(X), out)
 
 
+def test_a_network_of_frames() -> None:
+    frames = torch.rand(5, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    net = of_spikingjelly().eval()
+    expected = net(frames.movedim(1, 0)).sum(0)
+    assert torch.equal(robench.wrap(net, encoding="frames")(frames), expected)
+    cell, state, out = of_norse().eval(), None, frames
+    for t in range(4):
+        out, state = cell(frames[:, t], state)
+    stepwise = robench.wrap(cell, encoding="frames", stepwise=True, readout="last")
+    assert torch.equal(stepwise(frames), out)
+
+
+def test_frames_of_a_data_set_and_of_tensors_give_the_same() -> None:
+    net = robench.wrap(of_spikingjelly(), encoding="frames")
+    test = DIGITS_FRAMES.load("test").first(4)
+    given = robench.evaluate(net, "fgsm", images=test.tensor(), labels=test.targets(), eps="1/255")
+    model = robench.Model(net, dataset="digits-frames", input_kind="frames")
+    named = robench.evaluate(model, "fgsm", limit=4, eps="1/255")
+    assert given.to_frame()["accuracy"].equals(named.to_frame()["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(OfSnnTorch, "digits/of-snn-torch"), (of_spikingjelly, "digits/sequential")],
+)
+def test_the_model_has_the_name_of_the_wrapped_class(
+    make: Callable[[], nn.Module], name: str
+) -> None:
+    assert robench.Model(robench.wrap(make()), dataset="digits").id == name
+    assert robench.Model(robench.wrap(make()), "digits/other").id == "digits/other"
+
+
 def test_latency_spikes_once_and_early_for_bright_pixels() -> None:
     x = torch.tensor([[0.0, 0.1, 0.3, 0.6, 0.9, 1.0]])
     spikes = latency(x, 4)
@@ -135,6 +169,7 @@ def test_rate_coding_is_stochastic() -> None:
         ({"readout": "median"}, "readout"),
         ({"encoding": "phase", "timesteps": 3}, "encoding"),
         ({"timesteps": 3}, "belong together"),
+        ({"timesteps": 3, "encoding": "frames"}, "belong together"),
         ({"stepwise": True}, "step by step"),
     ],
 )
