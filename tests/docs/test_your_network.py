@@ -29,11 +29,10 @@ MODULES = {
 }
 CUTS = {
     "range(10)": "range(1)",
-    "randperm(len(x))": "randperm(128)",
     '"pgd", "spgd"': '"pgd[steps=2]", "spgd[pgd_steps=2,steps=2]"',
-    "limit=50": "limit=2",
+    "limit=50": "limit=4",
 }
-COMMAND_CUTS = {"pgd,spgd": "pgd[steps=2],spgd[pgd_steps=2,steps=2]", "50": "2"}
+COMMAND_CUTS = {"pgd,spgd": "pgd[steps=2],spgd[pgd_steps=2,steps=2]", "50": "4"}
 
 
 def shape(output: str) -> list[str]:
