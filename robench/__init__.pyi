@@ -10,7 +10,7 @@ from .evaluation import Cell, Settings, evaluate_cell
 from .registry import Model, find_attack, load_folder, select_models
 from .reporting.cells import Checks, Results
 from .results import CellResult, ResultStore
-from .spiking import wrap
+from .spiking import from_nir, wrap
 
 __all__ = [
     "Attack",
@@ -28,6 +28,7 @@ __all__ = [
     "evaluate",
     "evaluate_cell",
     "find_attack",
+    "from_nir",
     "list_models",
     "load_folder",
     "load_model",

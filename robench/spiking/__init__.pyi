@@ -4,6 +4,7 @@ from .gradient_paths import PATHS, STBP, GradientPath, PathModule, find_path
 from .model_noise import ModelNoise, RowNumbers, bound
 from .neuron import LIF, LIFParameters, lif
 from .neuron_statistics import NeuronStatistics, Recorder
+from .nir_graphs import from_nir
 from .substitution import override, spiking_layers
 from .surrogate import Surrogate, surrogate_names
 from .wrapping import Wrapped, wrap
@@ -28,6 +29,7 @@ __all__ = [
     "combine",
     "direct",
     "find_path",
+    "from_nir",
     "is_constant",
     "latency",
     "lif",
