@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -37,7 +38,7 @@ class Step:
     sign: int
     unit: float
 
-    @property
+    @cached_property
     def at(self) -> Tensor:
         """The jump, for all neurons or for each channel: 0 if that is possible."""
         middle = (self.low + self.high) / 2

@@ -14,7 +14,7 @@ from robench.spiking.adaptive_surrogates import Statistics
 from robench.spiking.surrogate import Surrogate
 
 Slope = Callable[[Tensor], Tensor]
-"""From z to the derivative of the output, of the same shape."""
+"""From z to the derivative of the output, a new tensor of the same shape."""
 
 
 class _Swap(torch.autograd.Function):
@@ -31,7 +31,10 @@ class _Swap(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (z,) = ctx.saved_tensors
-        return grad * ctx.slope(z).to(grad.dtype), None, None
+        slopes = ctx.slope(z).to(grad.dtype)
+        # new tensors take time; this one keeps the strides that the product would have
+        out = slopes if slopes.stride() == grad.stride() else None
+        return torch.mul(grad, slopes, out=out), None, None
 
 
 def swapped(z: Tensor, out: Tensor, slope: Slope) -> Tensor:
@@ -68,9 +71,11 @@ def surrogate_slope(
     """
 
     def slope(z: Tensor) -> Tensor:
-        measured = (z - at) / unit
+        measured = (z - at).div_(unit)
         if surrogate.elementwise:
             found = surrogate.derivative(measured)
+            if not isinstance(height, Tensor):
+                return found.mul_(height / unit)
         else:
             steps = torch.cat([*past, measured[None]])
             found = adaptive_surrogates.slopes(surrogate, steps, 0.0, place)[-1]
