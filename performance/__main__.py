@@ -1,4 +1,4 @@
-"""Measure, print and write: ``python -m performance [gradient|sweep|search|overhead|growth …]``."""
+"""Measure, print and write: ``python -m performance [gradient|sweep|search|users …]``."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from functools import cache
 
 from robench import Model, select_models
 from robench.datasets import Dataset, Images, find_dataset
+from robench.datasets.base import Split
 from robench.errors import RobenchError
 from robench.model_id import ModelId
 
@@ -19,10 +20,10 @@ def load_model(model_id: str) -> Model:
     return entry.load()
 
 
-def load_images(model_id: str, count: int) -> tuple[Dataset, Images]:
-    """The data set of a model and its first test images."""
+def load_images(model_id: str, count: int, split: Split = "test") -> tuple[Dataset, Images]:
+    """The data set of a model and its first images."""
     dataset = find_dataset(ModelId(model_id).dataset)
-    return dataset, dataset.load("test").first(count)
+    return dataset, dataset.load(split).first(count)
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from performance.targets import (
+    PLAIN,
     SEARCH,
     TITLES,
     Results,
@@ -20,7 +21,7 @@ from performance.targets import (
     void,
 )
 
-PARTS = ("gradient", "sweep", "search", "overhead", "growth")
+PARTS = ("gradient", "sweep", "search", "overhead", "users", "growth")
 TEMPLATE = Path(__file__).with_name("README.md.j2")
 
 
@@ -46,6 +47,8 @@ def render(results: Results) -> str:
         sweeps=[_sweep(part) for part in results["sweep"]["tables"]] if parts["sweep"] else [],
         search=_search(results) if parts["search"] else "",
         overhead=_overhead(results) if parts["overhead"] else "",
+        users=_users(results) if parts["users"] else "",
+        user_sweeps=[_sweep(part) for part in results["users"]["tables"]] if parts["users"] else [],
         growth=_growth(results) if parts["growth"] else "",
     )
 
@@ -238,6 +241,20 @@ def _overhead(results: Results) -> str:
         ),
         left=2,
     )
+
+
+def _users(results: Results) -> str:
+    lines = []
+    for row in results["users"]["rows"]:
+        for name, ms in row["ms"].items():
+            low, high = row["interval"][name]
+            ratio = (
+                ("1.00", "")
+                if name == PLAIN
+                else (f"{row['ratio'][name]:.2f}", f"{low:.2f} to {high:.2f}")
+            )
+            lines.append((name, str(row["rows"]), f"{ms:.1f}", *ratio))
+    return table(("a gradient", "images", "ms", "× plain", "95 %"), lines)
 
 
 def _growth(results: Results) -> str:

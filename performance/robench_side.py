@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from robench.evaluation.evaluate import PREPARED
 from robench.model_id import ModelId
 from robench.runtime.batch_size import cached_rows
 from robench.runtime.threads import Workers
+from robench.spiking.discovery import Discovery
 
 Gradient = Callable[[Model, Tensor, Tensor], Tensor]
 
@@ -35,6 +37,24 @@ def robench_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
     with Workers(shared=model.shareable, largest=cached_rows(model, x)) as workers:
         view = ModelView(model, y, torch.arange(n), QueryCounter.empty(n), workers=workers)
         return view.gradient(x, y)
+
+
+@contextmanager
+def users_gradient(model: Model, x: Tensor, y: Tensor) -> Iterator[Callable[..., Tensor]]:
+    """Inside, the gradient of a user's network with an estimator, as in a cell: in one thread."""
+    with Workers(shared=False) as workers:
+        view = ModelView(
+            model, y, torch.arange(len(x)), QueryCounter.empty(len(x)), workers=workers
+        )
+        yield partial(view.gradient, x, y)
+
+
+def users_model(network: nn.Module, model_id: str, x: Tensor) -> tuple[Model, Discovery]:
+    """A user's network as a model, and the spikes that a survey on images found in it."""
+    model = Model(network, ModelId(model_id))
+    model.survey(x)
+    assert model.discovery is not None
+    return model, model.discovery
 
 
 SEARCH_GRADIENT: Gradient | None = None

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import nn
 
 from performance import robench_side
 from performance.checkpoints import available, load_images, load_model
@@ -21,6 +22,7 @@ from performance.peers.plan import NotComparable
 from performance.targets import OURS, THEIRS
 from performance.timing import isolated, median
 from robench import Cell, CellResult, Model, ResultStore, Settings, evaluate_cell, find_attack
+from robench.datasets import Images
 from robench.epsilon import parse_grid
 from robench.spiking import kernels
 
@@ -92,6 +94,13 @@ def peer_sweep(model_id: str, peer: str, column: str, options: Options) -> dict[
     if column == THEIRS:
         network = snntorch_peer.network(robench_side.config_of(model), model.module)
     _, images = load_images(model_id, options.images)
+    return library_sweep(network, images, peer, options)
+
+
+def library_sweep(
+    network: nn.Module, images: Images, peer: str, options: Options
+) -> dict[str, Any]:
+    """A library's sweep of a network over the grid."""
     x, y = images.tensor(), images.targets()
     budgets = [epsilon.value for epsilon in parse_grid(options.grid)[1:]]
     sweep = SWEEPS[peer]
@@ -141,7 +150,7 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
         for _ in range(options.sweep_repetitions):
             for who in competitors:
                 runs.setdefault(who, []).append(_run(model_id, *who, options))
-                tables[-1]["rows"] = [_row(*one, found) for one, found in runs.items()]
+                tables[-1]["rows"] = [row_of(*one, found) for one, found in runs.items()]
                 yield {"tables": tables}
 
 
@@ -154,7 +163,7 @@ def _run(model_id: str, competitor: str, column: str, options: Options) -> dict[
         return {"skipped": str(reason)}
 
 
-def _row(competitor: str, column: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def row_of(competitor: str, column: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """A competitor's runs as one, with the median of their times."""
     who = {"competitor": competitor, "column": column}
     if "skipped" in runs[0]:

@@ -12,6 +12,8 @@ STEP, SEARCH_STEP, OVERHEAD, MEMORY = 2.0, 3.5, 1.15, 0.25
 ABOVE = 0.01
 SWEEP = {"STBP": 20.0, "ANN": 8.0}
 SEARCH = "robench, bfloat16 search"
+PLAIN, OWN, REPLACED = "plain PyTorch", "robench, own gradient", "robench, spikes replaced"
+SUBSTITUTION, USERS = 1.1, 2.0
 THEIRS, OURS = "their network", "robench's module"
 
 
@@ -35,6 +37,7 @@ def verdicts(results: Results) -> list[Verdict]:
         *_searches(results),
         *_overhead(results),
         *_memory(results),
+        *_users(results),
     ]
 
 
@@ -210,4 +213,39 @@ def _memory(results: Results) -> Iterator[Verdict]:
             f"{ours / theirs:.2f}",
             met,
             "" if met else limit,
+        )
+
+
+def _users(results: Results) -> Iterator[Verdict]:
+    part = results.get("users", {"rows": [], "tables": []})
+    for row in part["rows"][:1]:  # the target is for a whole batch
+        ratio, ms = row["ratio"][REPLACED], row["ms"]
+        met = ratio <= SUBSTITUTION
+        limit = (
+            f"{ms[OWN] - ms[PLAIN]:+.1f} ms are the view's, {ms[REPLACED] - ms[OWN]:+.1f} ms the "
+            "substitution's"
+        )
+        yield Verdict(
+            f"a user's network, spikes replaced, {row['rows']} images",
+            f"≤ {SUBSTITUTION:g}× a plain gradient",
+            f"{ratio:.2f}×",
+            met,
+            "" if met else limit,
+        )
+    for table in part["tables"]:
+        ours, theirs = table["rows"]
+        ratio, above = (
+            theirs["seconds"] / ours["seconds"],
+            excess(ours["accuracy"], theirs["accuracy"]),
+        )
+        met = ratio >= USERS and above <= 0
+        yield Verdict(
+            "a user's network, pgd",
+            f"≥ {USERS:g}× Foolbox, not above it at any ε",
+            f"{ratio:.1f}×, at most {100 * above:+.1f} points",
+            met,
+            ""
+            if met
+            else f"{ours['gradients']:.0f} gradient passes a sample against "
+            f"{theirs['gradients']:.0f}",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import resource
 import statistics
@@ -17,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import scipy.stats
 import torch
 
 Arguments = ParamSpec("Arguments")
@@ -61,6 +63,16 @@ def interleaved(
 def median(times: list[float]) -> float:
     """The median."""
     return statistics.median(times)
+
+
+def median_interval(values: list[float]) -> tuple[float, float]:
+    """The 95 % interval of the median, between two of the values; of few values, all of them."""
+    interval = scipy.stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    low, high = (float(end) for end in interval)
+    return (
+        low if math.isfinite(low) else min(values),
+        high if math.isfinite(high) else max(values),
+    )
 
 
 def peak_growth(step: Step) -> float:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from performance import gradient, search, timing
+from performance import gradient, search, timing, users
 from performance.__main__ import main, with_others
 from performance.checkpoints import weights_of
 from performance.convolutions import shapes
@@ -142,6 +142,45 @@ def test_the_peak_is_that_of_the_step() -> None:
     assert timing.peak_growth(step) == pytest.approx(64, abs=16)
 
 
+def test_the_interval_of_a_median_is_between_two_values() -> None:
+    values = [float(value) for value in range(1, 12)]
+    assert timing.median_interval(values) == (2.0, 10.0)
+    assert timing.median_interval([3.0, 1.0]) == (1.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def untrained() -> users.Weights:
+    torch.manual_seed(0)
+    net = users.Network(TINY.timesteps)
+    return {name: 3 * value for name, value in net.state_dict().items()}
+
+
+def test_every_spike_of_the_users_network_is_replaced(untrained: users.Weights) -> None:
+    row = users.substitution(untrained, 2, TINY)
+    assert row["spikes"] == "10 spikes of snntorch.surrogate.ATan"
+    assert row["ratio"]["plain PyTorch"] == 1
+    assert set(row["ms"]) == set(row["ratio"]) == set(row["interval"])
+    assert min(row["ms"].values()) > 0
+
+
+def test_a_spike_that_is_not_replaced_is_no_row(
+    untrained: users.Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users.Network, "forward", lambda self, x: self.head(x.flatten(1)[:, :512]))
+    with pytest.raises(RuntimeError, match="not every spike is replaced"):
+        users.substitution(untrained, 2, TINY)
+
+
+def test_robench_and_foolbox_sweep_one_network_on_the_same_images(
+    untrained: users.Weights,
+) -> None:
+    ours, theirs = users.robench_sweep(untrained, TINY), users.foolbox_sweep(untrained, TINY)
+    assert len(ours["accuracy"]) == len(theirs["accuracy"]) == len(TINY.grid)
+    assert ours["accuracy"][0] == theirs["accuracy"][0]
+    assert theirs["gradients"] == TINY.steps * (len(TINY.grid) - 1)
+    assert ours["gradients"] <= theirs["gradients"]
+
+
 def test_the_exponent_of_a_power_law() -> None:
     assert exponent([1, 2, 4], [3.0, 6.0, 12.0]) == pytest.approx(1)
 
@@ -259,6 +298,17 @@ def results(*, speed: float = 1.0) -> dict[str, Any]:
         }
         for name, above in (("vgg16-ann", 0.01), ("flex-stbp", 0.028))
     ]
+    names = ("plain PyTorch", "robench, own gradient", "robench, spikes replaced")
+    taken = {
+        "model": "",
+        "rows": 64,
+        "spikes": "38 spikes of snntorch.surrogate.ATan",
+        "ms": dict(zip(names, (100.0, 102.0, 106.0 / speed), strict=True)),
+        "ratio": dict(zip(names, (1.0, 1.02, 1.06 / speed), strict=True)),
+        "interval": {name: (0.98, 1.2) for name in names},
+    }
+    own = tables[0] | {"role": "a user's network", "model": "a network", "asked": "a network"}
+    own["rows"] = own["rows"][:2]
     grown = {"what": "images", "model": "digits/vgg16-stbp", "exponent": 1.0}
     return {
         "machine": {"CPU": "a CPU"},
@@ -267,16 +317,27 @@ def results(*, speed: float = 1.0) -> dict[str, Any]:
         "sweep": part | {"tables": tables},
         "search": part | {"rows": sought},
         "overhead": part | {"rows": [cell | {"rows_of_a_pass": 50.0}]},
+        "users": part | {"rows": [taken], "tables": [own]},
         "growth": part | {"rows": [grown | {"sizes": [1, 2], "seconds": [1.0, 2.0]}]},
     }
 
 
 def test_the_page_shows_every_part() -> None:
     page = render(results())
-    for heading in ("reached", "gradient step", "A sweep", "The search", "Overhead", "Growth"):
+    for heading in (
+        "reached",
+        "gradient step",
+        "A sweep",
+        "The search",
+        "Overhead",
+        "Growth",
+        "A user's network",
+    ):
         assert f"{heading}\n" in page
     assert "| VGG16, reset to zero | snnTorch | 650 | 650 to 650 | 2.17 | 1000 | 1.67 |" in page
     assert "void: subtracts at once" in page
+    assert "| robench, spikes replaced | 64 | 106.0 | 1.06 | 0.98 to 1.20 |" in page
+    assert "The sweep of this network, 256 images" in page
     assert "ART on their network | not installed" in page
     assert "in place of cifar10/vgg16-ann" in page
     assert "{{" not in page
@@ -307,6 +368,24 @@ def test_a_missed_target_names_the_limit() -> None:
         "missed on digits/flex-stbp; on the worst the ascending sweep has 3.0"
     )
     assert found["overhead"].met
+    replaced = found["a user's network, spikes replaced, 64 images"]
+    assert (replaced.met, replaced.measured) == (True, "1.06×")
+    swept = found["a user's network, pgd"]
+    assert (swept.met, swept.measured) == (True, "19.0×, at most +0.0 points")
+
+
+def test_a_slow_substitution_and_a_weak_sweep_miss_their_targets() -> None:
+    slow = results(speed=0.5)
+    slow["users"]["tables"][0]["rows"][0] = slow["users"]["tables"][0]["rows"][0] | {
+        "accuracy": [0.9, 0.3]
+    }
+    found = {verdict.what: verdict for verdict in verdicts(slow)}
+    replaced = found["a user's network, spikes replaced, 64 images"]
+    assert (replaced.met, replaced.measured) == (False, "2.12×")
+    assert replaced.limit == "+2.0 ms are the view's, +110.0 ms the substitution's"
+    swept = found["a user's network, pgd"]
+    assert (swept.met, swept.measured) == (False, "9.5×, at most +5.0 points")
+    assert swept.limit == "70 gradient passes a sample against 220"
 
 
 def test_a_sweep_that_is_fast_and_weak_misses_its_target() -> None:
@@ -316,7 +395,7 @@ def test_a_sweep_that_is_fast_and_weak_misses_its_target() -> None:
     assert (stbp.met, stbp.measured) == (False, "190.0×, at most +1.0 points")
 
 
-@pytest.mark.parametrize("part", ["gradient", "sweep", "search", "overhead", "growth"])
+@pytest.mark.parametrize("part", ["gradient", "sweep", "search", "overhead", "users", "growth"])
 def test_a_part_stands_alone(part: str) -> None:
     some = {key: value for key, value in results().items() if key in ("machine", "quick", part)}
     assert "a CPU" in render(some)
