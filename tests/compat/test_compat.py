@@ -115,3 +115,54 @@ def test_snntorch_forget_frees_one_model_only() -> None:
     assert freed() is None
     assert any(instance is other[1] for instance in instances)
     snntorch.forget(other)
+
+
+library = snntorch.load()
+WIDTH = 20
+STATEFUL = {
+    "Leaky": lambda: library.Leaky(beta=0.7, init_hidden=True),
+    "Synaptic": lambda: library.Synaptic(alpha=0.5, beta=0.7, init_hidden=True),
+    "Alpha": lambda: library.Alpha(alpha=0.9, beta=0.7, init_hidden=True),
+    "Lapicque": lambda: library.Lapicque(beta=0.7, init_hidden=True),
+    "RLeaky": lambda: library.RLeaky(beta=0.7, linear_features=WIDTH, init_hidden=True),
+    "RSynaptic": lambda: library.RSynaptic(
+        alpha=0.5, beta=0.7, linear_features=WIDTH, init_hidden=True
+    ),
+    "DeltaLeaky": lambda: library.DeltaLeaky(0.1, beta=0.7, init_hidden=True),
+    "SLSTM": lambda: library.SLSTM(WIDTH, WIDTH, threshold=0.01, init_hidden=True),
+    "SConv2dLSTM": lambda: library.SConv2dLSTM(3, 3, 3, threshold=0.01, init_hidden=True),
+    "LeakyParallel": lambda: library.LeakyParallel(WIDTH, WIDTH),
+    "StateLeaky": lambda: library.StateLeaky(beta=0.7, channels=WIDTH),
+    "LinearLeaky": lambda: library.LinearLeaky(beta=0.7, in_features=WIDTH, out_features=WIDTH),
+    "AssociativeLeaky": lambda: library.AssociativeLeaky(WIDTH, 4, 5, WIDTH),
+}
+
+
+def test_the_list_of_snntorchs_neurons_is_complete() -> None:
+    kinds = {
+        name
+        for name, kind in vars(library).items()
+        if isinstance(kind, type) and issubclass(kind, library.SpikingNeuron)
+    }
+    assert kinds - {"SpikingNeuron", "LIF"} <= set(STATEFUL)
+
+
+@pytest.mark.parametrize("kind", STATEFUL)
+def test_a_reset_neuron_gives_what_it_gave_at_first(kind: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Identity(), STATEFUL[kind]())
+        shape = {"SConv2dLSTM": (4, 3, 8, 8)}.get(kind, (4, WIDTH))
+        sequence = kind in ("LeakyParallel", "StateLeaky", "LinearLeaky", "AssociativeLeaky")
+        x = torch.rand(5, *shape) * 3 if sequence else torch.rand(*shape) * 3
+
+    def run() -> torch.Tensor:
+        out = [net(x) for _ in range(1 if sequence else 4)]
+        return torch.stack([part[0] if isinstance(part, tuple) else part for part in out])
+
+    first = run()
+    again = run()
+    assert sequence or not torch.equal(again, first)
+    for _ in range(2):
+        snntorch.reset(net)
+        assert torch.equal(run(), first)
