@@ -6,10 +6,10 @@ its forward pass gives the same bits.
 """
 
 from robench.spiking.discovery.found import Discovery
-from robench.spiking.discovery.substitution import substituted
+from robench.spiking.discovery.substitution import along, substituted
 from robench.spiking.discovery.survey import survey
 
-DISCOVERY = 1
+DISCOVERY = 2
 """Raised when another gradient may be taken of a network."""
 
-__all__ = ["DISCOVERY", "Discovery", "substituted", "survey"]
+__all__ = ["DISCOVERY", "Discovery", "along", "substituted", "survey"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from robench.spiking.discovery.gates import DETACHED
+from robench.spiking.discovery.layers import FoundLayer
 from robench.spiking.discovery.operations import Place
-from robench.spiking.discovery.steps import Kind, Step
+from robench.spiking.discovery.steps import Kind, Stairs, Step
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class FoundFunction:
         steps: the step of each call of a forward pass; None where it is not known.
         groups: the layer that each call belongs to, for surrogates that follow a layer over time.
         usual: a step of any call.
+        stairs: of a quantiser, those of the call with the most levels.
         calls: number of calls with a graph in a forward pass.
     """
 
@@ -29,7 +31,21 @@ class FoundFunction:
     steps: tuple[Step | None, ...]
     groups: tuple[str, ...]
     usual: Step | None
+    stairs: Stairs | None
     calls: int
+
+    @property
+    def spikes(self) -> bool:
+        """Whether its output has two levels, or three: ternary spikes."""
+        return self.kind == "spike" or (self.stairs is not None and self.stairs.ternary)
+
+    def in_units(self, function: type, units: Mapping[tuple[type, int], float]) -> FoundFunction:
+        """With the units of those calls in which they are known."""
+        steps = tuple(
+            step and replace(step, unit=units.get((function, number), step.unit))
+            for number, step in enumerate(self.steps)
+        )
+        return replace(self, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,7 @@ class FoundOperation:
     Attributes:
         place: the line.
         quantiser: whether it rounds; else it is a comparison.
-        unit: what the distance to the threshold is measured in.
+        unit: what the distance to the threshold is measured in, where that is no constant.
         calls: number of calls with a graph in a forward pass.
         gate: why it is left alone; empty if it is replaced.
     """
@@ -58,12 +74,14 @@ class Discovery:
     Attributes:
         functions: custom functions by their class.
         operations: operations by their line.
+        layers: the layers that see all time steps, if every spike belongs to one.
         hidden: what the survey cannot look into, such as TorchScript.
         refused: why nothing is replaced all the same; empty if steps are replaced.
     """
 
     functions: Mapping[type, FoundFunction] = field(default_factory=dict)
     operations: Mapping[Place, FoundOperation] = field(default_factory=dict)
+    layers: tuple[FoundLayer, ...] = ()
     hidden: tuple[str, ...] = ()
     refused: str = ""
 
@@ -75,19 +93,21 @@ class Discovery:
     @property
     def spikes(self) -> list[FoundFunction | FoundOperation]:
         """The spikes that are replaced."""
-        functions = [f for f in self.functions.values() if f.kind == "spike"]
+        functions = [f for f in self.functions.values() if f.spikes]
         return [*functions, *(o for o in self.operations.values() if not (o.quantiser or o.gate))]
 
     @property
-    def quantisers(self) -> list[FoundOperation]:
+    def quantisers(self) -> list[FoundFunction | FoundOperation]:
         """The roundings that are replaced."""
-        return [o for o in self.operations.values() if o.quantiser and not o.gate]
+        functions = [f for f in self.functions.values() if f.kind == "quantiser" and not f.spikes]
+        return [*functions, *(o for o in self.operations.values() if o.quantiser and not o.gate)]
 
     @property
     def own(self) -> list[str]:
         """What takes few values, or cannot be looked into, and keeps its own gradient."""
-        few = ("other", "quantiser")
-        kept = [f"{f.name} ({f.calls} calls)" for f in self.functions.values() if f.kind in few]
+        why = {"other": "calls", "silent": "calls, constant on clean images"}
+        functions = [f for f in self.functions.values() if f.kind in why and f.calls]
+        kept = [f"{f.name} ({f.calls} {why[f.kind]})" for f in functions]
         detached = [str(o.place) for o in self.operations.values() if o.gate == DETACHED]
         return [*kept, *detached, *self.hidden]
 
@@ -96,11 +116,10 @@ class Discovery:
         if self.refused:
             return f"nothing replaced: {self.refused}"
         counts: Counter[str] = Counter()
-        for spike in self.spikes:
-            name = spike.name if isinstance(spike, FoundFunction) else str(spike.place)
-            counts[f"spikes of {name}"] += spike.calls
-        for quantiser in self.quantisers:
-            counts[f"roundings by {quantiser.place}"] += quantiser.calls
+        for what, steps in (("spikes of", self.spikes), ("roundings by", self.quantisers)):
+            for step in steps:
+                name = step.name if isinstance(step, FoundFunction) else str(step.place)
+                counts[f"{what} {name}"] += step.calls
         parts = [f"{count} {name}" for name, count in counts.items()]
         if self.own:
             parts.append(f"not replaced: {', '.join(self.own)}")

@@ -33,7 +33,7 @@ from robench.spiking.discovery.torch_names import (
     SIGNS,
 )
 
-_TORCH = str(Path(torch.__file__).parent)
+_NOT_THE_NETWORK = str(Path(torch.__file__).parent), str(Path(__file__).parent)
 
 
 class Place(NamedTuple):
@@ -292,8 +292,6 @@ def _has_graph(value: object) -> bool:
 def _place(operation: str) -> Place:
     """The line of the network's code that is being executed."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and (
-        frame.f_code.co_filename.startswith(_TORCH) or frame.f_code.co_filename == __file__
-    ):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_NETWORK):
         frame = frame.f_back
     return Place(frame.f_code.co_filename, frame.f_lineno, operation)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from statistics import median
 from typing import Any, Literal
 
 import torch
@@ -13,7 +15,8 @@ LEAST = 32
 """Fewest values on which a step is believed: random masks of 6 values pass in one case of six."""
 LEVELS = 64
 """Most different values of a quantiser."""
-Kind = Literal["spike", "quantiser", "silent", "other", "smooth"]
+Kind = Literal["spike", "quantiser", "silent", "other", "smooth", "few"]
+"""``silent`` is constant, and ``few`` has too few values to say."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,46 @@ class Step:
 
     def distance(self, args: tuple[Any, ...]) -> Tensor:
         """Z of a call."""
-        z: Tensor = args[self.argument[0]]
-        return z - args[self.argument[1]] if len(self.argument) == 2 else z
+        return _difference_of(args, self.argument)
 
 
-def classify(args: tuple[Any, ...], out: Any) -> tuple[Kind, Step | None]:
+@dataclass(frozen=True)
+class Stairs:
+    """An output of more than two levels, as of a quantiser or of a ternary spike.
+
+    Attributes:
+        argument: as of a step.
+        output: as of a step.
+        jumps: the z at which the output changes, in order.
+        heights: by how much it rises there.
+    """
+
+    argument: tuple[int, ...]
+    output: int | None
+    jumps: tuple[float, ...]
+    heights: tuple[float, ...]
+
+    @property
+    def ternary(self) -> bool:
+        """Whether it is a spike that may be negative, or one of two sizes: two jumps."""
+        return len(self.jumps) == 2
+
+    @property
+    def unit(self) -> float:
+        """Half of the typical distance between two jumps."""
+        return median(after - at for at, after in pairwise(self.jumps)) / 2
+
+    @property
+    def slope(self) -> float:
+        """By how much the output typically rises with z."""
+        return median(self.heights) / (2 * self.unit)
+
+    def distance(self, args: tuple[Any, ...]) -> Tensor:
+        """Z of a call."""
+        return _difference_of(args, self.argument)
+
+
+def classify(args: tuple[Any, ...], out: Any) -> tuple[Kind, Step | Stairs | None]:
     """What an output is of the arguments: a step of one, a quantised one, or something else."""
     outputs = list(enumerate(out)) if isinstance(out, tuple | list) else [(None, out)]
     kind: Kind = "smooth"
@@ -72,7 +110,11 @@ def classify(args: tuple[Any, ...], out: Any) -> tuple[Kind, Step | None]:
     return kind, None
 
 
-def _classify(args: tuple[Any, ...], out: Tensor, position: int | None) -> tuple[Kind, Step | None]:
+def _classify(
+    args: tuple[Any, ...], out: Tensor, position: int | None
+) -> tuple[Kind, Step | Stairs | None]:
+    if out.numel() < LEAST:
+        return "few", None
     low, high = out.amin(), out.amax()
     if low == high:
         return "silent", None
@@ -83,8 +125,9 @@ def _classify(args: tuple[Any, ...], out: Tensor, position: int | None) -> tuple
         return "smooth", None
     for argument, z in _candidates(args, out):
         if not two_valued:
-            if _monotone(z, out):
-                return "quantiser", None
+            stairs = _stairs(argument, position, z, out, levels)
+            if stairs is not None:
+                return "quantiser", stairs
             continue
         for channelwise in (False, True):
             bracket = _bracket(z, fired, channelwise)
@@ -143,12 +186,28 @@ def _bracket(z: Tensor, fired: Tensor, channelwise: bool) -> tuple[Tensor, Tenso
     return None
 
 
-def _monotone(z: Tensor, out: Tensor) -> bool:
-    """Whether the output never falls, or never rises, with z."""
+def _stairs(
+    argument: tuple[int, ...], position: int | None, z: Tensor, out: Tensor, levels: Tensor
+) -> Stairs | None:
+    """The jumps of an output that never falls, or never rises, with z."""
     if z.numel() < LEAST:
-        return False
-    ordered = out.flatten()[z.flatten().argsort()].diff()
-    return bool((ordered >= 0).all() or (ordered <= 0).all())
+        return None
+    order = z.flatten().argsort()
+    ordered = out.flatten()[order]
+    rises = ordered.diff()
+    if not bool((rises >= 0).all() or (rises <= 0).all()):
+        return None
+    places = z.flatten()[order]
+    (after,) = rises.nonzero(as_tuple=True)
+    jumps = (places[after] + places[after + 1]) / 2
+    if len(after) != len(levels) - 1 or not bool((jumps.diff() > 0).all()):
+        return None
+    return Stairs(argument, position, tuple(jumps.tolist()), tuple(rises[after].tolist()))
+
+
+def _difference_of(args: tuple[Any, ...], argument: tuple[int, ...]) -> Tensor:
+    z: Tensor = args[argument[0]]
+    return z - args[argument[1]] if len(argument) == 2 else z
 
 
 def _unit(step: Step, z: Tensor) -> float:

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from robench.spiking import adaptive_surrogates
 from robench.spiking.discovery.found import Discovery
 from robench.spiking.discovery.interception import intercepting, suspended
+from robench.spiking.discovery.layers import PathPass
 from robench.spiking.discovery.operations import Crossing, Operations, Place
-from robench.spiking.discovery.steps import Step
-from robench.spiking.discovery.swap import Slope, straight_through, surrogate_slope, swapped
+from robench.spiking.discovery.parts import Jump, following
+from robench.spiking.discovery.resets import Resets
+from robench.spiking.discovery.steps import Stairs, Step
+from robench.spiking.discovery.swap import Slope, sloped, straight_through, surrogate_slope
+from robench.spiking.discovery.units import unit_of
+from robench.spiking.gradient_paths import Rule
 from robench.spiking.surrogate import Surrogate
 
 Network = Callable[[Tensor], Tensor]
+STRAIGHT_THROUGH = Surrogate("straight_through", 1.0)
+
+
+class Watcher(Protocol):
+    """What is done with a step beside its substitution."""
+
+    def stepped(self, jump: Jump) -> bool:
+        """Whether the step keeps its graph."""
+        ...
 
 
 @contextmanager
-def substituted(discovery: Discovery, network: Network, surrogate: Surrogate) -> Iterator[Network]:
+def substituted(
+    discovery: Discovery,
+    network: Network,
+    surrogate: Surrogate,
+    watcher: Watcher | None = None,
+) -> Iterator[Network]:
     """Inside, the network that it gives has other derivatives where it spikes or rounds.
 
     The values of the forward pass do not change. The context has to hold during the backward pass.
@@ -30,34 +49,64 @@ def substituted(discovery: Discovery, network: Network, surrogate: Surrogate) ->
         discovery: what was found in the network.
         network: from images to logits.
         surrogate: the derivative of every spike.
+        watcher: sees every spike.
     """
-    plan = _Substitution(discovery, surrogate)
+    plan = _Substitution(discovery, surrogate, watcher)
 
     def forward(x: Tensor) -> Tensor:
         plan.begin(len(x))
         # the mode costs some time in every operation
         with Operations(plan) if discovery.operations else nullcontext():
-            return network(x)
+            out = network(x)
+        plan.resets.cut()
+        return out
 
     with intercepting(plan):
         yield forward
 
 
+@contextmanager
+def along(
+    discovery: Discovery,
+    module: nn.Module,
+    network: Network,
+    surrogate: Surrogate | None,
+    rule: Rule,
+) -> Iterator[Network]:
+    """:func:`substituted` with a backward rule of the layers that see all time steps.
+
+    Args:
+        discovery: what was found in the network, all of whose spikes belong to such layers.
+        module: the network.
+        network: from images to logits.
+        surrogate: the derivative of every spike, where the rule takes one.
+        rule: the backward rule.
+    """
+    of_rule = PathPass(discovery.layers, rule)
+    parts = [(layer.name, module.get_submodule(layer.name)) for layer in discovery.layers]
+    slopes = surrogate or STRAIGHT_THROUGH
+    with following(parts, of_rule), substituted(discovery, network, slopes, of_rule) as changed:
+        yield changed
+
+
 class _Substitution:
     """Gives each step its derivative, in the order of the calls."""
 
-    def __init__(self, discovery: Discovery, surrogate: Surrogate) -> None:
-        self.discovery, self.surrogate = discovery, surrogate
+    def __init__(self, discovery: Discovery, surrogate: Surrogate, watcher: Watcher | None) -> None:
+        self.discovery, self.surrogate, self.watcher = discovery, surrogate, watcher
         self.begin(0)
 
     def begin(self, rows: int) -> None:
         """Start a forward pass."""
         self.rows = rows
         self.calls: defaultdict[type, int] = defaultdict(int)
-        self.past: defaultdict[object, list[Tensor]] = defaultdict(list)
+        self.past: defaultdict[Hashable, list[Tensor]] = defaultdict(list)
+        self.resets = Resets()
 
     def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
         found = self.discovery.functions.get(function)
+        if found is not None and found.kind == "quantiser" and found.stairs is not None:
+            return self._climbed(found.stairs, args, out)
         if found is None or found.kind != "spike":
             return out
         number = self.calls[function]
@@ -72,13 +121,24 @@ class _Substitution:
             return out
         group = found.groups[number] if known else function
         values = out if step.output is None else out[step.output]
-        slope = self._slope(
-            z, step.at.to(z.device, z.dtype), step.unit, step.height * step.sign, group
-        )
-        new = swapped(z, values, slope)
-        if step.output is None:
-            return new
-        return type(out)(new if n == step.output else part for n, part in enumerate(out))
+        at, height = step.at.to(z.device, z.dtype), step.height * step.sign
+        slope = self._slope(z, at, step.unit, height, group)
+        jump = Jump(z, at, height, slope, group, (function, number))
+        return _with(out, step.output, self._swapped(jump, values))
+
+    def _climbed(self, stairs: Stairs, args: tuple[Any, ...], out: Any) -> Any:
+        """The output of a function with more than two levels."""
+        if not _fits(stairs, args) or not (z := stairs.distance(args)).requires_grad:
+            return out
+        values = out if stairs.output is None else out[stairs.output]
+        if not (stairs.ternary and self.surrogate.elementwise):
+            return _with(out, stairs.output, sloped(z, values, straight_through(stairs.slope)))
+        each = [
+            surrogate_slope(self.surrogate, at, stairs.unit, height)
+            for at, height in zip(stairs.jumps, stairs.heights, strict=True)
+        ]
+        new = sloped(z, values, lambda at: each[0](at) + each[1](at))
+        return _with(out, stairs.output, new)
 
     def crossed(self, crossing: Crossing, out: Tensor, height: Tensor | float) -> Tensor:
         found = self.discovery.operations.get(crossing.place)
@@ -86,22 +146,32 @@ class _Substitution:
             return out
         z = crossing.distance()
         z = z if z.shape == out.shape else z.expand_as(out)
-        slope = self._slope(z, 0.0, found.unit, height * crossing.sign, crossing.place)
         with suspended():
-            return swapped(z, out, slope)
+            height = height * crossing.sign
+            unit = unit_of(crossing, z) or found.unit  # layers may share a line
+            layer = crossing.place, z.shape
+            slope = self._slope(z, 0.0, unit, height, layer)
+            return self._swapped(Jump(z, 0.0, height, slope, layer), out)
 
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
         found = self.discovery.operations.get(place)
         if found is None or found.gate:
             return out
         with suspended():
-            return swapped(z, out, straight_through(scale))
+            return sloped(z, out, straight_through(scale))
 
     def lost(self, place: Place) -> None:
         """Nothing to do; the survey has it on record."""
 
+    def _swapped(self, jump: Jump, out: Tensor) -> Tensor:
+        if self.watcher is not None and self.watcher.stepped(jump):
+            return out
+        spikes = sloped(jump.z, out, jump.slope)
+        self.resets.spiked(jump.layer, jump.z.grad_fn, spikes.grad_fn)
+        return spikes
+
     def _slope(
-        self, z: Tensor, at: Tensor | float, unit: float, height: Tensor | float, group: object
+        self, z: Tensor, at: Tensor | float, unit: float, height: Tensor | float, group: Hashable
     ) -> Slope:
         """The surrogate's derivative; an adaptive one follows the neurons of a layer over time."""
         surrogate, place, past = self.surrogate, None, []
@@ -114,6 +184,13 @@ class _Substitution:
         return surrogate_slope(surrogate, at, unit, height, place=place, past=past)
 
 
-def _fits(step: Step, args: tuple[Any, ...]) -> bool:
+def _with(out: Any, position: int | None, new: Tensor) -> Any:
+    """The result of a function with another output in the place of one."""
+    if position is None:
+        return new
+    return type(out)(new if n == position else part for n, part in enumerate(out))
+
+
+def _fits(step: Step | Stairs, args: tuple[Any, ...]) -> bool:
     """Whether a call has the arguments of a step."""
     return all(n < len(args) and isinstance(args[n], Tensor) for n in step.argument)

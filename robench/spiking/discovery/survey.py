@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from statistics import median_high
 from typing import Any
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
 from robench.spiking.discovery.gates import use_of
 from robench.spiking.discovery.interception import intercepting, suspended
-from robench.spiking.discovery.operations import Crossing, Operations, Place
-from robench.spiking.discovery.steps import Kind, Step, classify, typical
-from robench.spiking.discovery.substitution import substituted
-from robench.spiking.discovery.swap import straight_through, swapped
-from robench.spiking.surrogate import Surrogate
+from robench.spiking.discovery.layers import layers
+from robench.spiking.discovery.neurons import thresholds
+from robench.spiking.discovery.operations import Crossing, Place
+from robench.spiking.discovery.parts import Recording, following
+from robench.spiking.discovery.steps import Kind, Stairs, Step, classify, typical
+from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted
+from robench.spiking.discovery.swap import sloped, straight_through
+from robench.spiking.discovery.units import Shifts, unit_of
 
-_TRIAL = Surrogate("triangle", 1.0)
 _CONSTANT = "it never changes"
 
 
@@ -40,8 +42,8 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     leaf = x.detach().clone().requires_grad_()
     compiled = [name for name, part in module.named_modules() if _is_compiled(part)]
     # a compiler would compile the mode
-    mode: AbstractContextManager[object] = nullcontext() if compiled else Operations(observer)
-    watched = _paths(module, observer), intercepting(observer), mode
+    mode: AbstractContextManager[object] = nullcontext() if compiled else observer.shifts
+    watched = following(module.named_modules(), observer), intercepting(observer), mode
     with torch.enable_grad(), watched[0], watched[1], watched[2]:
         logits = forward(leaf)
     scripted = [name for name, part in module.named_modules() if _hides_steps(part)]
@@ -52,9 +54,9 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     found = Discovery(
         {function: calls.found(function) for function, calls in observer.functions.items()},
         {place: found.found(place, logits) for place, found in observer.operations.items()},
-        tuple(hidden),
+        hidden=tuple(hidden),
     )
-    return replace(found, refused=_refused(found, forward, x)) if found.replaced else found
+    return _tried(found, module, forward, x) if found.replaced else found
 
 
 _STEPS = (
@@ -80,20 +82,36 @@ def _is_compiled(part: nn.Module) -> bool:
     return type(part).__module__ == "torch._dynamo.eval_frame"
 
 
-def _refused(found: Discovery, forward: Callable[[Tensor], Tensor], x: Tensor) -> str:
-    """Why a network cannot be differentiated through its replaced steps; empty if it can."""
+def _tried(
+    found: Discovery, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor
+) -> Discovery:
+    """What was found, after the network was differentiated through its replaced steps."""
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():  # some layers compute otherwise without
         plain = forward(leaf)
+    some, fewer = Recording(), Recording()
     try:
-        with torch.enable_grad(), substituted(found, forward, _TRIAL) as network:
-            logits = network(leaf)
-            if logits.requires_grad:
-                torch.autograd.grad(logits.sum(), leaf, allow_unused=True)
+        for recording, rows in ((fewer, leaf[1:]), (some, leaf)):
+            if len(rows) < 2:
+                continue
+            parts = following(module.named_modules(), recording)
+            changed = substituted(found, forward, STRAIGHT_THROUGH, recording)
+            with torch.enable_grad(), parts, changed as network:
+                logits = network(rows)
+                if logits.requires_grad:
+                    torch.autograd.grad(
+                        logits.sum(), leaf, allow_unused=True, retain_graph=recording is some
+                    )
+        over_time = layers(some, fewer)
     except Exception as error:  # checkpointed comparisons, a graph that is edited in place
         text = " ".join(str(error).split())
-        return f"the backward pass raises {type(error).__name__}: {text:.80}"
-    return "" if torch.equal(plain, logits) else "the logits are others when steps are replaced"
+        why = f"the backward pass raises {type(error).__name__}: {text:.80}"
+        return replace(found, refused=why)
+    if not torch.equal(plain, logits):
+        return replace(found, refused="the logits are others when steps are replaced")
+    units = thresholds(some)
+    functions = {cls: calls.in_units(cls, units) for cls, calls in found.functions.items()}
+    return replace(found, functions=functions, layers=over_time)
 
 
 @dataclass
@@ -102,6 +120,7 @@ class _Calls:
 
     kinds: list[Kind] = field(default_factory=list)
     steps: list[Step | None] = field(default_factory=list)
+    stairs: Stairs | None = None
     groups: list[str] = field(default_factory=list)
     graphs: int = 0
 
@@ -109,7 +128,7 @@ class _Calls:
         kinds = set(self.kinds)
         known = [step for step in self.steps if step is not None]
         kind: Kind = next(
-            (k for k in ("other", "spike", "quantiser", "smooth") if k in kinds), "silent"
+            k for k in ("other", "quantiser", "spike", "smooth", "silent", "few") if k in kinds
         )
         return FoundFunction(
             name=f"{function.__module__}.{function.__qualname__}",
@@ -117,6 +136,7 @@ class _Calls:
             steps=tuple(self._joined(known)),
             groups=tuple(self.groups),
             usual=known[0] if known else None,
+            stairs=self.stairs,
             calls=self.graphs,
         )
 
@@ -164,7 +184,14 @@ class _Survey:
         self.functions: defaultdict[type, _Calls] = defaultdict(_Calls)
         self.operations: dict[Place, _Marks] = {}
         self.missed: set[Place] = set()
-        self.path = ""
+        self.shifts = Shifts(self)
+        self.paths = [""]
+
+    def entered(self, name: str, args: tuple[Any, ...]) -> None:
+        self.paths.append(name)
+
+    def left(self, name: str, out: Any) -> None:
+        self.paths.pop()
 
     def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
         if function.__module__.partition(".")[0] in ("torch", "robench"):
@@ -172,18 +199,29 @@ class _Survey:
         with torch.no_grad():
             kind, step = classify(args, out)
         calls = self.functions[function]
-        if kind != "silent" or not calls.kinds:
-            calls.kinds.append(kind)
+        if isinstance(step, Stairs):
+            most = calls.stairs is None or len(step.jumps) > len(calls.stairs.jumps)
+            calls.stairs = step if most else calls.stairs
+            step = None
+        elif step is not None:
+            step = self._measured(step, args)
+        calls.kinds.append(kind)
         calls.steps.append(step)
         shape = out.shape if isinstance(out, Tensor) else None
-        calls.groups.append(self.path or f"{function.__qualname__} {shape}")
+        calls.groups.append(self.paths[-1] or f"{function.__qualname__} {shape}")
         calls.graphs += any(isinstance(a, Tensor) and a.requires_grad for a in args)
         return out
+
+    def _measured(self, step: Step, args: tuple[Any, ...]) -> Step:
+        """The step in the unit of the threshold that was subtracted, if that is how z was made."""
+        outside = len(step.argument) == 1 and not step.at.any()
+        size = self.shifts.subtracted(args[step.argument[0]]) if outside else None
+        return step if size is None else replace(step, unit=size)
 
     def crossed(self, crossing: Crossing, out: Tensor, height: Tensor | float) -> Tensor:
         z = crossing.distance()
         marks = self.operations.setdefault(crossing.place, _Marks(quantiser=False))
-        marks.units.append(unit_of(crossing, z))
+        marks.units.append(unit_of(crossing, z) or typical(z))
         return self._marked(marks, z, out)
 
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
@@ -198,46 +236,9 @@ class _Survey:
         if z.shape != out.shape:
             z = z.expand_as(out)
         with suspended():
-            found = swapped(z, out, straight_through())
+            found = sloped(z, out, straight_through())
         values = found.detach() if marks.quantiser else z.detach() > 0
         marks.constant = marks.constant and bool((values == values.flatten()[:1]).all())
         marks.nodes.append(found.grad_fn)
         marks.compared.append(z.grad_fn)
         return found
-
-
-def unit_of(crossing: Crossing, z: Tensor) -> float:
-    """The unit of a comparison: its threshold if that is a constant, else the typical distance."""
-    for constant in (crossing.below, crossing.above):
-        value = torch.as_tensor(constant, dtype=z.dtype).detach()
-        if (
-            value.numel() <= max(1, z.numel() // max(1, len(z) if z.dim() else 1) // 2)
-            and value.any()
-        ):
-            return typical(value)
-    return typical(z)
-
-
-@contextmanager
-def _paths(module: nn.Module, observer: _Survey) -> Iterator[None]:
-    """Inside, the observer knows which part of the network is being called."""
-    handles = []
-    for name, part in module.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            continue
-        before: list[str] = []
-
-        def enter(_: Any, __: Any, name: str = name, before: list[str] = before) -> None:
-            before.append(observer.path)
-            observer.path = name
-
-        def leave(_: Any, __: Any, ___: Any, before: list[str] = before) -> None:
-            observer.path = before.pop()
-
-        handles.append(part.register_forward_pre_hook(enter))
-        handles.append(part.register_forward_hook(leave, always_call=True))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

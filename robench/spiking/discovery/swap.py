@@ -15,34 +15,44 @@ from robench.spiking.surrogate import Surrogate
 
 Slope = Callable[[Tensor], Tensor]
 """From z to the derivative of the output, a new tensor of the same shape."""
+Backward = Callable[[Tensor, Tensor], Tensor]
+"""From the gradient at the output, and z, to the gradient at z."""
 
 
 class _Swap(torch.autograd.Function):
     """Returns a given output, with another derivative in z."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, out: Tensor, slope: Slope) -> Tensor:
+    def forward(ctx: Any, z: Tensor, out: Tensor, backward: Backward) -> Tensor:
         ctx.mark_dirty(out)  # it is returned itself, so that not a bit of it changes
         ctx.save_for_backward(z)
-        ctx.slope = slope
+        ctx.through = backward
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (z,) = ctx.saved_tensors
-        slopes = ctx.slope(z).to(grad.dtype)
-        # new tensors take time; this one keeps the strides that the product would have
-        out = slopes if slopes.stride() == grad.stride() else None
-        return torch.mul(grad, slopes, out=out), None, None
+        return ctx.through(grad, z), None, None
 
 
-def swapped(z: Tensor, out: Tensor, slope: Slope) -> Tensor:
-    """``out`` with the derivative ``slope(z)`` in ``z``, in place of its own graph."""
+def swapped(z: Tensor, out: Tensor, backward: Backward) -> Tensor:
+    """``out`` with another backward pass to ``z``, in place of its own graph."""
     # a tensor without a graph gets one itself: a network may hold it, as after o[v > 1] = 1
     own = out.detach() if out.requires_grad else out
-    found: Tensor = _Swap.apply(z, own, slope)  # type: ignore[no-untyped-call]
+    found: Tensor = _Swap.apply(z, own, backward)  # type: ignore[no-untyped-call]
     return found
+
+
+def sloped(z: Tensor, out: Tensor, slope: Slope) -> Tensor:
+    """``out`` with the derivative ``slope(z)`` in ``z``, in place of its own graph."""
+
+    def backward(grad: Tensor, at: Tensor) -> Tensor:
+        slopes = slope(at).to(grad.dtype)
+        # new tensors take time; this one keeps the strides that the product would have
+        return torch.mul(grad, slopes, out=slopes if slopes.stride() == grad.stride() else None)
+
+    return swapped(z, out, backward)
 
 
 def straight_through(scale: float = 1.0) -> Slope:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robench.spiking import Surrogate
-from robench.spiking.discovery.swap import surrogate_slope, swapped
+from robench.spiking.discovery.swap import sloped, surrogate_slope
 
 
 class _Allocations(TorchDispatchMode):
@@ -37,7 +37,7 @@ def test_a_replaced_spike_takes_few_new_tensors(name: str, count: int) -> None:
     assert surrogate is not None
     z = torch.randn(50, 7, requires_grad=True)
     slope = surrogate_slope(surrogate, torch.tensor(0.5), 2.0, -3.0)
-    out = swapped(z, (z > 0.5).float(), slope)
+    out = sloped(z, (z > 0.5).float(), slope)
     grad = torch.randn(50, 7)
     with _Allocations(z.numel()) as seen:
         (found,) = torch.autograd.grad(out, z, grad)
@@ -55,7 +55,7 @@ def test_the_gradient_has_the_layout_of_the_product(name: str, height: Tensor | 
     slope = surrogate_slope(surrogate, torch.tensor(0.0), 1.0, height)
     grad = torch.randn(4, 1, 1, 1).expand(4, 3, 2, 2)
     before = grad.clone()
-    (found,) = torch.autograd.grad(swapped(z, (z > 0).float(), slope), z, grad)
+    (found,) = torch.autograd.grad(sloped(z, (z > 0).float(), slope), z, grad)
     product = grad * slope(z.detach())
     assert torch.equal(found, product)
     assert found.stride() == product.stride()

@@ -1,0 +1,133 @@
+"""The calls of the parts of a network: how they are followed, and a record of the steps in them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from robench.spiking.discovery.swap import Slope
+
+
+class Follower(Protocol):
+    """What is done when a part of a network is called."""
+
+    def entered(self, name: str, args: tuple[Any, ...]) -> None:
+        """Before the call of the part of that name."""
+        ...
+
+    def left(self, name: str, out: Any) -> Any:
+        """After it; what the call returns instead of ``out``, or None to leave it."""
+        ...
+
+
+@contextmanager
+def following(parts: Iterable[tuple[str, nn.Module]], follower: Follower) -> Iterator[None]:
+    """Inside, a follower sees the calls that this thread makes of parts of a network.
+
+    Args:
+        parts: names and modules. TorchScript, which takes no hooks of this kind, is left out.
+        follower: what is done.
+    """
+    handles = []
+    thread = threading.get_ident()
+
+    def hook(name: str, part: nn.Module) -> None:
+        def enter(_: nn.Module, args: tuple[Any, ...]) -> None:
+            if threading.get_ident() == thread:
+                follower.entered(name, args)
+
+        def leave(_: nn.Module, __: Any, out: Any) -> Any:
+            return follower.left(name, out) if threading.get_ident() == thread else None
+
+        handles.append(part.register_forward_pre_hook(enter))
+        handles.append(part.register_forward_hook(leave, always_call=True))
+
+    try:
+        for name, part in parts:
+            if not isinstance(part, torch.jit.ScriptModule):
+                hook(name, part)
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass(eq=False)
+class Jump:
+    """A step in a gradient pass.
+
+    Attributes:
+        z: with its graph.
+        at: the z of the jump.
+        height: of the output above the jump, negative if it falls.
+        slope: the derivative of the output.
+        layer: that of the neurons.
+        call: the function and the number of the call; None for an operation.
+    """
+
+    z: Tensor
+    at: Tensor | float
+    height: Tensor | float
+    slope: Slope
+    layer: Hashable
+    call: tuple[type, int] | None = None
+
+    def unit_slope(self) -> Tensor:
+        """The derivative of a step of height 1, without a graph."""
+        return self.slope(self.z.detach()) / torch.as_tensor(self.height).abs()
+
+
+@dataclass
+class Call:
+    """A call of a part of a network."""
+
+    name: str
+    x: Tensor | None
+    steps: list[Jump] = field(default_factory=list)
+    y: Tensor | None = None
+
+    def sequence(self) -> tuple[Tensor, Tensor] | None:
+        """Input and output, if they can be those of a layer over time."""
+        x, y = self.x, self.y
+        if x is None or y is None or x.shape != y.shape or x.dim() < 2 or len(x) < 2:
+            return None
+        each, whole = x[0].numel(), x.numel()
+        sizes = [jump.z.numel() for jump in self.steps]
+        return (x, y) if sizes in ([each] * len(x), [whole]) else None
+
+
+class Recording:
+    """Records the calls of the parts of a network, and the steps that each makes."""
+
+    def __init__(self) -> None:
+        self.open: list[Call] = [Call("", None)]
+        self.closed: list[Call] = []
+
+    def entered(self, name: str, args: tuple[Any, ...]) -> None:
+        """Start a call."""
+        x = args[0] if args and isinstance(args[0], Tensor) and args[0].requires_grad else None
+        self.open.append(Call(name, x))
+
+    def left(self, name: str, out: Any) -> None:
+        """End it."""
+        call = self.open.pop()
+        first = first_of(out)
+        call.y = first if isinstance(first, Tensor) and first.requires_grad else None
+        self.closed.append(call)
+        self.open[-1].steps += call.steps
+
+    def stepped(self, jump: Jump) -> bool:
+        """Record a step."""
+        self.open[-1].steps.append(jump)
+        return False
+
+
+def first_of(out: Any) -> Any:
+    """The output of a layer that may return its state beside it."""
+    return out[0] if isinstance(out, tuple | list) and out else out

@@ -1,0 +1,197 @@
+"""Networks of the kinds that are published are attacked through their spikes, or say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import norse.torch as norse
+import pytest
+import snntorch
+import torch
+from snntorch import surrogate as slopes
+from spikingjelly.activation_based import functional, neuron
+from spikingjelly.activation_based.model.spikformer import SpikformerBlock
+from torch import Tensor, nn
+
+from robench.compat import snntorch as compat
+from robench.spiking.discovery import survey
+from tests.support.spiking_styles import T, X, gradient
+
+
+def seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make().eval().requires_grad_(False)
+
+
+class Rounded(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 7).round() / 7
+
+
+class GradFloor(torch.autograd.Function):
+    """The floor of published conversions, with a straight-through gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.floor()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class Levels(nn.Module):
+    """A quantised ReLU with a learned threshold."""
+
+    def __init__(self, floor: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.threshold = nn.Parameter(torch.tensor(1.3))
+        self.floor = floor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.floor(torch.clamp(x / self.threshold, 0, 1) * 8 + 0.5) / 8 * self.threshold
+
+
+def quantised(floor: Callable[[Tensor], Tensor]) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 60), Levels(floor), nn.Linear(60, 10))
+
+
+class Steps(nn.Module):
+    """A layer, neurons step by step, and a readout."""
+
+    def __init__(self, neurons: nn.Module, reset: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
+        self.first, self.neurons, self.last = nn.Linear(192, 40), neurons, nn.Linear(40, 10)
+        self.reset = reset
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.reset()
+        state: Any = ()
+        out = []
+        for _ in range(T):
+            spikes, *state = self.neurons(self.first(x.flatten(1)) * 2, *state)
+            out.append(self.last(spikes))
+        return torch.stack(out).amax(0)
+
+
+class AtOnce(nn.Module):
+    """A layer of SpikingJelly's over all steps between two of weights."""
+
+    def __init__(self, neurons: nn.Module) -> None:
+        super().__init__()
+        self.first, self.neurons, self.last = nn.Linear(192, 40), neurons, nn.Linear(40, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        functional.reset_net(self)
+        current = self.first(x.flatten(1)) * 2
+        return self.last(self.neurons(current.expand(T, *current.shape))).mean(0)
+
+
+class Transformer(nn.Module):
+    """A Spikformer of one block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.block = nn.Conv2d(3, 16, 2, 2), SpikformerBlock(16, 4, mlp_ratio=2.0)
+        self.head = nn.Linear(16, 10)
+        functional.set_step_mode(self.block, "m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        functional.reset_net(self)
+        patches = self.embed(x) * 5
+        return self.head(self.block(patches.expand(T, *patches.shape)).mean((0, 3, 4)))
+
+
+class Ternary(nn.Module):
+    """Spikes of both signs, from a function of its own."""
+
+    class Sign(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, v: Tensor) -> Tensor:
+            return (v > 1).to(v.dtype) - (v < -1).to(v.dtype)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            return torch.zeros_like(grad)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.Sign.apply((x.flatten(1) - 0.5) * 8)[:, :10]
+
+
+def norse_net() -> nn.Module:
+    return Steps(norse.LIFCell(norse.LIFParameters(alpha=torch.tensor(100.0))))
+
+
+def snntorch_net(kind: str, **more: Any) -> nn.Module:
+    neurons = getattr(snntorch, kind)(beta=0.7, **more)
+
+    def reset() -> None:
+        compat.reset(neurons)
+
+    return Steps(neurons, reset)
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
+    "floor of a function": (lambda: quantised(GradFloor.apply), 0, 1),
+    "floor": (lambda: quantised(torch.floor), 0, 1),
+    "rounded input": (lambda: nn.Sequential(Rounded(), nn.Flatten(), nn.Linear(192, 10)), 0, 1),
+    "ternary": (Ternary, 1, 0),
+    "norse, alpha 100, maximum": (norse_net, T, 0),
+    "RLeaky": (lambda: snntorch_net("RLeaky", linear_features=40), 2 * T - 1, 0),
+    "RSynaptic": (
+        lambda: snntorch_net("RSynaptic", alpha=0.5, linear_features=40), 2 * T - 1, 0,
+    ),
+    "PLIF": (lambda: AtOnce(neuron.ParametricLIFNode(step_mode="m")), T, 0),
+    "PSN": (lambda: AtOnce(neuron.PSN(T)), 1, 0),
+    "spikformer": (Transformer, 5 * T, 0),
+    "data parallel": (lambda: nn.DataParallel(AtOnce(neuron.IFNode(step_mode="m"))), T, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_is_differentiated_through_its_steps(name: str) -> None:
+    make, spikes, roundings = NETWORKS[name]
+    net = seeded(make)
+    found = survey(net, net, X)
+    assert not found.refused
+    assert not found.own
+    assert sum(spike.calls for spike in found.spikes) == spikes
+    assert sum(step.calls for step in found.quantisers) == roundings
+    assert gradient(net).flatten(1).any(1).all()
+
+
+def test_a_ternary_spike_has_the_slopes_of_two() -> None:
+    slope = gradient(Ternary()).flatten(1)[:, :10].abs()
+    v = ((X - 0.5) * 8).flatten(1)[:, :10].abs()
+    torch.testing.assert_close(slope, 8 * (1 - (v - 1).abs()).clamp(min=0), atol=0.3, rtol=0)
+
+
+def test_a_function_that_quantises_has_the_straight_through_gradient() -> None:
+    net, leaf = seeded(lambda: quantised(GradFloor.apply)), X.clone().requires_grad_()
+    (own,) = torch.autograd.grad(net(leaf)[:, :5].sum() - net(leaf)[:, 5:].sum(), leaf)
+    torch.testing.assert_close(gradient(net), own, atol=1e-6, rtol=0.05)
+
+
+def test_the_step_of_a_small_layer_is_that_of_the_other_calls() -> None:
+    """Two images of 10 neurons are too few values to find a step in."""
+    net = seeded(lambda: snntorch_net("Leaky"))
+    net.last = nn.Sequential(net.last, Small())
+    for images in (X, X[:2], X[:3]):
+        found = survey(net, net, images)
+        assert not found.own
+        assert [spike.calls for spike in found.spikes] == [3 * T - 1]
+
+
+class Small(nn.Module):
+    def forward(self, v: Tensor) -> Tensor:
+        return slopes.atan()(v)
+
+
+def test_a_function_that_never_fires_is_named() -> None:
+    net = seeded(lambda: snntorch_net("Leaky", threshold=1e6))
+    found = survey(net, net, X)
+    assert not found.spikes
+    (kept,) = found.own
+    assert kept == f"snntorch.surrogate.ATan ({2 * T - 1} calls, constant on clean images)"

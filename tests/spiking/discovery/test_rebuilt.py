@@ -1,0 +1,166 @@
+"""The same weights with the neurons of other libraries have the gradients of robench's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from spikingjelly.activation_based import neuron
+from torch import Tensor, nn
+
+import robench
+from robench.datasets import DIGITS
+from robench.engine.gradient import differentiated
+from robench.spiking import Estimator
+from robench.spiking.discovery import survey
+from tests.support.rebuilt import (
+    ByHand,
+    OfSnnTorch,
+    OfSpikingJelly,
+    OfSpikingJellyAtOnce,
+    checkpoint,
+)
+from tests.support.spiking_styles import T, X, gradient, steep
+
+IMAGES = DIGITS.load("test").first(8)
+
+
+def gradient_of(net: nn.Module, estimator: str) -> tuple[Tensor, Tensor]:
+    """The logits and the gradient with an estimator."""
+    model = robench.Model(net, "digits/any", mode="stbp", timesteps=10)
+    x, y = IMAGES.tensor(), IMAGES.targets()
+    model.survey(x)
+    chosen, leaf = Estimator.parse(estimator), x.clone().requires_grad_()
+    with differentiated(model, chosen.surrogate, chosen.path) as (network, _):
+        logits = network(leaf)
+        loss = nn.functional.cross_entropy(logits, y, reduction="sum")
+        (found,) = torch.autograd.grad(loss, leaf)
+    return logits.detach(), found
+
+
+@pytest.mark.parametrize(
+    ("make", "reset", "estimators"),
+    [
+        (OfSnnTorch, "subtract", ("atan(2)", "triangle(0.5)")),
+        (ByHand, "subtract", ("atan(2)", "triangle(0.5)")),
+        (OfSpikingJelly, "zero", ("atan(2)", "triangle(0.5)")),
+        (OfSpikingJellyAtOnce, "zero", ("atan(2)", "triangle(0.5)/hart", "bptr", "rga")),
+    ],
+)
+def test_the_gradient_is_that_of_the_checkpoint(
+    make: Callable[[], nn.Module], reset: str, estimators: tuple[str, ...]
+) -> None:
+    """Also where a library resets with a gradient, as SpikingJelly does by default."""
+    own, other = checkpoint(reset=reset), make()
+    for estimator in estimators:
+        logits, wanted = gradient_of(own, estimator)
+        found_logits, found = gradient_of(other, estimator)
+        torch.testing.assert_close(found_logits, logits)
+        assert wanted.flatten(1).any(1).all()
+        torch.testing.assert_close(found, wanted, atol=1e-4 * float(wanted.abs().max()), rtol=0)
+
+
+class Layer(nn.Module):
+    """LIF neurons over all steps, written by hand, between two layers of weights."""
+
+    def __init__(self, *, mixing: bool = False) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.first = nn.Parameter(torch.randn(192, 40, generator=generator) * 0.15)
+        self.neurons = Neurons(mixing=mixing)
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = (x.flatten(1) - 0.5) @ self.first
+        return self.neurons(current.expand(T, *current.shape)).mean(0)[:, :10]
+
+
+class Neurons(nn.Module):
+    """A threshold of 0.8, a leak of 0.7, spikes of 0.8, a soft reset."""
+
+    def __init__(self, *, mixing: bool) -> None:
+        super().__init__()
+        self.mixing = mixing
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + x.roll(1, 2) if self.mixing else x * 2
+        v, out = torch.zeros_like(x[0]), []
+        for current in x:
+            v = 0.7 * v + current
+            out.append(steep(v - 0.8) * 0.8)
+            v = v - out[-1]
+        return torch.stack(out)
+
+
+def test_a_layer_over_time_is_found_with_its_neuron() -> None:
+    net = Layer().requires_grad_(False)
+    (layer,) = survey(net, net, X).layers
+    assert layer.name == "neurons"
+    assert layer.height == pytest.approx(0.8)
+    assert layer.neuron is not None
+    found = layer.neuron.gain, layer.neuron.beta, layer.neuron.threshold
+    assert found == pytest.approx((2.0, 0.7, 0.8), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: neuron.LIFNode(tau=4.0, step_mode="m"),
+        lambda: neuron.IFNode(v_reset=None, v_threshold=0.5, step_mode="m"),
+        lambda: neuron.ParametricLIFNode(step_mode="m"),
+    ],
+)
+def test_neurons_of_spikingjelly_are_fitted(make: Callable[[], neuron.BaseNode]) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.neurons = make()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.neurons.reset()
+            return self.neurons((x.flatten(1) * 2).expand(T, len(x), 192)).mean(0)[:, :10]
+
+    net = Net()
+    (layer,) = survey(net, net, X).layers
+    leaks = {"LIFNode": (0.25, 0.75), "IFNode": (1.0, 1.0), "ParametricLIFNode": (0.5, 0.5)}
+    assert layer.neuron is not None
+    gain, beta = leaks[type(make()).__name__]
+    assert layer.neuron.gain == pytest.approx(gain, rel=1e-3)
+    assert layer.neuron.beta == pytest.approx(beta, abs=1e-3)
+    assert layer.neuron.threshold == pytest.approx(float(make().v_threshold), rel=1e-3)
+
+
+def test_what_mixes_neurons_or_sees_one_step_is_no_layer_over_time() -> None:
+    for net in (Layer(mixing=True), OfSpikingJelly()):
+        images = IMAGES.tensor() if isinstance(net, OfSpikingJelly) else X
+        found = survey(net, net, images)
+        assert found.spikes
+        assert not found.layers
+
+
+def test_a_reset_carries_no_gradient_and_recurrent_weights_do() -> None:
+    """The gradient is that of a detached reset; a spike that comes back through weights counts."""
+
+    class Net(nn.Module):
+        def __init__(self, *, detached: bool, recurrent: bool) -> None:
+            super().__init__()
+            generator = torch.Generator().manual_seed(2)
+            self.first = torch.randn(192, 40, generator=generator) * 0.15
+            self.back = torch.randn(40, 40, generator=generator) * 0.3 * recurrent
+            self.detached = detached
+
+        def forward(self, x: Tensor) -> Tensor:
+            v, out = torch.zeros(len(x), 40), torch.zeros(len(x), 40)
+            spikes = v
+            for _ in range(T):
+                reset = spikes.detach() if self.detached else spikes
+                v = 0.7 * v * (1 - reset) + (x.flatten(1) - 0.5) @ self.first - 0.1 * reset
+                v = v + spikes @ self.back
+                spikes = steep(v - 1)
+                out = out + spikes
+            return out[:, :10]
+
+    for recurrent in (False, True):
+        attached, detached = (Net(detached=d, recurrent=recurrent) for d in (False, True))
+        torch.testing.assert_close(gradient(attached), gradient(detached))
+    assert not torch.allclose(gradient(attached), gradient(Net(detached=True, recurrent=False)))
