@@ -29,7 +29,7 @@ from robench.spiking import (
     override,
     spiking_layers,
 )
-from robench.spiking.discovery import substituted
+from robench.spiking.discovery import along, substituted
 
 Network = Callable[[Tensor], Tensor]
 """From images to logits."""
@@ -233,12 +233,16 @@ def differentiated(
             )
         yield counterpart.to(model.device), False
         return
+    found = model.discovery
     with override(model.module, surrogate=surrogate, path=path):
-        if surrogate is None or model.discovery is None:
+        if found is not None and found.layers and path is not None and path.rule != "temporal":
+            with along(found, model.module, model.call, surrogate, path.rule) as network:
+                yield network, True
+        elif found is not None and surrogate is not None:
+            with substituted(found, model.call, surrogate) as network:
+                yield network, True
+        else:
             yield model.call, True
-            return
-        with substituted(model.discovery, model.call, surrogate) as network:
-            yield network, True
 
 
 def derivable(model: Model, surrogate: Surrogate | None, path: GradientPath | None) -> bool:

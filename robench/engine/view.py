@@ -73,7 +73,7 @@ class ModelView:
     @property
     def hybrid(self) -> bool:
         """Whether its layers were trained without spikes: their rates stand for activations."""
-        return self.model.mode == "hybrid" and self.model.layered
+        return self.model.mode == "hybrid" and self.model.rated
 
     @property
     def sources(self) -> list[ModelView]:

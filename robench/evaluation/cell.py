@@ -95,9 +95,14 @@ class Cell:
         """The needs of the attack that the model does not meet."""
         offered: set[Need] = set()
         # the layers of an ANN have no paths, and its own gradient is all there is
-        if self.model.layered or not self.model.spiking:
+        ann = not self.model.spiking
+        if self.model.layered or ann:
             offered.add("paths")
-        if self.model.make_counterpart is not None or not self.model.spiking:  # an ANN is its own
+        if self.model.over_time or ann:
+            offered.add("layers over time")
+        if self.model.rated or ann:
+            offered.add("firing rates")
+        if self.model.make_counterpart is not None or ann:  # an ANN is its own
             offered.add("counterpart")
         if self.sources:
             offered.add("sources")

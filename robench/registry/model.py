@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
@@ -60,7 +61,8 @@ class Model:
             between calls.
         origin: distribution and version of a plug-in, empty for robench's own models.
         clean_accuracy: as in the card, None without one.
-        input_kind: ``images``, or ``frames`` if a sample has a time axis.
+        input_kind: ``images``, or ``frames`` if a sample has a time axis; by default what the data
+            set gives.
         input_type: the type in which the network takes its input, if it does not take float32.
         discovery: the spikes of a user's network; None before :meth:`survey`.
         row_by_row: whether gradients are taken one image at a time, since they depend on the batch.
@@ -86,7 +88,7 @@ class Model:
     shareable: bool = False
     origin: str = ""
     clean_accuracy: float | None = None
-    input_kind: str = "images"
+    input_kind: str = ""
     input_type: torch.dtype | None = field(default=None, init=False)
     row_by_row: bool = field(default=False, init=False)
     discovery: Discovery | None = field(default=None, init=False, repr=False, compare=False)
@@ -133,6 +135,11 @@ class Model:
         self.dataset = self.id.dataset
         if self.classes == 0 and not isinstance(self.classes, bool):
             self.classes = find_dataset(self.dataset).classes
+        if self.input_kind == "":
+            self.input_kind = "images"
+            with suppress(UsageError):  # a data set that is not registered
+                if find_dataset(self.dataset).frames is not None:
+                    self.input_kind = "frames"
 
     def _require(self, name: str, good: bool, wanted: str) -> None:
         """Raise a UsageError if a field is invalid."""
@@ -193,8 +200,20 @@ class Model:
 
     @property
     def layered(self) -> bool:
-        """Whether gradient paths can be substituted: its layers of neurons see all time steps."""
+        """Whether it has layers of robench's neurons, which take every gradient path."""
         return self.mode != "ann" if self.checkpoint else bool(spiking_layers(self.module))
+
+    @property
+    def over_time(self) -> bool:
+        """Whether every layer of neurons sees all time steps, as some backward rules need."""
+        return self.layered or (self.replaces and bool(self.discovery and self.discovery.layers))
+
+    @property
+    def rated(self) -> bool:
+        """Whether every layer has a known firing rate, whose derivative stands for the spikes'."""
+        if self.layered or self.discovery is None or not self.over_time:
+            return self.layered
+        return all(layer.neuron is not None for layer in self.discovery.layers)
 
     def survey(self, x: Tensor) -> None:
         """Find the spikes of a user's network by clean images, ``(N, C, H, W)``."""

@@ -23,7 +23,7 @@ from robench.attacks.primitives.per_sample import spread
 from robench.errors import UsageError
 from robench.spiking import Surrogate
 
-Need = Literal["paths", "counterpart", "sources", "frames"]
+Need = Literal["paths", "layers over time", "firing rates", "counterpart", "sources", "frames"]
 Start = Literal["own", "cold", "warm", "example", "once"]
 MOST = 10**6
 """The largest number of steps, runs or queries that a parameter accepts."""

@@ -45,13 +45,16 @@ class EstimatorSet(Attack):
 
     @property
     def required(self) -> frozenset[Need]:
-        """An ANN counterpart, or layers with gradient paths, if a path uses them."""
+        """What the gradient paths need of a network; those of hybrid networks are optional."""
         paths = [Estimator.parse(name).path for name in self.finders]
-        through_counterpart = any(path is not None and path.counterpart for path in paths)
-        chosen = [Estimator.parse(name).path for name in combine(self.surrogates, self.paths)]
-        over_time = any(path is not None and not path.counterpart for path in chosen)
-        needs: set[Need] = {"counterpart"} if through_counterpart else set()
-        return self.needs | needs | ({"paths"} if over_time else set())
+        needs: set[Need] = {"counterpart" for path in paths if path and path.counterpart}
+        for name in combine(self.surrogates, self.paths):
+            path = Estimator.parse(name).path
+            if path is None or path.counterpart:
+                continue
+            rules: dict[str, Need] = {"temporal": "paths", "rga": "firing rates"}
+            needs.add(rules.get(path.rule, "layers over time"))
+        return self.needs | needs
 
     @staticmethod
     def gradient(
