@@ -128,7 +128,9 @@ def estimator_plan(
 
 
 _LACKS = {
-    "paths": "no layer sees all time steps",
+    "paths": "its layers are not those of robench",
+    "layers over time": "not every spike is in a layer that sees all time steps",
+    "firing rates": "no layers with a known firing rate",
     "counterpart": "there is no ANN counterpart",
 }
 
