@@ -15,7 +15,8 @@ from robench.errors import PluginError
 MODELS = "robench.models"
 ATTACKS = "robench.attacks"
 DATASETS = "robench.datasets"
-GROUPS = (MODELS, ATTACKS, DATASETS, "robench.checks")
+CHECKS = "robench.checks"
+GROUPS = (MODELS, ATTACKS, DATASETS, CHECKS)
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,31 @@ et al., On evaluating adversarial robustness, 2019; Croce and Hein, AutoAttack, 
 """
 
 from robench.checks.batch_gradient import batch_gradient
-from robench.checks.card_accuracy import card_accuracy
-from robench.checks.determinism import deterministic
+from robench.checks.catalogue import OF_CELLS, OF_MODELS
 from robench.checks.gradient import usable_gradient
 from robench.checks.queries import asked
-from robench.checks.spikes import replaceable
-from robench.checks.verdicts import worst_verdict
-from robench.checks.zero_epsilon import zero_epsilon
+from robench.checks.registry import (
+    Attacked,
+    CellCheck,
+    Examined,
+    ModelCheck,
+    measured,
+    with_plugins,
+)
+from robench.checks.verdicts import at_most, worst_verdict
 
 __all__ = [
+    "OF_CELLS",
+    "OF_MODELS",
+    "Attacked",
+    "CellCheck",
+    "Examined",
+    "ModelCheck",
     "asked",
+    "at_most",
     "batch_gradient",
-    "card_accuracy",
-    "deterministic",
-    "replaceable",
+    "measured",
     "usable_gradient",
+    "with_plugins",
     "worst_verdict",
-    "zero_epsilon",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from itertools import pairwise
@@ -76,7 +76,8 @@ def evaluate_cell(
         first = _chunk(cell, spans(len(cell.images))[0])
         x = first.x
         # the first model is the one under attack, whose check is on record
-        gradients, *_ = [_examine(model, first) for model in models]
+        for model in models:
+            _examine(model, first)
         if unmet := cell.unmet():
             return store.write(_not_applicable(cell, digest, started, unmet))
         shared = all(
@@ -91,11 +92,13 @@ def evaluate_cell(
         with computing:
             for model in models:
                 with_fewer(partial(_prepare, model, x), PREPARED)
+            of_model = _checks_of_model(cell, first)
             batch = cell.settings.batch_size or min(choose_rows(model, x) for model in models)
             parts = list(_chunks(cell, store, digest, workers, batch, progress))
             batch = min(batch, workers.at_once)
         rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
-        outcome = _outcome(cell, identity, digest, rows, gradients)
+        found = [*of_model, *_checks_of_cell(cell, first, rows)]
+        outcome = _outcome(cell, identity, digest, rows, found)
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
     kept = [examples for _, examples in parts if examples is not None]
     return store.write(result, rows[list(ROWS)], AdversarialExamples.join(kept) if kept else None)
@@ -121,14 +124,10 @@ def find_spikes(cell: Cell) -> None:
         _examine(cell.model, _chunk(cell, spans(len(cell.images))[0]))
 
 
-def _examine(model: Model, chunk: Chunk) -> Check | None:
-    """Look at a user's network: whether it can be called, where it spikes, and its gradients.
-
-    Returns:
-        The check of the gradients; None if there is none.
-    """
+def _examine(model: Model, chunk: Chunk) -> None:
+    """Look at a user's network: whether it can be called, where it spikes, and its gradients."""
     if model.checkpoint:
-        return None
+        return
     x, drawn = chunk.x, partial(_drawn, model)
     with_fewer(lambda rows: first_call(model, x[:rows], drawn), 2)
     check = checks.batch_gradient(model, x, chunk.y)
@@ -139,7 +138,6 @@ def _examine(model: Model, chunk: Chunk) -> Check | None:
             model.survey(x[:rows])
 
     with_fewer(look, min(PREPARED, len(x)))
-    return check
 
 
 def _prepare(model: Model, x: Tensor, rows: int) -> None:
@@ -235,27 +233,30 @@ def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:
     )
 
 
-def _checks(cell: Cell, rows: pd.DataFrame, gradients: Check | None) -> list[Check]:
-    chunk = _chunk(cell, spans(len(cell.images))[0])
-    found: list[Check | None] = [
-        checks.deterministic(cell.model, chunk.x),
-        checks.usable_gradient(rows),
-        checks.replaceable(cell.model),
-        gradients,
-        checks.zero_epsilon(cell.model, cell.bound, chunk, cell.settings.seed, cell.sources),
-    ]
-    if len(cell.settings.grid) > 1:  # at ε = 0 no query is needed
-        found.append(checks.asked(rows, stochastic=cell.model.stochastic))
-    timesteps = cell.model.timesteps
-    own_timesteps = cell.model.card.get("timesteps", timesteps) == timesteps
-    published = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
-    if published and own_timesteps:
-        found.append(checks.card_accuracy(cell.model, rows))
-    return [check for check in found if check is not None]
+def _checks_of_model(cell: Cell, chunk: Chunk) -> list[Check]:
+    known = checks.with_plugins(checks.OF_MODELS, checks.ModelCheck)
+    return checks.measured(known, checks.Examined(cell.model, chunk.x, chunk.y))
+
+
+def _checks_of_cell(cell: Cell, chunk: Chunk, rows: pd.DataFrame) -> list[Check]:
+    model = cell.model
+    own_timesteps = model.card.get("timesteps", model.timesteps) == model.timesteps
+    whole = cell.settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
+    subject = checks.Attacked(
+        model=model,
+        attack=cell.bound,
+        chunk=chunk,
+        rows=rows,
+        points=len(cell.settings.grid),
+        seed=cell.settings.seed,
+        sources=cell.sources,
+        published=whole and own_timesteps,
+    )
+    return checks.measured(checks.with_plugins(checks.OF_CELLS, checks.CellCheck), subject)
 
 
 def _outcome(
-    cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame, gradients: Check | None
+    cell: Cell, identity: Identity, digest: str, rows: pd.DataFrame, found: Sequence[Check]
 ) -> Outcome:
     grid = cell.settings.grid
     values = [epsilon.value for epsilon in grid]
@@ -264,7 +265,6 @@ def _outcome(
     accuracies = np.array([point.accuracy for point in curve])
     known = cell.dataset.protocol.auc_limits.get(identity.norm, ())
     limits = {limit.text: limit.value for limit in known if limit.value in values[1:]}
-    found = _checks(cell, rows, gradients)
     raw = None
     if "raw_0" in rows:  # misclassified at each single ε
         misclassified = [float(rows[f"raw_{k}"].mean()) for k in range(len(grid))]
