@@ -29,6 +29,7 @@ from robench.evaluation import Cell, Request, make_plan, run_plan
 from robench.isolation import contained
 from robench.model_id import ModelId
 from robench.registry import Model, ModelEntry, find_attacks, select_models
+from robench.reporting.between import comparisons
 from robench.reporting.cells import Checks, Results
 from robench.reporting.progress import ProgressBar
 from robench.results import ResultStore
@@ -141,7 +142,8 @@ def evaluate(
             cells.append(cell)
             if computed and cell.outcome is not None:
                 bar.next_cell(cell.outcome.identity.samples)
-    return Results(tuple(cells))
+        checks = comparisons(cells, kept)
+    return Results(tuple(cells), compared=checks)
 
 
 def check(
@@ -178,10 +180,11 @@ def load_results(folder: str | Path = "results") -> Results:
     Raises:
         UsageError: there are none.
     """
-    cells, damaged = ResultStore(Path(folder)).cells()
+    store = ResultStore(Path(folder))
+    cells, damaged = store.cells()
     if not cells and not damaged:
         raise UsageError(f"there are no results in {folder}; make them with: robench run")
-    return Results(tuple(cells), tuple(damaged))
+    return Results(tuple(cells), tuple(damaged), comparisons(cells, store))
 
 
 def _epsilons(eps: Any) -> tuple[Epsilon, ...]:

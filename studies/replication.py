@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robench.checks import weaker_wins
 from robench.datasets import MNIST
 from robench.epsilon import Epsilon
 from robench.evaluation import find_grid
 from robench.reporting import Estimate
+from robench.reporting.between import to_compare
 from robench.reporting.comparable import Candidate, choose, differences, read_candidate
 from robench.reporting.leaderboard import decimal, escape_markdown
 from robench.reporting.report import NORM, verdict_text
-from robench.reporting.tables import ABOVE_FGSM, above_fgsm
 from robench.results import Damaged, ResultStore
 from robench.results.metrics import area, bootstrap, sample_areas
 from studies.pages import markdown_table, page
@@ -119,10 +120,9 @@ def _ours(found: Cells, model: str, attack: str) -> str:
     verdict, reasons = outcome.verdict, outcome.reasons
     fgsm = found.get((model, "fgsm"))
     if attack in ("pgd", LITERAL["pgd"]) and fgsm is not None:
-        points = len(_grid())
-        pair = outcome.curve[:points], fgsm.outcome.curve[:points]
-        if above_fgsm(*pair, candidate.identity.samples):
-            verdict, reasons = "invalid", (*reasons, ABOVE_FGSM)
+        check = weaker_wins(to_compare(candidate, attack), to_compare(fgsm, "fgsm"), len(_grid()))
+        if check.verdict != "valid":
+            verdict, reasons = check.verdict, (*reasons, check.reason)
     number = "—" if verdict == "invalid" else str(decimal(_area(candidate)))
     words = "" if verdict == "valid" else escape_markdown(f" {verdict_text(verdict, reasons)}")
     return number + words

@@ -65,7 +65,9 @@ def test_a_plain_network_is_evaluated_by_its_data_set() -> None:
     assert (frame["low"] <= frame["accuracy"]).all()
     assert (frame["accuracy"] <= frame["high"]).all()
     checks = set(result.checks().to_frame()["check"])
-    assert checks == {"batch-gradient", "deterministic", "gradient", "zero-epsilon"}
+    assert checks == {
+        "batch-gradient", "deterministic", "gradient", "zero-epsilon", "weaker-attack",
+    }  # fmt: skip
     for text in (repr(result), result._repr_html_(), repr(result.checks())):
         assert "pgd[steps=3]" in text
         assert "valid" in text

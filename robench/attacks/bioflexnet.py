@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from robench.attacks.contract.attack import Start
+from robench.attacks.contract.attack import Gradients, Start
 from robench.attacks.pgd import PGD
 
 
@@ -32,3 +32,4 @@ class SPGDBioFlexNet(PGDBioFlexNet):
     """The SPGD of the released code: the same PGD, used with larger ε."""
 
     name: ClassVar[str] = "spgd-bioflexnet"
+    gradients: ClassVar[Gradients] = "chosen"

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import ClassVar, Self
 
 from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
-from robench.attacks.contract.attack import Attack, Need, StagedAttack
+from robench.attacks.contract.attack import Attack, Gradients, Need, StagedAttack
 from robench.attacks.fab import FABT
 from robench.attacks.sapgd import SAPGD
 from robench.attacks.spgd import SPGD
@@ -58,6 +58,7 @@ class SpikingAutoAttack(EnsembleAttack):
     """The headline ensemble for any model; ``transfer`` adds nothing if there is no source."""
 
     name: ClassVar[str] = "spiking-autoattack"
+    gradients: ClassVar[Gradients] = "chosen"
     least_classes: ClassVar[int] = APGDDLR.least_classes
 
     # the order of the fields is the order in which they run

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.contract.attack import MOST, IterativeAttack, State, begin
+from robench.attacks.contract.attack import MOST, Gradients, IterativeAttack, State, begin
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.primitives.per_sample import spread
 
@@ -20,6 +20,7 @@ class RandomNoise(IterativeAttack):
     """
 
     name: ClassVar[str] = "noise"
+    gradients: ClassVar[Gradients] = "none"
 
     draws: int = Field(10, ge=1, le=MOST)
 

@@ -15,7 +15,14 @@ from pydantic import Field
 from torch import Tensor
 
 from robench.attacks.apgd import FIRST_WINDOW, LEAST_WINDOW, SHRINKAGE
-from robench.attacks.contract.attack import MOST, IterativeAttack, OneSurrogate, Start, State
+from robench.attacks.contract.attack import (
+    MOST,
+    Gradients,
+    IterativeAttack,
+    OneSurrogate,
+    Start,
+    State,
+)
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.primitives.losses import Loss
 from robench.attacks.primitives.norms import project, to_mean_one
@@ -60,6 +67,7 @@ class SAPGD(IterativeAttack):
     """
 
     name: ClassVar[str] = "sapgd"
+    gradients: ClassVar[Gradients] = "chosen"
     version: ClassVar[int] = 2  # the last iterate of each run is verified
     start: ClassVar[Start] = "cold"  # the first step, ε long, would leave a known example
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robench.attacks.contract.attack import MOST, IterativeAttack, Start, State
+from robench.attacks.contract.attack import MOST, Gradients, IterativeAttack, Start, State
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.primitives.norms import project
 from robench.attacks.primitives.per_sample import spread
@@ -40,6 +40,7 @@ class Square(IterativeAttack):
     """
 
     name: ClassVar[str] = "square"
+    gradients: ClassVar[Gradients] = "none"
     version: ClassVar[int] = 2  # draws only the numbers that it uses
     start: ClassVar[Start] = "cold"
 

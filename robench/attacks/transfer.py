@@ -15,6 +15,7 @@ from torch import Tensor
 
 from robench.attacks.contract.attack import (
     MOST,
+    Gradients,
     IterativeAttack,
     Need,
     Start,
@@ -41,6 +42,7 @@ class Transfer(IterativeAttack):
     """
 
     name: ClassVar[str] = "transfer"
+    gradients: ClassVar[Gradients] = "source"
     needs: ClassVar[frozenset[Need]] = frozenset({"sources"})
     start: ClassVar[Start] = "cold"
 

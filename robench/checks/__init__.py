@@ -5,6 +5,7 @@ et al., On evaluating adversarial robustness, 2019; Croce and Hein, AutoAttack, 
 """
 
 from robench.checks.batch_gradient import batch_gradient
+from robench.checks.between_cells import Compared, compared, weaker_wins
 from robench.checks.catalogue import OF_CELLS, OF_MODELS
 from robench.checks.gradient import usable_gradient
 from robench.checks.queries import asked
@@ -16,20 +17,24 @@ from robench.checks.registry import (
     measured,
     with_plugins,
 )
-from robench.checks.verdicts import at_most, worst_verdict
+from robench.checks.verdicts import at_most, more_severe, worst_verdict
 
 __all__ = [
     "OF_CELLS",
     "OF_MODELS",
     "Attacked",
     "CellCheck",
+    "Compared",
     "Examined",
     "ModelCheck",
     "asked",
     "at_most",
     "batch_gradient",
+    "compared",
     "measured",
+    "more_severe",
     "usable_gradient",
+    "weaker_wins",
     "with_plugins",
     "worst_verdict",
 ]

@@ -18,6 +18,11 @@ def worst_verdict(checks: Sequence[Check]) -> Verdict:
     return max((check.verdict for check in checks), key=_SEVERITY.index, default="unchecked")
 
 
+def more_severe(one: Verdict, other: Verdict) -> Verdict:
+    """The more severe of two verdicts."""
+    return max(one, other, key=_SEVERITY.index)
+
+
 def at_most(name: str, value: float, threshold: float, reason: str) -> Check:
     """A check that is valid if a figure is at most its threshold, else invalid.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Self
 
+from robench.checks import worst_verdict
 from robench.errors import UsageError
 from robench.evaluation import Cell, Plan, Planned, run_plan
+from robench.reporting.between import comparisons
 from robench.reporting.cells import quoted
 from robench.reporting.progress import ProgressBar
 from robench.reporting.report import verdict_text
@@ -145,6 +147,18 @@ def carry_out(
             if fail_fast and result.status == "failed":
                 break
     return results
+
+
+def compared_lines(results: Sequence[CellResult], store: ResultStore) -> list[str]:
+    """What the comparison of a model's cells says about them, one line for each."""
+    checks = comparisons(results, store)
+    lines = []
+    for result in results:
+        verdict = worst_verdict(checks.get(result.hash, ()))
+        if result.outcome is not None and verdict not in ("valid", "unchecked"):
+            reasons = [check.reason for check in checks[result.hash] if check.reason]
+            lines.append(f"{result.model:32} {result.attack}: {verdict_text(verdict, reasons)}")
+    return lines
 
 
 def result_line(result: CellResult, computed: bool, width: int = 12) -> str:

@@ -81,7 +81,14 @@ def run(
     json: Json = False,
 ) -> None:
     """Attack models over a sweep of ε and store the results; the same command continues."""
-    from robench.cli.console import carry_out, plan_data, plan_lines, print_troubles, require_cells
+    from robench.cli.console import (
+        carry_out,
+        compared_lines,
+        plan_data,
+        plan_lines,
+        print_troubles,
+        require_cells,
+    )
     from robench.evaluation import Request, find_grid, make_plan
     from robench.registry import find_attacks, select_models
     from robench.results import ResultStore
@@ -123,7 +130,9 @@ def run(
     unloadable = [s for s in plan.skipped if s.unloadable]
     if json:
         print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
-    elif failed or unloadable:
+    for line in [] if json else compared_lines(results, store):
+        print(line)
+    if not json and (failed or unloadable):
         print(
             f"{len(failed)} cells failed, {len(unloadable)} models could not be loaded; "
             "the same command tries them again.",

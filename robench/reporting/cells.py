@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from robench.reporting.between import Comparisons, judged
 from robench.results import CellResult, CurvePoint, Damaged, Outcome
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ class Results:
     Attributes:
         cells: the record of each cell.
         damaged: files of a folder that cannot be read.
+        compared: the checks that compare a cell with others, by its hash.
     """
 
     cells: tuple[CellResult, ...]
     damaged: tuple[Damaged, ...] = ()
+    compared: Comparisons = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
         """Robust accuracy, one row for each cell and ε.
@@ -39,23 +42,23 @@ class Results:
         dataset, norm, samples, seed, hash. A cell that failed or is not applicable has one row
         without numbers.
         """
-        return curves_frame(self.cells)
+        return curves_frame(self.cells, self.compared)
 
     def checks(self) -> Checks:
         """The checks that the verdicts rest on."""
-        return Checks(self.cells)
+        return Checks(self.cells, self.compared)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw robust accuracy against ε, one line for each cell; returns the axes."""
-        return plot_curves(self.cells, ax)
+        return plot_curves(self.cells, ax, self.compared)
 
     def __repr__(self) -> str:
         spikes = {c.outcome.spikes: c.model for c in self.cells if c.outcome and c.outcome.spikes}
         lines = [f"{model}: {found}" for found, model in spikes.items()]
-        return "\n".join([_text(_summary(self.cells)), *lines])
+        return "\n".join([_text(_summary(self.cells, self.compared)), *lines])
 
     def _repr_html_(self) -> str:
-        return str(_summary(self.cells).to_html(index=False))
+        return str(_summary(self.cells, self.compared).to_html(index=False))
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Checks:
     """The checks of some cells."""
 
     cells: tuple[CellResult, ...]
+    compared: Comparisons = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each cell and check.
@@ -70,7 +74,7 @@ class Checks:
         Columns: model, attack, check, value (the figure that was measured), threshold, verdict,
         reason.
         """
-        return checks_frame(self.cells)
+        return checks_frame(self.cells, self.compared)
 
     def __repr__(self) -> str:
         return _text(self.to_frame())
@@ -83,7 +87,7 @@ def _text(frame: pd.DataFrame) -> str:
     return frame.to_string(index=False, float_format="{:.4g}".format, na_rep="")
 
 
-def _summary(cells: Sequence[CellResult]) -> pd.DataFrame:
+def _summary(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
     """Clean accuracy, accuracy at one ε, AUC, passes and verdict of each cell."""
     records = []
     for cell in cells:
@@ -94,11 +98,12 @@ def _summary(cells: Sequence[CellResult]) -> pd.DataFrame:
             outcome = cell.outcome
             point = quoted(outcome)
             record |= {"clean": outcome.clean_accuracy, f"at {point.epsilon.text}": point.accuracy}
-            withheld = outcome.verdict == "invalid"
+            verdict, reasons = judged(outcome, checks.get(cell.hash, ()))
+            withheld = verdict == "invalid"
             record |= {f"AUC@{n}": None if withheld else area for n, area in outcome.auc.items()}
             record["passes"] = outcome.forwards + outcome.backwards
-            record["verdict"] = outcome.verdict
-            record["reasons"] = ", ".join(outcome.reasons)
+            record["verdict"] = verdict
+            record["reasons"] = ", ".join(reasons)
         records.append(record)
     frame = pd.DataFrame(records)
     ends = [name for name in ("passes", "verdict", "reasons") if name in frame]
@@ -111,7 +116,7 @@ def quoted(outcome: Outcome) -> CurvePoint:
     return points[0] if points else outcome.curve[-1]
 
 
-def curves_frame(cells: Sequence[CellResult]) -> pd.DataFrame:
+def curves_frame(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
     """Robust accuracy with its 95 % interval, one row for each cell and ε.
 
     A cell without result has one row: its verdict is its status, and its accuracy NaN.
@@ -124,6 +129,7 @@ def curves_frame(cells: Sequence[CellResult]) -> pd.DataFrame:
             continue
         outcome = cell.outcome
         identity = outcome.identity
+        verdict, reasons = judged(outcome, checks.get(cell.hash, ()))
         for point in outcome.curve:
             records.append(
                 _names(cell)
@@ -132,8 +138,8 @@ def curves_frame(cells: Sequence[CellResult]) -> pd.DataFrame:
                     "accuracy": point.accuracy,
                     "low": point.interval.low,
                     "high": point.interval.high,
-                    "verdict": outcome.verdict,
-                    "reasons": ", ".join(outcome.reasons),
+                    "verdict": verdict,
+                    "reasons": ", ".join(reasons),
                     "norm": identity.norm,
                     "samples": identity.samples,
                     "seed": identity.seed,
@@ -142,18 +148,20 @@ def curves_frame(cells: Sequence[CellResult]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=list(CURVE_COLUMNS))
 
 
-def checks_frame(cells: Sequence[CellResult]) -> pd.DataFrame:
+def checks_frame(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
     """The checks with the figures that they measured, one row for each cell and check."""
     records = [
         (cell.model, cell.attack, c.name, c.value, c.threshold, c.verdict, c.reason)
         for cell in cells
         if cell.outcome is not None
-        for c in cell.outcome.checks
+        for c in (*cell.outcome.checks, *checks.get(cell.hash, ()))
     ]
     return pd.DataFrame(records, columns=list(CHECK_COLUMNS))
 
 
-def plot_curves(cells: Sequence[CellResult], ax: Axes | None = None) -> Axes:
+def plot_curves(
+    cells: Sequence[CellResult], ax: Axes | None = None, checks: Comparisons | None = None
+) -> Axes:
     """Robust accuracy against ε with its interval, one line for each cell.
 
     A line is dashed if its verdict is not valid; the legend names the verdict.
@@ -168,9 +176,10 @@ def plot_curves(cells: Sequence[CellResult], ax: Axes | None = None) -> Axes:
         if cell.outcome is None:
             continue
         outcome = cell.outcome
-        valid = outcome.verdict == "valid"
+        verdict, _ = judged(outcome, (checks or {}).get(cell.hash, ()))
+        valid = verdict == "valid"
         name = f"{cell.model}  {cell.attack}" if several else cell.attack
-        name += "" if valid else f" ({outcome.verdict})"
+        name += "" if valid else f" ({verdict})"
         x = [point.epsilon.value for point in outcome.curve]
         (line,) = ax.plot(
             x, [point.accuracy for point in outcome.curve], marker=marker, markersize=4,

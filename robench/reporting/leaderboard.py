@@ -17,7 +17,7 @@ from robench.attacks.primitives.norms import NORMS
 from robench.errors import UsageError
 from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name
-from robench.reporting.report import Entry, Estimate, Report, Row, Table, row_verdict, verdict_text
+from robench.reporting.report import Entry, Estimate, Report, Row, Table, row_verdict
 from robench.results import PROTOCOL
 
 Format = Literal["md", "html", "csv", "json"]
@@ -95,20 +95,24 @@ def decimal(estimate: Estimate) -> Markup:
 
 
 def entry_number(row: Row, attack: str) -> Markup:
-    """The AUC, or a dash if there is none or the verdict is invalid."""
+    """The AUC; struck through if the verdict is invalid, and a dash if there is none."""
     entry = row.entries.get(attack)
-    return decimal(entry.auc) if entry and entry.auc else Markup("—")
+    if entry is None:
+        return Markup("—")
+    return struck(entry.auc.value) if entry.verdict == "invalid" else decimal(entry.auc)
+
+
+def struck(value: float) -> Markup:
+    """An AUC that is no measure of robustness, struck through in Markdown and HTML."""
+    return Markup(f"<s>{value:.3f}</s>")
 
 
 def entry_words(row: Row, attack: str) -> str:
-    """The text behind the number of a cell: empty if it is valid."""
+    """The text behind the number of a cell: empty if it is valid. The row has the reasons."""
     entry = row.entries.get(attack)
     if entry is None:
         return " not applicable" if attack in row.not_applicable else ""
-    if entry.verdict == "valid":
-        return ""
-    mark = "" if entry.verdict == "invalid" else " ⚠"
-    return f"{mark} {verdict_text(entry.verdict, entry.reasons)}"
+    return "" if entry.verdict in ("valid", "invalid") else " ⚠"
 
 
 def _finalize_markdown(value: object) -> object:
@@ -267,7 +271,7 @@ def _entry_data(entry: Entry) -> dict[str, Any]:
     return {
         "verdict": entry.verdict,
         "reasons": list(entry.reasons),
-        "auc": _estimate_data(entry.auc) if entry.auc else None,
+        "auc": _estimate_data(entry.auc),
         "hash": entry.hash,
     }
 

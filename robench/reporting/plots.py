@@ -129,7 +129,7 @@ def draw_curves(table: Table) -> Figure:
 
 
 def draw_areas(table: Table) -> Figure:
-    """Heat map of the AUC, models × attacks; invalid cells are hatched and marked with ×."""
+    """Heat map of the AUC, models × attacks; invalid cells are hatched, with their upper bound."""
     import numpy as np
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -137,7 +137,7 @@ def draw_areas(table: Table) -> Figure:
     columns = (*table.attacks, "worst")
     values = np.full((len(table.rows), len(columns)), np.nan)
     labels = np.full(values.shape, "", dtype=object)
-    hatched: list[tuple[int, int]] = []
+    hatched: list[tuple[int, int, str]] = []
     for i, row in enumerate(table.rows):
         for j, column in enumerate(columns):
             entry = row.entries.get(column)
@@ -146,8 +146,8 @@ def draw_areas(table: Table) -> Figure:
                 labels[i, j] = f"{'≤ ' if row.missing else ''}{row.worst_auc.value:.3f}"
             elif entry is None:
                 labels[i, j] = "n/a" if column in row.not_applicable else "—"
-            elif entry.auc is None:
-                hatched.append((i, j))
+            elif entry.verdict == "invalid":
+                hatched.append((i, j, f"≤ {entry.auc.value:.3f}"))
             else:
                 mark = "" if entry.verdict == "valid" else " ?"
                 values[i, j], labels[i, j] = entry.auc.value, f"{entry.auc.value:.3f}{mark}"
@@ -159,19 +159,16 @@ def draw_areas(table: Table) -> Figure:
         ax, values, labels, columns=columns, rows=[row.model for row in table.rows],
         bar={"label": "AUC", "ticks": [0, 0.25, 0.5, 0.75, 1]}, vmin=0, vmax=1, cmap="crest",
     )  # fmt: skip
-    for i, j in hatched:
+    for i, j, bound in hatched:
         ax.add_patch(
             Rectangle((j, i), 1, 1, facecolor="0.95", edgecolor="0.75", hatch="////",
                       linewidth=0, zorder=0.5)  # below the white lines between the cells
         )  # fmt: skip
-        ax.text(
-            j + 0.5, i + 0.5, "×", ha="center", va="center", fontsize="x-large", color="0.2",
-            fontweight="bold",
-        )  # fmt: skip
+        ax.text(j + 0.5, i + 0.5, bound, ha="center", va="center", color="0.2")
     ax.axvline(len(table.attacks), color="white", linewidth=7)
     notes = [f"AUC up to ε = {table.limit}"]
     if hatched:
-        notes.append("× invalid, withheld")
+        notes.append("hatched: invalid, an upper bound")
     if any(row.missing for row in table.rows):
         notes.append("— missing, so worst is an upper bound")
     if any(label.endswith("?") for label in labels.ravel()):

@@ -31,7 +31,7 @@ class Entry:
         attack: the attack's name.
         verdict: of the stored checks and of those that compare cells.
         reasons: why it is not valid, as short identifiers.
-        auc: up to the first limit; None if the verdict is invalid.
+        auc: up to the first limit; no more than an upper bound if the verdict is invalid.
         curve: robust accuracy at each ε.
         hash: of the cell.
     """
@@ -39,7 +39,7 @@ class Entry:
     attack: str
     verdict: Verdict
     reasons: tuple[str, ...]
-    auc: Estimate | None
+    auc: Estimate
     curve: tuple[CurvePoint, ...]
     hash: str
 

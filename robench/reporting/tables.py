@@ -11,21 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.attacks.primitives.norms import NORMS
+from robench.checks import compared
 from robench.datasets import CIFAR10, Dataset, find_dataset
 from robench.epsilon import Epsilon
 from robench.errors import RobenchError
+from robench.reporting.between import judged, mode_of, to_compare
 from robench.reporting.comparable import Candidate, choose, differences, other_run, read_candidate
 from robench.reporting.report import NORM, Entry, Estimate, OtherRun, Report, Row, Table
-from robench.results import ROBUST, CellResult, CurvePoint, Damaged, Outcome, ResultStore
+from robench.results import ROBUST, CellResult, Check, Damaged, Outcome, ResultStore
 from robench.results.metrics import area, bootstrap, curve, sample_areas, wilson
 
 BASELINE = "noise"
 """An attack without gradients: it counts in ``worst``, but is not required for a rank."""
 
-FGSM_MARGIN = 0.01
-"""Largest valid excess of PGD's robust accuracy over FGSM's (Athalye et al., ICML 2018)."""
-
-ABOVE_FGSM = "pgd-above-fgsm"
 _ORDER = ("fgsm", "pgd", "spgd")
 
 
@@ -106,11 +104,6 @@ def _numbered(tables: Sequence[Table]) -> Iterator[Table]:
     numbers = count(1)
     for table in tables:
         yield replace(table, number=next(numbers)) if table.differs else table
-
-
-def above_fgsm(pgd: Sequence[CurvePoint], fgsm: Sequence[CurvePoint], samples: int) -> bool:
-    """Whether PGD's robust accuracy exceeds FGSM's by more than a point at some ε."""
-    return any(p.robust - f.robust > FGSM_MARGIN * samples for p, f in zip(pgd, fgsm, strict=True))
 
 
 def worst_positions(positions: Iterable[NDArray[np.int64]], points: int) -> NDArray[np.int64]:
@@ -198,11 +191,6 @@ def _scale(dataset: Dataset, norm: str, outcome: Outcome) -> _Scale:
     return _Scale(grid, headline if headline.value in known else limit, limit)
 
 
-def _mode(outcome: Outcome) -> str:
-    """The mode; that of a network which spikes and does not declare a mode is ``spiking``."""
-    return "spiking" if outcome.mode == "ann" and " spikes of " in outcome.spikes else outcome.mode
-
-
 def _attack_order(attack: str) -> tuple[int, str]:
     if attack == BASELINE:
         return len(_ORDER) + 1, attack
@@ -227,16 +215,20 @@ def _row(
     at_headline = worst_curve[values.index(headline.value)]
     clean = wilson(round(first.outcome.clean_accuracy * identity.samples), identity.samples)
     absent = [attack for attack in attacks if attack not in group]
+    spiking = mode_of(first.outcome) != "ann"
+    checks = compared(
+        [to_compare(c, a) for a, c in group.items()], values, limit.value, spiking=spiking
+    )
     return Row(
         rank=None,
         model=identity.model,
         family=str(identity.model_config_.get("architecture", "other")),
-        mode=_mode(first.outcome),
+        mode=mode_of(first.outcome),
         timesteps=identity.timesteps,
         seed=identity.seed,
         control=first.outcome.control,
         clean=Estimate(first.outcome.clean_accuracy, clean.low, clean.high),
-        entries={a: _entry(group, a, values, limit) for a in attacks if a in group},
+        entries={a: _entry(group[a], checks[a], values, limit) for a in attacks if a in group},
         not_applicable=tuple(a for a in absent if a in not_applicable),
         missing=tuple(a for a in absent if a not in not_applicable and a != BASELINE),
         registered=first.outcome.registered,
@@ -249,17 +241,11 @@ def _row(
 
 
 def _entry(
-    group: Mapping[str, Candidate], attack: str, values: Sequence[float], limit: Epsilon
+    candidate: Candidate, checks: Sequence[Check], values: Sequence[float], limit: Epsilon
 ) -> Entry:
-    outcome = group[attack].outcome
-    verdict, reasons = outcome.verdict, outcome.reasons
-    if attack == "pgd" and "fgsm" in group:
-        fgsm = group["fgsm"].outcome
-        if above_fgsm(outcome.curve, fgsm.curve, outcome.identity.samples):
-            verdict, reasons = "invalid", (*reasons, ABOVE_FGSM)
-    auc = None
-    if verdict != "invalid":
-        accuracies = np.array([point.accuracy for point in outcome.curve])
-        interval = bootstrap(sample_areas(group[attack].positions, values, limit.value))
-        auc = Estimate(area(accuracies, values, limit.value), interval.low, interval.high)
-    return Entry(attack, verdict, reasons, auc, outcome.curve, outcome.hash)
+    outcome = candidate.outcome
+    accuracies = np.array([point.accuracy for point in outcome.curve])
+    interval = bootstrap(sample_areas(candidate.positions, values, limit.value))
+    auc = Estimate(area(accuracies, values, limit.value), interval.low, interval.high)
+    verdict, reasons = judged(outcome, checks)
+    return Entry(outcome.identity.attack, verdict, reasons, auc, outcome.curve, outcome.hash)

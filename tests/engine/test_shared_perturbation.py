@@ -259,7 +259,7 @@ def test_a_model_of_images_is_refused_on_frames(
         "from torch import nn\nfrom robench import Model\n"
         "def net():\n"
         "    flat = nn.Sequential(nn.Flatten(), nn.Linear(30720, 10))\n"
-        "    return Model(flat, 'digits-frames/flat', 10)\n"
+        "    return Model(flat, 'digits-frames/flat', 10, input_kind='images')\n"
     )
     (tmp_path / "flatframes.py").write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)

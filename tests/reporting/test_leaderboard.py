@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from robench.errors import UsageError
@@ -16,29 +15,33 @@ from tests.support.commands import Finished
 from tests.support.made_up import LIMIT, Builder, fall
 
 
-def test_the_area_of_an_invalid_cell_is_withheld_everywhere(six: Builder) -> None:
+def test_the_area_of_an_invalid_cell_is_struck_through_and_the_row_has_the_reason(
+    six: Builder,
+) -> None:
     report = build_report(six.store)
     hybrid = next(r for r in report.tables[0].rows if r.model == "digits/vgg16-hybrid")
-    assert hybrid.entries["pgd"].auc is None
-    assert hybrid.entries["spgd"].auc is not None
+    bound = hybrid.entries["pgd"].auc.value
     line = next(x for x in render(report).splitlines() if "vgg16-hybrid |" in x)
-    assert "| — invalid (gradient-unavailable) |" in line
-    assert "pgd invalid (gradient-unavailable)" in line.rpartition("Verdict")[2]
+    assert f"| <s>{bound:.3f}</s> |" in line
+    assert "pgd invalid (gradient-unavailable, spgd is 52.0 points lower" in line
+    assert f"<s>{bound:.3f}</s>" in render(report, "html")
     (record,) = frame(report.tables[0]).query("model == 'digits/vgg16-hybrid'").to_dict("records")
-    assert np.isnan(record["pgd_auc"])
+    assert record["pgd_auc"] == bound
     assert record["pgd_verdict"] == "invalid"
     text = render(report, "csv")
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert next(r for r in rows if r["model"] == "digits/vgg16-hybrid")["pgd_auc"] == ""
+    found = next(r for r in rows if r["model"] == "digits/vgg16-hybrid")
+    assert (found["pgd_auc"], found["pgd_verdict"]) == (str(bound), "invalid")
     data = json.loads(render(report, "json"))
     row = next(r for r in data["datasets"][0]["rows"] if r["model"] == "digits/vgg16-hybrid")
-    assert row["attacks"]["pgd"]["auc"] is None
+    assert row["attacks"]["pgd"]["auc"]["value"] == bound
+    assert row["attacks"]["pgd"]["verdict"] == "invalid"
 
 
 def test_a_suspect_number_is_shown_with_a_mark(builder: Builder) -> None:
     builder.add("digits/a", "pgd", fall(30), verdict="suspect", reasons=("few-steps",))
     text = render(build_report(builder.store))
-    assert "⚠ suspect (few-steps) |" in text
+    assert "] ⚠ |" in text
     assert "pgd suspect (few-steps) |" in text
 
 

@@ -24,6 +24,7 @@ from robench.errors import UsageError
 from robench.spiking import Surrogate
 
 Need = Literal["paths", "layers over time", "firing rates", "counterpart", "sources", "frames"]
+Gradients = Literal["own", "chosen", "source", "none"]
 Start = Literal["own", "cold", "warm", "example", "once"]
 MOST = 10**6
 """The largest number of steps, runs or queries that a parameter accepts."""
@@ -88,6 +89,8 @@ class Attack(BaseModel, ABC):
         norm: the norm that its ε is measured in, ``linf`` or ``l2``.
         needs: what a model must provide; if a need is unmet the cell is not applicable.
         lengths: the names of the parameters that are numbers of steps.
+        gradients: where they come from: the model's ``own``, those of estimators that the attack
+            has ``chosen``, those of a ``source`` model, or ``none``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -98,6 +101,7 @@ class Attack(BaseModel, ABC):
     norm: ClassVar[str] = "linf"
     needs: ClassVar[frozenset[Need]] = frozenset()
     lengths: ClassVar[tuple[str, ...]] = ("steps",)
+    gradients: ClassVar[Gradients] = "own"
 
     @property
     def finders(self) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import field_validator, model_validator
 from torch import Tensor
 
-from robench.attacks.contract.attack import Attack, Need
+from robench.attacks.contract.attack import Attack, Gradients, Need
 from robench.attacks.contract.view import View
 from robench.attacks.primitives.losses import Loss
 from robench.spiking import Estimator, NeuronStatistics, combine
@@ -22,6 +22,8 @@ class EstimatorSet(Attack):
             that take no surrogate (``bptr``, ``rga``, ``cba``) are estimators of their own. If
             empty, surrogates use the model's own path.
     """
+
+    gradients: ClassVar[Gradients] = "chosen"
 
     surrogates: tuple[str, ...]
     paths: tuple[str, ...] = ()

@@ -1,0 +1,113 @@
+"""Checks that compare the attacks on one model, over the same images and ε.
+
+An attack that another one beats did not find what there is to find. If the better one chose its own
+gradients, the network's own gradient hides adversarial examples; if it needs no gradient at all, or
+takes a single step, the gradient leads nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robench.attacks.contract.attack import Gradients
+from robench.results import Check
+from robench.results.metrics import bootstrap, robust_matrix, sample_areas
+
+MASKED = 0.10
+"""The gap in AUC above which an accuracy through the network's own gradient measures nothing."""
+MARGIN = 0.01
+"""How much of the samples a weaker kind of attack may find in addition, at some ε, by chance."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """An attack on the model.
+
+    Attributes:
+        key: identifies it.
+        attack: its name.
+        gradients: where they come from.
+        steps: how many it takes at most, 1 or more.
+        positions: the minimal position of each sample, ``(N,)``.
+    """
+
+    key: str
+    attack: str
+    gradients: Gradients
+    steps: int
+    positions: NDArray[np.int64]
+
+
+def compared(
+    cells: Sequence[Compared], values: Sequence[float], limit: float, *, spiking: bool
+) -> Mapping[str, list[Check]]:
+    """The checks of each attack, by its key.
+
+    Args:
+        cells: the attacks on one model.
+        values: the grid of ε, from 0.
+        limit: the upper limit of the AUC.
+        spiking: whether the network's own gradient is one of several.
+    """
+    found: dict[str, list[Check]] = {cell.key: [] for cell in cells}
+    for cell in cells:
+        here = found[cell.key]
+        if cell.gradients == "own" and spiking:
+            rivals = [c for c in cells if c.gradients == "chosen"]
+            here += _worst(cell, rivals, lambda a, b: surrogate_gap(a, b, values, limit))
+        if cell.gradients in ("own", "chosen"):
+            weaker = [c for c in cells if c.gradients in ("none", "source")]
+            if cell.steps > 1:
+                weaker += [c for c in cells if c.gradients == "own" and c.steps == 1]
+            here += _worst(cell, weaker, lambda a, b: weaker_wins(a, b, len(values)))
+    return found
+
+
+def _worst(
+    cell: Compared, rivals: Sequence[Compared], compare: Callable[[Compared, Compared], Check]
+) -> list[Check]:
+    """The comparison with the rival that finds most in addition; none without rivals."""
+    checks = [compare(cell, rival) for rival in rivals]
+    return sorted(checks, key=lambda check: (check.verdict == "valid", -check.value))[:1]
+
+
+def surrogate_gap(own: Compared, chosen: Compared, values: Sequence[float], limit: float) -> Check:
+    """Whether an attack with gradients of its own choice beats the network's own gradient (C38).
+
+    Suspect if the AUC is lower by more than the paired interval, invalid if by more than 10 points.
+    """
+    areas = [sample_areas(cell.positions, values, limit) for cell in (own, chosen)]
+    difference = areas[0] - areas[1]
+    gap = float(difference.mean())
+    beaten = bootstrap(difference).low > 0
+    verdict = "valid" if not beaten else "invalid" if gap > MASKED else "suspect"
+    return Check(
+        name="surrogate-gap", value=gap, threshold=MASKED, verdict=verdict,
+        reason=f"{chosen.attack} is {100 * gap:.1f} points lower" if beaten else "",
+    )  # fmt: skip
+
+
+def weaker_wins(cell: Compared, weaker: Compared, points: int) -> Check:
+    """Whether an attack of a weaker kind leaves fewer samples at some ε (C16, C22 to C24).
+
+    Invalid if it leaves fewer by more than a point and by more than the paired interval.
+
+    Args:
+        cell: the attack.
+        weaker: the other one.
+        points: how many ε of the grid count, from 0.
+    """
+    more = robust_matrix(cell.positions, points).astype(np.float64)
+    difference = more - robust_matrix(weaker.positions, points)
+    gaps = difference.mean(0)
+    at = int(gaps.argmax())
+    beaten = gaps[at] > MARGIN and bootstrap(difference[:, at]).low > 0
+    return Check(
+        name="weaker-attack", value=float(gaps[at]), threshold=MARGIN,
+        verdict="invalid" if beaten else "valid",
+        reason=f"{weaker.attack} is {100 * gaps[at]:.1f} points lower" if beaten else "",
+    )  # fmt: skip

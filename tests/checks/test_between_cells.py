@@ -1,0 +1,94 @@
+"""The checks that compare the attacks on one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from snntorch import surrogate as slopes
+
+import robench
+from robench.attacks.contract.attack import Gradients
+from robench.checks import Compared, compared
+from robench.results import ROBUST, Check
+from tests.support.commands import Cli
+from tests.support.spiking_digits import Small, T, trained
+
+VALUES = [0.0, 0.1, 0.2]
+N = 200
+
+
+def robust(share: float) -> NDArray[np.int64]:
+    """Positions of samples of which a share stays robust, and the others fall at 0.1."""
+    positions = np.full(N, ROBUST)
+    positions[: round((1 - share) * N)] = 1
+    return positions
+
+
+def cell(attack: str, gradients: Gradients, share: float, steps: int = 20) -> Compared:
+    return Compared(attack, attack, gradients, steps, robust(share))
+
+
+def of(attack: str, *cells: Compared, spiking: bool = True) -> dict[str, Check]:
+    found = compared(cells, VALUES, 0.2, spiking=spiking)[attack]
+    return {check.name: check for check in found}
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict", "reason"),
+    [
+        (0.50, "valid", ""),
+        (0.49, "valid", ""),  # of 200 samples two, which may be chance
+        (0.40, "suspect", "spgd is 7.5 points lower"),
+        (0.30, "invalid", "spgd is 15.0 points lower"),
+        (0.60, "valid", ""),
+    ],
+)
+def test_the_gap_to_chosen_gradients(share: float, verdict: str, reason: str) -> None:
+    own, chosen = cell("pgd", "own", 0.5), cell("spgd", "chosen", share)
+    check = of("pgd", own, chosen)["surrogate-gap"]
+    assert (check.verdict, check.reason) == (verdict, reason)
+    assert "surrogate-gap" not in of("spgd", own, chosen)
+    assert not of("pgd", own, chosen, spiking=False)  # an ANN has one gradient
+
+
+@pytest.mark.parametrize(
+    ("gradients", "steps", "verdict"),
+    [("none", 1, "invalid"), ("source", 20, "invalid"), ("own", 1, "invalid"), ("own", 20, "")],
+)
+def test_a_weaker_kind_of_attack_finds_more(gradients: Gradients, steps: int, verdict: str) -> None:
+    for kind in ("own", "chosen"):
+        attack = cell("pgd", kind, 0.5)  # type: ignore[arg-type]
+        found = of("pgd", attack, cell("other", gradients, 0.4, steps), spiking=False)
+        assert (found["weaker-attack"].verdict if found else "") == verdict
+        if verdict:
+            assert found["weaker-attack"].reason == "other is 10.0 points lower"
+            equal = of("pgd", attack, cell("other", gradients, 0.5, steps), spiking=False)
+            assert equal["weaker-attack"].verdict == "valid"
+
+
+def test_a_single_step_need_not_beat_many() -> None:
+    cells = cell("fgsm", "own", 0.5, steps=1), cell("pgd", "own", 0.1)
+    assert not of("fgsm", *cells, spiking=False)
+
+
+def test_pgd_through_a_weak_surrogate_is_marked_with_the_gap(tmp_path: Path, cli: Cli) -> None:
+    net = trained(Small(slopes.fast_sigmoid(slope=1000)))
+    model = robench.Model(net, "digits/weak", mode="stbp", timesteps=T)
+    where = tmp_path / "results"
+    attacks = ["pgd[steps=5]", "spgd[pgd_steps=5,steps=5]"]
+    result = robench.evaluate(
+        model, attacks, eps=["16/255", "32/255", "64/255"], limit=60, store=where, progress=False
+    )
+    frame = result.to_frame().groupby("attack")[["verdict", "reasons"]].first()
+    assert frame["verdict"].tolist() == ["invalid", "valid"]
+    assert frame["reasons"].iloc[0].startswith("spgd[pgd_steps=5,steps=5] is ")
+    assert "surrogate-gap" in set(result.checks().to_frame()["check"])
+    assert "points lower" in repr(result)
+    again = robench.load_results(where).to_frame()
+    assert again.equals(result.to_frame())
+    board = tmp_path / "board.md"
+    assert cli("leaderboard", "--results", where, "--output", board).code == 0
+    assert "points lower" in board.read_text("utf-8")
