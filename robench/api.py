@@ -26,7 +26,7 @@ from robench.datasets import CIFAR10, Dataset, Images, dataset_names, find_datas
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.evaluation import Cell, Request, make_plan, run_plan
-from robench.isolation import contained
+from robench.isolation import contained, isolated
 from robench.model_id import ModelId
 from robench.registry import Model, ModelEntry, find_attacks, select_models
 from robench.reporting.between import comparisons
@@ -130,7 +130,10 @@ def evaluate(
         if not isinstance(attacks, str) and not isinstance(attacks, list | tuple):
             raise UsageError(f"attacks={attacks!r}: give names, such as ['pgd', 'spgd']")
         named = find_attacks(attacks)
-        plan = make_plan([entry], named, request, kept, find=lambda name: own or find_dataset(name))
+        with isolated():  # another thread may be changing the network, which is hashed here
+            plan = make_plan(
+                [entry], named, request, kept, find=lambda name: own or find_dataset(name)
+            )
         todo = sum(len(planned.cell.images) for planned in plan.cells if not planned.done)
         bar = stack.enter_context(ProgressBar(todo, sys.stderr, shown=progress))
 

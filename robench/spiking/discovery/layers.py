@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robench.spiking import backward_rules
 from robench.spiking.discovery.neurons import Neuron, fitted
-from robench.spiking.discovery.parts import Jump, Recording, first_of
+from robench.spiking.discovery.parts import Jump, Recording, first_of, with_output
 from robench.spiking.discovery.swap import Backward, swapped
 from robench.spiking.gradient_paths import Rule
 
@@ -51,10 +51,12 @@ def layers(some: Recording, fewer: Recording) -> tuple[FoundLayer, ...]:
         sequence = call.sequence()
         if sequence is None or other.x is None or covered.intersection(call.steps):
             continue
-        if call.name in found or not (_time_first(sequence[0], other.x) and _separate(*sequence)):
+        height = _height(sequence[1].detach(), call.steps)
+        if call.name in found or height is None or not _time_first(sequence[0], other.x):
+            continue
+        if not _separate(*sequence) or not (len(call.steps) > 1 or _mixes_time(*sequence)):
             continue
         covered.update(call.steps)
-        height = float(sequence[1].detach().amax())
         found[call.name] = FoundLayer(call.name, height, fitted(sequence[0], call.steps))
     return tuple(found.values()) if len(covered) == len(some.open[0].steps) else ()
 
@@ -63,6 +65,24 @@ def _time_first(x: Tensor, fewer: Tensor) -> bool:
     """Whether the second axis is that of the batch."""
     changed = [a != b for a, b in zip(x.shape, fewer.shape, strict=False)]
     return x.dim() == fewer.dim() and changed == [False, True, *[False] * (x.dim() - 2)]
+
+
+def _height(y: Tensor, steps: Sequence[Jump]) -> float | None:
+    """The height of a spike, if the output is the spikes and nothing else."""
+    jumps = [(jump.z.detach() - jump.at > 0).reshape(-1, *y.shape[1:]) for jump in steps]
+    fired = torch.cat(jumps)
+    heights = torch.stack([torch.as_tensor(jump.height).min() for jump in steps])
+    if not fired.any():
+        same = not y.any() and bool((heights == heights[0]).all())
+        return float(heights[0]) if same and heights[0] > 0 else None
+    height = y.amax()
+    return float(height) if height > 0 and torch.equal(y, fired.to(y.dtype) * height) else None
+
+
+def _mixes_time(x: Tensor, y: Tensor) -> bool:
+    """Whether the last output depends on the first input."""
+    (gradient,) = torch.autograd.grad(y[-1].sum(), x, retain_graph=True, allow_unused=True)
+    return gradient is not None and bool(gradient[0].any())
 
 
 def _separate(x: Tensor, y: Tensor) -> bool:
@@ -111,7 +131,7 @@ class PathPass:
         if not (isinstance(x, Tensor) and x.requires_grad and isinstance(y, Tensor)):
             return None
         new = swapped(x, y, self._backward(self.layers[name], y.detach(), jumps))
-        return new if y is out else type(out)((new, *out[1:]))
+        return new if y is out else with_output(out, 0, new)
 
     def _backward(self, layer: FoundLayer, y: Tensor, jumps: list[Jump]) -> Backward:
         if self.rule == "bptr":

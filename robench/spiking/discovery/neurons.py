@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robench.spiking.discovery.parts import Call, Jump, Recording
+from robench.spiking.discovery.steps import typical
 
 _CLOSE = 1e-3
 """Largest part of the spread that a fitted neuron may leave unexplained."""
@@ -75,12 +76,17 @@ def fitted(x: Tensor, steps: Sequence[Jump]) -> Neuron | None:
     if leaked is None or gain <= 0 or not -_CLOSE <= leaked[0] <= 1 + _CLOSE:
         return None
     beta, offset = leaked
-    threshold = -rest
+    if len(z) > 2 and len(current) > 2:  # a threshold that adapts, or changes over time
+        still = silent & (z[1] <= 0)
+        error = z[2] - gain * current[2] - beta * z[1] - offset
+        if still.any() and float(error[still].abs().max()) > 10 * _CLOSE * typical(z):
+            return None
+    threshold, least = -rest, 10 * _CLOSE * typical(z)
     if beta < 1 - 10 * _CLOSE:
         threshold = offset / (beta - 1)
-    elif (after := _line(z[0][fired], carried[fired])) is not None:
-        threshold = -after[1]
-    return Neuron(gain, min(max(beta, 0.0), 1.0), threshold) if threshold > 0 else None
+    elif (after := _line(z[0][fired], carried[fired])) is not None and -after[1] > least:
+        threshold = -after[1]  # a neuron without reset has none there
+    return Neuron(gain, min(max(beta, 0.0), 1.0), threshold) if threshold > least else None
 
 
 def _line(x: Tensor, y: Tensor) -> tuple[float, float] | None:

@@ -30,7 +30,11 @@ from robench.spiking.discovery.torch_names import (
     IN_PLACE,
     NEGATIONS,
     ROUNDINGS,
+    ROUNDINGS_IN_PLACE,
     SIGNS,
+    has_graph,
+    is_flat,
+    positional,
 )
 
 _NOT_THE_NETWORK = str(Path(torch.__file__).parent), str(Path(__file__).parent)
@@ -97,7 +101,7 @@ class Operations(TorchFunctionMode):
         handler = _HANDLERS.get(func)
         if handler is None:
             return self._other(func, args, kwargs)
-        return handler(self, func, *_positional(args, kwargs))
+        return handler(self, func, *positional(args, kwargs))
 
     def _crossing_of(self, value: object) -> Crossing | None:
         """The comparison that a tensor is the result of."""
@@ -131,12 +135,12 @@ class Operations(TorchFunctionMode):
 
     def _compare(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         out = func(*args, **kwargs)
-        if len(args) == 2 and isinstance(out, Tensor) and any(map(_has_graph, args)):
+        if len(args) == 2 and isinstance(out, Tensor) and any(map(has_graph, args)):
             self._keep(out, _crossing(COMPARISONS[func], *args))
         return out
 
     def _compare_in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        if len(args) != 2 or not any(map(_has_graph, args)):
+        if len(args) != 2 or not any(map(has_graph, args)):
             return func(*args, **kwargs)
         # a copy, because the comparison overwrites what it compares
         first = args[0] * 1
@@ -212,13 +216,13 @@ class Operations(TorchFunctionMode):
 
         A choice that depends on the input, as in a hand-written ReLU, has its own gradient.
         """
-        if not (_is_flat(chosen) and _is_flat(other)):
+        if not (is_flat(chosen) and is_flat(other)):
             return None
         height = _difference(chosen, other, out)
         return self.observer.crossed(known, torch.zeros_like(out, requires_grad=False), height)
 
     def _step(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        if not args or not _has_graph(args[0]):
+        if not args or not has_graph(args[0]):
             return func(*args, **kwargs)
         with torch.no_grad():  # heaviside has no derivative, not even zero
             out = func(*args, **kwargs)
@@ -227,18 +231,25 @@ class Operations(TorchFunctionMode):
         return self.observer.crossed(crossing, out, 2.0 if name == "sign" else 1.0)
 
     def _round(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        if not args or not _has_graph(args[0]):
+        if not args or not has_graph(args[0]):
             return func(*args, **kwargs)
         with torch.no_grad():
             out = func(*args, **kwargs)
         return self.observer.rounded(_place(ROUNDINGS[func]), args[0], out, 1.0)
+
+    def _round_in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if not args or not has_graph(args[0]):
+            return func(*args, **kwargs)
+        first = args[0] * 1  # a copy, because the rounding overwrites it
+        name = ROUNDINGS_IN_PLACE[func].rstrip("_")
+        return self.observer.rounded(_place(name), first, func(*args, **kwargs), 1.0)
 
     def _divide(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         name = DIVISIONS[func]
         floors = name == "floor_divide" or kwargs.get("rounding_mode")
         if not floors:
             return self._calculate(func, args, kwargs)
-        if len(args) != 2 or not _has_graph(args[0]) or not isinstance(args[1], int | float):
+        if len(args) != 2 or not has_graph(args[0]) or not isinstance(args[1], int | float):
             return func(*args, **kwargs)
         with torch.no_grad():
             out = func(*args, **kwargs)
@@ -255,6 +266,7 @@ _HANDLERS: dict[Any, Callable[[Operations, Any, Any, dict[str, Any]], Any]] = {
     **dict.fromkeys(FILLS, Operations._fill),
     **dict.fromkeys(SIGNS, Operations._step),
     **dict.fromkeys(ROUNDINGS, Operations._round),
+    **dict.fromkeys(ROUNDINGS_IN_PLACE, Operations._round_in_place),
     **dict.fromkeys(DIVISIONS, Operations._divide),
 }
 
@@ -264,29 +276,9 @@ def _crossing(operation: str, first: Any, second: Any) -> Crossing:
     return Crossing(_place(operation.rstrip("_")), above, below)
 
 
-def _positional(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Arguments with those first that a network gave by the names of torch."""
-    kwargs = dict(kwargs)
-    names = ("condition", "input", "self", "other", "mask", "value")
-    found = [kwargs.pop(name) for name in names if name in kwargs]
-    return (*args, *found), kwargs
-
-
 def _difference(chosen: Any, other: Any, out: Tensor) -> Tensor:
     with torch.no_grad():
         return torch.as_tensor(chosen - other, dtype=out.dtype, device=out.device)
-
-
-def _is_flat(value: object) -> bool:
-    """Whether all values of a tensor are one constant; a number is."""
-    if not isinstance(value, Tensor):
-        return True
-    flat = value.detach().flatten()
-    return bool((flat == flat[:1]).all())
-
-
-def _has_graph(value: object) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
 
 
 def _place(operation: str) -> Place:

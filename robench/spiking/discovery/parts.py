@@ -131,3 +131,11 @@ class Recording:
 def first_of(out: Any) -> Any:
     """The output of a layer that may return its state beside it."""
     return out[0] if isinstance(out, tuple | list) and out else out
+
+
+def with_output(out: Any, position: int | None, new: Tensor) -> Any:
+    """A result with another tensor in one place; None for the whole."""
+    if position is None:
+        return new
+    changed = [new if n == position else part for n, part in enumerate(out)]
+    return type(out)(*changed) if hasattr(out, "_fields") else type(out)(changed)

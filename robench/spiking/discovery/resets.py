@@ -7,50 +7,83 @@ connection carries a gradient that largely cancels that of the spike, and attack
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any
 
+_ARITHMETIC = ("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Clone", "ToCopy")
 _ELEMENTWISE = (
-    *("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Where", "Lerp", "Addcmul", "Addcdiv", "Clone"),
-    *("Copy", "ToCopy", "Alias", "View", "UnsafeView", "Unsqueeze", "Squeeze", "Select", "Stack"),
-    *("Unbind", "Slice", "Expand", "MaskedFill", "Pow", "Exp", "Clamp"),
+    *_ARITHMETIC,
+    *("Where", "Lerp", "Addcmul", "Addcdiv", "Copy", "Alias", "MaskedFill", "Pow", "Exp", "Abs"),
+    *("Relu", "LeakyRelu", "Clamp", "ClampMin", "ClampMax", "Hardtanh", "Threshold", "Sigmoid"),
+    *("Tanh", "Maximum", "Minimum", "View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze"),
+    *("Select", "Slice", "Unbind", "Stack", "Cat", "Split", "SplitWithSizes", "Expand", "Permute"),
+    *("Transpose", "T"),
 )
 """Names of nodes that keep neurons apart, as a membrane does; weights end the search."""
+
+
+LONGEST = 4
+"""Most nodes between a membrane and its distance to the threshold, with both."""
 
 
 class Resets:
     """The spikes of a gradient pass, whose resets are cut."""
 
     def __init__(self) -> None:
-        self.spikes: dict[Any, Hashable] = {}
-        self.membranes: defaultdict[Hashable, list[Any]] = defaultdict(list)
+        self.layers: dict[Any, Hashable] = {}
+        self.distances: list[tuple[Hashable, Any]] = []
+        self.membranes: defaultdict[Any, set[Any]] = defaultdict(set)
 
-    def spiked(self, layer: Hashable, membrane: Any, spike: Any) -> None:
-        """Note a spike: its layer, and the nodes of its membrane and of itself."""
-        self.spikes[spike] = layer
-        self.membranes[layer].append(membrane)
+    def spiked(self, layer: Hashable, distance: Any, spike: Any) -> None:
+        """Note a spike: its layer, and the nodes of its z and of itself."""
+        self.layers[spike] = layer
+        self.distances.append((layer, distance))
+        for node in _membrane(distance):
+            self.membranes[node].add(spike)
 
     def cut(self) -> None:
-        """Stop the gradient from each membrane to earlier spikes of its layer."""
-        for layer, membranes in self.membranes.items():
-            seen, waiting = set(membranes), list(membranes)
+        """Stop the gradient from each membrane to the last spike of the same neurons.
+
+        That is a spike of the layer whose own membrane the later one has grown from.
+        """
+        for layer, distance in self.distances:
+            mine = self.membranes[distance]
+            seen, waiting = {distance}, [distance]
+            grown: set[Any] = set()
+            uses: list[tuple[Any, int, Any]] = []
             while waiting:
                 node = waiting.pop()
-                edges = [parent for parent, _ in node.next_functions]
-                own = [number for number, parent in enumerate(edges) if self._is(parent, layer)]
-                if own:
-                    node.register_hook(_without(frozenset(own)))
-                for parent in edges:
-                    if parent not in seen and parent not in self.spikes and _elementwise(parent):
+                earlier = self.membranes.get(node, set()) - mine
+                if earlier:  # what lies behind was looked at from its own distance
+                    grown |= earlier
+                    continue
+                for number, (parent, _) in enumerate(node.next_functions):
+                    if parent in self.layers:
+                        uses.append((node, number, parent))
+                    elif parent not in seen and _is(parent, _ELEMENTWISE):
                         seen.add(parent)
                         waiting.append(parent)
+            resets = defaultdict(set)
+            for node, number, spike in uses:
+                if spike in grown and self.layers[spike] == layer:
+                    resets[node].add(number)
+            for node, numbers in resets.items():
+                node.register_hook(_without(frozenset(numbers)))
 
-    def _is(self, node: Any, layer: Hashable) -> bool:
-        return node is not None and self.spikes.get(node) == layer
+
+def _membrane(distance: Any) -> Iterator[Any]:
+    """The nodes from the distance to the threshold back to the membrane."""
+    node = distance
+    for _ in range(LONGEST):
+        yield node
+        parents = [parent for parent, _ in node.next_functions if parent is not None]
+        if len(parents) != 1 or not _is(parents[0], _ARITHMETIC):
+            return
+        (node,) = parents
 
 
-def _elementwise(node: Any) -> bool:
-    return node is not None and type(node).__name__.rstrip("0123456789")[:-8] in _ELEMENTWISE
+def _is(node: Any, names: tuple[str, ...]) -> bool:
+    return node is not None and type(node).__name__.rstrip("0123456789")[:-8] in names
 
 
 def _without(inputs: frozenset[int]) -> Any:

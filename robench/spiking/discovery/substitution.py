@@ -14,7 +14,7 @@ from robench.spiking.discovery.found import Discovery
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import PathPass
 from robench.spiking.discovery.operations import Crossing, Operations, Place
-from robench.spiking.discovery.parts import Jump, following
+from robench.spiking.discovery.parts import Jump, following, with_output
 from robench.spiking.discovery.resets import Resets
 from robench.spiking.discovery.steps import Stairs, Step
 from robench.spiking.discovery.swap import Slope, sloped, straight_through, surrogate_slope
@@ -124,7 +124,7 @@ class _Substitution:
         at, height = step.at.to(z.device, z.dtype), step.height * step.sign
         slope = self._slope(z, at, step.unit, height, group)
         jump = Jump(z, at, height, slope, group, (function, number))
-        return _with(out, step.output, self._swapped(jump, values))
+        return with_output(out, step.output, self._swapped(jump, values))
 
     def _climbed(self, stairs: Stairs, args: tuple[Any, ...], out: Any) -> Any:
         """The output of a function with more than two levels."""
@@ -132,13 +132,15 @@ class _Substitution:
             return out
         values = out if stairs.output is None else out[stairs.output]
         if not (stairs.ternary and self.surrogate.elementwise):
-            return _with(out, stairs.output, sloped(z, values, straight_through(stairs.slope)))
+            return with_output(
+                out, stairs.output, sloped(z, values, straight_through(stairs.slope))
+            )
         each = [
             surrogate_slope(self.surrogate, at, stairs.unit, height)
             for at, height in zip(stairs.jumps, stairs.heights, strict=True)
         ]
         new = sloped(z, values, lambda at: each[0](at) + each[1](at))
-        return _with(out, stairs.output, new)
+        return with_output(out, stairs.output, new)
 
     def crossed(self, crossing: Crossing, out: Tensor, height: Tensor | float) -> Tensor:
         found = self.discovery.operations.get(crossing.place)
@@ -182,13 +184,6 @@ class _Substitution:
             past = [earlier for earlier in self.past[group] if earlier.shape == steps.shape]
             self.past[group].append(steps)
         return surrogate_slope(surrogate, at, unit, height, place=place, past=past)
-
-
-def _with(out: Any, position: int | None, new: Tensor) -> Any:
-    """The result of a function with another output in the place of one."""
-    if position is None:
-        return new
-    return type(out)(new if n == position else part for n, part in enumerate(out))
 
 
 def _fits(step: Step | Stairs, args: tuple[Any, ...]) -> bool:

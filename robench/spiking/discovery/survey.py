@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from statistics import median_high
@@ -41,9 +41,10 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     observer = _Survey()
     leaf = x.detach().clone().requires_grad_()
     compiled = [name for name, part in module.named_modules() if _is_compiled(part)]
-    # a compiler would compile the mode
+    # a compiler would compile the mode and the hooks
+    parts = [] if compiled else list(module.named_modules())
     mode: AbstractContextManager[object] = nullcontext() if compiled else observer.shifts
-    watched = following(module.named_modules(), observer), intercepting(observer), mode
+    watched = following(parts, observer), intercepting(observer), mode
     with torch.enable_grad(), watched[0], watched[1], watched[2]:
         logits = forward(leaf)
     scripted = [name for name, part in module.named_modules() if _hides_steps(part)]
@@ -56,7 +57,7 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
         {place: found.found(place, logits) for place, found in observer.operations.items()},
         hidden=tuple(hidden),
     )
-    return _tried(found, module, forward, x) if found.replaced else found
+    return _tried(found, parts, forward, x) if found.replaced else found
 
 
 _STEPS = (
@@ -79,11 +80,15 @@ def _hides_steps(part: nn.Module) -> bool:
 
 
 def _is_compiled(part: nn.Module) -> bool:
-    return type(part).__module__ == "torch._dynamo.eval_frame"
+    own = getattr(part, "_compiled_call_impl", None) is not None  # of Module.compile
+    return own or type(part).__module__ == "torch._dynamo.eval_frame"
 
 
 def _tried(
-    found: Discovery, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor
+    found: Discovery,
+    parts: Sequence[tuple[str, nn.Module]],
+    forward: Callable[[Tensor], Tensor],
+    x: Tensor,
 ) -> Discovery:
     """What was found, after the network was differentiated through its replaced steps."""
     leaf = x.detach().clone().requires_grad_()
@@ -92,11 +97,11 @@ def _tried(
     some, fewer = Recording(), Recording()
     try:
         for recording, rows in ((fewer, leaf[1:]), (some, leaf)):
-            if len(rows) < 2:
+            if not len(rows):  # of a single image
                 continue
-            parts = following(module.named_modules(), recording)
+            followed = following(parts, recording)
             changed = substituted(found, forward, STRAIGHT_THROUGH, recording)
-            with torch.enable_grad(), parts, changed as network:
+            with torch.enable_grad(), followed, changed as network:
                 logits = network(rows)
                 if logits.requires_grad:
                     torch.autograd.grad(

@@ -1,4 +1,4 @@
-"""The operations of torch that matter for steps, by their function or method."""
+"""The operations of torch that matter for steps, by function or method, and their arguments."""
 
 from __future__ import annotations
 
@@ -44,8 +44,32 @@ ROUNDINGS = {
     **named("round"), **named("floor"), **named("ceil"), **named("trunc", "fix"),
     **named("bernoulli"),
 }  # fmt: skip
+ROUNDINGS_IN_PLACE = {
+    **named("round_"), **named("floor_"), **named("ceil_"), **named("trunc_", "fix_"),
+}  # fmt: skip
 DIVISIONS = {**named("floor_divide", "__floordiv__"), **named("div", "divide")}
 HARMLESS = frozenset(
     {"any", "all", "__getitem__", "__bool__", "__len__", "size", "dim", "numel", "item", "nonzero"}
 )
 """What may be done with the result of a comparison without making numbers of it."""
+
+
+def positional(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Arguments with those first that a network gave by the names of torch."""
+    kwargs = dict(kwargs)
+    names = ("condition", "input", "self", "other", "mask", "value")
+    found = [kwargs.pop(name) for name in names if name in kwargs]
+    return (*args, *found), kwargs
+
+
+def is_flat(value: object) -> bool:
+    """Whether all values of a tensor are one constant; a number is."""
+    if not isinstance(value, Tensor):
+        return True
+    flat = value.detach().flatten()
+    return bool((flat == flat[:1]).all())
+
+
+def has_graph(value: object) -> bool:
+    """Whether it is a tensor with a graph."""
+    return isinstance(value, Tensor) and value.requires_grad

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -164,3 +165,76 @@ def test_a_reset_carries_no_gradient_and_recurrent_weights_do() -> None:
         attached, detached = (Net(detached=d, recurrent=recurrent) for d in (False, True))
         torch.testing.assert_close(gradient(attached), gradient(detached))
     assert not torch.allclose(gradient(attached), gradient(Net(detached=True, recurrent=False)))
+
+
+class Pair(NamedTuple):
+    spikes: Tensor
+    membranes: Tensor
+
+
+OUTPUTS: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "spikes and input": lambda s, x: s + x,
+    "gated input": lambda s, x: s * x,
+    "a trace": lambda s, x: s.cumsum(0) * 0.5,
+    "an offset": lambda s, x: 0.5 * s + 0.3,
+    "membranes first": lambda s, x: (x * 0.5, s),
+}
+
+
+class Returning(Layer):
+    """Its neurons return something made of their spikes and input."""
+
+    def __init__(self, result: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        inner, self.neurons = self.neurons, nn.Module()
+        self.neurons.inner = inner.forward  # type: ignore[assignment]
+        self.neurons.forward = lambda x: result(inner.forward(x), x)  # type: ignore[method-assign]
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = (x.flatten(1) - 0.5) @ self.first
+        out = self.neurons(current.expand(T, *current.shape))
+        out = out if isinstance(out, Tensor) else next(p for p in out if not (p < 0).any())
+        return out.mean(0)[:, :10]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_layer_over_time_gives_its_spikes_and_nothing_else(name: str) -> None:
+    net = Returning(OUTPUTS[name]).requires_grad_(False)
+    found = survey(net, net, X)
+    assert found.spikes
+    assert not found.layers
+
+
+def test_a_layer_may_return_a_named_tuple() -> None:
+    net = Returning(lambda s, x: Pair(s, x)).requires_grad_(False)
+    assert [layer.name for layer in survey(net, net, X).layers] == ["neurons"]
+    for estimator in ("bptr", "triangle(1)/hart", "rga"):
+        model = robench.Model(net, "digits/any", mode="stbp")
+        model.survey(X)
+        chosen, leaf = Estimator.parse(estimator), X.clone().requires_grad_()
+        with differentiated(model, chosen.surrogate, chosen.path) as (network, _):
+            (found,) = torch.autograd.grad(network(leaf).sum(), leaf)
+        assert found.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_neuron_without_reset_has_its_threshold(seed: int) -> None:
+    class Accumulate(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return steep(x.cumsum(0) - 1)
+
+    net = Layer().requires_grad_(False)
+    net.neurons = Accumulate()  # type: ignore[assignment]
+    net.first.copy_(torch.randn(192, 40, generator=torch.Generator().manual_seed(seed)) * 0.15)
+    (layer,) = survey(net, net, X).layers
+    assert layer.neuron is not None
+    assert layer.neuron.threshold == pytest.approx(1, rel=1e-3)
+    assert gradient(net).flatten(1).any(1).all()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+def test_a_single_image_and_a_network_that_is_compiled_in_place() -> None:
+    net = Layer().requires_grad_(False)
+    assert survey(net, net, X[:1]).refused == ""
+    net.compile(backend="eager")
+    assert "compiled network" in str(survey(net, net, X))

@@ -167,6 +167,16 @@ def test_roundings_get_the_straight_through_estimator() -> None:
     assert torch.equal(mine.flatten(1)[:, :10], torch.full((16, 10), 2.0))
 
 
+def test_roundings_in_place() -> None:
+    class Rounded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return ((x * 8).round_() + (x * 4).floor_().ceil_()).flatten(1)[:, :10]
+
+    found = survey(Rounded(), Rounded(), X)
+    assert len(found.quantisers) == 3
+    assert gradient(Rounded()).flatten(1)[:, :5].eq(12).all()
+
+
 def test_what_is_no_step_keeps_its_gradient_and_is_named() -> None:
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
