@@ -99,8 +99,8 @@ def _summary(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
             point = quoted(outcome)
             record |= {"clean": outcome.clean_accuracy, f"at {point.epsilon.text}": point.accuracy}
             verdict, reasons = judged(outcome, checks.get(cell.hash, ()))
-            withheld = verdict == "invalid"
-            record |= {f"AUC@{n}": None if withheld else area for n, area in outcome.auc.items()}
+            bound = "≤ " if verdict == "invalid" else ""
+            record |= {f"AUC@{n}": f"{bound}{area:.4g}" for n, area in outcome.auc.items()}
             record["passes"] = outcome.forwards + outcome.backwards
             record["verdict"] = verdict
             record["reasons"] = ", ".join(reasons)
