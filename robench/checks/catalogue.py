@@ -4,26 +4,86 @@ from __future__ import annotations
 
 from robench.checks.batch_gradient import batch_gradient
 from robench.checks.card_accuracy import card_accuracy
-from robench.checks.determinism import deterministic
+from robench.checks.determinism import deterministic, same_under_attack
+from robench.checks.frozen import frozen
 from robench.checks.gradient import usable_gradient
+from robench.checks.logits import clean_accuracy, offset, probabilities, ties
+from robench.checks.own_gradient import agreement, own_gradient
 from robench.checks.queries import asked
 from robench.checks.registry import CellCheck, ModelCheck
-from robench.checks.spikes import replaceable
+from robench.checks.spikes import replaceable, silent_neurons
 from robench.checks.zero_epsilon import zero_epsilon
 
 OF_MODELS = (
     ModelCheck(
         "deterministic",
-        lambda s: deterministic(s.model, s.x),
-        "The same image gives the same logits: twice, alone, and in another order.",
+        lambda s: deterministic(s.model, s.x, s.rows),
+        "The same image gives the same logits: twice, alone, and in any batch.",
         "Reset the state in forward, call eval(), and draw random numbers from robench.ModelNoise.",
         "Croce and Hein, ICML 2020",
+    ),
+    ModelCheck(
+        "same-under-attack",
+        lambda s: same_under_attack(s.model, s.x),
+        "The logits are the same whether or not a gradient is asked for.",
+        "Compute the same with and without requires_grad and torch.no_grad().",
+    ),
+    ModelCheck(
+        "frozen",
+        frozen,
+        "Parameters and statistics stay as they are during a forward and a backward pass.",
+        "Leave batch norms in evaluation mode, also where forward calls train().",
+    ),
+    ModelCheck(
+        "probabilities",
+        lambda s: probabilities(s.logits),
+        "The outputs are logits, of which the loss takes the softmax.",
+        "Return what the softmax takes.",
+        "Croce and Hein, ICML 2020",
+    ),
+    ModelCheck(
+        "ties",
+        lambda s: ties(s.logits),
+        "The two largest logits of an image are seldom equal.",
+        "Read out a membrane, or count the spikes of more neurons or more time steps.",
+    ),
+    ModelCheck(
+        "offset",
+        lambda s: offset(s.logits),
+        "The logits have no common offset that drowns their differences.",
+        "Subtract the offset.",
+    ),
+    ModelCheck(
+        "clean-accuracy",
+        lambda s: clean_accuracy(s.logits, s.y),
+        "The network classifies the clean images better than chance.",
+        "Load the trained weights, normalise inside the network, and compare the order of labels.",
+    ),
+    ModelCheck(
+        "own-gradient",
+        own_gradient,
+        "The network's own gradient is connected to the image, finite, and not zero.",
+        "Compute in float32, return smaller logits, or use an attack that needs no gradient.",
+        "Pintor et al., NeurIPS 2022",
+    ),
+    ModelCheck(
+        "agreement",
+        agreement,
+        "A few steps along the sign of the network's own gradient raise the loss.",
+        "Do not believe fgsm and pgd; compare spgd and square, which need no such gradient.",
+        "Athalye et al., ICML 2018",
     ),
     ModelCheck(
         "spikes",
         lambda s: replaceable(s.model),
         "Every spike of the network is found and can be given another derivative.",
         "Write the spike as a function of one tensor, or as a comparison; see spike-discovery.md.",
+    ),
+    ModelCheck(
+        "silent-neurons",
+        silent_neurons,
+        "Most neurons of each layer spike on some clean image.",
+        "Lower the thresholds or train longer; spgd's broader surrogates see such neurons.",
     ),
     ModelCheck(
         "batch-gradient",

@@ -1,52 +1,64 @@
-"""Whether the same input gives the same logits, alone and in a batch (C06, C07)."""
+"""Whether the same input gives the same logits: alone, in a batch, and under attack (C06, C07)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from robench.checks.verdicts import at_most
-from robench.engine.evaluation_draws import Draws, RowDraw
+from robench.engine.evaluation_draws import Draws
 from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import is_out_of_memory, with_fewer
 from robench.spiking import bound
 
 SAMPLES = 16
-LOGIT_TOLERANCE = 1e-6
-"""In float64, in which rounding does not flip a spike."""
+EPSILON = 8 / 255
+TOLERANCE = 1e-5
+"""Of the logits in units of their spread, in float64, in which rounding does not flip a spike.
+
+A part of the network may compute in float32 all the same."""
 SINGLE_TOLERANCE = 1e-3
 """In float32, for a model that cannot run in float64."""
+_ROUNDING = 64
+"""Differences of so many units of the last place are rounding, however small the spread is."""
 
 
-def deterministic(model: Model, x: Tensor) -> Check:
-    """The same input twice, in another order and alone gives the same logits (B3, C06, C07).
+def deterministic(model: Model, x: Tensor, rows: int) -> Check:
+    """The same input twice, in another order, alone and in a full batch gives the same logits.
 
     Measured in float64 on a copy of the model, since a rounding difference in float32 can flip a
-    spike at the threshold; in float32 if the model cannot run in float64. The logits of a
-    stochastic model must depend only on input and draw: with other random numbers than those of
-    :class:`robench.spiking.ModelNoise`, its outcomes are not reproducible.
+    spike at the threshold; in float32 if the model cannot run in float64. Every second image has
+    noise, as an attack adds it. The logits of a stochastic model must depend only on input and
+    draw: with other random numbers than those of :class:`robench.spiking.ModelNoise`, its outcomes
+    are not reproducible.
+
+    Args:
+        model: the model.
+        x: images, ``(N, C, H, W)``.
+        rows: number of images in a batch of the evaluation.
     """
-    return with_fewer(lambda rows: _deterministic(model, x[:rows]), min(SAMPLES, len(x)))
+    return with_fewer(lambda most: _deterministic(model, x[:most]), min(len(x), max(rows, SAMPLES)))
+
+
+def same_under_attack(model: Model, x: Tensor) -> Check | None:
+    """The logits are the same whether or not a gradient is asked for (C43).
+
+    A defence may be off, or on, only while an attack takes a gradient. None for a network whose
+    logits already differ between equal calls.
+
+    Args:
+        model: the model.
+        x: images, ``(N, C, H, W)``.
+    """
+    return with_fewer(lambda most: _same_under_attack(model, x[:most]), min(len(x), SAMPLES // 2))
 
 
 def _deterministic(model: Model, x: Tensor) -> Check:
-    x = x.to(model.device)
-    numbers = None
-    if model.stochastic:
-        numbers = Draws(dataset=model.dataset).for_evaluation(torch.arange(len(x)))[0]
-    try:
-        exact = model.in_double()
-        again, batch = _differences(exact, x.double(), numbers)
-        threshold = LOGIT_TOLERANCE
-    except (RuntimeError, TypeError) as error:
-        if is_out_of_memory(error):
-            raise
-        again, batch = _differences(model, x, numbers)
-        threshold = SINGLE_TOLERANCE
+    (again, batch), threshold = _in_double(model, x, _differences)
     value = again + batch  # a NaN in one of them remains
     if model.stochastic:
         return at_most("draws", value, threshold, "draws-not-bound")
@@ -54,18 +66,81 @@ def _deterministic(model: Model, x: Tensor) -> Check:
     return at_most("deterministic", value, threshold, reason)
 
 
-def _differences(model: Model, x: Tensor, numbers: RowDraw | None) -> tuple[float, float]:
-    """The largest differences of the logits: of a second call, and of other batches."""
+def _same_under_attack(model: Model, x: Tensor) -> Check | None:
+    (again, value), threshold = _in_double(model, x, _difference_under_attack)
+    if not again <= threshold:
+        return None
+    return at_most("same-under-attack", value, threshold, "differs-under-attack")
 
-    def call(rows: Sequence[int], images: Tensor) -> Tensor:
-        with nullcontext() if numbers is None else bound(numbers.rows(rows)):
-            return model.call(images)
 
+Call = Callable[[Sequence[int], Tensor], Tensor]
+"""Logits of images, given with their numbers, which decide the draws of a stochastic model."""
+
+
+def _in_double(
+    model: Model, x: Tensor, measure: Callable[[Call, Tensor], tuple[float, float]]
+) -> tuple[tuple[float, float], float]:
+    """Two differences, and their threshold: in float64, if the model can run in it."""
+    x = _noisy(x).to(model.device)
+    numbers = None
+    if model.stochastic:
+        numbers = Draws(dataset=model.dataset).for_evaluation(torch.arange(len(x)))[0]
+
+    def call(of: Model) -> Call:
+        def logits(rows: Sequence[int], images: Tensor) -> Tensor:
+            with nullcontext() if numbers is None else bound(numbers.rows(rows)):
+                return of.call(images)
+
+        return logits
+
+    try:
+        return measure(call(model.in_double()), x.double()), TOLERANCE
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return measure(call(model), x), SINGLE_TOLERANCE
+
+
+def _noisy(x: Tensor) -> Tensor:
+    """The images, every second one with noise of ±ε."""
+    x, generator = x.clone(), torch.Generator().manual_seed(0)
+    noise = torch.rand(x[1::2].shape, generator=generator).sub(0.5).sign().to(x)
+    x[1::2] = (x[1::2] + EPSILON * noise).clamp(0, 1)
+    return x
+
+
+@torch.no_grad()
+def _differences(call: Call, x: Tensor) -> tuple[float, float]:
+    """The largest differences of the logits: of a second call, and of other batches.
+
+    The full batch is compared at its first and last images.
+    """
+    half = SAMPLES // 2
+    some = [*range(min(len(x), half)), *range(max(len(x) - half, half), len(x))]
+    part = x[some]
+    first, again = call(some, part), call(some, part)
+    alone = torch.cat([call([row], x[row : row + 1]) for row in some])
+    turned = call(some[::-1], part.flip(0)).flip(0)
+    batches = [alone, turned]
+    if len(x) > len(some):
+        batches.append(call(range(len(x)), x)[some])
+    return difference(again, first), sum(difference(batch, first) for batch in batches)
+
+
+def _difference_under_attack(call: Call, x: Tensor) -> tuple[float, float]:
+    """The largest differences of the logits: of a second call, and of calls with gradients."""
     order = range(len(x))
     with torch.no_grad():
         first, again = call(order, x), call(order, x)
-        alone = torch.cat([call([row], x[row : row + 1]) for row in order])
-        turned = call(order[::-1], x.flip(0)).flip(0)
-    others = ((again - first), (alone - first), (turned - first))
-    repeated, *batches = (float(other.abs().max()) for other in others)
-    return repeated, max(batches)
+    with torch.enable_grad():
+        recorded, leaf = call(order, x).detach(), x.detach().clone().requires_grad_()
+        attacked = call(order, leaf).detach()
+    return difference(again, first), difference(recorded, first) + difference(attacked, first)
+
+
+def difference(some: Tensor, others: Tensor) -> float:
+    """The largest difference of logits ``(N, K)``, in units of their spread over the classes."""
+    info = torch.finfo(others.dtype)
+    spread = (others.amax(1) - others.amin(1)).max()
+    rounding = others.abs().max() * _ROUNDING * info.eps / TOLERANCE
+    return float((some - others).abs().max() / torch.maximum(spread, rounding).clamp(min=info.tiny))

@@ -3,33 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from robench.attacks import Attack
 from robench.engine.chunk import Chunk
+from robench.engine.evaluation_draws import Draws
+from robench.engine.gradient import Gradient, take
 from robench.plugins import CHECKS, plugins, the_plugin
 from robench.registry import Model
 from robench.results import Check
+from robench.runtime.batch_size import with_fewer
+from robench.spiking import bound
 
 Subject = TypeVar("Subject")
 
 
-class Examined(NamedTuple):
+IMAGES = 64
+"""Clean images of which the logits are looked at."""
+GRADIENTS = 32
+"""And of which a gradient is taken."""
+
+
+@dataclass(frozen=True)
+class Examined:
     """A model before an attack, on its device.
 
     Attributes:
         model: the model, surveyed.
         x: clean images, ``(N, C, H, W)``.
         y: their labels, ``(N,)``.
+        rows: number of images in a batch of the evaluation.
     """
 
     model: Model
     x: Tensor
     y: Tensor
+    rows: int = IMAGES
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logits of the first images, ``(M, K)``, as the network returns them."""
+        return with_fewer(self._logits, min(len(self.x), IMAGES))
+
+    @torch.no_grad()
+    def _logits(self, most: int) -> Tensor:
+        with self.drawn(most):
+            return self.model.call(self.x[:most].to(self.model.device)).cpu()
+
+    @cached_property
+    def gradient(self) -> Gradient:
+        """The network's own gradient at the predicted classes of the first images, rescaled."""
+        return with_fewer(self._gradient, min(len(self.logits), GRADIENTS))
+
+    def _gradient(self, most: int) -> Gradient:
+        model, classes = self.model, self.logits[:most].argmax(1)
+        x, none = self.x[:most], [None] * most
+        with self.drawn(most):
+            return take(model.call, model.device, x, classes, "cross-entropy", none, rescale=True)
+
+    def drawn(self, most: int) -> AbstractContextManager[None]:
+        """Binds the random numbers of a stochastic model for the first images."""
+        draws = Draws(dataset=self.model.dataset)
+        return bound(draws.for_evaluation(torch.arange(most))[0])
 
 
 class Attacked(NamedTuple):

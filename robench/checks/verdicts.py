@@ -23,20 +23,23 @@ def more_severe(one: Verdict, other: Verdict) -> Verdict:
     return max(one, other, key=_SEVERITY.index)
 
 
-def at_most(name: str, value: float, threshold: float, reason: str) -> Check:
-    """A check that is valid if a figure is at most its threshold, else invalid.
+def at_most(
+    name: str, value: float, threshold: float, reason: str, otherwise: Verdict = "invalid"
+) -> Check:
+    """A check that is valid if a figure is at most its threshold.
 
     Args:
         name: of the check.
         value: the figure; NaN and infinity are above every threshold.
         threshold: the largest valid figure.
         reason: short identifier of the problem.
+        otherwise: the verdict if the figure is above.
     """
     bad = not value <= threshold  # a NaN is bad too
     return Check(
         name=name,
         value=value if np.isfinite(value) else float(np.finfo(np.float64).max),
         threshold=threshold,
-        verdict="invalid" if bad else "valid",
+        verdict=otherwise if bad else "valid",
         reason=reason if bad else "",
     )

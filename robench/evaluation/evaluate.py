@@ -92,8 +92,8 @@ def evaluate_cell(
         with computing:
             for model in models:
                 with_fewer(partial(_prepare, model, x), PREPARED)
-            of_model = _checks_of_model(cell, first)
             batch = cell.settings.batch_size or min(choose_rows(model, x) for model in models)
+            of_model = _checks_of_model(cell, first, batch)
             parts = list(_chunks(cell, store, digest, workers, batch, progress))
             batch = min(batch, workers.at_once)
         rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
@@ -233,9 +233,9 @@ def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:
     )
 
 
-def _checks_of_model(cell: Cell, chunk: Chunk) -> list[Check]:
+def _checks_of_model(cell: Cell, chunk: Chunk, batch: int) -> list[Check]:
     known = checks.with_plugins(checks.OF_MODELS, checks.ModelCheck)
-    return checks.measured(known, checks.Examined(cell.model, chunk.x, chunk.y))
+    return checks.measured(known, checks.Examined(cell.model, chunk.x, chunk.y, batch))
 
 
 def _checks_of_cell(cell: Cell, chunk: Chunk, rows: pd.DataFrame) -> list[Check]:

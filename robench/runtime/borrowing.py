@@ -74,7 +74,7 @@ class _Snapshot:
             for tensor, value, needed_grad in self.tensors:
                 if tensor.shape != value.shape:
                     tensor.data = value
-                elif not _same(tensor, value):  # a copy would break a graph of the user's
+                elif not same_bits(tensor, value):  # a copy would break a graph of the user's
                     tensor.copy_(value)
                 if tensor.is_leaf and tensor.requires_grad != needed_grad:
                     tensor.requires_grad_(needed_grad)
@@ -82,8 +82,10 @@ class _Snapshot:
             module.training = training
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors have the same bits: a NaN is equal to itself."""
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal in every element: a NaN is equal to itself."""
+    if a.shape != b.shape:
+        return False
     if a.is_floating_point() or a.is_complex():
         return bool(((a == b) | ((a != a) & (b != b))).all())
     return torch.equal(a, b)

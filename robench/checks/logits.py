@@ -1,0 +1,99 @@
+"""Whether the outputs are logits that an attack can follow, and classify (C08, C40).
+
+Every figure is that of clean images.
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from robench.checks.verdicts import at_most
+from robench.results import Check
+from robench.results.metrics import wilson
+
+TIES = 0.05
+"""The largest share of images whose two largest logits are equal."""
+FEWEST = 16
+"""With fewer images, the interval of a good network's accuracy can reach chance."""
+_RESOLUTION = 1e-3
+"""The smallest part of the logits' spread that their number type has to resolve."""
+_PER_CLASS = 4
+"""Images for each class with which an order of the labels can be found."""
+
+
+def probabilities(logits: Tensor) -> Check:
+    """Suspect if the outputs are probabilities, of which the loss takes the softmax again.
+
+    The figure is the share of images whose outputs are positive and add up to 1. Firing rates often
+    add up to 1 too, but some are zero then.
+
+    Args:
+        logits: ``(N, K)``.
+    """
+    z = logits.double()
+    sums = (z.sum(1) - 1).abs() < 1e-3
+    share = float(((z > 0).all(1) & sums).double().mean())
+    return at_most("probabilities", share, 0.5, "probabilities", "suspect")
+
+
+def ties(logits: Tensor) -> Check:
+    """Suspect if the two largest logits are equal for more than 5 % of the images.
+
+    So coarse an output, as the number of spikes in few time steps, decides by the order of the
+    classes. The figure is the share of these images.
+
+    Args:
+        logits: ``(N, K)``.
+    """
+    first, second = logits.double().topk(2, dim=1).values.unbind(1)
+    return at_most("ties", float((first == second).double().mean()), TIES, "tied-logits", "suspect")
+
+
+def offset(logits: Tensor) -> Check:
+    """Suspect if a common offset of the logits takes the digits that their differences need.
+
+    The figure is the largest logit in units of the spread over the classes; at a thousandth of the
+    spread, a step of the logits' number type is too coarse for a gradient.
+
+    Args:
+        logits: ``(N, K)``.
+    """
+    z = logits.double()
+    spread = (z.amax(1) - z.amin(1)).median()
+    size = float(z.abs().max() / spread) if spread > 0 else 0.0
+    limit = max(8.0, _RESOLUTION / torch.finfo(logits.dtype).eps)
+    return at_most("offset", size, limit, "offset-logits", "suspect")
+
+
+def clean_accuracy(logits: Tensor, y: Tensor) -> Check | None:
+    """Suspect if the network does not classify: at chance, one class, or labels in another order.
+
+    The robust accuracy of such a network says nothing. The figure is the upper end of the 95 %
+    interval of the error, the threshold the error at chance. None with fewer than 16 images.
+
+    Args:
+        logits: ``(N, K)``.
+        y: labels, ``(N,)``.
+    """
+    y, classes = y[: len(logits)].cpu(), logits.shape[1]
+    if len(y) < FEWEST:
+        return None
+    found = logits.argmax(1)
+    error = 1 - wilson(int((found == y).sum()), len(y)).low
+    reason = "accuracy-at-chance"
+    if bool((found == found[0]).all()) and bool((y != y[0]).any()):
+        error, reason = 1.0, "one-class"
+    elif len(y) >= _PER_CLASS * classes and _best_order(found, y, classes) > 0.5:
+        reason = "labels-in-another-order"
+    # an error exactly at chance is one too
+    return at_most("clean-accuracy", error, 1 - 1 / classes - 1e-9, reason, "suspect")
+
+
+def _best_order(found: Tensor, y: Tensor, classes: int) -> float:
+    """The largest accuracy after the classes are given other names."""
+    counts = torch.zeros(classes, classes)
+    counts.index_put_((y, found), torch.ones(len(y)), accumulate=True)
+    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
+    return float(counts[rows, columns].sum()) / len(y)

@@ -1,0 +1,124 @@
+"""Whether the gradient that a network itself gives can be followed (C09 to C11, C15)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robench.attacks.primitives.losses import direction_of, loss_of
+from robench.attacks.primitives.per_sample import magnitude
+from robench.checks.registry import Examined
+from robench.checks.verdicts import at_most
+from robench.engine.gradient import take
+from robench.registry import Model
+from robench.results import Check
+from robench.runtime.batch_size import with_fewer
+from robench.spiking import Recorder
+
+FEWEST = 16
+UNUSABLE = 0.1
+"""The largest share of images without a usable gradient."""
+ODD = 0.01
+"""The largest sum of opposite gradients, relative to one of them."""
+EPSILON = 48 / 255
+STEPS = 3
+LOST = 0.4
+"""The largest share of images on which the gradient leads no further than another direction.
+
+It is two thirds for random directions. Of the networks of this repository, none is above 0.16."""
+
+
+def own_gradient(subject: Examined) -> Check | None:
+    """Suspect if an attack that follows the network's own gradient has none for many images.
+
+    It is missing, zero, not finite, or so small that it is lost in the number type. The figure is
+    the share of these images. None for a network without own gradient whose spikes get another.
+    """
+    taken = subject.gradient
+    size = magnitude(taken.gradient)
+    bad, lost = ~size.isfinite(), size == 0
+    if bool(lost.all()) and subject.model.spiking:
+        return None
+    small = ~bad & ~lost & (taken.again | (size < torch.finfo(taken.dtype).tiny))
+    half = any(dtype.itemsize < 4 for dtype in (taken.dtype, *_types(subject.model)))
+    reasons = {
+        "gradient-not-finite": bad,
+        "gradient-unavailable": lost,
+        "gradient-underflows" if half else "saturated-loss": small,
+    }
+    if half and not bool(lost.all()):
+        reasons = {"gradient-underflows": bad | lost | small}
+    reason = max(reasons, key=lambda name: float(reasons[name].double().mean()))
+    share = float((bad | lost | small).double().mean())
+    return at_most("own-gradient", share, UNUSABLE, reason, "suspect")
+
+
+def agreement(subject: Examined) -> Check | None:
+    """Suspect if a few steps along the sign of the gradient do not raise the loss (C15).
+
+    They are compared with as many steps against it, and with one in a random direction, in a ball
+    in which one step of a spiking network's gradient would say little: it is the derivative of no
+    function. The figure is the share of images on which either leads as far. None for a stochastic
+    network, and with fewer than 16 images with a gradient.
+
+    Whatever its surrogates, a backward pass is linear, so the gradient of the negative loss is the
+    negative gradient. One that is not ignores the loss, as random or constant numbers do.
+
+    The gradient is the network's own, also where an attack can replace it.
+    """
+    if subject.model.stochastic:
+        return None
+    gradient = subject.gradient.gradient
+    size = magnitude(gradient)
+    usable = size.isfinite() & (size > 0)
+    if int(usable.sum()) < FEWEST:
+        return None
+    most = len(gradient)
+    x, classes = subject.x[:most][usable], subject.logits[:most].argmax(1)[usable]
+    value = with_fewer(lambda most: _even(subject.model, x[:most], classes[:most]), len(x))
+    if value > LOST:
+        return at_most("agreement", value, LOST, "own-gradient-ignores-the-loss", "suspect")
+    value = with_fewer(lambda most: _lost(subject.model, x[:most], classes[:most]), len(x))
+    return at_most("agreement", value, LOST, "own-gradient-does-not-agree", "suspect")
+
+
+def _even(model: Model, x: Tensor, classes: Tensor) -> float:
+    """The share of images of which the gradients of loss and negative loss are not opposite."""
+    leaf, classes = x.detach().to(model.device).requires_grad_(), classes.to(model.device)
+    with torch.enable_grad(), Recorder([None] * len(x)).recording():
+        logits = model.call(leaf)
+        # of one forward pass, which may be random
+        weights = direction_of(logits.detach(), classes, "cross-entropy")
+        (ascent,) = torch.autograd.grad(logits, leaf, weights, retain_graph=True)
+        (descent,) = torch.autograd.grad(logits, leaf, -weights)
+    bad = magnitude(ascent + descent) > ODD * magnitude(ascent)
+    return float(bad.double().mean())
+
+
+def _lost(model: Model, x: Tensor, classes: Tensor) -> float:
+    """The share of images on which the gradient leads no further than another direction."""
+    generator = torch.Generator().manual_seed(0)
+    random = torch.rand(x.shape, generator=generator).sub(0.5).sign().to(x)
+    none = [None] * len(x)
+    ends = [(x + EPSILON * random).clamp(0, 1)]
+    for way in (1, -1):
+        end = x
+        for _ in range(STEPS):
+            found = take(
+                model.call, model.device, end, classes, "cross-entropy", none, rescale=True
+            )
+            moved = end + way * 2 * EPSILON / STEPS * found.gradient.sign()
+            end = moved.clamp(x - EPSILON, x + EPSILON).clamp(0, 1)
+        ends.append(end)
+    with torch.no_grad():
+        losses = [
+            loss_of(model.call(end.to(model.device)).cpu().double(), classes, "margin")
+            for end in ends
+        ]
+    drawn, along, against = losses
+    return float((along <= torch.maximum(drawn, against)).double().mean())
+
+
+def _types(model: Model) -> set[torch.dtype]:
+    """The number types of the parameters."""
+    return {p.dtype for p in model.module.parameters() if p.is_floating_point()}

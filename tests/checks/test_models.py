@@ -1,0 +1,184 @@
+"""A network with one fault is caught by the check of that fault, and an honest one by none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import robench
+from robench.checks import OF_MODELS, Examined, measured
+from robench.datasets import DIGITS
+from robench.registry import select_models
+from robench.results import Check
+from robench.runtime.device import placed
+from robench.runtime.first_call import first_call
+from robench.spiking import bound
+from tests.support import faulty_networks as faulty
+from tests.support.checked_networks import HONEST, Jelly, Plain, honest
+from tests.support.faulty_networks import Around
+
+ANN = ("plain", "wide", "narrow", "convolutions", "smooth", "attention")
+IMAGES = DIGITS.load("test").first(64)
+
+
+def checks_of(net: nn.Module, rows: int = 64, **facts: Any) -> dict[str, Check]:
+    """The records of the checks of a model, by name."""
+    model = robench.Model(net, dataset="digits", **facts)
+    x, y = IMAGES.tensor(), IMAGES.targets()
+    with placed(model, "cpu"):
+        first_call(model, x[:2], lambda count: bound(None))
+        model.survey(x[:16])
+        return {check.name: check for check in measured(OF_MODELS, Examined(model, x, y, rows))}
+
+
+def reasons(net: nn.Module, **facts: Any) -> set[str]:
+    return {check.reason for check in checks_of(net, **facts).values()} - {""}
+
+
+def through(function: type[torch.autograd.Function]) -> Callable[[], nn.Module]:
+    return lambda: Around(before=function.apply)
+
+
+def then(function: Callable[[Tensor], Tensor]) -> Callable[[], nn.Module]:
+    return lambda: Around(after=function)
+
+
+def first(net: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return net().eval()
+
+
+FAULTS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
+    "logits × 10⁴": (then(lambda z: z * 1e4), {"saturated-loss"}),
+    "logits + 10⁶": (then(lambda z: z + 1e6), {"offset-logits"}),
+    "logits - 10⁶": (then(lambda z: z - 1e6), {"offset-logits"}),
+    "softmax": (then(lambda z: z.softmax(1)), {"probabilities"}),
+    "sigmoid shares": (then(lambda z: (s := z.sigmoid()) / s.sum(1, True)), {"probabilities"}),
+    "coarse": (then(lambda z: (z / 20).round()), {"tied-logits"}),
+    "one class": (then(lambda z: z + 60 * torch.eye(10)[3]), {"one-class"}),
+    "at chance": (Plain, {"accuracy-at-chance"}),
+    "labels rolled": (then(lambda z: z.roll(1, 1)), {"labels-in-another-order"}),
+    "labels reversed": (then(lambda z: z.flip(1)), {"labels-in-another-order"}),
+    "random backward": (through(faulty.RandomBackward), {"own-gradient-ignores-the-loss"}),
+    "new random backward": (through(faulty.NewBackward), {"own-gradient-ignores-the-loss"}),
+    "constant backward": (through(faulty.ConstantBackward), {"own-gradient-ignores-the-loss"}),
+    "sign-less gradient": (through(faulty.SignLess), {"own-gradient-ignores-the-loss"}),
+    "wrong signs": (through(faulty.WrongSigns), {"own-gradient-does-not-agree"}),
+    "descending": (through(faulty.Descending), {"own-gradient-does-not-agree"}),
+    "NaN in some pixels": (through(faulty.Undefined), {"gradient-not-finite"}),
+    "no graph": (lambda: Around(before=torch.detach), {"gradient-unavailable"}),
+    "gradient × 0": (through(faulty.Vanishing), {"gradient-unavailable"}),
+    "float16": (faulty.half, {"gradient-underflows"}),
+    "requires_grad": (faulty.HidesFromAttacks, {"differs-under-attack"}),
+    "grad mode": (faulty.HidesFromGradMode, {"differs-under-attack"}),
+    "random under gradient": (faulty.RandomUnderGradient, {"differs-under-attack"}),
+    "random off the pixels": (faulty.NoisyOffThePixels, {"not-deterministic"}),
+    "training mode": (
+        faulty.TrainingNorm,
+        {"batch-norm-in-training-mode", "depends-on-the-batch"},
+    ),
+    "counter": (faulty.Moving, {"state-changes"}),
+    "standardised": (faulty.Standardised, {"depends-on-the-batch"}),
+    "wrong from row 17": (faulty.SixteenRows, {"depends-on-the-batch"}),
+    "early exit of a batch": (faulty.ExitsTogether, {"depends-on-the-batch"}),
+    "silent neurons": (faulty.silent, {"silent-neurons"}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:std:UserWarning")  # the fault itself
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_caught_by_its_check(name: str) -> None:
+    net, expected = FAULTS[name]
+    found = reasons(first(net))
+    # which those have besides whose gradient is random or that of a batch
+    assert found - {"gradient-depends-on-the-batch"} == expected
+
+
+HARMLESS: dict[str, Callable[[], nn.Module]] = {
+    "logits × 10⁻³⁰": then(lambda z: z * 1e-30),
+    "logits + 100": then(lambda z: z + 100),
+    "log of softmax": then(lambda z: z.log_softmax(1)),
+    "straight-through rounding": through(faulty.StraightThrough),
+    "rounding": lambda: Around(before=lambda x: (x * 15).round() / 15),
+    "thermometer": lambda: Around(before=faulty.thermometer),
+    "k winners": faulty.Winners,
+    "early exit of an image": faulty.Exits,
+    "clipped gradient": through(faulty.Clipped),
+    "inputs in 255ths": lambda: Around(before=lambda x: (x * 255) / 255),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_only_looks_like_a_fault_is_not_caught(name: str) -> None:
+    assert not reasons(first(HARMLESS[name]))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_network_is_valid(name: str, seed: int) -> None:
+    facts = {} if name in ANN else {"mode": "stbp"}
+    found = checks_of(honest(name, seed), **facts)
+    assert {check.reason for check in found.values()} == {""}
+    assert {"deterministic", "same-under-attack", "frozen", "agreement"} <= found.keys()
+    assert all(check.value <= check.threshold for check in found.values())
+
+
+def test_a_network_without_a_gradient_that_can_be_replaced_is_left_to_the_attack() -> None:
+    found = checks_of(first(through(faulty.ZeroBackward)))
+    assert "own-gradient" not in found
+    assert "agreement" not in found
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e36])
+def test_determinism_is_relative_to_the_logits(scale: float) -> None:
+    found = checks_of(first(then(lambda z: z * scale)))
+    assert found["deterministic"].verdict == "valid"
+    random = then(lambda z: scale * (z + torch.rand_like(z)))
+    assert checks_of(first(random))["deterministic"].reason == "not-deterministic"
+
+
+def test_a_batch_of_the_size_of_the_evaluation_is_looked_at() -> None:
+    net = first(faulty.WrongInLargeBatches)
+    assert checks_of(net, rows=64)["deterministic"].reason == "depends-on-the-batch"
+    assert checks_of(net, rows=16)["deterministic"].verdict == "valid"
+    for size, reason in ((48, "depends-on-the-batch"), (12, "")):
+        found = robench.evaluate(
+            net, "fgsm", dataset="digits", limit=48, eps=["8/255"], batch_size=size
+        )
+        outcome = found.cells[0].outcome
+        assert outcome is not None
+        (check,) = [check for check in outcome.checks if check.name == "deterministic"]
+        assert check.reason == reason
+
+
+def test_few_images_say_nothing_about_chance() -> None:
+    model = robench.Model(Plain(), dataset="digits")
+    subject = Examined(model, IMAGES.tensor()[:15], IMAGES.targets()[:15])
+    names = {check.name for check in measured(OF_MODELS, subject)}
+    assert not names & {"clean-accuracy", "agreement"}
+
+
+def test_spikes_that_are_seldom_are_counted_by_layer() -> None:
+    value = checks_of(honest("snntorch"), mode="stbp")["silent-neurons"].value
+    assert 0 < value < 0.5
+    assert checks_of(first(lambda: Jelly(2)), mode="stbp")["silent-neurons"].value > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("vgg16-ann", set()),
+        ("vgg16-hybrid", set()),
+        ("vgg16-stbp", set()),
+        ("flex-stbp", set()),
+        ("control-random-mask", {"not-deterministic"}),
+    ],
+)
+def test_the_models_of_the_registry(name: str, expected: set[str]) -> None:
+    (entry,) = select_models([f"digits/{name}"])
+    subject = Examined(entry.load(), IMAGES.tensor(), IMAGES.targets())
+    assert {check.reason for check in measured(OF_MODELS, subject)} - {""} == expected
