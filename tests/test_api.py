@@ -68,6 +68,9 @@ def test_a_plain_network_is_evaluated_by_its_data_set() -> None:
     assert checks == {
         "batch-gradient", "deterministic", "gradient", "zero-epsilon", "weaker-attack",
     }  # fmt: skip
+        *("deterministic", "same-under-attack", "frozen", "probabilities", "ties", "offset"),
+        *("own-gradient", "batch-gradient", "gradient", "zero-epsilon"),
+    }
     for text in (repr(result), result._repr_html_(), repr(result.checks())):
         assert "pgd[steps=3]" in text
         assert "valid" in text

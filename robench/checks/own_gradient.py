@@ -32,14 +32,18 @@ def own_gradient(subject: Examined) -> Check | None:
     """Suspect if an attack that follows the network's own gradient has none for many images.
 
     It is missing, zero, not finite, or so small that it is lost in the number type. The figure is
-    the share of these images. None for a network without own gradient whose spikes get another.
+    the share of these images. Where an attack may give the spikes another derivative, a gradient
+    that is missing, zero or not finite is left to the check of the attack.
     """
     taken = subject.gradient
     size = magnitude(taken.gradient)
     bad, lost = ~size.isfinite(), size == 0
-    if bool(lost.all()) and subject.model.spiking:
-        return None
-    small = ~bad & ~lost & (taken.again | (size < torch.finfo(taken.dtype).tiny))
+    usable = ~bad & ~lost
+    if subject.model.spiking:
+        if not usable.any():
+            return None
+        bad, lost = torch.zeros_like(bad), torch.zeros_like(lost)
+    small = usable & (taken.again | (size < torch.finfo(taken.dtype).tiny))
     half = any(dtype.itemsize < 4 for dtype in (taken.dtype, *_types(subject.model)))
     reasons = {
         "gradient-not-finite": bad,

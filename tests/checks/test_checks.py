@@ -68,7 +68,19 @@ def test_an_undeclared_random_model_is_invalid_under_every_attack(tmp_path, atta
 def test_a_plain_network_passes_every_check_and_they_are_on_record(tmp_path) -> None:
     found = outcome(tmp_path, "digits/vgg16-ann", "pgd")
     assert found.verdict == "valid"
-    assert [check.name for check in found.checks] == ["deterministic", "gradient", "zero-epsilon"]
+    assert [check.name for check in found.checks] == [
+        "deterministic",
+        "same-under-attack",
+        "frozen",
+        "probabilities",
+        "ties",
+        "offset",
+        "clean-accuracy",
+        "own-gradient",
+        "agreement",
+        "gradient",
+        "zero-epsilon",
+    ]
     assert all(check.value <= check.threshold for check in found.checks)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from snntorch import surrogate as slopes
 from torch import Tensor, nn
 
 import robench
@@ -20,6 +21,7 @@ from robench.spiking import bound
 from tests.support import faulty_networks as faulty
 from tests.support.checked_networks import HONEST, Jelly, Plain, honest
 from tests.support.faulty_networks import Around
+from tests.support.spiking_digits import Small, trained
 
 ANN = ("plain", "wide", "narrow", "convolutions", "smooth", "attention")
 IMAGES = DIGITS.load("test").first(64)
@@ -131,6 +133,12 @@ def test_a_network_without_a_gradient_that_can_be_replaced_is_left_to_the_attack
     found = checks_of(first(through(faulty.ZeroBackward)))
     assert "own-gradient" not in found
     assert "agreement" not in found
+
+
+def test_a_surrogate_that_overflows_is_left_to_the_attack() -> None:
+    found = checks_of(trained(Small(slopes.sigmoid(slope=25))).eval(), mode="stbp")
+    assert {check.reason for check in found.values()} == {""}
+    assert not {"own-gradient", "agreement"} & found.keys()
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e36])

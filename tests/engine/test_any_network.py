@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from robench import Cell, ResultStore, Settings, evaluate_cell, find_attack
 from robench.datasets import DIGITS
 from robench.epsilon import parse_grid
 from robench.results import CellResult
+from tests.support.checked_networks import honest
 from tests.support.spiking_digits import Bare, Small, T, trained
 from tests.support.spiking_styles import Above, Fused
 
@@ -150,15 +152,15 @@ class OfFused(Small):
 @pytest.mark.parametrize(
     ("net", "mode", "reasons"),
     [
-        (OfFused(), "stbp", ("spikes-not-replaced",)),
-        (nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), "stbp", ("no-spike-found",)),
-        (nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), "ann", ()),
+        (lambda: trained(OfFused()), "stbp", ("spikes-not-replaced",)),
+        (lambda: honest("plain"), "stbp", ("no-spike-found",)),
+        (lambda: honest("plain"), "ann", ()),
     ],
 )
 def test_spikes_that_cannot_be_replaced_are_suspect(
-    net: nn.Module, mode: str, reasons: tuple[str, ...], tmp_path: Path
+    net: Callable[[], nn.Module], mode: str, reasons: tuple[str, ...], tmp_path: Path
 ) -> None:
-    result, _ = run(net, "fgsm", tmp_path, mode=mode)
+    result, _ = run(net(), "fgsm", tmp_path, mode=mode)
     assert result.outcome is not None
     assert result.outcome.reasons == reasons
     assert result.outcome.verdict == ("suspect" if reasons else "valid")
