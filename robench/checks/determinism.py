@@ -81,7 +81,7 @@ def _in_double(
     model: Model, x: Tensor, measure: Callable[[Call, Tensor], tuple[float, float]]
 ) -> tuple[tuple[float, float], float]:
     """Two differences, and their threshold: in float64, if the model can run in it."""
-    x = _noisy(x).to(model.device)
+    x = _noisy(x)
     numbers = None
     if model.stochastic:
         numbers = Draws(dataset=model.dataset).for_evaluation(torch.arange(len(x)))[0]
@@ -89,7 +89,7 @@ def _in_double(
     def call(of: Model) -> Call:
         def logits(rows: Sequence[int], images: Tensor) -> Tensor:
             with nullcontext() if numbers is None else bound(numbers.rows(rows)):
-                return of.call(images)
+                return of.call(images.to(model.device)).cpu()
 
         return logits
 
@@ -117,7 +117,7 @@ def _differences(call: Call, x: Tensor) -> tuple[float, float]:
     """
     half = SAMPLES // 2
     some = [*range(min(len(x), half)), *range(max(len(x) - half, half), len(x))]
-    part = x[some]
+    part = torch.cat([x[:half], x[max(len(x) - half, half) :]])
     first, again = call(some, part), call(some, part)
     alone = torch.cat([call([row], x[row : row + 1]) for row in some])
     turned = call(some[::-1], part.flip(0)).flip(0)
