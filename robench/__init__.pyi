@@ -4,6 +4,7 @@ from .api import (
     list_models,
     load_model,
     load_results,
+    planted,
 )
 from .attacks import Attack, DirectAttack, IterativeAttack, LineAttack
 from .evaluation import Cell, Settings, evaluate_cell
@@ -33,6 +34,7 @@ __all__ = [
     "load_folder",
     "load_model",
     "load_results",
+    "planted",
     "select_models",
     "wrap",
 ]

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -27,6 +27,8 @@ from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.evaluation import Cell, Request, make_plan, run_plan
 from robench.isolation import contained, isolated
+from robench.evaluation import Cell, Request, make_plan, read_slice, run_plan
+from robench.isolation import contained
 from robench.model_id import ModelId
 from robench.registry import Model, ModelEntry, find_attacks, select_models
 from robench.reporting.between import comparisons
@@ -34,6 +36,9 @@ from robench.reporting.cells import Checks, Results
 from robench.reporting.progress import ProgressBar
 from robench.results import ResultStore
 from robench.runtime.borrowing import borrowed
+
+if TYPE_CHECKING:  # scikit-learn is slow to import
+    from robench.analysis import PlantedTests
 
 ATTACKS = ("fgsm", "pgd", "spgd")
 TENSORS = "tensors"
@@ -175,6 +180,38 @@ def check(
         model, ["pgd"], dataset=dataset, images=images, labels=labels, limit=limit, device=device,
         progress=False,
     ).checks()  # fmt: skip
+
+
+def planted(
+    model: str | Model | nn.Module,
+    attacks: str | Sequence[str] = "spgd",
+    *,
+    dataset: str | None = None,
+    images: Tensor | ArrayLike | None = None,
+    labels: Tensor | ArrayLike | None = None,
+    eps: str | float | None = None,
+    limit: int | float | str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> PlantedTests:
+    """Whether attacks find adversarial examples that are planted in a model, and so must exist.
+
+    The arguments are those of :func:`evaluate`: ``attacks`` in L∞, one ``eps`` (by default the
+    headline ε of the data set) and a ``limit`` of 32 images. See :mod:`robench.analysis.planted`.
+    """
+    from robench.analysis import planted_tests
+
+    own = None
+    if images is not None or labels is not None:
+        own = _own_dataset(model, dataset, images, labels)
+    chosen = _model(model, dataset, own)
+    of = own or find_dataset(chosen.dataset)
+    epsilon = of.protocol.headline.get("linf") if eps is None else _epsilons(eps)[0]
+    if epsilon is None:
+        raise UsageError(f"data set {of.name} has no headline ε in L∞; give eps")
+    few = of.read("test").first(32) if limit is None else read_slice(of, str(limit))
+    named = find_attacks(attacks)
+    return planted_tests(chosen, named, few, epsilon, seed=_whole("seed", seed, 0), device=device)
 
 
 def load_results(folder: str | Path = "results") -> Results:

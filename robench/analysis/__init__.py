@@ -11,11 +11,14 @@ from robench.analysis.estimators import (
     rank_table,
     ranks,
 )
+from robench.analysis.planted import PlantedTest, PlantedTests, planted_tests
 from robench.analysis.training_logs import TrainingLog, find_logs, read_log
 from robench.analysis.transfer import draw_transfer, transfer_pairs, write_transfer_figure
 
 __all__ = [
     "RANKED",
+    "PlantedTest",
+    "PlantedTests",
     "Rank",
     "TrainingLog",
     "alone",
@@ -24,6 +27,7 @@ __all__ = [
     "ensemble",
     "estimator_plan",
     "find_logs",
+    "planted_tests",
     "rank_lines",
     "rank_table",
     "ranks",

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from robench.cli.analyze import analyze
+from robench.cli.check import check
 from robench.cli.exits import CELLS_KEPT, run_app
 from robench.cli.new import new
 from robench.cli.options import (
@@ -63,6 +64,7 @@ def robench(
 
 
 app.command()(run)
+app.command()(check)
 
 
 @app.command()
