@@ -197,7 +197,8 @@ def planted(
     """Whether attacks find adversarial examples that are planted in a model, and so must exist.
 
     The arguments are those of :func:`evaluate`: ``attacks`` in L∞, one ``eps`` (by default the
-    headline ε of the data set) and a ``limit`` of 32 images. See :mod:`robench.analysis.planted`.
+    largest of the data set's grid: in a small ball few spikes tell a corner from noise) and a
+    ``limit`` of 32 images. See :mod:`robench.analysis.planted`.
     """
     from robench.analysis import planted_tests
 
@@ -206,12 +207,12 @@ def planted(
         own = _own_dataset(model, dataset, images, labels)
     chosen = _model(model, dataset, own)
     of = own or find_dataset(chosen.dataset)
-    epsilon = of.protocol.headline.get("linf") if eps is None else _epsilons(eps)[0]
-    if epsilon is None:
-        raise UsageError(f"data set {of.name} has no headline ε in L∞; give eps")
+    grid = of.protocol.grids.get("linf", ()) if eps is None else _epsilons(eps)
+    if not grid:
+        raise UsageError(f"data set {of.name} has no grid for linf; give eps")
     few = of.read("test").first(32) if limit is None else read_slice(of, str(limit))
     named = find_attacks(attacks)
-    return planted_tests(chosen, named, few, epsilon, seed=_whole("seed", seed, 0), device=device)
+    return planted_tests(chosen, named, few, grid[-1], seed=_whole("seed", seed, 0), device=device)
 
 
 def load_results(folder: str | Path = "results") -> Results:

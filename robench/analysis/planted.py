@@ -89,15 +89,15 @@ class PlantedTest:
     @property
     def verdict(self) -> Verdict:
         """What the attack's numbers on this model are worth."""
-        return self._judged[0]
+        return self._outcome[0]
 
     @property
     def reason(self) -> str:
         """A sentence; empty if the verdict is valid."""
-        return self._judged[1]
+        return self._outcome[1]
 
     @property
-    def _judged(self) -> tuple[Verdict, str]:
+    def _outcome(self) -> tuple[Verdict, str]:
         if not len(self.rows):
             return "unchecked", self.why
         if self.inverted > 0:

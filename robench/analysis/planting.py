@@ -30,7 +30,7 @@ CORNERS = {1: 5, 2: 5, 4: 5, 8: 5}
 """Corners of each ball, by the side of their squares of equal sign, in pixels. The one that lies
 furthest out is planted. Noise of single pixels averages out in some networks, and then no such
 corner can be separated from the inner points."""
-CLOSENESS = 0.5
+CLOSENESS = 0.6
 """How far the read-out's boundary lies from the outermost inner point towards the planted one."""
 LEAST_GAP = 0.02
 """The least distance of the two, relative to the spread of the read-out."""

@@ -14,7 +14,7 @@ def check(
     model: Annotated[str, typer.Argument(help="A model's id, or its folder or function.")],
     attack: Annotated[str, typer.Option(help="Attacks in L∞ with commas.")] = "spgd",
     eps: Annotated[
-        str | None, typer.Option(help="Radius of the balls; the data set's headline ε by default.")
+        str | None, typer.Option(help="Radius of the balls; the grid's largest ε by default.")
     ] = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(min=0, metavar="<int>", help="Of the points.")] = 0,
