@@ -25,10 +25,8 @@ from torch import Tensor, nn
 from robench.datasets import CIFAR10, Dataset, Images, dataset_names, find_dataset
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
-from robench.evaluation import Cell, Request, make_plan, run_plan
-from robench.isolation import contained, isolated
 from robench.evaluation import Cell, Request, make_plan, read_slice, run_plan
-from robench.isolation import contained
+from robench.isolation import contained, isolated
 from robench.model_id import ModelId
 from robench.registry import Model, ModelEntry, find_attacks, select_models
 from robench.reporting.between import comparisons
@@ -82,7 +80,7 @@ def evaluate(
     images: Tensor | ArrayLike | None = None,
     labels: Tensor | ArrayLike | None = None,
     eps: str | float | Sequence[str | float] | None = None,
-    limit: int | float | None = None,
+    limit: int | float | str | None = None,
     seed: int = 0,
     device: str = "auto",
     batch_size: int | None = None,
@@ -115,9 +113,7 @@ def evaluate(
         UsageError: an argument is invalid.
         RobenchError: a cell cannot be computed. Exceptions of the network are not caught.
     """
-    own = None
-    if images is not None or labels is not None:
-        own = _own_dataset(model, dataset, images, labels)
+    own = _own_dataset(model, dataset, images, labels)
     chosen = _model(model, dataset, own)
     request = Request(
         eps=None if eps is None else _epsilons(eps),
@@ -136,9 +132,7 @@ def evaluate(
             raise UsageError(f"attacks={attacks!r}: give names, such as ['pgd', 'spgd']")
         named = find_attacks(attacks)
         with isolated():  # another thread may be changing the network, which is hashed here
-            plan = make_plan(
-                [entry], named, request, kept, find=lambda name: own or find_dataset(name)
-            )
+            plan = make_plan([entry], named, request, kept, find=lambda n: own or find_dataset(n))
         todo = sum(len(planned.cell.images) for planned in plan.cells if not planned.done)
         bar = stack.enter_context(ProgressBar(todo, sys.stderr, shown=progress))
 
@@ -160,7 +154,7 @@ def check(
     dataset: str | None = None,
     images: Tensor | ArrayLike | None = None,
     labels: Tensor | ArrayLike | None = None,
-    limit: int | float | None = 50,
+    limit: int | float | str | None = 50,
     device: str = "auto",
 ) -> Checks:
     """Check a model before its numbers are believed: the checks of ``pgd`` on a few images.
@@ -202,9 +196,7 @@ def planted(
     """
     from robench.analysis import planted_tests
 
-    own = None
-    if images is not None or labels is not None:
-        own = _own_dataset(model, dataset, images, labels)
+    own = _own_dataset(model, dataset, images, labels)
     chosen = _model(model, dataset, own)
     of = own or find_dataset(chosen.dataset)
     grid = of.protocol.grids.get("linf", ()) if eps is None else _epsilons(eps)
@@ -265,8 +257,7 @@ def _model(model: str | Model | nn.Module, dataset: str | None, own: Dataset | N
         return Model(model, dataset=own.name, classes=own.classes, input_kind=kind)
     if dataset is None:
         raise UsageError(
-            "a network needs a data set: evaluate(net, dataset='cifar10'), or images and labels, "
-            "evaluate(net, images=x, labels=y)"
+            "a network needs a data set: dataset='cifar10', or images=x and labels=y of your own"
         )
     return Model(model, dataset=dataset)
 
@@ -276,8 +267,10 @@ def _own_dataset(
     name: str | None,
     images: Tensor | ArrayLike | None,
     labels: Tensor | ArrayLike | None,
-) -> Dataset:
-    """A data set of the user's tensors, with the ε of CIFAR-10."""
+) -> Dataset | None:
+    """A data set of the user's tensors, with the ε of CIFAR-10; None without any."""
+    if images is None and labels is None:
+        return None
     if images is None or labels is None:
         raise UsageError("images and labels belong together: evaluate(net, images=x, labels=y)")
     if name in dataset_names():

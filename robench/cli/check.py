@@ -12,9 +12,11 @@ from robench.cli.options import DataDir, Device, Json, Limit, look_in
 
 def check(
     model: Annotated[str, typer.Argument(help="A model's id, or its folder or function.")],
-    attack: Annotated[str, typer.Option(help="Attacks in L∞ with commas.")] = "spgd",
+    attack: Annotated[
+        str | None, typer.Option(help="Attacks in L∞, with commas, that have to find examples.")
+    ] = None,
     eps: Annotated[
-        str | None, typer.Option(help="Radius of the balls; the grid's largest ε by default.")
+        str | None, typer.Option(help="With --attack: the ε; the grid's largest by default.")
     ] = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(min=0, metavar="<int>", help="Of the points.")] = 0,
@@ -22,11 +24,18 @@ def check(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Plant adversarial examples in a model, and see whether an attack finds them."""
+    """Check a model, or with --attack whether an attack finds examples that are planted in it."""
     import robench
 
     look_in(None, data_dir)
     name = Path(model).as_posix() if Path(model).is_dir() else model
+    if attack is None:
+        found = robench.check(name, limit=limit or 50, device=device)
+        frame = found.to_frame()
+        print(frame.to_json(orient="records", indent=1) if json else found)
+        if (frame["verdict"] == "invalid").any():
+            raise typer.Exit(1)
+        return
     tests = robench.planted(name, attack, eps=eps, limit=limit, seed=seed, device=device)
     print(tests.to_frame().to_json(orient="records", indent=1) if json else tests)
     if any(test.verdict == "invalid" for test in tests.tests):

@@ -39,7 +39,7 @@ def comparisons(cells: Sequence[CellResult], store: ResultStore) -> Comparisons:
     return result
 
 
-def judged(outcome: Outcome, checks: Sequence[Check]) -> tuple[Verdict, tuple[str, ...]]:
+def verdict_of(outcome: Outcome, checks: Sequence[Check]) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and the reasons of a cell with the checks that compare it with others."""
     reasons = (*outcome.reasons, *(check.reason for check in checks if check.reason))
     return more_severe(outcome.verdict, worst_verdict(checks)), reasons

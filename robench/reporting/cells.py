@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from robench.reporting.between import Comparisons, judged
+from robench.reporting.between import Comparisons, verdict_of
 from robench.results import CellResult, CurvePoint, Damaged, Outcome
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _summary(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
             outcome = cell.outcome
             point = quoted(outcome)
             record |= {"clean": outcome.clean_accuracy, f"at {point.epsilon.text}": point.accuracy}
-            verdict, reasons = judged(outcome, checks.get(cell.hash, ()))
+            verdict, reasons = verdict_of(outcome, checks.get(cell.hash, ()))
             bound = "≤ " if verdict == "invalid" else ""
             record |= {f"AUC@{n}": f"{bound}{area:.4g}" for n, area in outcome.auc.items()}
             record["passes"] = outcome.forwards + outcome.backwards
@@ -129,7 +129,7 @@ def curves_frame(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFra
             continue
         outcome = cell.outcome
         identity = outcome.identity
-        verdict, reasons = judged(outcome, checks.get(cell.hash, ()))
+        verdict, reasons = verdict_of(outcome, checks.get(cell.hash, ()))
         for point in outcome.curve:
             records.append(
                 _names(cell)
@@ -176,7 +176,7 @@ def plot_curves(
         if cell.outcome is None:
             continue
         outcome = cell.outcome
-        verdict, _ = judged(outcome, (checks or {}).get(cell.hash, ()))
+        verdict, _ = verdict_of(outcome, (checks or {}).get(cell.hash, ()))
         valid = verdict == "valid"
         name = f"{cell.model}  {cell.attack}" if several else cell.attack
         name += "" if valid else f" ({verdict})"

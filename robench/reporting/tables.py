@@ -15,7 +15,7 @@ from robench.checks import compared
 from robench.datasets import CIFAR10, Dataset, find_dataset
 from robench.epsilon import Epsilon
 from robench.errors import RobenchError
-from robench.reporting.between import judged, mode_of, to_compare
+from robench.reporting.between import mode_of, to_compare, verdict_of
 from robench.reporting.comparable import Candidate, choose, differences, other_run, read_candidate
 from robench.reporting.report import NORM, Entry, Estimate, OtherRun, Report, Row, Table
 from robench.results import ROBUST, CellResult, Check, Damaged, Outcome, ResultStore
@@ -247,5 +247,5 @@ def _entry(
     accuracies = np.array([point.accuracy for point in outcome.curve])
     interval = bootstrap(sample_areas(candidate.positions, values, limit.value))
     auc = Estimate(area(accuracies, values, limit.value), interval.low, interval.high)
-    verdict, reasons = judged(outcome, checks)
+    verdict, reasons = verdict_of(outcome, checks)
     return Entry(outcome.identity.attack, verdict, reasons, auc, outcome.curve, outcome.hash)
