@@ -25,7 +25,7 @@ STEPS = 3
 LOST = 0.4
 """The largest share of images on which the gradient leads no further than another direction.
 
-It is two thirds for random directions. Of the networks of this repository, none is above 0.16."""
+It is two thirds for random directions. Of the models of digits, none is above 0.2."""
 
 
 def own_gradient(subject: Examined) -> Check | None:
