@@ -15,6 +15,7 @@ from robench.checks.registry import (
     Examined,
     ModelCheck,
     measured,
+    plugin_check,
     with_plugins,
 )
 from robench.checks.verdicts import at_most, more_severe, worst_verdict
@@ -33,6 +34,7 @@ __all__ = [
     "compared",
     "measured",
     "more_severe",
+    "plugin_check",
     "usable_gradient",
     "weaker_wins",
     "with_plugins",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
@@ -16,7 +16,8 @@ from robench.attacks import Attack
 from robench.engine.chunk import Chunk
 from robench.engine.evaluation_draws import Draws
 from robench.engine.gradient import Gradient, take
-from robench.plugins import CHECKS, plugins, the_plugin
+from robench.errors import PluginError
+from robench.plugins import CHECKS, Plugin, plugins, the_plugin
 from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import with_fewer
@@ -131,18 +132,28 @@ C = TypeVar("C", bound=ModelCheck | CellCheck)
 def with_plugins(own: Sequence[C], kind: type[C]) -> list[C]:
     """Robench's own checks of a kind, and those of plug-ins.
 
-    Raises:
-        PluginError: a plug-in cannot be imported, or is no check.
+    A plug-in that cannot be used is left out, so that it stops no cell; ``robench list plugins``
+    says why.
     """
     found, checks = plugins(CHECKS), list(own)
     for name in sorted(found):
-        plugin = the_plugin(found, name)
-        check = plugin.load()
-        if not isinstance(check, ModelCheck | CellCheck):
-            raise plugin.error(f"is a {type(check).__name__}, no ModelCheck or CellCheck")
-        if isinstance(check, kind):
-            checks.append(check)
+        with suppress(PluginError):
+            check = plugin_check(the_plugin(found, name))
+            if isinstance(check, kind):
+                checks.append(check)
     return checks
+
+
+def plugin_check(plugin: Plugin) -> ModelCheck | CellCheck:
+    """The check of a plug-in.
+
+    Raises:
+        PluginError: it cannot be imported, or is no check.
+    """
+    check = plugin.load()
+    if not isinstance(check, ModelCheck | CellCheck):
+        raise plugin.error(f"is a {type(check).__name__}, no ModelCheck or CellCheck")
+    return check
 
 
 def measured(checks: Sequence[Registered[Subject]], subject: Subject) -> list[Check]:

@@ -41,6 +41,8 @@ from robench.runtime.threads import LARGEST, Workers
 from robench.spiking import bound
 from robench.spiking.kernels import reference
 
+CHECKED = 256
+"""The most images that the checks of a model look at."""
 CHUNK = 250
 """Samples that are swept together, for every batch size, so that resuming is exact. The size of the
 last chunk is between half of it and one and a half times it, because few samples fill no batch."""
@@ -93,7 +95,7 @@ def evaluate_cell(
             for model in models:
                 with_fewer(partial(_prepare, model, x), PREPARED)
             batch = cell.settings.batch_size or min(choose_rows(model, x) for model in models)
-            of_model = _checks_of_model(cell, first, batch)
+            of_model = _checks_of_model(cell, batch)
             parts = list(_chunks(cell, store, digest, workers, batch, progress))
             batch = min(batch, workers.at_once)
         rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
@@ -233,7 +235,8 @@ def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:
     )
 
 
-def _checks_of_model(cell: Cell, chunk: Chunk, batch: int) -> list[Check]:
+def _checks_of_model(cell: Cell, batch: int) -> list[Check]:
+    chunk = _chunk(cell, range(min(CHECKED, len(cell.images))))
     known = checks.with_plugins(checks.OF_MODELS, checks.ModelCheck)
     return checks.measured(known, checks.Examined(cell.model, chunk.x, chunk.y, batch))
 

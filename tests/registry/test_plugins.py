@@ -33,6 +33,15 @@ import torch
 from torch import nn
 
 from robench import DirectAttack, Model
+from robench.checks import ModelCheck
+from robench.results import Check
+
+
+def count(subject):
+    return Check(name="counted", value=len(subject.x), threshold=1e6, verdict="valid")
+
+
+counted = ModelCheck("counted", count, "There are images.", "Give more images.")
 
 
 def make():
@@ -92,6 +101,7 @@ no-attack = "goodnets:number"
 no-dataset = "goodnets:number"
 [project.entry-points."robench.checks"]
 some-check = "goodnets:number"
+counted = "goodnets:counted"
 """,
     ),
     "failing-nets": (
@@ -182,7 +192,7 @@ def test_a_plugin_that_cannot_be_used_is_not_called_ready(cli: Cli) -> None:
         "unfinished": "abstract",
         "no-attack": "not a subclass",
         "no-dataset": "no robench Dataset",
-        "some-check": "takes no checks",
+        "some-check": "no ModelCheck or CellCheck",
     }
     assert {name for name, state in states.items() if state != "ready"} == set(reasons)
     for name, reason in reasons.items():
@@ -218,6 +228,9 @@ def test_model_and_attack_of_a_plugin_run_from_the_console(site: Path, tmp_path:
     assert "good-nets 1.2.3" in identity["attack_version"]
     assert identity["parameters"] == {"level": 0.25}
     assert all(record["outcome"]["registered"] for record in found)
+    for record in found:
+        checks = {check["name"]: check["value"] for check in record["outcome"]["checks"]}
+        assert checks["counted"] == record["outcome"]["identity"]["samples"]
 
 
 @pytest.mark.usefixtures("installed")
