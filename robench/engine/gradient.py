@@ -99,7 +99,7 @@ def take(
         again, scale = _unusable(gradient, own.dtype)
         rows = again.nonzero().squeeze(1)
         if len(rows):
-            before = [statistics[row] for row in rows.tolist()]
+            before = [statistics[row] for row in rows.cpu().tolist()]
             gradient[rows] = _scaled(network, x[rows], y[rows], loss, before, scale[rows])
     entries = recorder.entries()
     found = logits.detach().to(home), gradient.to(home), again.to(home), entries
