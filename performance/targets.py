@@ -9,6 +9,8 @@ from typing import Any
 Results = dict[str, Any]
 TITLES = {"vgg16": "VGG16", "flex-vgg16": "FLEX"}
 STEP, SEARCH_STEP, OVERHEAD, MEMORY = 2.0, 3.5, 1.15, 0.25
+ROUNDING = 1e-9
+"""Of the difference of two accuracies."""
 ABOVE = 0.01
 SWEEP = {"STBP": 20.0, "ANN": 8.0}
 SEARCH = "robench, bfloat16 search"
@@ -126,7 +128,7 @@ def _sweeps(results: Results) -> Iterator[Verdict]:
         for row in (row for row in table["rows"] if not row["column"]):
             ratio = peer["seconds"] / row["seconds"]
             above = excess(row["accuracy"], peer["accuracy"])
-            met = ratio >= target and above <= 0
+            met = ratio >= target and above <= ROUNDING
             fewer = peer["gradients"] / max(row["gradients"], 1e-9)
             limit = (
                 f"{row['gradients']:.0f} gradient passes a sample against {peer['gradients']:.0f}; "
@@ -238,7 +240,7 @@ def _users(results: Results) -> Iterator[Verdict]:
             theirs["seconds"] / ours["seconds"],
             excess(ours["accuracy"], theirs["accuracy"]),
         )
-        met = ratio >= USERS and above <= 0
+        met = ratio >= USERS and above <= ROUNDING
         yield Verdict(
             "a user's network, pgd",
             f"≥ {USERS:g}× Foolbox, not above it at any ε",
