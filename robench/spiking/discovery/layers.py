@@ -7,7 +7,7 @@ takes the backward rules that need all steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robench.spiking import backward_rules
-from robench.spiking.discovery.neurons import Neuron, fitted
+from robench.spiking.discovery.neurons import Neuron
 from robench.spiking.discovery.parts import Jump, Recording, first_of, with_output
 from robench.spiking.discovery.swap import Backward, swapped
 from robench.spiking.gradient_paths import Rule
@@ -36,12 +36,15 @@ class FoundLayer:
     neuron: Neuron | None
 
 
-def layers(some: Recording, fewer: Recording) -> tuple[FoundLayer, ...]:
+def layers(
+    some: Recording, fewer: Recording, known: Mapping[str, Neuron]
+) -> tuple[FoundLayer, ...]:
     """The layers over time of a network; empty unless every spike belongs to one.
 
     Args:
         some: the calls with straight-through derivatives of the spikes.
         fewer: the calls of the same network with fewer images.
+        known: the parts that behave as a leaky integrate-and-fire neuron.
     """
     found: dict[str, FoundLayer] = {}
     covered: set[Jump] = set()
@@ -57,7 +60,7 @@ def layers(some: Recording, fewer: Recording) -> tuple[FoundLayer, ...]:
         if not _separate(*sequence) or not (len(call.steps) > 1 or _mixes_time(*sequence)):
             continue
         covered.update(call.steps)
-        found[call.name] = FoundLayer(call.name, height, fitted(sequence[0], call.steps))
+        found[call.name] = FoundLayer(call.name, height, known.get(call.name))
     return tuple(found.values()) if len(covered) == len(some.open[0].steps) else ()
 
 

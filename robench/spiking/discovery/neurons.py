@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from robench.spiking.discovery.parts import Call, Jump, Recording
+from robench.spiking.discovery.parts import Call, Jump, Recording, are_of
 from robench.spiking.discovery.steps import typical
 
 _CLOSE = 1e-3
@@ -31,20 +31,19 @@ class Neuron:
     threshold: float
 
 
-def thresholds(some: Recording) -> dict[tuple[type, int], float]:
-    """The threshold of each call of a spike function, in the unit of its z, where it is known.
+def neurons(some: Recording) -> dict[str, Neuron]:
+    """The neuron that each part of the network behaves as, by its name, where it is one.
 
-    It is known where a part of the network behaves as a leaky integrate-and-fire neuron, whether it
-    sees one time step in a call or all.
+    The part may see one time step in a call, or all.
     """
     parts: defaultdict[str, list[Call]] = defaultdict(list)
     for call in some.closed:
         parts[call.name].append(call)
-    found: dict[tuple[type, int], float] = {}
-    for calls in parts.values():
+    found: dict[str, Neuron] = {}
+    for name, calls in parts.items():
         inputs = [call.x for call in calls if call.x is not None]
         jumps = [jump for call in calls for jump in call.steps]
-        if len(inputs) != len(calls) or any(jump.call is None for jump in jumps):
+        if len(inputs) != len(calls):
             continue
         if len(calls) == 1:
             x = inputs[0]
@@ -52,13 +51,20 @@ def thresholds(some: Recording) -> dict[tuple[type, int], float]:
             x = torch.stack(inputs)
         else:
             continue
-        sizes = [jump.z.numel() for jump in jumps]
-        if len(x) < 2 or sizes not in ([x[0].numel()] * len(x), [x.numel()]):
-            continue
-        neuron = fitted(x, jumps)
-        if neuron is not None:
-            found |= {jump.call: neuron.threshold for jump in jumps if jump.call is not None}
+        if are_of(jumps, x) and (neuron := fitted(x, jumps)) is not None:
+            found[name] = neuron
     return found
+
+
+def thresholds(some: Recording, known: Mapping[str, Neuron]) -> dict[tuple[type, int], float]:
+    """The threshold of each call of a spike function in a known neuron, in the unit of its z."""
+    return {
+        jump.call: known[call.name].threshold
+        for call in some.closed
+        if call.name in known
+        for jump in call.steps
+        if jump.call is not None
+    }
 
 
 def fitted(x: Tensor, steps: Sequence[Jump]) -> Neuron | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -95,11 +95,17 @@ class Call:
     def sequence(self) -> tuple[Tensor, Tensor] | None:
         """Input and output, if they can be those of a layer over time."""
         x, y = self.x, self.y
-        if x is None or y is None or x.shape != y.shape or x.dim() < 2 or len(x) < 2:
+        if x is None or y is None or x.shape != y.shape or not are_of(self.steps, x):
             return None
-        each, whole = x[0].numel(), x.numel()
-        sizes = [jump.z.numel() for jump in self.steps]
-        return (x, y) if sizes in ([each] * len(x), [whole]) else None
+        return x, y
+
+
+def are_of(steps: Sequence[Jump], x: Tensor) -> bool:
+    """Whether these are all steps of a sequence ``(T, N, …)``: one for each time step, or one."""
+    if x.dim() < 2 or len(x) < 2:
+        return False
+    sizes = [jump.z.numel() for jump in steps]
+    return sizes in ([x[0].numel()] * len(x), [x.numel()])
 
 
 class Recording:

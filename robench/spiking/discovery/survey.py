@@ -16,7 +16,7 @@ from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOpera
 from robench.spiking.discovery.gates import use_of
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import layers
-from robench.spiking.discovery.neurons import thresholds
+from robench.spiking.discovery.neurons import neurons, thresholds
 from robench.spiking.discovery.operations import Crossing, Place
 from robench.spiking.discovery.parts import Recording, following
 from robench.spiking.discovery.steps import Kind, Stairs, Step, classify, typical
@@ -33,7 +33,7 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     Args:
         module: the network, in evaluation mode.
         forward: calls it.
-        x: clean images, ``(N, C, H, W)``, at least two.
+        x: clean images, ``(N, C, H, W)``; layers over time are found with two or more.
 
     Returns:
         What was found; tried once, so that ``refused`` says if steps cannot be replaced.
@@ -107,14 +107,15 @@ def _tried(
                     torch.autograd.grad(
                         logits.sum(), leaf, allow_unused=True, retain_graph=recording is some
                     )
-        over_time = layers(some, fewer)
+        known = neurons(some)
+        over_time = layers(some, fewer, known)
     except Exception as error:  # checkpointed comparisons, a graph that is edited in place
         text = " ".join(str(error).split())
         why = f"the backward pass raises {type(error).__name__}: {text:.80}"
         return replace(found, refused=why)
     if not torch.equal(plain, logits):
         return replace(found, refused="the logits are others when steps are replaced")
-    units = thresholds(some)
+    units = thresholds(some, known)
     functions = {cls: calls.in_units(cls, units) for cls, calls in found.functions.items()}
     return replace(found, functions=functions, layers=over_time)
 

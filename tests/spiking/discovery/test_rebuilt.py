@@ -238,3 +238,23 @@ def test_a_single_image_and_a_network_that_is_compiled_in_place() -> None:
     assert survey(net, net, X[:1]).refused == ""
     net.compile(backend="eager")
     assert "compiled network" in str(survey(net, net, X))
+
+
+def test_a_part_that_takes_a_number_is_no_neuron() -> None:
+    class Scale(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return steep(x.expand(40) - 0.1)
+
+    class Net(Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = Scale()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + self.scale(x.mean())[:10]
+
+    net = Net().requires_grad_(False)
+    found = survey(net, net, X)
+    assert not found.refused
+    assert found.spikes
+    assert not found.layers
