@@ -10,8 +10,7 @@ import torch
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import Tensor, nn
 
-from robench.datasets import DIGITS
-from tests.support.spiking_digits import Bare, Small
+from tests.support.spiking_digits import Bare, Small, weights_of
 from tests.support.spiking_styles import Above
 
 
@@ -112,17 +111,7 @@ HONEST: dict[str, Callable[[], nn.Module]] = {
 
 @cache
 def _weights(name: str, seed: int) -> dict[str, Tensor]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net, data = HONEST[name](), DIGITS.load("train")
-        x, y = data.tensor(), data.targets()
-        optimiser = torch.optim.Adam(net.parameters(), 4e-3)
-        for _ in range(6):
-            for rows in torch.randperm(len(x)).split(64):
-                optimiser.zero_grad()
-                nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
-                optimiser.step()
-    return {key: value for key, value in net.state_dict().items() if "neurons" not in key}
+    return weights_of(HONEST[name], rate=4e-3, seed=seed)
 
 
 def honest(name: str, seed: int = 0) -> nn.Module:

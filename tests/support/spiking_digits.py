@@ -53,11 +53,16 @@ class Bare(Small):
 @cache
 def weights() -> dict[str, Tensor]:
     """The weights after training with the arc tangent."""
+    return weights_of(Small, rate=5e-3)
+
+
+def weights_of(make: Callable[[], nn.Module], *, rate: float, seed: int = 0) -> dict[str, Tensor]:
+    """The weights of a network, without those of its neurons, after six epochs of digits."""
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net, data = Small(), DIGITS.load("train")
+        torch.manual_seed(seed)
+        net, data = make(), DIGITS.load("train")
         x, y = data.tensor(), data.targets()
-        optimiser = torch.optim.Adam(net.parameters(), 5e-3)
+        optimiser = torch.optim.Adam(net.parameters(), rate)
         for _ in range(6):
             for rows in torch.randperm(len(x)).split(64):
                 optimiser.zero_grad()
