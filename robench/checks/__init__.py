@@ -4,7 +4,7 @@ Sources: Athalye et al., Obfuscated gradients give a false sense of security, IC
 et al., On evaluating adversarial robustness, 2019; Croce and Hein, AutoAttack, ICML 2020.
 """
 
-from robench.checks.batch_gradient import batch_gradient
+from robench.checks.batch_gradient import BATCH_GRADIENT, batch_gradient
 from robench.checks.between_cells import Compared, compared, weaker_wins
 from robench.checks.catalogue import OF_CELLS, OF_MODELS
 from robench.checks.gradient import usable_gradient
@@ -21,6 +21,7 @@ from robench.checks.registry import (
 from robench.checks.verdicts import at_most, more_severe, worst_verdict
 
 __all__ = [
+    "BATCH_GRADIENT",
     "OF_CELLS",
     "OF_MODELS",
     "Attacked",

@@ -10,6 +10,7 @@ from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import is_out_of_memory
 
+BATCH_GRADIENT = "batch-gradient"
 ROWS = 4
 TOLERANCE = 1e-4
 """Of the largest difference, relative to the largest magnitude of a gradient, in float64."""
@@ -42,7 +43,7 @@ def batch_gradient(model: Model, x: Tensor, y: Tensor) -> Check | None:
     value = float((together - alone).abs().max()) / size
     bad = value > TOLERANCE
     return Check(
-        name="batch-gradient", value=value, threshold=TOLERANCE,
+        name=BATCH_GRADIENT, value=value, threshold=TOLERANCE,
         verdict="suspect" if bad else "valid",
         reason="gradient-depends-on-the-batch" if bad else "",
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robench.checks.batch_gradient import batch_gradient
+from robench.checks.batch_gradient import BATCH_GRADIENT, batch_gradient
 from robench.checks.card_accuracy import card_accuracy
 from robench.checks.determinism import deterministic, same_under_attack
 from robench.checks.frozen import frozen
@@ -86,7 +86,7 @@ OF_MODELS = (
         "Lower the thresholds or train longer; spgd's broader surrogates see such neurons.",
     ),
     ModelCheck(
-        "batch-gradient",
+        BATCH_GRADIENT,
         lambda s: batch_gradient(s.model, s.x, s.y),
         "The gradient of an image does not depend on the other images of its batch.",
         "Take the width of a surrogate from the image alone, or from constants.",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robench.checks.verdicts import at_most
-from robench.engine.evaluation_draws import Draws
+from robench.engine.evaluation_draws import first_draw
 from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import is_out_of_memory, with_fewer
@@ -84,7 +84,7 @@ def _in_double(
     x = _noisy(x)
     numbers = None
     if model.stochastic:
-        numbers = Draws(dataset=model.dataset).for_evaluation(torch.arange(len(x)))[0]
+        numbers = first_draw(model.dataset, len(x))
 
     def call(of: Model) -> Call:
         def logits(rows: Sequence[int], images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robench.attacks import Attack
 from robench.engine.chunk import Chunk
-from robench.engine.evaluation_draws import Draws
+from robench.engine.evaluation_draws import first_draw
 from robench.engine.gradient import Gradient, take
 from robench.errors import PluginError
 from robench.plugins import CHECKS, Plugin, plugins, the_plugin
@@ -71,8 +71,7 @@ class Examined:
 
     def drawn(self, most: int) -> AbstractContextManager[None]:
         """Binds the random numbers of a stochastic model for the first images."""
-        draws = Draws(dataset=self.model.dataset)
-        return bound(draws.for_evaluation(torch.arange(most))[0])
+        return bound(first_draw(self.model.dataset, most))
 
 
 class Attacked(NamedTuple):

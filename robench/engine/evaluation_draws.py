@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
+import torch
 from torch import Tensor
 
 from robench.engine.sample_noise import SampleNoise
@@ -70,6 +71,11 @@ class RowDraw:
             self.purpose,
             [self.draws[row] for row in some],
         )
+
+
+def first_draw(dataset: str, count: int) -> RowDraw:
+    """The first evaluation draw of the first samples of a data set, for a look at a model."""
+    return Draws(dataset=dataset).for_evaluation(torch.arange(count))[0]
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from robench import checks
 from robench.attacks import Need
 from robench.datasets import Images
 from robench.engine.chunk import Chunk
-from robench.engine.evaluation_draws import Draws
+from robench.engine.evaluation_draws import first_draw
 from robench.engine.sweep import ChunkSweep
 from robench.evaluation.cell import Cell
 from robench.evaluation.provenance import record
@@ -77,7 +76,6 @@ def evaluate_cell(
             places.enter_context(placed(model, cell.settings.device))
         first = _chunk(cell, spans(len(cell.images))[0])
         x = first.x
-        # the first model is the one under attack, whose check is on record
         for model in models:
             _examine(model, first)
         if unmet := cell.unmet():
@@ -96,6 +94,8 @@ def evaluate_cell(
                 with_fewer(partial(_prepare, model, x), PREPARED)
             batch = cell.settings.batch_size or min(choose_rows(model, x) for model in models)
             of_model = _checks_of_model(cell, batch)
+            for source in cell.sources:
+                _take_by_row(source, checks.batch_gradient(source, x, first.y))
             parts = list(_chunks(cell, store, digest, workers, batch, progress))
             batch = min(batch, workers.at_once)
         rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
@@ -127,13 +127,11 @@ def find_spikes(cell: Cell) -> None:
 
 
 def _examine(model: Model, chunk: Chunk) -> None:
-    """Look at a user's network: whether it can be called, where it spikes, and its gradients."""
+    """Look at a user's network: whether it can be called, and where it spikes."""
     if model.checkpoint:
         return
     x, drawn = chunk.x, partial(_drawn, model)
     with_fewer(lambda rows: first_call(model, x[:rows], drawn), 2)
-    check = checks.batch_gradient(model, x, chunk.y)
-    model.row_by_row = check is not None and check.verdict != "valid"
 
     def look(rows: int) -> None:
         with drawn(rows):
@@ -149,7 +147,7 @@ def _prepare(model: Model, x: Tensor, rows: int) -> None:
 
 def _drawn(model: Model, count: int) -> AbstractContextManager[None]:
     """Bind the random numbers of a stochastic model for a number of rows."""
-    return bound(Draws(dataset=model.dataset).for_evaluation(torch.arange(count))[0])
+    return bound(first_draw(model.dataset, count))
 
 
 def _chunks(
@@ -199,11 +197,7 @@ def _swept(
     cell: Cell, span: range, workers: Workers, progress: Callable[[int], None], batch: int
 ) -> tuple[ChunkSweep, pd.DataFrame]:
     sweep = _sweep(cell, span, workers, batch)
-    return sweep, sweep.run(_after(span.start, progress))
-
-
-def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:
-    return lambda finished: progress(first + finished)
+    return sweep, sweep.run(lambda finished: progress(span.start + finished))
 
 
 def spans(n: int) -> list[range]:
@@ -238,7 +232,15 @@ def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:
 def _checks_of_model(cell: Cell, batch: int) -> list[Check]:
     chunk = _chunk(cell, range(min(CHECKED, len(cell.images))))
     known = checks.with_plugins(checks.OF_MODELS, checks.ModelCheck)
-    return checks.measured(known, checks.Examined(cell.model, chunk.x, chunk.y, batch))
+    found = checks.measured(known, checks.Examined(cell.model, chunk.x, chunk.y, batch))
+    of_batch = (check for check in found if check.name == checks.BATCH_GRADIENT)
+    _take_by_row(cell.model, next(of_batch, None))
+    return found
+
+
+def _take_by_row(model: Model, found: Check | None) -> None:
+    """Take the gradients of a model row by row if they depend on the batch."""
+    model.row_by_row = found is not None and found.verdict != "valid"
 
 
 def _checks_of_cell(cell: Cell, chunk: Chunk, rows: pd.DataFrame) -> list[Check]:
