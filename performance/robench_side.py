@@ -19,7 +19,7 @@ from robench.attacks.primitives.losses import Loss
 from robench.engine.gradient import differentiated
 from robench.engine.query_counter import QueryCounter
 from robench.engine.view import ModelView
-from robench.evaluation.evaluate import PREPARED
+from robench.evaluation.preparation import PREPARED
 from robench.model_id import ModelId
 from robench.runtime.batch_size import cached_rows
 from robench.runtime.threads import Workers

@@ -16,7 +16,8 @@ from robench.datasets import find_dataset
 from robench.engine.chunk import Chunk
 from robench.engine.search import SweepName
 from robench.engine.sweep import ChunkSweep
-from robench.evaluation.evaluate import PREPARED, spans
+from robench.evaluation.chunks import spans
+from robench.evaluation.preparation import PREPARED
 from robench.model_id import ModelId
 from robench.results.metrics import robust_matrix
 from robench.runtime.threads import Workers

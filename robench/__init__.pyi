@@ -2,14 +2,15 @@ from .api import (
     check,
     evaluate,
     list_models,
-    load_model,
     load_results,
     planted,
 )
+from .arguments import load_model
 from .attacks import Attack, DirectAttack, IterativeAttack, LineAttack
 from .evaluation import Cell, Settings, evaluate_cell
 from .registry import Model, find_attack, load_folder, select_models
 from .reporting.cells import Checks, Results
+from .reporting.model_checks import ModelChecks
 from .results import CellResult, ResultStore
 from .spiking import from_nir, wrap
 
@@ -22,6 +23,7 @@ __all__ = [
     "IterativeAttack",
     "LineAttack",
     "Model",
+    "ModelChecks",
     "ResultStore",
     "Results",
     "Settings",

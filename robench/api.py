@@ -13,34 +13,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from robench.datasets import CIFAR10, Dataset, Images, dataset_names, find_dataset
-from robench.epsilon import Epsilon
+from robench.arguments import dataset_of, epsilons_of, model_of, whole
+from robench.datasets import find_dataset
 from robench.errors import UsageError
-from robench.evaluation import Cell, Request, make_plan, read_slice, run_plan
-from robench.isolation import contained, isolated
-from robench.model_id import ModelId
+from robench.evaluation import Cell, Request, checks_alone, make_plan, read_slice, run_plan
+from robench.isolation import isolated
 from robench.registry import Model, ModelEntry, find_attacks, select_models
 from robench.reporting.between import comparisons
-from robench.reporting.cells import Checks, Results
+from robench.reporting.cells import Results
+from robench.reporting.model_checks import ModelChecks
 from robench.reporting.progress import ProgressBar
-from robench.results import ResultStore
-from robench.runtime.borrowing import borrowed
+from robench.results import ResultStore, Thoroughness
 
 if TYPE_CHECKING:  # scikit-learn is slow to import
     from robench.analysis import PlantedTests
 
 ATTACKS = ("fgsm", "pgd", "spgd")
-TENSORS = "tensors"
-"""The name of a data set of tensors without a name."""
 
 
 def list_models(pattern: str = "all", *, dataset: str | None = None) -> list[str]:
@@ -58,20 +53,6 @@ def list_models(pattern: str = "all", *, dataset: str | None = None) -> list[str
     return [str(entry.id) for entry in select_models([pattern], dataset=dataset)]
 
 
-def load_model(name: str) -> Model:
-    """A model by its id, or that of a folder, ``module:function`` or ``file.py:function``.
-
-    Raises:
-        RobenchError: there is no such model, or it cannot be loaded.
-    """
-    entries = select_models([name])
-    if len(entries) > 1:
-        raise UsageError(f"{name!r} names {len(entries)} models; load_model loads one")
-    if entries[0].missing:
-        raise UsageError(f"model {entries[0].id}: {entries[0].missing}")
-    return entries[0].load()
-
-
 def evaluate(
     model: str | Model | nn.Module,
     attacks: str | Sequence[str] = ATTACKS,
@@ -85,6 +66,7 @@ def evaluate(
     device: str = "auto",
     batch_size: int | None = None,
     store: str | Path | None = None,
+    checks: Thoroughness = "cheap",
     progress: bool = True,
 ) -> Results:
     """Attack a model over a sweep of ε.
@@ -107,20 +89,23 @@ def evaluate(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         batch_size: rows of one call; None to choose it. It changes only the speed.
         store: folder that keeps the results: the same call again computes only what is missing.
+        checks: ``full`` attacks some images again, in balls that hold every image, with twice the
+            steps and without a gradient; ``off`` gives no verdict.
         progress: whether to show a progress bar.
 
     Raises:
         UsageError: an argument is invalid.
         RobenchError: a cell cannot be computed. Exceptions of the network are not caught.
     """
-    own = _own_dataset(model, dataset, images, labels)
-    chosen = _model(model, dataset, own)
+    own = dataset_of(model, dataset, images, labels)
+    chosen = model_of(model, dataset, own)
     request = Request(
-        eps=None if eps is None else _epsilons(eps),
+        eps=None if eps is None else epsilons_of(eps),
         limit=None if limit is None else str(limit),
-        seed=_whole("seed", seed, 0),
-        batch_size=None if batch_size is None else _whole("batch_size", batch_size, 1),
+        seed=whole("seed", seed, 0),
+        batch_size=None if batch_size is None else whole("batch_size", batch_size, 1),
         device=str(device),
+        checks=checks,
     )
     entry = ModelEntry(chosen.id, "Python", False, "", lambda: chosen, named=True)
     with ExitStack() as stack:
@@ -144,8 +129,8 @@ def evaluate(
             cells.append(cell)
             if computed and cell.outcome is not None:
                 bar.next_cell(cell.outcome.identity.samples)
-        checks = comparisons(cells, kept)
-    return Results(tuple(cells), compared=checks)
+        compared = comparisons(cells, kept)
+    return Results(tuple(cells), compared=compared)
 
 
 def check(
@@ -154,13 +139,14 @@ def check(
     dataset: str | None = None,
     images: Tensor | ArrayLike | None = None,
     labels: Tensor | ArrayLike | None = None,
-    limit: int | float | str | None = 50,
+    limit: int | float | str | None = 64,
     device: str = "auto",
-) -> Checks:
-    """Check a model before its numbers are believed: the checks of ``pgd`` on a few images.
+) -> ModelChecks:
+    """Check a model before an attack, on a few images.
 
-    They say whether the same image always gives the same logits, whether the network has a usable
-    gradient of its own, and whether an attack with ε = 0 leaves the accuracy as it is.
+    The checks say whether the same image always gives the same logits, whether the outputs are
+    logits that classify, whether the network has a gradient of its own that can be followed, and
+    whether its spikes are found. docs/checks.md explains each of them.
 
     Args:
         model: as in :func:`evaluate`, like all others.
@@ -170,10 +156,16 @@ def check(
         limit: number of images.
         device: of the network.
     """
-    return evaluate(
-        model, ["pgd"], dataset=dataset, images=images, labels=labels, limit=limit, device=device,
-        progress=False,
-    ).checks()  # fmt: skip
+    own = dataset_of(model, dataset, images, labels)
+    chosen = model_of(model, dataset, own)
+    request = Request(limit=None if limit is None else str(limit), device=str(device))
+    entry = ModelEntry(chosen.id, "Python", False, "", lambda: chosen, named=True)
+    with TemporaryDirectory(prefix="robench-") as folder, isolated():
+        plan = make_plan(
+            [entry], find_attacks("fgsm"), request, ResultStore(Path(folder)),
+            find=lambda name: own or find_dataset(name),
+        )  # fmt: skip
+    return ModelChecks(str(chosen.id), tuple(checks_alone(plan.cells[0].cell)))
 
 
 def planted(
@@ -196,15 +188,15 @@ def planted(
     """
     from robench.analysis import planted_tests
 
-    own = _own_dataset(model, dataset, images, labels)
-    chosen = _model(model, dataset, own)
+    own = dataset_of(model, dataset, images, labels)
+    chosen = model_of(model, dataset, own)
     of = own or find_dataset(chosen.dataset)
-    grid = of.protocol.grids.get("linf", ()) if eps is None else _epsilons(eps)
+    grid = of.protocol.grids.get("linf", ()) if eps is None else epsilons_of(eps)
     if not grid:
         raise UsageError(f"data set {of.name} has no grid for linf; give eps")
     few = of.read("test").first(32) if limit is None else read_slice(of, str(limit))
     named = find_attacks(attacks)
-    return planted_tests(chosen, named, few, grid[-1], seed=_whole("seed", seed, 0), device=device)
+    return planted_tests(chosen, named, few, grid[-1], seed=whole("seed", seed, 0), device=device)
 
 
 def load_results(folder: str | Path = "results") -> Results:
@@ -218,83 +210,3 @@ def load_results(folder: str | Path = "results") -> Results:
     if not cells and not damaged:
         raise UsageError(f"there are no results in {folder}; make them with: robench run")
     return Results(tuple(cells), tuple(damaged), comparisons(cells, store))
-
-
-def _epsilons(eps: Any) -> tuple[Epsilon, ...]:
-    """One ε or several, as texts or numbers."""
-    try:
-        values = [eps] if isinstance(eps, str | int | float) else list(eps)
-        texts = [value if isinstance(value, str) else repr(float(value)) for value in values]
-    except (TypeError, ValueError):
-        raise UsageError(f"eps={eps!r}: give numbers or texts, such as [0.03, '8/255']") from None
-    if not texts:
-        raise UsageError("eps is empty; give one ε or more, such as [0.03, '8/255']")
-    return tuple(map(Epsilon.parse, texts))
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name}={value!r}: give an integer from {least}")
-    return value
-
-
-def _model(model: str | Model | nn.Module, dataset: str | None, own: Dataset | None) -> Model:
-    """The model that a user means; its data set is that of the tensors, if there are any."""
-    if isinstance(model, str):
-        model = load_model(model)
-    if isinstance(model, Model):
-        if own is not None:
-            return replace(model, id=ModelId(f"{own.name}/{model.id.name}"), dataset=own.name)
-        if dataset not in (None, model.dataset):
-            raise UsageError(f"model {model.id} is of data set {model.dataset}, not of {dataset!r}")
-        return model
-    if not isinstance(model, nn.Module):
-        raise UsageError(
-            f"a model is an id, a robench.Model or a torch.nn.Module, not {type(model).__name__}"
-        )
-    if own is not None:
-        kind = "images" if own.frames is None else "frames"
-        return Model(model, dataset=own.name, classes=own.classes, input_kind=kind)
-    if dataset is None:
-        raise UsageError(
-            "a network needs a data set: dataset='cifar10', or images=x and labels=y of your own"
-        )
-    return Model(model, dataset=dataset)
-
-
-def _own_dataset(
-    model: str | Model | nn.Module,
-    name: str | None,
-    images: Tensor | ArrayLike | None,
-    labels: Tensor | ArrayLike | None,
-) -> Dataset | None:
-    """A data set of the user's tensors, with the ε of CIFAR-10; None without any."""
-    if images is None and labels is None:
-        return None
-    if images is None or labels is None:
-        raise UsageError("images and labels belong together: evaluate(net, images=x, labels=y)")
-    if name in dataset_names():
-        raise UsageError(
-            f"dataset {name!r} has its own images: leave images and labels out, or use another name"
-        )
-    if isinstance(model, str):
-        model = load_model(model)
-    found = Images.of(images, labels)
-    classes = model.classes if isinstance(model, Model) else _count_logits(model, found)
-    return Dataset(
-        name=name or TENSORS,
-        title=name or TENSORS,
-        classes=classes,
-        shape=found.images.shape[1:],
-        protocol=replace(CIFAR10.protocol, slice=len(found)),
-        load=lambda split: found,
-    )
-
-
-def _count_logits(network: nn.Module, images: Images) -> int:
-    """The number of logits of a network for an image."""
-    with borrowed(network), contained(), torch.no_grad():
-        logits = network(images.first(1).tensor())
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        raise UsageError("the network has to return logits (N, K) for images (N, C, H, W)")
-    return logits.shape[1]

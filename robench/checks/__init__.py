@@ -6,9 +6,7 @@ et al., On evaluating adversarial robustness, 2019; Croce and Hein, AutoAttack, 
 
 from robench.checks.batch_gradient import BATCH_GRADIENT, batch_gradient
 from robench.checks.between_cells import Compared, compared, weaker_wins
-from robench.checks.catalogue import OF_CELLS, OF_MODELS
-from robench.checks.gradient import usable_gradient
-from robench.checks.queries import asked
+from robench.checks.catalogue import OF_CELLS, OF_CELLS_IN_FULL, OF_MODELS
 from robench.checks.registry import (
     Attacked,
     CellCheck,
@@ -18,12 +16,15 @@ from robench.checks.registry import (
     plugin_check,
     with_plugins,
 )
+from robench.checks.rows import UNAVAILABLE, asked, usable_gradient
 from robench.checks.verdicts import at_most, more_severe, worst_verdict
 
 __all__ = [
     "BATCH_GRADIENT",
     "OF_CELLS",
+    "OF_CELLS_IN_FULL",
     "OF_MODELS",
+    "UNAVAILABLE",
     "Attacked",
     "CellCheck",
     "Compared",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from robench.checks.batch_gradient import BATCH_GRADIENT, batch_gradient
-from robench.checks.card_accuracy import card_accuracy
 from robench.checks.determinism import deterministic, same_under_attack
 from robench.checks.frozen import frozen
-from robench.checks.gradient import usable_gradient
 from robench.checks.logits import clean_accuracy, offset, probabilities, ties
 from robench.checks.own_gradient import agreement, own_gradient
-from robench.checks.queries import asked
+from robench.checks.probes import baselines, large_epsilon, more_steps
 from robench.checks.registry import CellCheck, ModelCheck
+from robench.checks.rows import asked, card_accuracy, reverified, usable_gradient
 from robench.checks.spikes import replaceable, silent_neurons
 from robench.checks.zero_epsilon import zero_epsilon
 
@@ -110,7 +109,7 @@ OF_CELLS = (
     ),
     CellCheck(
         "asked",
-        lambda s: asked(s.rows, stochastic=s.model.stochastic) if s.points > 1 else None,
+        lambda s: asked(s.rows, stochastic=s.model.stochastic) if len(s.grid) > 1 else None,
         "The attack called the model.",
         "Correct the attack.",
     ),
@@ -119,5 +118,35 @@ OF_CELLS = (
         lambda s: card_accuracy(s.model, s.rows) if s.published else None,
         "The clean accuracy is that of the model's card.",
         "Load the weights that the card names, and normalise as in training.",
+    ),
+    CellCheck(
+        "reverified",
+        lambda s: reverified(s.rows),
+        "Adversarial examples are misclassified again in another batch, and with other draws.",
+        "Draw random numbers from robench.ModelNoise, and compute each image alone.",
+    ),
+)
+
+OF_CELLS_IN_FULL = (
+    CellCheck(
+        "large-epsilon",
+        large_epsilon,
+        "An iterative attack leaves nothing where the ball holds every image.",
+        "Find out where the gradient is lost: compare spgd, and robench check MODEL.",
+        "Athalye et al., ICML 2018; Pintor et al., NeurIPS 2022",
+    ),
+    CellCheck(
+        "steps",
+        more_steps,
+        "Twice the steps find little more, and nothing less.",
+        "Give the attack more steps; the number is an upper bound.",
+        "Carlini et al., 2019",
+    ),
+    CellCheck(
+        "baselines",
+        baselines,
+        "Random noise and a gradient-free attack find nothing in addition.",
+        "Use spgd; if it is beaten too, the gradient leads nowhere.",
+        "Athalye et al., ICML 2018; Croce and Hein, ICML 2020",
     ),
 )

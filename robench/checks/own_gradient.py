@@ -8,6 +8,7 @@ from torch import Tensor
 from robench.attacks.primitives.losses import direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
 from robench.checks.registry import Examined
+from robench.checks.rows import UNAVAILABLE
 from robench.checks.verdicts import at_most
 from robench.engine.gradient import take
 from robench.registry import Model
@@ -47,7 +48,7 @@ def own_gradient(subject: Examined) -> Check | None:
     half = any(dtype.itemsize < 4 for dtype in (taken.dtype, *_types(subject.model)))
     reasons = {
         "gradient-not-finite": bad,
-        "gradient-unavailable": lost,
+        UNAVAILABLE: lost,
         "gradient-underflows" if half else "saturated-loss": small,
     }
     if half and not bool(lost.all()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
@@ -16,11 +16,14 @@ from robench.attacks import Attack
 from robench.engine.chunk import Chunk
 from robench.engine.evaluation_draws import first_draw
 from robench.engine.gradient import Gradient, take
+from robench.engine.sweep import ChunkSweep
+from robench.epsilon import Epsilon
 from robench.errors import PluginError
 from robench.plugins import CHECKS, Plugin, plugins, the_plugin
 from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import with_fewer
+from robench.runtime.threads import Workers
 from robench.spiking import bound
 
 Subject = TypeVar("Subject")
@@ -30,6 +33,8 @@ IMAGES = 64
 """Clean images of which the logits are looked at."""
 GRADIENTS = 32
 """And of which a gradient is taken."""
+PROBED = 64
+"""Images that the checks in full attack again."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +87,41 @@ class Attacked(NamedTuple):
         attack: the attack.
         chunk: the first images.
         rows: of all samples, as in the Parquet file and with ``zero_gradient``.
-        points: number of ε, with 0.
+        grid: the ε, from 0.
         seed: of the attack.
         sources: other models that the attack uses.
         published: whether model and images are those of the card's accuracy.
+        eot: number of draws that a gradient of a stochastic model is averaged over.
+        batch: number of images in a call.
+        workers: threads that share them.
     """
 
     model: Model
     attack: Attack
     chunk: Chunk
     rows: pd.DataFrame
-    points: int
+    grid: Sequence[Epsilon]
     seed: int
     sources: tuple[Model, ...]
     published: bool
+    eot: int
+    batch: int
+    workers: Workers
+
+    def again(self, attack: Attack, grid: Sequence[Epsilon]) -> pd.DataFrame:
+        """The rows of another sweep over the first images of :data:`PROBED`."""
+        chunk = self.chunk
+        part = replace(
+            chunk, x=chunk.x[:PROBED], y=chunk.y[:PROBED], indices=chunk.indices[:PROBED]
+        )
+
+        def sweep(batch: int) -> pd.DataFrame:
+            return ChunkSweep(
+                self.model, attack, part, grid, seed=self.seed, batch_size=batch,
+                workers=self.workers, sources=self.sources, eot=self.eot,
+            ).run()  # fmt: skip
+
+        return with_fewer(sweep, self.batch)
 
 
 @dataclass(frozen=True)

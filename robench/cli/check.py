@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,10 +32,11 @@ def check(
     look_in(None, data_dir)
     name = Path(model).as_posix() if Path(model).is_dir() else model
     if attack is None:
-        found = robench.check(name, limit=limit or 50, device=device)
+        found = robench.check(name, limit=limit or 64, device=device)
+        colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         frame = found.to_frame()
-        print(frame.to_json(orient="records", indent=1) if json else found)
-        if (frame["verdict"] == "invalid").any():
+        print(frame.to_json(orient="records", indent=1) if json else found.text(colours=colours))
+        if found.verdict == "invalid":
             raise typer.Exit(1)
         return
     tests = robench.planted(name, attack, eps=eps, limit=limit, seed=seed, device=device)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Self
 
 from robench.checks import worst_verdict
-from robench.errors import UsageError
-from robench.evaluation import Cell, Plan, Planned, run_plan
+from robench.errors import EvaluationError, UsageError
+from robench.evaluation import Cell, Plan, Planned, hopeless, run_plan
 from robench.reporting.between import comparisons
 from robench.reporting.cells import quoted
 from robench.reporting.progress import ProgressBar
 from robench.reporting.report import verdict_text
-from robench.results import CellResult, Damaged, ResultStore
+from robench.results import CellResult, Check, Damaged, ResultStore
 
 
 def trouble_lines(plan: Plan) -> Iterator[str]:
@@ -29,8 +31,10 @@ def trouble_lines(plan: Plan) -> Iterator[str]:
             yield (
                 f"damaged result, computed again: {planned.stored.path}: {planned.stored.reason}"
             )
-    if lacks_examples := sum(planned.lacks_examples for planned in plan.cells):
-        yield f"done without examples, computed again to keep them: {lacks_examples} cells"
+    lacking = Counter(planned.lacks for planned in plan.cells if planned.lacks)
+    for what, count in lacking.items():
+        cells = "1 cell" if count == 1 else f"{count} cells"
+        yield f"done without the {what} that were asked for, computed again: {cells}"
 
 
 def print_troubles(plan: Plan) -> None:
@@ -89,6 +93,7 @@ class Progress:
         self.quiet = quiet
         self.size = 0
         self.shown: set[str] = set()
+        self.said: set[tuple[str, str]] = set()
         names = [len(planned.cell.attack.name) for planned in plan.cells]
         self.width = min(max((12, *names)), 40)
         todo = sum(len(planned.cell.images) for planned in plan.cells if not planned.done)
@@ -105,6 +110,30 @@ class Progress:
         """Show how many samples of a cell are finished."""
         self.size = len(cell.images)
         self.bar.update(f"{cell.model.id} {cell.attack.name}", finished)
+
+    def checked(self, cell: Cell, found: Sequence[Check], *, strict: bool) -> None:
+        """Print once what the checks of a model say before its sweep.
+
+        Args:
+            cell: of the model.
+            found: the checks.
+            strict: whether a cell that they make invalid is not computed.
+
+        Raises:
+            EvaluationError: so that the cell fails.
+        """
+        without_hope = hopeless(cell, found)
+        verdict = "invalid" if without_hope else worst_verdict(found)
+        reasons = [check.reason for check in without_hope or found if check.reason]
+        if reasons and not self.quiet and (cell.model.id, verdict) not in self.said:
+            self.said.add((cell.model.id, verdict))
+            said = verdict_text(verdict, reasons)
+            print(f"{cell.model.id:32} {said} before any attack: robench check {cell.model.id}")
+        if strict and without_hope:
+            raise EvaluationError(
+                f"the model is {verdict_text(verdict, reasons)} before any attack; leave out "
+                "--fail-fast to attack it all the same"
+            )
 
     def finish(self, result: CellResult, computed: bool) -> None:
         """Print a cell's result; ``computed`` is False if it was stored already."""
@@ -134,14 +163,16 @@ def carry_out(
         store: where they go.
         quiet: print nothing.
         force: evaluate finished cells again.
-        fail_fast: stop after the first cell that fails.
+        fail_fast: stop after the first cell that fails, or whose model is invalid before an attack.
 
     Returns:
         The results, in the order of the cells.
     """
     results = []
     with Progress(plan, quiet=quiet) as progress:
-        for result, computed in run_plan(plan, store, force=force, progress=progress.update):
+        checked = partial(progress.checked, strict=fail_fast)
+        cells = run_plan(plan, store, force=force, progress=progress.update, checked=checked)
+        for result, computed in cells:
             results.append(result)
             progress.finish(result, computed)
             if fail_fast and result.status == "failed":
@@ -175,13 +206,12 @@ def result_line(result: CellResult, computed: bool, width: int = 12) -> str:
         return f"{name} {result.status}: {result.reason}"
     outcome = result.outcome
     point = quoted(outcome)
+    bound = "≤ " if outcome.verdict == "invalid" else ""
     found = [
         f"clean {outcome.clean_accuracy:6.1%}",
-        f"at {point.epsilon.text} {point.accuracy:6.1%}",
-        *(f"AUC@{limit} {value:.3f}" for limit, value in outcome.auc.items()),
+        f"at {point.epsilon.text} {bound}{point.accuracy:6.1%}",
+        *(f"AUC@{limit} {bound}{value:.3f}" for limit, value in outcome.auc.items()),
     ]
-    if outcome.verdict == "invalid":
-        found[1:] = ["AUC withheld"]
     passes = f"{outcome.forwards + outcome.backwards:.0f} passes"
     verdict = verdict_text(outcome.verdict, outcome.reasons)
     return "  ".join([f"{name} {took}", *found, passes, verdict])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -71,10 +71,15 @@ def run(
         Path,
         typer.Option(parser=folder_at("--output"), metavar="FOLDER", help="Folder of the results."),
     ] = Path("results"),
+    checks: Annotated[
+        Literal["cheap", "full", "off"],
+        typer.Option(help="full attacks 64 images again; off gives no verdict."),
+    ] = "cheap",
     force: Annotated[bool, typer.Option("--force", help="Compute finished cells again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and stop.")] = False,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
+        bool,
+        typer.Option("--fail-fast", help="Stop at a cell that fails, or whose model is invalid."),
     ] = False,
     models_dir: ModelsDir = None,
     data_dir: DataDir = None,
@@ -109,6 +114,7 @@ def run(
         device=device,
         examples=examples,
         eot=eot,
+        checks=checks,
     )
     entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     store = ResultStore(output)

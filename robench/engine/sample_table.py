@@ -25,10 +25,11 @@ def table(
     budgets: NDArray[np.float64],
     norm: str,
 ) -> pd.DataFrame:
-    """The rows of the store, with the further columns ``zero_gradient`` and ``source_passes``.
+    """The rows of the store, with the columns ``zero_gradient``, ``not_finite``, ``source_passes``.
 
-    ``zero_gradient`` is true for samples without a usable gradient. ``source_passes`` exists for
-    attacks with source models.
+    ``zero_gradient`` is true for samples without a usable gradient, and ``not_finite`` if most of
+    those that were not usable were not finite. ``source_passes`` exists for attacks with source
+    models.
 
     Args:
         target: the model and the images.
@@ -49,6 +50,7 @@ def table(
         "backwards": target.queries.backwards.sum(1).numpy(),
         "reverified": (again | ~found.attacked).numpy(),
         "zero_gradient": target.queries.without_gradient().numpy(),
+        "not_finite": target.queries.mostly_not_finite().numpy(),
     }
     if target.queries.on_sources is not None:
         columns["source_passes"] = target.queries.on_sources.backwards.sum(1).numpy()

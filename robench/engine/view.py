@@ -213,8 +213,10 @@ class ModelView:
         passes *= draws
         count(self.queries.backwards[:, self.stage], samples, passes)
         size = magnitude(gradient)
-        zero_gradients = ~size.isfinite() | (size == 0)
+        not_finite = ~size.isfinite()
+        zero_gradients = not_finite | (size == 0)
         count(self.queries.zero_gradients[:, self.stage], samples, zero_gradients * passes)
+        count(self.queries.not_finite, samples, not_finite * passes)
         return gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def _remember(self, x: Tensor, logits: Tensor) -> None:

@@ -1,9 +1,11 @@
 """From models and attacks to results: the plan of a run and the evaluation of its cells."""
 
 from robench.evaluation.cell import Cell, Settings
-from robench.evaluation.evaluate import evaluate_cell, find_spikes
+from robench.evaluation.checking import checks_alone, hopeless
+from robench.evaluation.evaluate import evaluate_cell
 from robench.evaluation.grids import NamedGrid, find_grid
 from robench.evaluation.plan import Plan, Planned, Skipped, look_up, make_plan
+from robench.evaluation.preparation import find_spikes
 from robench.evaluation.request import Request
 from robench.evaluation.run import run_plan
 from robench.evaluation.slices import read_slice
@@ -16,9 +18,11 @@ __all__ = [
     "Request",
     "Settings",
     "Skipped",
+    "checks_alone",
     "evaluate_cell",
     "find_grid",
     "find_spikes",
+    "hopeless",
     "look_up",
     "make_plan",
     "read_slice",

@@ -12,7 +12,7 @@ from robench.engine.search import SweepName
 from robench.epsilon import Epsilon
 from robench.evaluation.source_models import fingerprint
 from robench.registry import Model, NamedAttack
-from robench.results import PROTOCOL, SCHEMA, Identity
+from robench.results import PROTOCOL, SCHEMA, Identity, Thoroughness
 from robench.spiking.discovery import DISCOVERY
 
 
@@ -30,6 +30,7 @@ class Settings:
         examples: whether to store the adversarial examples.
         split: of the images.
         eot: number of draws that a gradient of a stochastic model is averaged over.
+        checks: which checks the cell gets; they do not affect its numbers.
     """
 
     grid: tuple[Epsilon, ...]
@@ -41,6 +42,7 @@ class Settings:
     examples: bool = False
     split: Split = "test"
     eot: int = EOT
+    checks: Thoroughness = "cheap"
 
 
 @dataclass(frozen=True)

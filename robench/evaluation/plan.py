@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import get_args
 
 from robench.attacks.primitives.norms import NORMS
 from robench.datasets import Dataset, Images, find_dataset
@@ -18,11 +19,12 @@ from robench.evaluation.request import Request
 from robench.evaluation.slices import read_slice
 from robench.evaluation.source_models import Sources
 from robench.registry import Model, ModelEntry, NamedAttack, model_entries
-from robench.results import CellResult, Damaged, ResultStore
+from robench.results import CellResult, Damaged, ResultStore, Thoroughness
 from robench.runtime.device import find_device
 
 LARGEST: dict[str, Callable[[int], float]] = {"linf": lambda pixels: 1.0, "l2": math.sqrt}
 """The largest distance of two images with a number of pixels in [0, 1], by norm."""
+_LEVELS = get_args(Thoroughness)
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,19 @@ class Planned:
         cell: the cell.
         digest: its hash.
         stored: its result in the store, None without one.
-        lacks_examples: whether it is done, but the adversarial examples that were asked for are
-            missing.
+        lacks: what a result that is done lacks of what was asked for: ``examples``, ``checks``, or
+            nothing.
     """
 
     cell: Cell
     digest: str
     stored: CellResult | Damaged | None
-    lacks_examples: bool = False
+    lacks: str = ""
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to compute."""
-        if not isinstance(self.stored, CellResult) or self.lacks_examples:
+        if not isinstance(self.stored, CellResult) or self.lacks:
             return False
         return self.stored.status != "failed"
 
@@ -145,13 +147,13 @@ def look_up(cell: Cell, store: ResultStore) -> Planned:
     """A cell with its result in the store."""
     digest = cell.identity.digest()
     stored = store.find(cell.model.id, cell.attack.name, digest)
-    lacks_examples = (
-        cell.settings.examples
-        and isinstance(stored, CellResult)
-        and stored.status == "done"
-        and not store.has_examples(stored)
-    )
-    return Planned(cell, digest, stored, lacks_examples)
+    lacks = ""
+    if isinstance(stored, CellResult) and stored.outcome is not None:
+        if cell.settings.examples and not store.has_examples(stored):
+            lacks = "examples"
+        elif _LEVELS.index(stored.outcome.checked) < _LEVELS.index(cell.settings.checks):
+            lacks = "checks"
+    return Planned(cell, digest, stored, lacks)
 
 
 def _dataset_of(model: Model, find: Callable[[str], Dataset]) -> Dataset:
@@ -234,6 +236,7 @@ def _cell(
         examples=request.examples,
         split=request.split,
         eot=EOT if request.eot is None else request.eot,
+        checks=request.checks,
     )
     found = sources.of(attack.attack, model)
     return Cell(model, attack, dataset, images(dataset.name), settings, found)

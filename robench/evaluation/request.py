@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from robench.datasets import Split
 from robench.engine.search import SweepName
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.evaluation.grids import NamedGrid
+from robench.results import Thoroughness
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,11 @@ class Request:
         split: of the images; results on training images are for tuning and are not published.
         eot: number of draws that a gradient of a stochastic model is averaged over, or None for
             the default.
+        checks: ``cheap``, ``full`` with those that attack a part of the images again, or ``off``.
 
     Raises:
-        UsageError: the seed is negative, or T or the number of draws is below 1.
+        UsageError: the seed is negative, T or the number of draws is below 1, or ``checks`` is none
+            of the three.
     """
 
     eps: tuple[Epsilon, ...] | None = None
@@ -45,6 +49,7 @@ class Request:
     examples: bool = False
     split: Split = "test"
     eot: int | None = None
+    checks: Thoroughness = "cheap"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -53,3 +58,5 @@ class Request:
             raise UsageError(f"--timesteps {self.timesteps}: a spiking network needs at least 1")
         if self.eot is not None and self.eot < 1:
             raise UsageError(f"--eot {self.eot}: a gradient needs at least 1 draw")
+        if self.checks not in get_args(Thoroughness):
+            raise UsageError(f"checks={self.checks!r}: give cheap, full or off")

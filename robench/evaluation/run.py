@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -12,7 +12,7 @@ from robench.evaluation.evaluate import evaluate_cell
 from robench.evaluation.failure import full_text, short_reason
 from robench.evaluation.plan import Plan
 from robench.evaluation.provenance import record
-from robench.results import CellResult, ResultStore
+from robench.results import CellResult, Check, ResultStore
 
 
 def run_plan(
@@ -22,6 +22,7 @@ def run_plan(
     force: bool = False,
     strict: bool = False,
     progress: Callable[[Cell, int], None] = lambda cell, finished: None,
+    checked: Callable[[Cell, Sequence[Check]], None] = lambda cell, found: None,
 ) -> Iterator[tuple[CellResult, bool]]:
     """Evaluate the missing cells of a plan, one by one.
 
@@ -34,6 +35,7 @@ def run_plan(
         force: whether finished cells are evaluated again.
         strict: whether an exception of a cell is raised instead.
         progress: called with a cell and the number of its samples that are finished.
+        checked: called with a cell and the checks of its model, before the sweep; it may raise.
 
     Yields:
         The result of each cell, and whether it was computed now.
@@ -49,7 +51,7 @@ def run_plan(
             continue
         started = time.monotonic()
         try:
-            result = evaluate_cell(cell, store, partial(progress, cell))
+            result = evaluate_cell(cell, store, partial(progress, cell), partial(checked, cell))
         except (Exception, SystemExit) as error:  # of the model or the attack: only this cell fails
             if strict:
                 raise

@@ -66,6 +66,7 @@ class Model:
         input_type: the type in which the network takes its input, if it does not take float32.
         discovery: the spikes of a user's network; None before :meth:`survey`.
         row_by_row: whether gradients are taken one image at a time, since they depend on the batch.
+        checked: what the checks found, by the images and settings that they looked at.
 
     Raises:
         UsageError: a field has an invalid value.
@@ -91,6 +92,7 @@ class Model:
     input_kind: str = ""
     input_type: torch.dtype | None = field(default=None, init=False)
     row_by_row: bool = field(default=False, init=False)
+    checked: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     discovery: Discovery | None = field(default=None, init=False, repr=False, compare=False)
     _module: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
     _counterpart: nn.Module | None = field(default=None, init=False, repr=False, compare=False)

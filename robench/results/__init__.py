@@ -14,6 +14,7 @@ from robench.results.schema import (
     Outcome,
     RunRecord,
     Status,
+    Thoroughness,
     Verdict,
 )
 from robench.results.store import ROWS, AdversarialExamples, Damaged, ResultStore
@@ -36,5 +37,6 @@ __all__ = [
     "ResultStore",
     "RunRecord",
     "Status",
+    "Thoroughness",
     "Verdict",
 ]

@@ -14,6 +14,7 @@ PROTOCOL = 3
 
 Status = Literal["done", "failed", "not-applicable"]
 Verdict = Literal["valid", "suspect", "invalid", "unchecked"]
+Thoroughness = Literal["off", "cheap", "full"]
 
 CLEAN_WRONG = 0
 ROBUST = -1
@@ -115,6 +116,7 @@ class Outcome(_Record):
     spikes: str = Field(
         "", description="of a user's network: what spikes or rounds, and what keeps its gradient"
     )
+    checked: Thoroughness = Field("cheap", description="which checks were asked for")
     checks: tuple[Check, ...]
     verdict: Verdict
     reasons: tuple[str, ...]

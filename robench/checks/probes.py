@@ -1,0 +1,105 @@
+"""Whether a part of the images holds against what is certain to be stronger (C19 to C23, C41).
+
+Each attacks the first images again: in balls that hold every image, with twice the steps, and
+without a gradient.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robench.attacks import IMPLEMENTATIONS
+from robench.checks.between_cells import Compared, weaker_wins
+from robench.checks.registry import PROBED, Attacked
+from robench.checks.verdicts import at_most
+from robench.epsilon import Epsilon
+from robench.errors import UsageError
+from robench.results import ROBUST, Check
+from robench.results.metrics import bootstrap, sample_areas, wilson
+
+LARGE = 128 / 255
+"""Half of the range of a pixel, in which every image can become grey."""
+LEFT = 0.05
+"""How many images may be left there beside those that grey leaves, and none beyond."""
+GAIN = 0.01
+"""The gain in AUC of twice the steps."""
+WITHOUT_GRADIENT = {"noise": {"draws": 10}, "square": {"queries": 300}}
+
+
+def large_epsilon(subject: Attacked) -> Check | None:
+    """Invalid if images hold in a ball that reaches every image, or in one of half that size.
+
+    In the smaller one every image can become grey, which at most leaves the class of grey. The
+    figure is the lower end of the interval of the share that is left, less that class. None for an
+    attack of one step, and for one that follows no gradient of the model.
+    """
+    if not _iterative(subject):
+        return None
+    pixels = subject.chunk.x[0].numel()
+    whole = math.sqrt(pixels) if subject.attack.norm == "l2" else 1.0
+    half, all_of_it = (Epsilon(whole * part, f"{whole * part:g}") for part in (LARGE, 1.0))
+    value = 0.0
+    for epsilon, share in ((half, 1 / subject.model.classes), (all_of_it, 0.0)):
+        rows = subject.again(subject.attack, (Epsilon(0.0, "0"), epsilon))
+        left = int((rows["minimal_position"] == ROBUST).sum())
+        value = max(value, wilson(left, len(rows)).low - share)
+    return at_most("large-epsilon", value, LEFT, "images-hold-in-any-ball")
+
+
+def more_steps(subject: Attacked) -> Check | None:
+    """Suspect if twice the steps find clearly more, invalid if they find clearly less.
+
+    The figure is the change in AUC over the grid. None for an attack without steps.
+    """
+    if not _iterative(subject) or len(subject.grid) < 2:
+        return None
+    values = [epsilon.value for epsilon in subject.grid]
+    longer = subject.again(subject.attack.lengthened(2), subject.grid)
+    areas = [_areas(rows, values) for rows in (subject.rows[: len(longer)], longer)]
+    gain = areas[0] - areas[1]
+    if bootstrap(-gain).low > 0:
+        return at_most("steps", -float(gain.mean()), GAIN, "more-steps-find-less")
+    value = float(gain.mean()) if bootstrap(gain).low > 0 else 0.0
+    return at_most("steps", value, GAIN, "not-converged", "suspect")
+
+
+def baselines(subject: Attacked) -> Check | None:
+    """Invalid if noise or a gradient-free attack leaves fewer images at some ε.
+
+    None for attacks that follow no gradient of the model.
+    """
+    attack = subject.attack
+    if attack.gradients not in ("own", "chosen") or len(subject.grid) < 2:
+        return None
+    own = _compared(attack.name, subject.rows[:PROBED])
+    found = []
+    for name, parameters in WITHOUT_GRADIENT.items():
+        other = IMPLEMENTATIONS[name](**parameters)
+        if other.norm == attack.norm:
+            rival = _compared(name, subject.again(other, subject.grid))
+            found.append(weaker_wins(own, rival, len(subject.grid)))
+    worst = max(found, key=lambda check: (check.verdict != "valid", check.value), default=None)
+    return worst and worst.model_copy(update={"name": "baselines"})
+
+
+def _iterative(subject: Attacked) -> bool:
+    """Whether the attack takes several steps along a gradient of the model."""
+    if subject.attack.gradients not in ("own", "chosen"):
+        return False
+    try:
+        subject.attack.lengthened(2)
+    except UsageError:
+        return False
+    return True
+
+
+def _areas(rows: pd.DataFrame, values: list[float]) -> NDArray[np.float64]:
+    return sample_areas(rows["minimal_position"].to_numpy(), values, values[-1])
+
+
+def _compared(name: str, rows: pd.DataFrame) -> Compared:
+    return Compared(name, name, "none", 1, rows["minimal_position"].to_numpy())

@@ -1,0 +1,115 @@
+"""Which checks a cell gets, before its sweep and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from robench import checks
+from robench.engine.chunk import Chunk
+from robench.evaluation.cell import Cell
+from robench.evaluation.chunks import chunk_of
+from robench.evaluation.preparation import at_work, prepare
+from robench.registry import Model
+from robench.results import Check
+from robench.runtime.batch_size import choose_rows
+from robench.runtime.threads import Workers
+
+CHECKED = 256
+"""The most images that the checks of a model look at."""
+
+
+def checks_of_model(cell: Cell, batch: int) -> list[Check]:
+    """The checks of the model of a cell, measured once for the model and the slice.
+
+    Without checks, the gradients of a model that depend on the batch are found all the same.
+
+    Args:
+        cell: the cell, at work.
+        batch: number of images in a call.
+    """
+    model, settings = cell.model, cell.settings
+    chunk = chunk_of(cell, range(min(CHECKED, len(cell.images))))
+    if settings.checks == "off":
+        take_by_row(model, checks.batch_gradient(model, chunk.x, chunk.y))
+        return []
+    identity = cell.identity
+    of = identity.fingerprint, identity.architecture_version, identity.timesteps
+    key = (*of, identity.data_sha256, len(cell.images), batch, settings.device, settings.reference)
+    known = model.checked.get(key)
+    if known is None:
+        subject = checks.Examined(model, chunk.x, chunk.y, batch)
+        known = checks.measured(checks.with_plugins(checks.OF_MODELS, checks.ModelCheck), subject)
+        model.checked[key] = known
+    of_batch = (check for check in known if check.name == checks.BATCH_GRADIENT)
+    take_by_row(model, next(of_batch, None))
+    return list(known)
+
+
+def take_by_row(model: Model, found: Check | None) -> None:
+    """Take the gradients of a model row by row if they depend on the batch."""
+    model.row_by_row = found is not None and found.verdict != "valid"
+
+
+def checks_of_cell(
+    cell: Cell, chunk: Chunk, rows: pd.DataFrame, workers: Workers, batch: int
+) -> list[Check]:
+    """The checks of a cell after its sweep.
+
+    Args:
+        cell: the cell, at work.
+        chunk: its first images.
+        rows: of all samples.
+        workers: threads that share the rows of a call.
+        batch: number of images in a call.
+    """
+    model, settings = cell.model, cell.settings
+    if settings.checks == "off":
+        return []
+    own_timesteps = model.card.get("timesteps", model.timesteps) == model.timesteps
+    whole = settings.split == "test" and len(cell.images) == cell.dataset.protocol.slice
+    subject = checks.Attacked(
+        model=model,
+        attack=cell.bound,
+        chunk=chunk,
+        rows=rows,
+        grid=settings.grid,
+        seed=settings.seed,
+        sources=cell.sources,
+        published=whole and own_timesteps,
+        eot=settings.eot,
+        workers=workers,
+        batch=batch,
+    )
+    known = [*checks.OF_CELLS]
+    if settings.checks == "full":
+        known += checks.OF_CELLS_IN_FULL
+    return checks.measured(checks.with_plugins(known, checks.CellCheck), subject)
+
+
+def checks_alone(cell: Cell) -> list[Check]:
+    """The checks of the model of a cell, without an attack.
+
+    Raises:
+        RobenchError: the network cannot be called. Its own exceptions are not caught.
+    """
+    with at_work(cell) as first:
+        prepare(cell.model, first.x)
+        return checks_of_model(cell, cell.settings.batch_size or choose_rows(cell.model, first.x))
+
+
+def hopeless(cell: Cell, found: Sequence[Check]) -> list[Check]:
+    """The checks of a model that make a cell invalid whatever the attack finds.
+
+    Args:
+        cell: the cell.
+        found: the checks of its model.
+    """
+    follows = cell.attack.attack.gradients in ("own", "chosen") and not cell.model.spiking
+
+    def is_hopeless(check: Check) -> bool:
+        without = check.reason == checks.UNAVAILABLE and check.value == 1
+        return check.verdict == "invalid" or (follows and without)
+
+    return [check for check in found if is_hopeless(check)]
