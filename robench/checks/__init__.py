@@ -6,7 +6,7 @@ et al., On evaluating adversarial robustness, 2019; Croce and Hein, AutoAttack, 
 
 from robench.checks.batch_gradient import BATCH_GRADIENT, batch_gradient
 from robench.checks.between_cells import Compared, compared, weaker_wins
-from robench.checks.catalogue import OF_CELLS, OF_CELLS_IN_FULL, OF_MODELS
+from robench.checks.catalogue import OF_CELLS, OF_CELLS_IN_FULL, OF_MODELS, OF_OWN_GRADIENT
 from robench.checks.registry import (
     Attacked,
     CellCheck,
@@ -24,6 +24,7 @@ __all__ = [
     "OF_CELLS",
     "OF_CELLS_IN_FULL",
     "OF_MODELS",
+    "OF_OWN_GRADIENT",
     "UNAVAILABLE",
     "Attacked",
     "CellCheck",

@@ -92,6 +92,9 @@ OF_MODELS = (
     ),
 )
 
+OF_OWN_GRADIENT = frozenset({"own-gradient", "agreement"})
+"""Checks of a model that say nothing about an attack that does not follow its own gradient."""
+
 OF_CELLS = (
     CellCheck(
         "gradient",

@@ -92,6 +92,7 @@ class Progress:
     def __init__(self, plan: Plan, *, quiet: bool) -> None:
         self.quiet = quiet
         self.size = 0
+        self.out = sys.stdout  # what is printed in a cell goes to stderr, as a network's prints do
         self.shown: set[str] = set()
         self.said: set[tuple[str, str]] = set()
         names = [len(planned.cell.attack.name) for planned in plan.cells]
@@ -122,13 +123,13 @@ class Progress:
         Raises:
             EvaluationError: so that the cell fails.
         """
-        without_hope = hopeless(cell, found)
+        without_hope = hopeless(found)
         verdict = "invalid" if without_hope else worst_verdict(found)
         reasons = [check.reason for check in without_hope or found if check.reason]
         if reasons and not self.quiet and (cell.model.id, verdict) not in self.said:
             self.said.add((cell.model.id, verdict))
             said = verdict_text(verdict, reasons)
-            print(f"{cell.model.id:32} {said} before any attack: robench check {cell.model.id}")
+            print(f"{cell.model.id:32} {said} before any attack", file=self.out, flush=True)
         if strict and without_hope:
             raise EvaluationError(
                 f"the model is {verdict_text(verdict, reasons)} before any attack; leave out "
@@ -209,7 +210,7 @@ def result_line(result: CellResult, computed: bool, width: int = 12) -> str:
     bound = "≤ " if outcome.verdict == "invalid" else ""
     found = [
         f"clean {outcome.clean_accuracy:6.1%}",
-        f"at {point.epsilon.text} {bound}{point.accuracy:6.1%}",
+        f"at {point.epsilon.text} {bound}{point.accuracy:.1%}",
         *(f"AUC@{limit} {bound}{value:.3f}" for limit, value in outcome.auc.items()),
     ]
     passes = f"{outcome.forwards + outcome.backwards:.0f} passes"

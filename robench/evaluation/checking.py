@@ -23,28 +23,39 @@ CHECKED = 256
 def checks_of_model(cell: Cell, batch: int) -> list[Check]:
     """The checks of the model of a cell, measured once for the model and the slice.
 
-    Without checks, the gradients of a model that depend on the batch are found all the same.
+    Those of the network's own gradient are left out for an attack that does not follow it. Without
+    checks, the gradients of a model that depend on the batch are found all the same.
 
     Args:
         cell: the cell, at work.
         batch: number of images in a call.
     """
-    model, settings = cell.model, cell.settings
-    chunk = chunk_of(cell, range(min(CHECKED, len(cell.images))))
-    if settings.checks == "off":
+    model = cell.model
+    if cell.settings.checks == "off":
+        chunk = chunk_of(cell, range(min(CHECKED, len(cell.images))))
         take_by_row(model, checks.batch_gradient(model, chunk.x, chunk.y))
         return []
-    identity = cell.identity
-    of = identity.fingerprint, identity.architecture_version, identity.timesteps
-    key = (*of, identity.data_sha256, len(cell.images), batch, settings.device, settings.reference)
-    known = model.checked.get(key)
-    if known is None:
-        subject = checks.Examined(model, chunk.x, chunk.y, batch)
-        known = checks.measured(checks.with_plugins(checks.OF_MODELS, checks.ModelCheck), subject)
-        model.checked[key] = known
+    known = _known(cell, batch)
     of_batch = (check for check in known if check.name == checks.BATCH_GRADIENT)
     take_by_row(model, next(of_batch, None))
-    return list(known)
+    gradients = cell.attack.attack.gradients
+    if gradients == "own" or (gradients == "chosen" and not model.spiking):
+        return known
+    return [check for check in known if check.name not in checks.OF_OWN_GRADIENT]
+
+
+def _known(cell: Cell, batch: int) -> list[Check]:
+    """All checks of the model of a cell."""
+    model, settings, identity = cell.model, cell.settings, cell.identity
+    of = identity.fingerprint, identity.architecture_version, identity.timesteps
+    key = (*of, identity.data_sha256, len(cell.images), batch, settings.device, settings.reference)
+    if key not in model.checked:
+        chunk = chunk_of(cell, range(min(CHECKED, len(cell.images))))
+        subject = checks.Examined(model, chunk.x, chunk.y, batch)
+        registered = checks.with_plugins(checks.OF_MODELS, checks.ModelCheck)
+        model.checked[key] = checks.measured(registered, subject)
+    found: list[Check] = model.checked[key]
+    return found
 
 
 def take_by_row(model: Model, found: Check | None) -> None:
@@ -96,20 +107,13 @@ def checks_alone(cell: Cell) -> list[Check]:
     """
     with at_work(cell) as first:
         prepare(cell.model, first.x)
-        return checks_of_model(cell, cell.settings.batch_size or choose_rows(cell.model, first.x))
+        return _known(cell, cell.settings.batch_size or choose_rows(cell.model, first.x))
 
 
-def hopeless(cell: Cell, found: Sequence[Check]) -> list[Check]:
-    """The checks of a model that make a cell invalid whatever the attack finds.
-
-    Args:
-        cell: the cell.
-        found: the checks of its model.
-    """
-    follows = cell.attack.attack.gradients in ("own", "chosen") and not cell.model.spiking
-
-    def is_hopeless(check: Check) -> bool:
-        without = check.reason == checks.UNAVAILABLE and check.value == 1
-        return check.verdict == "invalid" or (follows and without)
-
-    return [check for check in found if is_hopeless(check)]
+def hopeless(found: Sequence[Check]) -> list[Check]:
+    """Those checks of the model of a cell that make it invalid whatever the attack finds."""
+    return [
+        check
+        for check in found
+        if check.verdict == "invalid" or (check.reason == checks.UNAVAILABLE and check.value == 1)
+    ]

@@ -80,6 +80,7 @@ def test_a_plain_network_passes_every_check_and_they_are_on_record(tmp_path) -> 
         "agreement",
         "gradient",
         "zero-epsilon",
+        "reverified",
     ]
     assert all(check.value <= check.threshold for check in found.checks)
 
@@ -106,6 +107,7 @@ def test_a_sample_with_the_smallest_minimal_epsilon_needs_no_gradient() -> None:
             "minimal_position": [1, 1, 2, -1],
             "backwards": 3,
             "zero_gradient": [True] * 2 + [False] * 2,
+            "not_finite": False,
         }
     )
     found = checks.usable_gradient(rows)

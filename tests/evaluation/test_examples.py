@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import robench.evaluation.evaluate
+import robench.evaluation.chunks
 from robench.datasets import DIGITS
 from robench.engine.sweep import ChunkSweep
 from robench.registry import select_models
@@ -75,7 +75,7 @@ def test_examples_change_neither_hash_nor_result(
 ) -> None:
     run(cli, tmp_path / "with", "--keep-examples")
     run(cli, tmp_path / "without")
-    monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
+    monkeypatch.setattr(robench.evaluation.chunks, "CHUNK", 7)
     run(cli, tmp_path / "parts", "--keep-examples")
     (_, a), (store, b), (_, c) = (only(tmp_path / name) for name in ("with", "without", "parts"))
     assert a.outcome == b.outcome == c.outcome
@@ -108,7 +108,7 @@ def test_examples_survive_an_interruption(
     computed: int,
 ) -> None:
     """Five chunks; the two finished ones are reused if they have their examples."""
-    monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 6)
+    monkeypatch.setattr(robench.evaluation.chunks, "CHUNK", 6)
     run(cli, tmp_path / "whole", "--keep-examples")
     stopped(cli, tmp_path / "stopped", monkeypatch, *before)
     sweep, calls = ChunkSweep.run, []

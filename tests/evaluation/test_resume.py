@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import robench.evaluation.evaluate
+import robench.evaluation.chunks
 import robench.evaluation.run
 from robench.results import ResultStore
 from tests.support.commands import Finished
@@ -26,13 +26,13 @@ from pathlib import Path
 import torch
 
 import pyarrow.parquet, robench.cli, robench.evaluation
-import robench.evaluation.evaluate, robench.registry
+import robench.evaluation.chunks, robench.registry
 
 from robench.datasets import DIGITS
 
 torch.set_num_threads(1)
 DIGITS.load("train"), DIGITS.load("test")
-robench.evaluation.evaluate.CHUNK = 10
+robench.evaluation.chunks.CHUNK = 10
 command, undisturbed, killed = sys.argv[1:-2], Path(sys.argv[-2]), Path(sys.argv[-1])
 
 
@@ -160,7 +160,7 @@ def test_chunks_do_not_change_the_result(
 ) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
     assert cli(*COMMAND, "--attacks", "pgd[steps=4]", "--output", one).code == 0
-    monkeypatch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
+    monkeypatch.setattr(robench.evaluation.chunks, "CHUNK", 7)
     assert cli(*COMMAND, "--attacks", "pgd[steps=4]", "--output", many).code == 0
     whole, parts = ([c for n, c in comparable(r).items() if "rows" in n] for r in (one, many))
     assert whole == parts
@@ -294,7 +294,7 @@ def test_interrupt_keeps_what_is_finished(
     [(1, [1]), (225, [225]), (256, [256]), (374, [374]), (375, [250, 125]), (1000, [250] * 4)],
 )
 def test_no_chunk_is_very_short(n: int, sizes: list[int]) -> None:
-    found = robench.evaluation.evaluate.spans(n)
+    found = robench.evaluation.chunks.spans(n)
     assert [len(span) for span in found] == sizes
     assert [index for span in found for index in span] == list(range(n))
 
@@ -306,7 +306,7 @@ def test_a_chunk_of_another_size_is_computed_again(
     command = (*COMMAND, "--attacks", "pgd[steps=4]", "--output")
     assert cli(*command, tmp_path / "whole").code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(robench.evaluation.evaluate, "CHUNK", 7)
+        patch.setattr(robench.evaluation.chunks, "CHUNK", 7)
         interrupt_chunk(patch, 1)
         assert cli(*command, tmp_path / "cut").code == 130
     assert cli(*command, tmp_path / "cut").code == 0

@@ -1,0 +1,178 @@
+"""Checks that attack a part of the images again, and how thorough the checks of a run are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import robench
+from robench.checks import Attacked, rows
+from robench.checks.probes import baselines, large_epsilon, more_steps
+from robench.datasets import DIGITS
+from robench.engine.chunk import Chunk
+from robench.epsilon import parse_grid
+from robench.registry import Model, find_attack
+from robench.results import Check, Thoroughness
+from robench.runtime.device import placed
+from robench.runtime.threads import Workers
+from tests.support.checked_networks import honest
+from tests.support.faulty_networks import Around, RandomBackward
+from tests.support.spiking_digits import Small, trained
+
+IMAGES = DIGITS.load("test").first(24)
+LIGHT = {"dataset": "digits", "limit": 24, "eps": "16/255", "progress": False}
+
+
+def attacked(net: nn.Module, attack: str, **changes: Any) -> Attacked:
+    """A cell after its sweep."""
+    model = Model(net, dataset="digits")
+    chunk = Chunk(IMAGES.tensor(), IMAGES.targets(), range(len(IMAGES)))
+    bound, grid = find_attack(attack).attack, parse_grid(["8/255", "16/255", "32/255"])
+    with placed(model, "cpu"):
+        subject = Attacked(
+            model, bound, chunk, pd.DataFrame(), grid, 0, (), False, 1, 64, Workers(shared=False)
+        )
+        return subject._replace(rows=subject.again(bound, grid), **changes)
+
+
+def said(check: Check | None) -> tuple[str, str]:
+    assert check is not None
+    return check.verdict, check.reason
+
+
+def test_an_iterative_attack_on_a_plain_network_passes() -> None:
+    subject = attacked(honest("plain"), "pgd")
+    for check in (large_epsilon, more_steps, baselines):
+        found = check(subject)
+        assert found is not None
+        assert found.verdict == "valid", found
+        assert found.value <= found.threshold
+
+
+def test_a_masked_gradient_leaves_images_in_any_ball_and_loses_to_the_baselines() -> None:
+    subject = attacked(Around(before=RandomBackward.apply), "pgd[steps=5]")
+    assert said(large_epsilon(subject)) == ("invalid", "images-hold-in-any-ball")
+    verdict, reason = said(baselines(subject))
+    assert verdict == "invalid"
+    assert reason.startswith("square is ")
+
+
+def test_too_few_steps_are_noticed() -> None:
+    found = more_steps(attacked(trained(Small()), "sapgd[steps=2]"))
+    assert said(found) == ("suspect", "not-converged")
+
+
+def test_more_steps_that_find_less_are_invalid() -> None:
+    subject = attacked(honest("plain"), "pgd")
+    broken = subject.rows.assign(minimal_position=1)  # as if fewer steps had broken everything
+    found = more_steps(subject._replace(rows=broken))
+    assert said(found) == ("invalid", "more-steps-find-less")
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "noise", "square[queries=10]"])
+def test_attacks_without_steps_along_a_gradient_are_left_out(attack: str) -> None:
+    subject = attacked(honest("plain"), attack)
+    assert large_epsilon(subject) is None
+    assert more_steps(subject) is None
+    assert (baselines(subject) is None) == (attack != "fgsm")
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "verdict"), [(1.0, "valid"), (0.96, "valid"), (0.9, "suspect"), (0.4, "invalid")]
+)
+def test_examples_have_to_be_confirmed(confirmed: float, verdict: str) -> None:
+    again = [k < 100 * confirmed for k in range(100)]
+    found = rows.reverified(pd.DataFrame({"minimal_position": 2, "reverified": again}))
+    assert said(found)[0] == verdict
+    assert rows.reverified(pd.DataFrame({"minimal_position": [0, -1], "reverified": True})) is None
+
+
+class RandomOffTheData(nn.Module):
+    """Draws random numbers where an image is none of the data set, whatever its pixels' values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = honest("plain")
+        self.known = IMAGES.tensor()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        far = torch.cdist(x.flatten(1).float(), self.known.flatten(1)).amin(1) > 0.5
+        return logits + 40 * far[:, None] * torch.randn_like(logits)
+
+
+@pytest.mark.parametrize("attack", ["pgd", "noise"])
+def test_random_numbers_under_attack_only_are_not_valid(attack: str) -> None:
+    result = robench.evaluate(RandomOffTheData(), [attack], **LIGHT)
+    (cell,) = result.cells
+    assert cell.outcome is not None
+    assert cell.outcome.verdict != "valid"
+    found = result.checks().to_frame().set_index("check")
+    assert found.loc["reverified", "reason"] == "examples-not-confirmed"
+
+
+class Undefined(torch.autograd.Function):
+    """The identity, whose gradient is NaN in one pixel."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.clone()
+        grad[..., 0, 0] = torch.nan
+        return grad
+
+
+def test_a_gradient_that_is_undefined_in_one_pixel_is_not_called_zero() -> None:
+    result = robench.evaluate(Around(before=Undefined.apply), ["pgd"], **LIGHT)
+    (cell,) = result.cells
+    assert cell.outcome is not None
+    assert set(cell.outcome.reasons) == {"gradient-not-finite"}
+
+
+FULL = {"large-epsilon", "steps", "baselines"}
+
+
+def test_the_checks_of_a_run_are_kept_or_made_up_for(tmp_path: Any) -> None:
+    net = honest("plain")
+
+    def names(checks: Thoroughness) -> list[str]:
+        result = robench.evaluate(net, "pgd", store=tmp_path, checks=checks, **LIGHT)
+        (cell,) = result.cells
+        assert cell.outcome is not None
+        return [check.name for check in cell.outcome.checks]
+
+    none = names("off")
+    assert none == []
+    cheap = names("cheap")
+    assert "deterministic" in cheap
+    assert not FULL & set(cheap)
+    full = names("full")
+    assert full == [*cheap, "large-epsilon", "steps", "baselines"]
+    assert names("off") == full  # a finished cell keeps what it has
+
+
+def test_a_run_without_checks_has_no_verdict() -> None:
+    (cell,) = robench.evaluate(honest("plain"), "fgsm", checks="off", **LIGHT).cells
+    assert cell.outcome is not None
+    assert cell.outcome.verdict == "unchecked"
+
+
+def test_the_checks_of_a_model_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def measure(subject: robench.checks.Examined) -> Check:
+        calls.append(len(subject.x))
+        return Check(name="counted", value=0, threshold=0, verdict="valid")
+
+    counted = robench.checks.ModelCheck("counted", measure, "", "")
+    monkeypatch.setattr(robench.checks, "OF_MODELS", (counted,))
+    result = robench.evaluate(honest("plain"), ["fgsm", "noise"], **LIGHT)
+    assert calls == [24]
+    assert result.checks().to_frame()["check"].tolist().count("counted") == 2
