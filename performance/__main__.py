@@ -1,4 +1,4 @@
-"""Measure, print and write: ``python -m performance [gradient|sweep|search|users …]``."""
+"""Measure, print and write: ``python -m performance [gradient|sweep|search|checks|users …]``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ LISTS = {
     "sweep": ("tables", ("model", "images")),
     "search": ("rows", ("model", "attack")),
     "overhead": ("rows", ("model", "attack", "images")),
+    "checks": ("rows", ("model", "images")),
 }
 """The parts that keep entries of an earlier run: their list, and the keys of an entry."""
 SAME = ("steps", "batch", "search_images")

@@ -21,7 +21,7 @@ from performance.targets import (
     void,
 )
 
-PARTS = ("gradient", "sweep", "search", "overhead", "users", "growth")
+PARTS = ("gradient", "sweep", "search", "overhead", "checks", "users", "growth")
 TEMPLATE = Path(__file__).with_name("README.md.j2")
 
 
@@ -47,6 +47,7 @@ def render(results: Results) -> str:
         sweeps=[_sweep(part) for part in results["sweep"]["tables"]] if parts["sweep"] else [],
         search=_search(results) if parts["search"] else "",
         overhead=_overhead(results) if parts["overhead"] else "",
+        checks=_checks(results) if parts["checks"] else "",
         users=_users(results) if parts["users"] else "",
         user_sweeps=[_sweep(part) for part in results["users"]["tables"]] if parts["users"] else [],
         growth=_growth(results) if parts["growth"] else "",
@@ -240,6 +241,23 @@ def _overhead(results: Results) -> str:
             for row in results["overhead"]["rows"]
         ),
         left=2,
+    )
+
+
+def _checks(results: Results) -> str:
+    return table(
+        ("model", "images", "s of the run", "s of the model's checks", "s of the cells'", "share"),
+        (
+            (
+                row["model"],
+                str(row["images"]),
+                f"{row['seconds']:.1f}",
+                f"{row['of_model']:.2f}",
+                f"{row['of_cell']:.2f}",
+                f"{row['share']:.1%}",
+            )
+            for row in results["checks"]["rows"]
+        ),
     )
 
 

@@ -16,6 +16,7 @@ SWEEP = {"STBP": 20.0, "ANN": 8.0}
 SEARCH = "robench, bfloat16 search"
 PLAIN, OWN, REPLACED = "plain PyTorch", "robench, own gradient", "robench, spikes replaced"
 SUBSTITUTION, USERS = 1.1, 2.0
+CHECKS = 0.1
 THEIRS, OURS = "their network", "robench's module"
 
 
@@ -39,6 +40,7 @@ def verdicts(results: Results) -> list[Verdict]:
         *_searches(results),
         *_overhead(results),
         *_memory(results),
+        *_checks(results),
         *_users(results),
     ]
 
@@ -216,6 +218,16 @@ def _memory(results: Results) -> Iterator[Verdict]:
             met,
             "" if met else limit,
         )
+
+
+def _checks(results: Results) -> Iterator[Verdict]:
+    for row in results.get("checks", {}).get("rows", []):
+        met = row["share"] <= CHECKS
+        limit = f"{row['of_model']:.1f} s are the model's, {row['of_cell']:.1f} s the cells'"
+        yield Verdict(
+            f"checks of fgsm, pgd and spgd, {row['model']}", f"≤ {CHECKS:.0%} of the run",
+            f"{row['share']:.1%}", met, "" if met else limit,
+        )  # fmt: skip
 
 
 def _users(results: Results) -> Iterator[Verdict]:

@@ -24,14 +24,21 @@ import numpy as np
 import pandas as pd
 
 from robench.analysis.features import Features
-from robench.analysis.planting import CLOSENESS, INNER, Planted, PlantedNetwork, plant
+from robench.analysis.planting import (
+    CLOSENESS,
+    INNER,
+    Planted,
+    PlantedNetwork,
+    plant,
+    random_search,
+)
 from robench.architectures import VGG
 from robench.datasets import CIFAR10, Dataset, Images
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.evaluation import Request, make_plan, run_plan
 from robench.isolation import isolated, standard
-from robench.registry import Model, ModelEntry, NamedAttack, find_attacks
+from robench.registry import Model, ModelEntry, NamedAttack
 from robench.results import ResultStore, Verdict
 from robench.results.metrics import wilson
 from robench.runtime.device import find_device, placed
@@ -188,8 +195,8 @@ def planted_tests(
     found = [run(network, attack) for attack in attacks]
     passes = [rows["forwards"] + rows["backwards"] for rows in found]
     points = int(np.clip(max(each.max() for each in passes), *RANDOM))
-    (noise,) = find_attacks(f"noise[draws={points}]")
-    random = run(network, noise)["minimal_position"] > 0
+    with isolated(), standard(), placed(model, request.device):
+        random = random_search(model, network, kept.tensor(), epsilon, seed, points)
     bent = network.bent()
     tests = []
     for attack, rows, count in zip(attacks, found, passes, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from sklearn.svm import SVC
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robench.analysis.ball_points import apart, corners, inner_points
 from robench.analysis.features import Features, find_features
 from robench.datasets import Images
 from robench.engine.sample_noise import SampleNoise
@@ -26,10 +27,8 @@ from robench.runtime.threads import Workers
 
 INNER, NEAR = 999, 0.95
 """Inner points of each sample, and their largest distance in units of ε."""
-CORNERS = {1: 5, 2: 5, 4: 5, 8: 5}
-"""Corners of each ball, by the side of their squares of equal sign, in pixels. The one that lies
-furthest out is planted. Noise of single pixels averages out in some networks, and then no such
-corner can be separated from the inner points."""
+CORNERS = 20
+"""Corners of each ball, of which the one that lies furthest out is planted."""
 CLOSENESS = 0.6
 """How far the read-out's boundary lies from the outermost inner point towards the planted one."""
 LEAST_GAP = 0.02
@@ -177,17 +176,17 @@ def plant(
     read_outs: list[ReadOut] = []
     with Workers(shared=shared) as workers, torch.no_grad():
         measure = _Measure(model, features, workers)
-        for row in _apart(x, 2 * epsilon.value):
+        for row in apart(x, 2 * epsilon.value):
             noise = SampleNoise(seed, model.dataset, [row], x.shape[1:])
-            points = _points(x[row], noise, epsilon.value * NEAR, inner, batch)
+            points = inner_points(x[row], noise, epsilon.value * NEAR, inner, batch)
             inside = measure([x[row : row + 1], *points])
-            corners = (x[row] + epsilon.value * _corners(noise)).clamp(0, 1)
-            fits = [fit_read_out(inside, planted, closeness) for planted in measure([corners])]
+            outer = corners(x[row], noise, "planted corner", epsilon.value, range(CORNERS))
+            fits = [fit_read_out(inside, planted, closeness) for planted in measure([outer])]
             known = [(fit.gap, k, fit) for k, fit in enumerate(fits) if fit is not None]
             if known:
                 _, best, fit = max(known)
                 index.append(row)
-                chosen.append(corners[best])
+                chosen.append(outer[best])
                 read_outs.append(fit)
         if not index:
             return "no corner of a ball can be separated from the inner points"
@@ -196,6 +195,33 @@ def plant(
         network = PlantedNetwork(features, x[index], weight, bias).to(model.device)
         gaps = [each.gap for each in read_outs]
         return _confirmed(model, Planted(index, gaps, network), x[index], torch.stack(chosen))
+
+
+@torch.no_grad()
+def random_search(
+    model: Model, network: PlantedNetwork, x: Tensor, epsilon: Epsilon, seed: int, points: int
+) -> NDArray[np.bool_]:
+    """Whether one of many random corners of the planted kinds is misclassified, ``(N,)``.
+
+    Args:
+        model: the model, on the device where it computes.
+        network: the binary network.
+        x: the clean images of the planted samples, ``(N, C, H, W)``.
+        epsilon: radius of the balls.
+        seed: of the corners.
+        points: how many.
+    """
+    found, batch, kind = np.zeros(len(x), np.bool_), choose_rows(model, x), model.input_type
+    for row, image in enumerate(x):
+        noise = SampleNoise(seed, model.dataset, [row], x.shape[1:])
+        for first in range(0, points, batch):
+            draws = range(first, min(first + batch, points))
+            drawn = corners(image, noise, "random corner", epsilon.value, draws)
+            logits = network(drawn.to(model.device, kind or x.dtype))
+            if bool((logits[:, 1] > 0).any()):
+                found[row] = True
+                break
+    return found
 
 
 def _confirmed(model: Model, planted: Planted, clean: Tensor, corners: Tensor) -> Planted | str:
@@ -234,41 +260,3 @@ class _Measure:
     def _of(self, x: Tensor, rows: slice) -> Tensor:
         features: Tensor = self.features(x[rows])
         return features
-
-
-def _points(
-    x: Tensor, noise: SampleNoise, radius: float, count: int, batch: int
-) -> Iterator[Tensor]:
-    """Inner points of an image beside itself, uniform in a ball, in batches."""
-    for first in range(1, count, batch):
-        draws = range(first, min(first + batch, count))
-        many = _for_rows(noise, len(draws))
-        shift = 2 * many.rows("planted inner", draws) - 1
-        corners = torch.tensor(draws).view(-1, *[1] * x.dim()) % 2 == 1
-        yield (x + radius * shift.sign().where(corners, shift)).clamp(0, 1)
-
-
-def _corners(noise: SampleNoise) -> Tensor:
-    """Signs of corners of the ball of a sample, ``(n, C, H, W)``."""
-    height, width = noise.shape[-2:]
-    signs = []
-    for side, count in CORNERS.items():
-        coarse = (*noise.shape[:-2], -(-height // side), -(-width // side))
-        many = _for_rows(noise, count).rows(f"planted corner {side}", range(count), coarse)
-        fine = many.repeat_interleave(side, -2).repeat_interleave(side, -1)
-        signs.append((fine[..., :height, :width] - 0.5).sign())
-    return torch.cat(signs)
-
-
-def _for_rows(noise: SampleNoise, count: int) -> SampleNoise:
-    """The noise of one sample for several rows."""
-    return SampleNoise(noise.seed, noise.dataset, noise.indices * count, noise.shape)
-
-
-def _apart(x: Tensor, distance: float) -> list[int]:
-    """The images that are further than a distance in L∞ from all that were taken before."""
-    flat, taken = x.flatten(1), list[int]()
-    for row in range(len(x)):
-        if not taken or (flat[taken] - flat[row]).abs().amax(1).min() > distance:
-            taken.append(row)
-    return taken

@@ -21,7 +21,7 @@ from performance.growth import exponent
 from performance.options import Options
 from performance.peers.attacks import SWEEPS, Budget
 from performance.peers.plan import NotComparable
-from performance.report import render
+from performance.report import PARTS, render
 from performance.robench_side import random_config, repeated_passes
 from performance.targets import verdicts
 from robench.architectures import VGG
@@ -317,6 +317,7 @@ def results(*, speed: float = 1.0) -> dict[str, Any]:
         "sweep": part | {"tables": tables},
         "search": part | {"rows": sought},
         "overhead": part | {"rows": [cell | {"rows_of_a_pass": 50.0}]},
+        "checks": part | {"rows": [cell | {"of_model": 0.1, "of_cell": 0.1, "share": 0.12}]},
         "users": part | {"rows": [taken], "tables": [own]},
         "growth": part | {"rows": [grown | {"sizes": [1, 2], "seconds": [1.0, 2.0]}]},
     }
@@ -330,6 +331,7 @@ def test_the_page_shows_every_part() -> None:
         "A sweep",
         "The search",
         "Overhead",
+        "Checks",
         "Growth",
         "A user's network",
     ):
@@ -368,6 +370,9 @@ def test_a_missed_target_names_the_limit() -> None:
         "missed on digits/flex-stbp; on the worst the ascending sweep has 3.0"
     )
     assert found["overhead"].met
+    checks = found["checks of fgsm, pgd and spgd, digits/vgg16-ann"]
+    assert (checks.met, checks.measured) == (False, "12.0%")
+    assert checks.limit == "0.1 s are the model's, 0.1 s the cells'"
     replaced = found["a user's network, spikes replaced, 64 images"]
     assert (replaced.met, replaced.measured) == (True, "1.06×")
     swept = found["a user's network, pgd"]
@@ -395,7 +400,7 @@ def test_a_sweep_that_is_fast_and_weak_misses_its_target() -> None:
     assert (stbp.met, stbp.measured) == (False, "190.0×, at most +1.0 points")
 
 
-@pytest.mark.parametrize("part", ["gradient", "sweep", "search", "overhead", "users", "growth"])
+@pytest.mark.parametrize("part", PARTS)
 def test_a_part_stands_alone(part: str) -> None:
     some = {key: value for key, value in results().items() if key in ("machine", "quick", part)}
     assert "a CPU" in render(some)
