@@ -11,7 +11,6 @@ from torch import Tensor
 
 from robench.checks.verdicts import at_most
 from robench.results import Check
-from robench.results.metrics import wilson
 
 TIES = 0.05
 """The largest share of images whose two largest logits are equal."""
@@ -70,25 +69,38 @@ def offset(logits: Tensor) -> Check:
 def clean_accuracy(logits: Tensor, y: Tensor) -> Check | None:
     """Suspect if the network does not classify: at chance, one class, or labels in another order.
 
-    The robust accuracy of such a network says nothing. The figure is the upper end of the 95 %
-    interval of the error, the threshold the error at chance. None with fewer than 16 images.
+    The robust accuracy of such a network says nothing. The figure is the upper end of the exact
+    95 % interval of the error (Clopper and Pearson, Biometrika 1934): of a thousand classes, a
+    single hit is chance. The threshold is the error at chance: of one class among all, or of
+    predictions as frequent as the network's own that look at no image. None with fewer than 16
+    images.
 
     Args:
         logits: ``(N, K)``.
         y: labels, ``(N,)``.
     """
+    from scipy.stats import binomtest  # imported late: it is slow
+
     y, classes = y[: len(logits)].cpu(), logits.shape[1]
     if len(y) < FEWEST:
         return None
     found = logits.argmax(1)
-    error = 1 - wilson(int((found == y).sum()), len(y)).low
+    hits = binomtest(int((found == y).sum()), len(y))
+    error = 1 - float(hits.proportion_ci(method="exact").low)
+    by_shares = float((_shares(found, classes) * _shares(y, classes)).sum())
     reason = "accuracy-at-chance"
     if bool((found == found[0]).all()) and bool((y != y[0]).any()):
         error, reason = 1.0, "one-class"
     elif len(y) >= _PER_CLASS * classes and _best_order(found, y, classes) > 0.5:
         reason = "labels-in-another-order"
     # an error exactly at chance is one too
-    return at_most("clean-accuracy", error, 1 - 1 / classes - 1e-9, reason, "suspect")
+    chance = max(1 / classes, by_shares)
+    return at_most("clean-accuracy", error, 1 - chance - 1e-9, reason, "suspect")
+
+
+def _shares(found: Tensor, classes: int) -> Tensor:
+    """The share of each class, ``(K,)``."""
+    return found.bincount(minlength=classes).double() / len(found)
 
 
 def _best_order(found: Tensor, y: Tensor, classes: int) -> float:
