@@ -152,6 +152,14 @@ def isolated() -> Iterator[None]:
                 os.environ.update(environment)
 
 
+@contextmanager
+def same_numbers() -> Iterator[None]:
+    """Torch's generators draw the same numbers in each such block, and go on as before after it."""
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        torch.manual_seed(0)
+        yield
+
+
 def _handlers() -> dict[int, Any]:
     """The handlers of the signals that end a run; only the main thread can set them."""
     if threading.current_thread() is not threading.main_thread():

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from robench.checks.registry import Examined
 from robench.checks.verdicts import at_most
+from robench.isolation import same_numbers
 from robench.results import Check
 from robench.runtime.batch_size import with_fewer
 from robench.runtime.borrowing import same_bits
@@ -23,7 +24,8 @@ def frozen(subject: Examined) -> Check:
 
     Invalid if the statistics of a batch norm change, which is in training mode then; suspect if
     something else does. Buffers that a network sets in each call, as membranes, are those of the
-    same images before and after. The figure is the number of tensors that change.
+    same images and of the same random numbers before and after. The figure is the number of tensors
+    that change.
     """
     return with_fewer(lambda most: _frozen(subject, most), min(len(subject.x), SAMPLES))
 
@@ -32,10 +34,12 @@ def _frozen(subject: Examined, most: int) -> Check:
     model = subject.model
     x = subject.x[:most].to(model.device)
     with subject.drawn(most), torch.enable_grad():
-        model.call(x)
+        with same_numbers():
+            model.call(x)
         before = {name: value.detach().clone() for name, value in _state(model.module).items()}
         leaf = x.detach().clone().requires_grad_()
-        logits = model.call(leaf)
+        with same_numbers():
+            logits = model.call(leaf)
         if logits.requires_grad:
             with suppress(RuntimeError):  # a backward pass that is not implemented
                 torch.autograd.grad(logits.sum(), leaf, allow_unused=True)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from robench.attacks.primitives.losses import direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
+from robench.checks.determinism import SINGLE_TOLERANCE, difference
 from robench.checks.registry import Examined
 from robench.checks.rows import UNAVAILABLE
 from robench.checks.verdicts import at_most
@@ -64,7 +65,7 @@ def agreement(subject: Examined) -> Check | None:
     They are compared with as many steps against it, and with one in a random direction, in a ball
     in which one step of a spiking network's gradient would say little: it is the derivative of no
     function. The figure is the share of images on which either leads as far. None for a stochastic
-    network, and with fewer than 16 images with a gradient.
+    network, declared or not, and with fewer than 16 images with a gradient.
 
     Whatever its surrogates, a backward pass is linear, so the gradient of the negative loss is the
     negative gradient. One that is not ignores the loss, as random or constant numbers do.
@@ -80,11 +81,18 @@ def agreement(subject: Examined) -> Check | None:
         return None
     most = len(gradient)
     x, classes = subject.x[:most][usable], subject.logits[:most].argmax(1)[usable]
+    if not difference(*(_logits(subject.model, x) for _ in range(2))) <= SINGLE_TOLERANCE:
+        return None  # found by another check
     value = with_fewer(lambda most: _even(subject.model, x[:most], classes[:most]), len(x))
     if value > LOST:
         return at_most("agreement", value, LOST, "own-gradient-ignores-the-loss", "suspect")
     value = with_fewer(lambda most: _lost(subject.model, x[:most], classes[:most]), len(x))
     return at_most("agreement", value, LOST, "own-gradient-does-not-agree", "suspect")
+
+
+@torch.no_grad()
+def _logits(model: Model, x: Tensor) -> Tensor:
+    return model.call(x.to(model.device)).cpu()
 
 
 def _even(model: Model, x: Tensor, classes: Tensor) -> float:
@@ -115,11 +123,7 @@ def _lost(model: Model, x: Tensor, classes: Tensor) -> float:
             moved = end + way * 2 * EPSILON / STEPS * found.gradient.sign()
             end = moved.clamp(x - EPSILON, x + EPSILON).clamp(0, 1)
         ends.append(end)
-    with torch.no_grad():
-        losses = [
-            loss_of(model.call(end.to(model.device)).cpu().double(), classes, "margin")
-            for end in ends
-        ]
+    losses = [loss_of(_logits(model, end).double(), classes, "margin") for end in ends]
     drawn, along, against = losses
     return float((along <= torch.maximum(drawn, against)).double().mean())
 

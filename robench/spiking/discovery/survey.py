@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robench.isolation import same_numbers
 from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
 from robench.spiking.discovery.gates import use_of
 from robench.spiking.discovery.interception import intercepting, suspended
@@ -92,7 +93,8 @@ def _tried(
 ) -> Discovery:
     """What was found, after the network was differentiated through its replaced steps."""
     leaf = x.detach().clone().requires_grad_()
-    with torch.enable_grad():  # some layers compute otherwise without
+    # some layers compute otherwise without; a random network is compared with itself
+    with torch.enable_grad(), same_numbers():
         plain = forward(leaf)
     some, fewer = Recording(), Recording()
     try:
@@ -101,7 +103,7 @@ def _tried(
                 continue
             followed = following(parts, recording)
             changed = substituted(found, forward, STRAIGHT_THROUGH, recording)
-            with torch.enable_grad(), followed, changed as network:
+            with torch.enable_grad(), same_numbers(), followed, changed as network:
                 logits = network(rows)
                 if logits.requires_grad:
                     torch.autograd.grad(
