@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -12,33 +11,14 @@ from torch import Tensor, nn
 
 import robench
 from robench.checks import OF_MODELS, Examined, measured
-from robench.datasets import DIGITS
 from robench.registry import select_models
-from robench.results import Check
-from robench.runtime.device import placed
-from robench.runtime.first_call import first_call
-from robench.spiking import bound
 from tests.support import faulty_networks as faulty
 from tests.support.checked_networks import HONEST, Jelly, Plain, honest
 from tests.support.faulty_networks import Around
+from tests.support.model_checks import IMAGES, checks_of, reasons, seeded
 from tests.support.spiking_digits import Small, trained
 
 ANN = ("plain", "wide", "narrow", "convolutions", "smooth", "attention")
-IMAGES = DIGITS.load("test").first(64)
-
-
-def checks_of(net: nn.Module, rows: int = 64, **facts: Any) -> dict[str, Check]:
-    """The records of the checks of a model, by name."""
-    model = robench.Model(net, dataset="digits", **facts)
-    x, y = IMAGES.tensor(), IMAGES.targets()
-    with placed(model, "cpu"):
-        first_call(model, x[:2], lambda count: bound(None))
-        model.survey(x[:16])
-        return {check.name: check for check in measured(OF_MODELS, Examined(model, x, y, rows))}
-
-
-def reasons(net: nn.Module, **facts: Any) -> set[str]:
-    return {check.reason for check in checks_of(net, **facts).values()} - {""}
 
 
 def through(function: type[torch.autograd.Function]) -> Callable[[], nn.Module]:
@@ -47,11 +27,6 @@ def through(function: type[torch.autograd.Function]) -> Callable[[], nn.Module]:
 
 def then(function: Callable[[Tensor], Tensor]) -> Callable[[], nn.Module]:
     return lambda: Around(after=function)
-
-
-def first(net: Callable[[], nn.Module]) -> nn.Module:
-    torch.manual_seed(0)
-    return net().eval()
 
 
 FAULTS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
@@ -95,7 +70,7 @@ FAULTS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_caught_by_its_check(name: str) -> None:
     net, expected = FAULTS[name]
-    found = reasons(first(net))
+    found = reasons(seeded(net))
     # which those have besides whose gradient is random or that of a batch
     assert found - {"gradient-depends-on-the-batch"} == expected
 
@@ -116,7 +91,7 @@ HARMLESS: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_only_looks_like_a_fault_is_not_caught(name: str) -> None:
-    assert not reasons(first(HARMLESS[name]))
+    assert not reasons(seeded(HARMLESS[name]))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -130,7 +105,7 @@ def test_an_honest_network_is_valid(name: str, seed: int) -> None:
 
 
 def test_a_network_without_a_gradient_that_can_be_replaced_is_left_to_the_attack() -> None:
-    found = checks_of(first(through(faulty.ZeroBackward)))
+    found = checks_of(seeded(through(faulty.ZeroBackward)))
     assert "own-gradient" not in found
     assert "agreement" not in found
 
@@ -143,14 +118,14 @@ def test_a_surrogate_that_overflows_is_left_to_the_attack() -> None:
 
 @pytest.mark.parametrize("scale", [1e30, 1e36])
 def test_determinism_is_relative_to_the_logits(scale: float) -> None:
-    found = checks_of(first(then(lambda z: z * scale)))
+    found = checks_of(seeded(then(lambda z: z * scale)))
     assert found["deterministic"].verdict == "valid"
     random = then(lambda z: scale * (z + torch.rand_like(z)))
-    assert checks_of(first(random))["deterministic"].reason == "not-deterministic"
+    assert checks_of(seeded(random))["deterministic"].reason == "not-deterministic"
 
 
 def test_a_batch_of_the_size_of_the_evaluation_is_looked_at() -> None:
-    net = first(faulty.WrongInLargeBatches)
+    net = seeded(faulty.WrongInLargeBatches)
     assert checks_of(net, rows=64)["deterministic"].reason == "depends-on-the-batch"
     assert checks_of(net, rows=16)["deterministic"].verdict == "valid"
     for size, reason in ((48, "depends-on-the-batch"), (12, "")):
@@ -173,7 +148,7 @@ def test_few_images_say_nothing_about_chance() -> None:
 def test_spikes_that_are_seldom_are_counted_by_layer() -> None:
     value = checks_of(honest("snntorch"), mode="stbp")["silent-neurons"].value
     assert 0 < value < 0.5
-    assert checks_of(first(lambda: Jelly(2)), mode="stbp")["silent-neurons"].value > 0
+    assert checks_of(seeded(lambda: Jelly(2)), mode="stbp")["silent-neurons"].value > 0
 
 
 @pytest.mark.parametrize(
