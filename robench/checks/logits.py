@@ -10,10 +10,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from robench.checks.verdicts import at_most
-from robench.results import Check
+from robench.results import Check, Verdict
 
 TIES = 0.05
 """The largest share of images whose two largest logits are equal."""
+CLEARLY = 1.5
+"""Accuracy in units of chance above which more images may show that a network classifies."""
 FEWEST = 16
 """With fewer images, the interval of a good network's accuracy can reach chance."""
 _RESOLUTION = 1e-3
@@ -67,9 +69,10 @@ def offset(logits: Tensor) -> Check:
 
 
 def clean_accuracy(logits: Tensor, y: Tensor) -> Check | None:
-    """Suspect if the network does not classify: at chance, one class, or labels in another order.
+    """Whether the network classifies: not at chance, not one class, no labels in another order.
 
-    The robust accuracy of such a network says nothing. The figure is the upper end of the exact
+    The robust accuracy of such a network says nothing, so it is invalid; suspect if the accuracy
+    is well above chance, but its interval is not. The figure is the upper end of the exact
     95 % interval of the error (Clopper and Pearson, Biometrika 1934): of a thousand classes, a
     single hit is chance. The threshold is the error at chance: of one class among all, or of
     predictions as frequent as the network's own that look at no image. None with fewer than 16
@@ -89,13 +92,16 @@ def clean_accuracy(logits: Tensor, y: Tensor) -> Check | None:
     error = 1 - float(hits.proportion_ci(method="exact").low)
     by_shares = float((_shares(found, classes) * _shares(y, classes)).sum())
     reason = "accuracy-at-chance"
+    verdict: Verdict = "invalid"
     if bool((found == found[0]).all()) and bool((y != y[0]).any()):
         error, reason = 1.0, "one-class"
     elif len(y) >= _PER_CLASS * classes and _best_order(found, y, classes) > 0.5:
         reason = "labels-in-another-order"
     # an error exactly at chance is one too
     chance = max(1 / classes, by_shares)
-    return at_most("clean-accuracy", error, 1 - chance - 1e-9, reason, "suspect")
+    if reason == "accuracy-at-chance" and hits.statistic > CLEARLY * chance:
+        verdict = "suspect"
+    return at_most("clean-accuracy", error, 1 - chance - 1e-9, reason, verdict)
 
 
 def _shares(found: Tensor, classes: int) -> Tensor:
