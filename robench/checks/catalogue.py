@@ -92,7 +92,7 @@ OF_MODELS = (
     ),
 )
 
-OF_OWN_GRADIENT = frozenset({"own-gradient", "agreement"})
+OF_OWN_GRADIENT = frozenset({"own-gradient", "agreement", BATCH_GRADIENT})
 """Checks of a model that say nothing about an attack that does not follow its own gradient."""
 
 OF_CELLS = (

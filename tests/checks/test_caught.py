@@ -126,7 +126,10 @@ CURED: dict[str, tuple[Make, str]] = {
         "points lower",
     ),
     "a steep arc tangent": (lambda: trained(Small(slopes.atan(1e6))), "points lower"),
-    "a sigmoid that overflows": (lambda: trained(Small(slopes.sigmoid(1e3))), "unavailable"),
+    "a sigmoid that overflows": (
+        lambda: trained(Small(slopes.sigmoid(1e3))),
+        "gradient-not-finite",
+    ),
     "rounding, zero": (lambda: Around(before=faulty.ZeroBackward.apply), "unavailable"),
     "rounding, random": (lambda: Around(before=faulty.NewBackward.apply), "ignores-the-loss"),
     "rounding, constant": (lambda: Around(before=faulty.ConstantBackward.apply), "ignores"),
