@@ -1,4 +1,4 @@
-"""The commands: ``python -m studies passes|doubling|gradients|replication|seeds|found-by``."""
+"""The commands of ``python -m studies``."""
 
 from __future__ import annotations
 
@@ -214,6 +214,23 @@ def seeds(
 ) -> None:
     """The accuracies of trainings with several seeds."""
     put_page(output, seeds_page(find_seeds(models_dir)), check=check, again="seeds")
+
+
+@app.command("false-alarms")
+def false_alarms(
+    output: Page = TABLES / "false-alarms.md",
+    no_run: NoRun = False,
+    check: Check = False,
+) -> None:
+    """How often the checks call an honest network suspect or invalid."""
+    # imported late: the networks need SpikingJelly
+    from studies.false_alarms import NAME, false_alarms_page, make_table, read
+
+    table = output.with_suffix(".csv")
+    if not (no_run or check):
+        make_table(table)
+        print(f"wrote {table}")
+    put_page(output, false_alarms_page(read(table)), check=check, again=f"{NAME} --no-run")
 
 
 def _integers(option: str, text: str) -> list[int]:
