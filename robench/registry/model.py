@@ -264,13 +264,21 @@ class Model:
     def in_double(self) -> Model:
         """The model in float64, with a copy of the network."""
         exact = copy(self)
-        exact._module = deepcopy(self.module).double()
+        exact._module = _copied(self.module).double()
         exact.input_type = None if self.input_type is None else torch.float64
         return exact
 
     def logits(self, x: Tensor) -> Tensor:
         """:meth:`call` in the type of the images."""
         return self.call(x).to(x.dtype)
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """A copy of a network, whose membranes may still belong to the graph of its last call."""
+    values = chain.from_iterable(vars(part).values() for part in network.modules())
+    kept = [*values, *network.buffers()]
+    membranes = (v for v in kept if isinstance(v, Tensor) and not v.is_leaf)
+    return deepcopy(network, {id(v): v.detach().clone() for v in membranes})
 
 
 def _is_count(value: Any, least: int) -> bool:

@@ -51,7 +51,9 @@ def test_the_gap_to_chosen_gradients(share: float, verdict: str, reason: str) ->
     check = of("pgd", own, chosen)["surrogate-gap"]
     assert (check.verdict, check.reason) == (verdict, reason)
     assert "surrogate-gap" not in of("spgd", own, chosen)
-    assert not of("pgd", own, chosen, spiking=False)  # an ANN has one gradient
+    of_ann = of("pgd", own, chosen, spiking=False)["surrogate-gap"]  # it has one gradient
+    assert of_ann.verdict == ("invalid" if verdict == "invalid" else "valid")
+    assert not of("fgsm", cell("fgsm", "own", 0.5, 1), chosen, spiking=False)
 
 
 @pytest.mark.parametrize(
