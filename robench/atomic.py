@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+TEMPORARY = ".*.robench-*.tmp"
+"""The pattern of their names."""
 FORGOTTEN = 24 * 60 * 60
 """Age in seconds from which a temporary file is a leftover of a killed process."""
 
@@ -43,8 +45,7 @@ def remove_leftovers(folder: Path, *, below: bool = False) -> None:
         folder: a folder in which :func:`replacing` has written; it need not exist.
         below: also look into all folders below it.
     """
-    pattern = ".*.robench-*.tmp"
-    for path in list(folder.rglob(pattern) if below else folder.glob(pattern)):
+    for path in list(folder.rglob(TEMPORARY) if below else folder.glob(TEMPORARY)):
         with suppress(OSError):  # another process may remove it at the same time
             if time.time() - path.stat().st_mtime > FORGOTTEN:
                 path.unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from robench.cli.app import _relative
+from robench.reporting import link
 from tests.support.checkpoints import ROOT
 
 RUN = """
@@ -79,5 +79,5 @@ def test_a_link_to_another_drive_is_the_whole_address(
         return "../figures"
 
     monkeypatch.setattr(os.path, "relpath", relpath)
-    link = _relative(Path(place), Path("here/leaderboard.md"))
-    assert link == ("../figures" if place == "figures" else Path(place).resolve().as_uri())
+    text = link(Path(place), Path("here/leaderboard.md"))
+    assert text == ("../figures" if place == "figures" else Path(place).resolve().as_uri())

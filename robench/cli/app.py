@@ -27,6 +27,7 @@ from robench.cli.options import (
     require_writable,
 )
 from robench.cli.run import run
+from robench.cli.validate import validate
 from robench.errors import UsageError
 
 app = typer.Typer(
@@ -65,6 +66,7 @@ def robench(
 
 app.command()(run)
 app.command()(check)
+app.command()(validate)
 
 
 @app.command()
@@ -87,7 +89,7 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Make the leaderboard and its figures from the stored results."""
-    from robench.reporting import build_report, is_stale, render, write, write_figures
+    from robench.reporting import build_report, is_stale, link, render, write, write_figures
     from robench.results import ResultStore
 
     output = output or Path(f"leaderboard.{format}")
@@ -96,7 +98,7 @@ def leaderboard(
     for damaged in report.damaged:
         print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
     figures = results / "figures"
-    text = render(report, format, figures=_relative(figures, output), all_runs=all_runs)
+    text = render(report, format, figures=link(figures, output), all_runs=all_runs)
     if check:
         if is_stale(output, text):
             again = "robench leaderboard" + ("" if format == "md" else f" --format {format}")
@@ -115,16 +117,6 @@ def leaderboard(
     hidden = " and ".join(f"{number} {what}" for number, what in left_out if number)
     hint = f"; {hidden} left out: --all-runs shows them" if hidden and not all_runs else ""
     print(f"wrote {output} and {len(drawn)} figures in {figures}{hint}")
-
-
-def _relative(path: Path, document: Path) -> str:
-    """The path as a link in a document."""
-    import os
-
-    try:
-        return Path(os.path.relpath(path, document.parent)).as_posix()
-    except ValueError:  # on another drive of Windows
-        return path.resolve().as_uri()
 
 
 @app.command("list")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from robench.architectures import VERSION, VGG, ModelConfig
 from robench.model_id import ModelId
-from robench.registry.cards import WEIGHTS, own_id, read_card
+from robench.registry.cards import WEIGHTS, ModelCard, own_id, read_card
 from robench.registry.model import Model
 from robench.registry.weights import check_weights, load_weights
 
@@ -29,7 +30,7 @@ def load_folder(folder: Path, model_id: ModelId | None = None, *, registered: bo
         partial(_network, card.model, weights, sha256),
         model_id or own_id(folder, card),
         card.model.classes,
-        card=card.model.model_dump() | {"architecture_version": VERSION},
+        card=facts(card),
         sha256=sha256,
         mode=card.model.mode,
         timesteps=card.model.timesteps,
@@ -40,6 +41,11 @@ def load_folder(folder: Path, model_id: ModelId | None = None, *, registered: bo
         clean_accuracy=card.about.clean_accuracy,
         input_kind=card.model.input_kind,
     )
+
+
+def facts(card: ModelCard) -> dict[str, Any]:
+    """What a cell's hash covers of a card, beside the digest of the weights."""
+    return card.model.model_dump() | {"architecture_version": VERSION}
 
 
 def _network(

@@ -54,12 +54,13 @@ def model_folders(models_dir: Path | None = None) -> dict[str, Path]:
         for card in sorted(place.glob(f"*/*/{CARD}")):
             name = f"{card.parent.parent.name}/{card.parent.name}"
             known = found.get(name)
-            if known is None or (_is_carried(known) and not (known / WEIGHTS).is_file()):
+            if known is None or (is_carried(known) and not (known / WEIGHTS).is_file()):
                 found[name] = card.parent
     return found
 
 
-def _is_carried(path: Path) -> bool:
+def is_carried(path: Path) -> bool:
+    """Whether a path lies in the contents of the wheel, which has the weights of digits alone."""
     return _PACKAGE / _CARRIED in path.parents
 
 
@@ -70,7 +71,7 @@ def training_folder(recipe: Path) -> Path:
         recipe: ``…/<dataset>/<name>/recipe.toml``.
     """
     folder = recipe.parent
-    if not _is_carried(recipe):
+    if not is_carried(recipe):
         return folder
     return user_cache_path("robench") / "models" / folder.parent.name / folder.name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -76,6 +77,14 @@ def is_stale(path: Path, text: str) -> bool:
         return path.read_text("utf-8") != text
     except (OSError, UnicodeDecodeError):
         return True
+
+
+def link(path: Path, document: Path) -> str:
+    """The path as a link in a document."""
+    try:
+        return Path(os.path.relpath(path, document.parent)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.resolve().as_uri()
 
 
 def escape_markdown(text: str) -> str:

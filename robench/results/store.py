@@ -144,7 +144,7 @@ class ResultStore:
     def find(self, model: str, attack: str, digest: str) -> CellResult | Damaged | None:
         """The stored cell, None without one, or why its files are damaged."""
         path = self.path(model, attack, digest)
-        return self._read(path) if path.exists() else None
+        return self.read(path) if path.exists() else None
 
     def rows(self, cell: CellResult) -> pd.DataFrame:
         """The rows of a done cell, one for each sample, in data order."""
@@ -172,7 +172,7 @@ class ResultStore:
         good: list[CellResult] = []
         bad: list[Damaged] = []
         for path in sorted(self.root.glob("*/*/*/*.json")):
-            cell = self._read(path)
+            cell = self.read(path)
             (bad if isinstance(cell, Damaged) else good).append(cell)  # type: ignore[arg-type]
         return good, bad
 
@@ -228,7 +228,8 @@ class ResultStore:
         return path.with_suffix(".chunks")
 
     @staticmethod
-    def _read(path: Path) -> CellResult | Damaged:
+    def read(path: Path) -> CellResult | Damaged:
+        """The cell of a JSON file, or which of its files is damaged and why."""
         try:
             cell = CellResult.model_validate_json(path.read_bytes())
         except ValidationError as error:
