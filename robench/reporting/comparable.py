@@ -93,7 +93,7 @@ def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Ca
         positions = rows["minimal_position"].to_numpy(np.int64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
-    if not np.array_equal(index, np.arange(n)):
+    if n < 1 or not np.array_equal(index, np.arange(n)):
         return Damaged(path, f"the rows are not those of the first {n} images")
     if positions.min() < ROBUST or positions.max() >= points:
         return Damaged(path, "a minimal position lies outside the grid")

@@ -99,6 +99,15 @@ def test_a_finding_is_one_line_and_says_what_to_do(cli: Cli, stored: Stored) -> 
     assert last.endswith(f"{len(lines)} errors, 0 warnings")
 
 
+def test_a_result_without_images_is_left_out_of_the_leaderboard(cli: Cli, stored: Stored) -> None:
+    stored.edit_rows(lambda frame: frame[:0])
+    stored.edit_identity(samples=0)
+    assert "rows-invalid" in [finding["rule"] for finding in findings(cli)]
+    done = cli("leaderboard", "--check")
+    assert done.code == 1
+    assert "left out, damaged: " in done.err
+
+
 def test_a_warning_alone_is_no_failure(cli: Cli, stored: Stored) -> None:
     add("results", "0123456789abcdef.chunks")(stored)
     done = cli("validate")
