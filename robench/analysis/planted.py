@@ -39,15 +39,16 @@ from robench.errors import UsageError
 from robench.evaluation import Request, make_plan, run_plan
 from robench.isolation import isolated, standard
 from robench.registry import Model, ModelEntry, NamedAttack
-from robench.results import ResultStore, Verdict
+from robench.results import Interval, ResultStore, Verdict
 from robench.results.metrics import wilson
 from robench.runtime.device import find_device, placed
 
 RANDOM = 200, 1000
 """The least and the most points of random search; in between, the passes of the attack."""
 VALID, SUSPECT, EASY = 0.95, 0.9, 0.1
-"""Success of the attack from which its results are valid, and from which they are suspect; success
-of random search above which the test says nothing."""
+"""Success of the attack from which its results are valid, and below which they are invalid; success
+of random search above which the test says nothing. The 95 % interval has to lie beyond the last
+two."""
 ROWS = ("index", "gap", "found", "random", "inverted", "passes")
 COLUMNS = (
     *("model", "attack", "epsilon", "samples", "not_applicable", "success", "low", "high"),
@@ -110,16 +111,19 @@ class PlantedTest:
         if self.inverted > 0:
             return "invalid", f"adversarial examples claimed where none exists: {self.inverted:.0%}"
         weak = f"the attack finds {self.success:.0%} of the planted adversarial examples"
-        if self.success < SUSPECT:
+        if self._interval("found").high < SUSPECT:
             return "invalid", weak
-        if self.random > EASY:
+        if self._interval("random").low > EASY:
             return "unchecked", f"the test is too easy: random search finds {self.random:.0%}"
         return ("suspect", weak) if self.success < VALID else ("valid", "")
+
+    def _interval(self, column: str) -> Interval:
+        return wilson(int(self.rows[column].sum()), len(self.rows))
 
     def to_frame(self) -> pd.DataFrame:
         """One row: model, attack, ε, samples, success with its 95 % interval, and so on."""
         n = len(self.rows)
-        interval = wilson(int(self.rows["found"].sum()), n) if n else None
+        interval = self._interval("found") if n else None
         values = (
             *(self.model, self.attack, self.epsilon.text, n, self.not_applicable),
             *((self.success, interval.low, interval.high) if interval else (np.nan,) * 3),

@@ -89,7 +89,15 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Make the leaderboard and its figures from the stored results."""
-    from robench.reporting import build_report, is_stale, link, render, write, write_figures
+    from robench.reporting import (
+        build_report,
+        is_stale,
+        link,
+        page_of_checks,
+        render,
+        write,
+        write_figures,
+    )
     from robench.results import ResultStore
 
     output = output or Path(f"leaderboard.{format}")
@@ -98,7 +106,8 @@ def leaderboard(
     for damaged in report.damaged:
         print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
     figures = results / "figures"
-    text = render(report, format, figures=link(figures, output), all_runs=all_runs)
+    links = {"figures": link(figures, output), "checks": page_of_checks(output)}
+    text = render(report, format, **links, all_runs=all_runs)
     if check:
         if is_stale(output, text):
             again = "robench leaderboard" + ("" if format == "md" else f" --format {format}")

@@ -1,7 +1,8 @@
 """Tables, leaderboard and figures, made from the store and from nothing else."""
 
 from robench.reporting.frames import frame, others_frame
-from robench.reporting.leaderboard import FIGURES, Format, is_stale, link, render, write
+from robench.reporting.leaderboard import FIGURES, Format, is_stale, render, write
+from robench.reporting.links import link, page_of_checks
 from robench.reporting.plots import write_figures
 from robench.reporting.report import Entry, Estimate, OtherRun, Report, Row, Table
 from robench.reporting.tables import build_report
@@ -20,6 +21,7 @@ __all__ = [
     "is_stale",
     "link",
     "others_frame",
+    "page_of_checks",
     "render",
     "write",
     "write_figures",

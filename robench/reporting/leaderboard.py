@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,7 +29,12 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>#!|~$@&]|:(?=//)|(?<=www)\.")
 
 
 def render(
-    report: Report, form: Format = "md", *, figures: str = FIGURES, all_runs: bool = False
+    report: Report,
+    form: Format = "md",
+    *,
+    figures: str = FIGURES,
+    checks: str = "",
+    all_runs: bool = False,
 ) -> str:
     """The leaderboard as text; equal reports give equal texts.
 
@@ -38,6 +42,7 @@ def render(
         report: as from :func:`robench.reporting.build_report`.
         form: ``md``, ``html``, ``csv`` or ``json``.
         figures: folder of the figures as in the links of the document; empty for no figures.
+        checks: the page that explains the verdicts, as in a link of the document; empty for none.
         all_runs: whether to show older runs, too, and the cells that have no result.
 
     Raises:
@@ -46,9 +51,9 @@ def render(
     report = report if all_runs else report.newest()
     match form:
         case "md":
-            return _document("leaderboard.md.j2", report, figures)
+            return _document("leaderboard.md.j2", report, figures, checks)
         case "html":
-            return _document("leaderboard.html.j2", report, figures)
+            return _document("leaderboard.html.j2", report, figures, checks)
         case "csv":
             return _csv(report)
         case "json":
@@ -77,14 +82,6 @@ def is_stale(path: Path, text: str) -> bool:
         return path.read_text("utf-8") != text
     except (OSError, UnicodeDecodeError):
         return True
-
-
-def link(path: Path, document: Path) -> str:
-    """The path as a link in a document."""
-    try:
-        return Path(os.path.relpath(path, document.parent)).as_posix()
-    except ValueError:  # on another drive of Windows
-        return path.resolve().as_uri()
 
 
 def escape_markdown(text: str) -> str:
@@ -130,7 +127,7 @@ def _finalize_markdown(value: object) -> object:
     return escape_markdown(value)
 
 
-def _document(template: str, report: Report, figures: str) -> str:
+def _document(template: str, report: Report, figures: str, checks: str) -> str:
     html = template.endswith(".html.j2")
     environment = Environment(
         loader=PackageLoader("robench.reporting"),
@@ -157,6 +154,7 @@ def _document(template: str, report: Report, figures: str) -> str:
         tables=report.tables,
         others=report.others,
         figures=Markup(quote(figures)),
+        checks=Markup(quote(checks)),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from robench.reporting import Format, Report, is_stale, link, render
+from robench.reporting import Format, Report, is_stale, link, page_of_checks, render
 from robench.reporting.plots import areas_name, curves_name
 from robench.validation.findings import Finding, fault
 
@@ -40,8 +40,6 @@ def _stale(page: Path, report: Report, form: Format, figures: Path) -> str:
     """Whether a page has to be made again; empty if not."""
     if not page.is_file():
         return "there is no such file"
-    texts = (
-        render(report, form, figures=link(figures, page), all_runs=all_runs)
-        for all_runs in (False, True)
-    )
+    links = {"figures": link(figures, page), "checks": page_of_checks(page)}
+    texts = (render(report, form, **links, all_runs=all_runs) for all_runs in (False, True))
     return "it is not what the results give" if all(is_stale(page, text) for text in texts) else ""

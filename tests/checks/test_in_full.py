@@ -68,8 +68,8 @@ def test_too_few_steps_are_noticed() -> None:
 
 def test_more_steps_that_find_less_are_invalid() -> None:
     subject = attacked(honest("plain"), "pgd")
-    broken = subject.rows.assign(minimal_position=1)  # as if fewer steps had broken everything
-    found = more_steps(subject._replace(rows=broken))
+    better = subject.rows.assign(minimal_position=1)  # as if fewer steps had found everything
+    found = more_steps(subject._replace(rows=better))
     assert said(found) == ("invalid", "more-steps-find-less")
 
 
