@@ -20,6 +20,9 @@ from robench.results.metrics import bootstrap, robust_matrix, sample_areas
 
 MASKED = 0.10
 """The gap in AUC above which an accuracy through the network's own gradient measures nothing."""
+SPREAD, SIMILAR = 0.02, 1.5
+"""The gap in AUC above which the estimators of an attack are a poor choice, and how many times its
+passes the better attack may take."""
 MARGIN = 0.01
 """How much of the samples a weaker kind of attack may find in addition, at some ε, by chance."""
 
@@ -33,6 +36,7 @@ class Compared:
         attack: its name.
         gradients: where they come from.
         steps: how many it takes at most, 1 or more.
+        passes: forward and gradient passes for each sample.
         positions: the minimal position of each sample, ``(N,)``.
     """
 
@@ -40,6 +44,7 @@ class Compared:
     attack: str
     gradients: Gradients
     steps: int
+    passes: float
     positions: NDArray[np.int64]
 
 
@@ -61,6 +66,10 @@ def compared(
             rivals = [c for c in cells if c.gradients == "chosen"]
             gap = partial(surrogate_gap, values=values, limit=limit, spiking=spiking)
             here += _worst(cell, rivals, gap)
+        if cell.gradients == "chosen":
+            rivals = [c for c in cells if c.gradients == "chosen" and c is not cell]
+            rivals = [c for c in rivals if c.passes <= SIMILAR * cell.passes]
+            here += _worst(cell, rivals, partial(estimator_spread, values=values, limit=limit))
         if cell.gradients in ("own", "chosen"):
             weaker = [c for c in cells if c.gradients in ("none", "source")]
             if cell.steps > 1:
@@ -86,10 +95,7 @@ def surrogate_gap(
     paired interval and the network spikes; one without spikes has one gradient, of which the other
     attack took more steps.
     """
-    areas = [sample_areas(cell.positions, values, limit) for cell in (own, chosen)]
-    difference = areas[0] - areas[1]
-    gap = float(difference.mean())
-    beaten = bootstrap(difference).low > 0
+    gap, beaten = _gap(own, chosen, values, limit)
     verdict: Verdict = "valid"
     if beaten and (spiking or gap > MASKED):
         verdict = "invalid" if gap > MASKED else "suspect"
@@ -97,6 +103,31 @@ def surrogate_gap(
         name="surrogate-gap", value=gap, threshold=MASKED, verdict=verdict,
         reason=f"{chosen.attack} is {100 * gap:.1f} points lower" if verdict != "valid" else "",
     )  # fmt: skip
+
+
+def estimator_spread(
+    cell: Compared, other: Compared, values: Sequence[float], limit: float
+) -> Check:
+    """Whether another choice of gradients finds more for about the same passes (C13, C14).
+
+    Suspect if its AUC is lower by more than 2 points and more than the paired interval.
+    """
+    gap, beaten = _gap(cell, other, values, limit)
+    bad = beaten and gap > SPREAD
+    return Check(
+        name="estimator-spread", value=gap, threshold=SPREAD,
+        verdict="suspect" if bad else "valid",
+        reason=f"{other.attack} is {100 * gap:.1f} points lower" if bad else "",
+    )  # fmt: skip
+
+
+def _gap(
+    cell: Compared, other: Compared, values: Sequence[float], limit: float
+) -> tuple[float, bool]:
+    """By how much the AUC of another attack is lower, and whether that is beyond chance."""
+    areas = [sample_areas(each.positions, values, limit) for each in (cell, other)]
+    difference = areas[0] - areas[1]
+    return float(difference.mean()), bootstrap(difference).low > 0
 
 
 def weaker_wins(cell: Compared, weaker: Compared, points: int) -> Check:

@@ -102,4 +102,5 @@ def _areas(rows: pd.DataFrame, values: list[float]) -> NDArray[np.float64]:
 
 
 def _compared(name: str, rows: pd.DataFrame) -> Compared:
-    return Compared(name, name, "none", 1, rows["minimal_position"].to_numpy())
+    passes = float((rows["forwards"] + rows["backwards"]).mean())
+    return Compared(name, name, "none", 1, passes, rows["minimal_position"].to_numpy())

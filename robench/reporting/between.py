@@ -55,6 +55,6 @@ def to_compare(candidate: Candidate, key: str) -> Compared:
     identity = candidate.identity
     kind = IMPLEMENTATIONS.get(identity.implementation, Attack)
     steps = [v for k, v in identity.parameters.items() if "steps" in k and isinstance(v, int)]
-    return Compared(
-        key, identity.attack, kind.gradients, max(steps, default=1), candidate.positions
-    )
+    passes = candidate.outcome.forwards + candidate.outcome.backwards
+    most = max(steps, default=1)
+    return Compared(key, identity.attack, kind.gradients, most, passes, candidate.positions)

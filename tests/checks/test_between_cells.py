@@ -27,8 +27,10 @@ def robust(share: float) -> NDArray[np.int64]:
     return positions
 
 
-def cell(attack: str, gradients: Gradients, share: float, steps: int = 20) -> Compared:
-    return Compared(attack, attack, gradients, steps, robust(share))
+def cell(
+    attack: str, gradients: Gradients, share: float, steps: int = 20, passes: float = 20
+) -> Compared:
+    return Compared(attack, attack, gradients, steps, passes, robust(share))
 
 
 def of(attack: str, *cells: Compared, spiking: bool = True) -> dict[str, Check]:
@@ -54,6 +56,19 @@ def test_the_gap_to_chosen_gradients(share: float, verdict: str, reason: str) ->
     of_ann = of("pgd", own, chosen, spiking=False)["surrogate-gap"]  # it has one gradient
     assert of_ann.verdict == ("invalid" if verdict == "invalid" else "valid")
     assert not of("fgsm", cell("fgsm", "own", 0.5, 1), chosen, spiking=False)
+
+
+@pytest.mark.parametrize(
+    ("share", "passes", "verdict"),
+    [(0.40, 20, "suspect"), (0.40, 30, "suspect"), (0.49, 20, "valid"), (0.40, 31, "")],
+)
+def test_another_choice_of_gradients_finds_more(share: float, passes: float, verdict: str) -> None:
+    attack = cell("rga", "chosen", 0.5)
+    found = of("rga", attack, cell("other", "chosen", share, passes=passes))
+    spread = found.get("estimator-spread")
+    assert (spread.verdict if spread else "") == verdict
+    if verdict == "suspect":
+        assert spread.reason == "other is 7.5 points lower"
 
 
 @pytest.mark.parametrize(
