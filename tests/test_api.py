@@ -67,7 +67,8 @@ def test_a_plain_network_is_evaluated_by_its_data_set() -> None:
     checks = set(result.checks().to_frame()["check"])
     assert checks == {
         *("deterministic", "same-under-attack", "frozen", "probabilities", "ties", "offset"),
-        *("own-gradient", "batch-gradient", "gradient", "zero-epsilon", "weaker-attack"),
+        *("own-gradient", "batch-gradient", "gradient", "zero-epsilon"),
+        *("reverified", "weaker-attack"),
     }
     for text in (repr(result), result._repr_html_(), repr(result.checks())):
         assert "pgd[steps=3]" in text
@@ -246,8 +247,13 @@ def test_registered_models() -> None:
     assert model.mode == "stbp"
     checks = robench.check(model, limit=8)
     assert set(checks.to_frame()["verdict"]) == {"valid"}
-    zero = robench.check("digits/control-zero-gradient", limit=8)
-    assert "invalid" in set(zero.to_frame()["verdict"])
+    random = robench.check("digits/control-random-mask", limit=8)
+    assert random.verdict == "invalid"
+    (row,) = random.to_frame().query("verdict == 'invalid'").to_dict("records")
+    assert (row["check"], row["reason"]) == ("deterministic", "not-deterministic")
+    assert "robench.ModelNoise" in row["advice"]
+    assert row["advice"].split()[0] in str(random)
+    assert "\x1b[31minvalid" in random.text(colours=True)
 
 
 def test_a_plot_has_a_line_for_each_cell() -> None:

@@ -124,7 +124,7 @@ OF_CELLS = (
     ),
     CellCheck(
         "reverified",
-        lambda s: reverified(s.rows),
+        lambda s: reverified(s.rows, stochastic=s.model.stochastic),
         "Adversarial examples are misclassified again in another batch, and with other draws.",
         "Draw random numbers from robench.ModelNoise, and compute each image alone.",
     ),

@@ -8,13 +8,14 @@ from robench.checks.verdicts import SHARE, at_most
 from robench.engine.evaluation_draws import DRAWS
 from robench.registry import Model
 from robench.results import CLEAN_WRONG, Check, Verdict
+from robench.results.metrics import wilson
 
 UNAVAILABLE = "gradient-unavailable"
 SMALLEST = 1
 """Position of the first ε above 0 in a grid."""
 CARD_ACCURACY = 0.005
 CONFIRMED, HALF = 0.95, 0.5
-"""Share of confirmed examples below which a cell is suspect, and below which it is invalid."""
+"""The smallest share of confirmed examples of a valid cell, and of one that is not invalid."""
 
 
 def usable_gradient(rows: pd.DataFrame) -> Check | None:
@@ -60,14 +61,20 @@ def card_accuracy(model: Model, rows: pd.DataFrame) -> Check | None:
     )
 
 
-def reverified(rows: pd.DataFrame) -> Check | None:
+def reverified(rows: pd.DataFrame, *, stochastic: bool = False) -> Check | None:
     """Whether adversarial examples are misclassified again, in another batch and with other draws.
 
-    The figure is the share of those that are not. None without an adversarial example.
+    Suspect if more than 5 % are not, invalid if more than half. A stochastic model, whose examples
+    are those of some draws, is suspect if more than half are not, by the lower end of the 95 %
+    interval. The figure is the share of those that are not. None without an adversarial example.
     """
     attacked = rows["minimal_position"] > CLEAN_WRONG
     if not attacked.any():
         return None
-    share = 1 - float(rows["reverified"][attacked].mean())
+    lost = ~rows["reverified"][attacked]
+    reason, share = "examples-not-confirmed", float(lost.mean())
+    if stochastic:
+        low = wilson(int(lost.sum()), len(lost)).low
+        return at_most("reverified", low, HALF, reason, "suspect")
     verdict: Verdict = "invalid" if share > HALF else "suspect"
-    return at_most("reverified", share, 1 - CONFIRMED, "examples-not-confirmed", verdict)
+    return at_most("reverified", share, 1 - CONFIRMED, reason, verdict)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robench.architectures import VGG, ModelConfig
 from robench.architectures.vgg import ConvNorm
-from robench.checks.card_accuracy import CARD_ACCURACY
+from robench.checks.rows import CARD_ACCURACY
 from robench.datasets import DIGITS, DIGITS_FRAMES
 from robench.datasets.digits_frames import FRAMES, spikes
 from robench.engine.view import ModelView, QueryCounter

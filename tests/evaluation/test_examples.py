@@ -18,7 +18,7 @@ from tests.support.interrupts import interrupt_chunk
 Cli = Callable[..., Finished]
 COMMAND = ("run", "--models", "smallmodels:small", "--limit", "30", "--attacks", "pgd[steps=4]")
 EPS = ("--eps", "8/255,16/255,32/255")
-AGAIN = "done without examples, computed again to keep them: 1 cells\n"
+AGAIN = "done without the examples that were asked for, computed again: 1 cell\n"
 
 pytestmark = pytest.mark.usefixtures("small_models")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from robench.checks.card_accuracy import CARD_ACCURACY
+from robench.checks.rows import CARD_ACCURACY
 from robench.datasets import DIGITS
 from robench.errors import ContentError, UsageError
 from robench.registry import (
