@@ -43,11 +43,12 @@ def share(model_id: str, options: Options) -> dict[str, Any]:
         mock.patch(f"{CELLS}.checks_of_cell", timed(checking.checks_of_cell, "of_cell")),
     ):
         for attack in ATTACKS:
-            seconds, _ = evaluate(cell_of(model, attack, options))
+            cell = cell_of(model, attack, options)
+            seconds, _ = evaluate(cell)
             total += seconds
     return {
         "model": model_id,
-        "images": options.images,
+        "images": len(cell.images),
         "seconds": total,
         **spent,
         "share": sum(spent.values()) / total,
