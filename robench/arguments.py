@@ -21,15 +21,19 @@ TENSORS = "tensors"
 """The name of a data set of tensors without a name."""
 
 
-def load_model(name: str) -> Model:
+def load_model(name: str, dataset: str | None = None) -> Model:
     """A model by its id, or that of a folder, ``module:function`` or ``file.py:function``.
+
+    Args:
+        name: of the model.
+        dataset: of the network that a function returns.
 
     Raises:
         RobenchError: there is no such model, or it cannot be loaded.
     """
-    entries = select_models([name])
+    entries = select_models([name], dataset=dataset)
     if len(entries) > 1:
-        raise UsageError(f"{name!r} names {len(entries)} models; load_model loads one")
+        raise UsageError(f"{name!r} names {len(entries)} models; name one of them")
     if entries[0].missing:
         raise UsageError(f"model {entries[0].id}: {entries[0].missing}")
     return entries[0].load()
@@ -57,7 +61,7 @@ def whole(name: str, value: Any, least: int) -> int:
 def model_of(model: str | Model | nn.Module, dataset: str | None, own: Dataset | None) -> Model:
     """The model that a user means; its data set is that of the tensors, if there are any."""
     if isinstance(model, str):
-        model = load_model(model)
+        model = load_model(model, None if own is not None else dataset)
     if isinstance(model, Model):
         if own is not None:
             return replace(model, id=ModelId(f"{own.name}/{model.id.name}"), dataset=own.name)

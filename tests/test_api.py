@@ -68,7 +68,7 @@ def test_a_plain_network_is_evaluated_by_its_data_set() -> None:
     assert checks == {
         *("deterministic", "same-under-attack", "frozen", "probabilities", "ties", "offset"),
         *("own-gradient", "batch-gradient", "gradient", "zero-epsilon"),
-        *("reverified", "weaker-attack"),
+        *("reverified", "gradient-free", "weaker-attack"),
     }
     for text in (repr(result), result._repr_html_(), repr(result.checks())):
         assert "pgd[steps=3]" in text
@@ -194,7 +194,7 @@ def test_frames_of_the_user() -> None:
         (lambda: robench.evaluate("digits/vgg16-stbp", dataset="mnist"), "digits"),
         (lambda: robench.Model(MyNet()), "dataset="),
         (lambda: robench.Model(MyNet(), "digits/a", dataset="mnist"), "mnist"),
-        (lambda: robench.load_model("digits/*"), "loads one"),
+        (lambda: robench.load_model("digits/*"), "name one of them"),
         (lambda: robench.load_results("/nowhere"), "no results"),
         (lambda: robench.list_models("nothing/*"), "no model matches"),
     ],

@@ -7,7 +7,7 @@ from robench.checks.determinism import deterministic, same_under_attack
 from robench.checks.frozen import frozen
 from robench.checks.logits import clean_accuracy, offset, probabilities, ties
 from robench.checks.own_gradient import agreement, own_gradient
-from robench.checks.probes import baselines, large_epsilon, more_steps
+from robench.checks.probes import baselines, gradient_free, large_epsilon, more_steps
 from robench.checks.registry import CellCheck, ModelCheck
 from robench.checks.rows import asked, card_accuracy, reverified, usable_gradient
 from robench.checks.spikes import replaceable, silent_neurons
@@ -69,12 +69,12 @@ OF_MODELS = (
         "agreement",
         agreement,
         "A few steps along the sign of the network's own gradient raise the loss.",
-        "Do not believe fgsm and pgd; compare spgd and square, which need no such gradient.",
+        "Do not believe an attack along it; compare square, which needs no gradient.",
         "Athalye et al., ICML 2018",
     ),
     ModelCheck(
         "spikes",
-        lambda s: replaceable(s.model),
+        replaceable,
         "Every spike of the network is found and can be given another derivative.",
         "Write the spike as a function of one tensor, or as a comparison; see spike-discovery.md.",
     ),
@@ -127,6 +127,13 @@ OF_CELLS = (
         lambda s: reverified(s.rows, stochastic=s.model.stochastic),
         "Adversarial examples are misclassified again in another batch, and with other draws.",
         "Draw random numbers from robench.ModelNoise, and compute each image alone.",
+    ),
+    CellCheck(
+        "gradient-free",
+        gradient_free,
+        "At the largest ε, few random squares find nothing that many steps along a gradient left.",
+        "The gradient misleads: compare square, and robench check MODEL --attack spgd.",
+        "Andriushchenko et al., ECCV 2020",
     ),
 )
 

@@ -14,9 +14,12 @@ from robench.checks.verdicts import at_most
 from robench.engine.gradient import take
 from robench.registry import Model
 from robench.results import Check
-from robench.runtime.batch_size import with_fewer
+from robench.runtime.batch_size import is_out_of_memory, with_fewer
 from robench.spiking import Recorder
 
+WAYS, TINY, ALIKE = 24, 1e-6, 0.5
+"""Random ways along which a derivative is measured, the length of a step, and the cosine of the two
+that a gradient has to reach. A clipped one reaches it, one that is mirrored does not."""
 FEWEST = 16
 UNUSABLE = 0.1
 """The largest share of images without a usable gradient."""
@@ -67,6 +70,9 @@ def agreement(subject: Examined) -> Check | None:
     function. The figure is the share of images on which either leads as far. None for a stochastic
     network, declared or not, and with fewer than 16 images with a gradient.
 
+    A network in which no step was found has a derivative, and its gradient has to resemble it along
+    random directions.
+
     Whatever its surrogates, a backward pass is linear, so the gradient of the negative loss is the
     negative gradient. One that is not ignores the loss, as random or constant numbers do.
 
@@ -87,7 +93,12 @@ def agreement(subject: Examined) -> Check | None:
     if value > LOST:
         return at_most("agreement", value, LOST, "own-gradient-ignores-the-loss", "suspect")
     value = with_fewer(lambda most: _lost(subject.model, x[:most], classes[:most]), len(x))
-    return at_most("agreement", value, LOST, "own-gradient-does-not-agree", "suspect")
+    reason = "own-gradient-does-not-agree"
+    if value <= LOST and _smooth(subject.model):
+        other = with_fewer(lambda most: _unlike(subject.model, x[:most], classes[:most]), len(x))
+        if other > LOST:
+            value, reason = other, "own-gradient-is-no-derivative"
+    return at_most("agreement", value, LOST, reason, "suspect")
 
 
 @torch.no_grad()
@@ -100,12 +111,55 @@ def _even(model: Model, x: Tensor, classes: Tensor) -> float:
     leaf, classes = x.detach().to(model.device).requires_grad_(), classes.to(model.device)
     with torch.enable_grad(), Recorder([None] * len(x)).recording():
         logits = model.call(leaf)
+        if not logits.requires_grad:  # those of an earlier call
+            return 1.0
         # of one forward pass, which may be random
         weights = direction_of(logits.detach(), classes, "cross-entropy")
         (ascent,) = torch.autograd.grad(logits, leaf, weights, retain_graph=True)
         (descent,) = torch.autograd.grad(logits, leaf, -weights)
     bad = magnitude(ascent + descent) > ODD * magnitude(ascent)
     return float(bad.double().mean())
+
+
+def _smooth(model: Model) -> bool:
+    """Whether nothing in a network jumps, as far as robench has looked into it."""
+    found = model.discovery
+    if found is None or model.layered or model.mode != "ann":
+        return False
+    return not (found.spikes or found.quantisers or found.own or found.refused)
+
+
+def _unlike(model: Model, x: Tensor, classes: Tensor) -> float:
+    """The share of images of which the gradient does not resemble differences of logits.
+
+    Both are those of the cross-entropy's direction, along random ways from a point beside the
+    image, where no two pixels are equal and no maximum is shared. 0 for a network that cannot run
+    in float64, and for one that is random there.
+    """
+    generator = torch.Generator().manual_seed(0)
+    near = (0.9 * x.double() + 0.1 * torch.rand(x.shape, generator=generator)).to(model.device)
+    try:
+        exact = model.in_double()
+        with torch.enable_grad():  # throughout, since some networks compute otherwise without
+            leaf = near.requires_grad_()
+            logits, again = exact.call(leaf), exact.call(leaf)
+            weights = direction_of(logits.detach(), classes.to(model.device), "cross-entropy")
+            (gradient,) = torch.autograd.grad(logits, leaf, weights)
+            said, true = [], []
+            for _ in range(WAYS):
+                way = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(near)
+                change = exact.call(leaf + TINY * way) - exact.call(leaf - TINY * way)
+                true.append((change.detach() * weights).sum(1))
+                said.append((gradient * way).flatten(1).sum(1))
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return 0.0
+    if not torch.equal(logits, again):
+        return 0.0
+    ways = (torch.nn.functional.normalize(torch.stack(each), dim=0, eps=0) for each in (said, true))
+    alike = torch.mul(*ways).sum(0)
+    return float((~(alike >= ALIKE)).double().mean())
 
 
 def _lost(model: Model, x: Tensor, classes: Tensor) -> float:

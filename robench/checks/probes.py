@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.attacks import IMPLEMENTATIONS
+from robench.attacks.square import Square
 from robench.checks.between_cells import Compared, weaker_wins
 from robench.checks.registry import PROBED, Attacked
 from robench.checks.verdicts import at_most
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
-from robench.results import ROBUST, Check
+from robench.results import ROBUST, Check, Verdict
 from robench.results.metrics import bootstrap, sample_areas, wilson
 
 LARGE = 128 / 255
@@ -27,7 +28,33 @@ LEFT = 0.05
 """How many images may be left there beside those that grey leaves, and none beyond."""
 GAIN = 0.01
 """The gain in AUC of twice the steps."""
+FEW_QUERIES, MISSED, MANY_MISSED = 300, 0.02, 0.05
+"""Queries of the check that every run makes, and the shares of images that they may find beyond an
+attack that is valid, and beyond one that is not invalid."""
 WITHOUT_GRADIENT = {"noise": {"draws": 10}, "square": {"queries": 300}}
+
+
+def gradient_free(subject: Attacked) -> Check | None:
+    """Whether random squares find examples of images that the attack left at the largest ε.
+
+    Suspect if they find more than 2 % of the images in addition, invalid above 5 %. Only what is
+    left of the first images is looked at, so an attack that leaves little is checked at once.
+    The figure is the lower end of the interval of the share of images that are found in addition.
+    None for an attack of one step, and for one that follows no gradient of the model.
+    """
+    if not _iterative(subject) or len(subject.grid) < 2 or subject.attack.norm != "linf":
+        return None
+    first = subject.rows[:PROBED]
+    left = (first["minimal_position"] == ROBUST).to_numpy().nonzero()[0].tolist()
+    found = 0
+    if left:
+        square = Square(queries=FEW_QUERIES)
+        rows = subject.again(square, (subject.grid[0], subject.grid[-1]), left)
+        found = int((rows["minimal_position"] > 0).sum())
+    value = wilson(found, len(first)).low
+    reason = f"square finds {found} of the {len(left)} images that it leaves"
+    verdict: Verdict = "invalid" if value > MANY_MISSED else "suspect"
+    return at_most("gradient-free", value, MISSED, reason, verdict)
 
 
 def large_epsilon(subject: Attacked) -> Check | None:

@@ -18,7 +18,7 @@ from robench.engine.evaluation_draws import first_draw
 from robench.engine.gradient import Gradient, take
 from robench.engine.sweep import ChunkSweep
 from robench.epsilon import Epsilon
-from robench.errors import PluginError
+from robench.errors import EvaluationError, PluginError
 from robench.plugins import CHECKS, Plugin, plugins, the_plugin
 from robench.registry import Model
 from robench.results import Check
@@ -108,11 +108,14 @@ class Attacked(NamedTuple):
     batch: int
     workers: Workers
 
-    def again(self, attack: Attack, grid: Sequence[Epsilon]) -> pd.DataFrame:
-        """The rows of another sweep over the first images of :data:`PROBED`."""
+    def again(
+        self, attack: Attack, grid: Sequence[Epsilon], images: Sequence[int] = range(PROBED)
+    ) -> pd.DataFrame:
+        """The rows of another sweep over some of the first images."""
         chunk = self.chunk
+        rows = [row for row in images if row < len(chunk.x)]
         part = replace(
-            chunk, x=chunk.x[:PROBED], y=chunk.y[:PROBED], indices=chunk.indices[:PROBED]
+            chunk, x=chunk.x[rows], y=chunk.y[rows], indices=[chunk.indices[row] for row in rows]
         )
 
         def sweep(batch: int) -> pd.DataFrame:
@@ -183,5 +186,24 @@ def plugin_check(plugin: Plugin) -> ModelCheck | CellCheck:
 
 def measured(checks: Sequence[Registered[Subject]], subject: Subject) -> list[Check]:
     """The records of those checks that apply, in their order."""
-    found = (check.measure(subject) for check in checks)
+    found = (_measured(check, subject) for check in checks)
     return [record for record in found if record is not None]
+
+
+def _measured(check: Registered[Subject], subject: Subject) -> Check | None:
+    """The record of a check.
+
+    Raises:
+        EvaluationError: a plug-in's check raises, or returns something else.
+    """
+    if check.measure.__module__.partition(".")[0] == "robench":
+        return check.measure(subject)
+    try:
+        record = check.measure(subject)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise EvaluationError(f"check {check.name} of a plug-in failed: {reason}") from error
+    if record is not None and not isinstance(record, Check):
+        kind = type(record).__name__
+        raise EvaluationError(f"check {check.name} of a plug-in returned a {kind}, not a Check")
+    return record

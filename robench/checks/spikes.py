@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from collections import Counter, defaultdict
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from robench.checks.registry import Examined
 from robench.checks.verdicts import at_most
-from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import with_fewer
 from robench.spiking import spiking_layers
@@ -22,16 +21,23 @@ SILENT = 0.9
 SAMPLES = 64
 
 
-def replaceable(model: Model) -> Check | None:
+def replaceable(subject: Examined) -> Check | None:
     """Suspect if a network has steps that keep their own gradient, or spikes that were not found.
 
-    Such a network is attacked through its own gradient, which may hide what another one finds. None
-    for networks of robench's neurons, and for a network without steps that is not said to spike.
+    Such a network is attacked through its own gradient, which may hide what another one finds.
+    Spikes on which no logit depends do not count. None for networks of robench's neurons, and for a
+    network without steps that is not said to spike.
     """
-    found = model.discovery
+    model, found = subject.model, subject.model.discovery
     if found is None or model.layered:
         return None
     kept = 1 if found.refused else len(found.own)
+    if kept and any(known.kind == "silent" for known in found.functions.values()):
+        some = min(len(subject.x), SAMPLES)
+        seen = with_fewer(lambda most: _calls(subject, most), some)
+        used, idle = ({call.function for call in seen if call.used is v} for v in (True, False))
+        silent = {f for f, of in found.functions.items() if of.kind == "silent" and of.calls}
+        kept -= len(silent & (idle - used))
     if model.mode == "ann" and not (kept or found.spikes):
         return None
     reason = "spikes-not-replaced" if kept else "" if found.spikes else "no-spike-found"
@@ -51,45 +57,90 @@ def silent_neurons(subject: Examined) -> Check | None:
     return with_fewer(lambda most: _silent(subject, most), min(len(subject.x), SAMPLES))
 
 
-@torch.no_grad()
 def _silent(subject: Examined, most: int) -> Check | None:
-    model = subject.model
-    seen = _Fired(most, model.discovery or Discovery())
-    handles = [layer.register_forward_hook(seen.left) for layer in spiking_layers(model.module)]
-    try:
-        with subject.drawn(most), intercepting(seen):
-            model.call(subject.x[:most].to(model.device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not seen.layers:
+    model, fired = subject.model, _Fired(most)
+    if model.layered:
+        layers = spiking_layers(model.module)
+        handles = [layer.register_forward_hook(fired.left) for layer in layers]
+        try:
+            with torch.no_grad(), subject.drawn(most):
+                model.call(subject.x[:most].to(model.device))
+        finally:
+            for handle in handles:
+                handle.remove()
+    else:
+        known = (model.discovery or Discovery()).functions
+        numbers: Counter[type] = Counter()
+        used: defaultdict[object, set[bool | None]] = defaultdict(set)
+        for call in _calls(subject, most):
+            of = known.get(call.function)
+            if of is not None and of.spikes:
+                group = of.groups[numbers[call.function] % len(of.groups)]
+                used[group].add(call.used)
+                fired.add(group, call.out)
+            numbers[call.function] += 1
+        for layer, uses in used.items():
+            if False in uses and True not in uses:
+                fired.layers.pop(layer)
+    if not fired.layers:
         return None
-    share = max(1 - float(fired.double().mean()) for fired in seen.layers.values())
+    share = max(1 - float(neurons.double().mean()) for neurons in fired.layers.values())
     return at_most("silent-neurons", share, SILENT, "silent-neurons", "suspect")
+
+
+class _Call(NamedTuple):
+    """A call of a custom function.
+
+    Attributes:
+        function: its class.
+        out: its output.
+        used: whether the logits depend on it; None if it has no gradient.
+    """
+
+    function: type
+    out: Tensor
+    used: bool | None
+
+
+def _calls(subject: Examined, most: int) -> list[_Call]:
+    """The calls of custom functions in a forward pass."""
+    model, seen = subject.model, _Calls()
+    leaf = subject.x[:most].to(model.device).requires_grad_()
+    with torch.enable_grad(), subject.drawn(most), intercepting(seen):
+        logits = model.call(leaf)
+    outs = [out for _, out in seen.calls if out.requires_grad and logits.requires_grad]
+    used = {}
+    if outs:
+        found = torch.autograd.grad(logits.sum(), outs, allow_unused=True)
+        used = {id(out): part is not None for out, part in zip(outs, found, strict=True)}
+    return [_Call(function, out.detach(), used.get(id(out))) for function, out in seen.calls]
+
+
+class _Calls:
+    """The custom functions that are called, with their outputs."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[type, Tensor]] = []
+
+    def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
+        """After the call of a custom function."""
+        if isinstance(out, Tensor):
+            self.calls.append((function, out))
+        return out
 
 
 class _Fired:
     """Which neurons of each layer spike in a forward pass."""
 
-    def __init__(self, rows: int, found: Discovery) -> None:
-        self.rows, self.found = rows, found
-        self.calls: Counter[type] = Counter()
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
         self.layers: dict[object, Tensor] = {}
 
     def left(self, layer: nn.Module, _: object, out: Tensor) -> None:
         """After the call of a layer of robench."""
-        self._add(layer, out)
+        self.add(layer, out)
 
-    def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
-        """After the call of a custom function."""
-        known = self.found.functions.get(function)
-        number = self.calls[function]
-        self.calls[function] += 1
-        if known is not None and known.spikes and isinstance(out, Tensor):
-            self._add(known.groups[number % len(known.groups)], out)
-        return out
-
-    def _add(self, layer: object, out: Tensor) -> None:
+    def add(self, layer: object, out: Tensor) -> None:
         """Add spikes ``(N, …)`` or ``(T, N, …)``."""
         over_time = out.dim() > 2 and out.shape[1] == self.rows
         fired = (out != 0).flatten(0, 1 if over_time else 0).any(0)

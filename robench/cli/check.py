@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import DataDir, Device, Json, Limit, look_in
+from robench.cli.options import DataDir, DatasetName, Device, Json, Limit, look_in
+from robench.errors import UsageError
 
 
 def check(
@@ -20,6 +21,7 @@ def check(
     eps: Annotated[
         str | None, typer.Option(help="With --attack: the ε; the grid's largest by default.")
     ] = None,
+    dataset: DatasetName = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(min=0, metavar="<int>", help="Of the points.")] = 0,
     device: Device = "auto",
@@ -29,17 +31,21 @@ def check(
     """Check a model, or with --attack whether an attack finds examples that are planted in it."""
     import robench
 
-    look_in(None, data_dir)
+    look_in(dataset, data_dir)
+    if eps is not None and attack is None:
+        raise UsageError("--eps is that of planted examples: give it with --attack")
     name = Path(model).as_posix() if Path(model).is_dir() else model
     if attack is None:
-        found = robench.check(name, limit=limit or 64, device=device)
+        found = robench.check(name, dataset=dataset, limit=limit or 64, device=device)
         colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         frame = found.to_frame()
         print(frame.to_json(orient="records", indent=1) if json else found.text(colours=colours))
         if found.verdict == "invalid":
             raise typer.Exit(1)
         return
-    tests = robench.planted(name, attack, eps=eps, limit=limit, seed=seed, device=device)
+    tests = robench.planted(
+        name, attack, dataset=dataset, eps=eps, limit=limit, seed=seed, device=device
+    )
     print(tests.to_frame().to_json(orient="records", indent=1) if json else tests)
     if any(test.verdict == "invalid" for test in tests.tests):
         raise typer.Exit(1)

@@ -195,5 +195,5 @@ def _outcome(
         checks=tuple(found),
         spikes=str(cell.model.discovery or ""),
         verdict=checks.worst_verdict(found),
-        reasons=tuple(check.reason for check in found if check.reason),
+        reasons=tuple(dict.fromkeys(check.reason for check in found if check.reason)),
     )

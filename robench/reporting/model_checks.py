@@ -65,6 +65,13 @@ class ModelChecks:
                 lines += wrap(
                     f"{of.sees} {of.advice}", 92, initial_indent="    ", subsequent_indent="    "
                 )
+        made = {"deterministic" if name == "draws" else name for name in self.to_frame()["check"]}
+        if missing := [name for name in known if name not in made | {"draws"}]:
+            lines += ["", *wrap(f"not made, as they do not apply: {', '.join(missing)}", 96)]
+            if "own-gradient" in missing:
+                lines += wrap(
+                    "spgd replaces the spikes or roundings; fgsm and pgd may have no gradient.", 96
+                )
         return "\n".join(lines)
 
     def __repr__(self) -> str:

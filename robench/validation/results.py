@@ -94,8 +94,11 @@ def _other_identity(cell: CellResult, outcome: Outcome) -> str:
 
 def _other_verdict(outcome: Outcome) -> str:
     """Whether the verdict and its reasons are not those of the checks on record."""
-    reasons = tuple(check.reason for check in outcome.checks if check.reason)
-    says = verdict_text(outcome.verdict, outcome.reasons)
+    for check in outcome.checks:
+        if check.verdict == "valid" and check.value > check.threshold:
+            return f"check {check.name} is valid at {check.value:g}, above {check.threshold:g}"
+    reasons = tuple(dict.fromkeys(check.reason for check in outcome.checks if check.reason))
+    says = verdict_text(outcome.verdict, tuple(dict.fromkeys(outcome.reasons)))
     checks = verdict_text(worst_verdict(outcome.checks), reasons)
     return f"it is {says}, by its checks {checks}" if says != checks else ""
 

@@ -163,7 +163,7 @@ def test_without_any_gradient_both_are_invalid_and_square_finds_more(name: str) 
     found = attacked(seeded(WITHOUT[name]), [PGD, SPGD, SQUARE])
     for attack in (PGD, SPGD):
         assert found[attack]["verdict"] == "invalid"
-        assert found[attack]["reasons"].count("gradient-unavailable") == 2
+        assert found[attack]["reasons"].count("gradient-unavailable") == 1
     assert found[SQUARE]["verdict"] == "valid"
     assert found[SQUARE]["accuracy"] < found[SPGD]["accuracy"]
 

@@ -6,15 +6,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import snntorch
 import torch
 from torch import Tensor, nn
 
 import robench
 from robench.checks import Attacked, rows
-from robench.checks.probes import baselines, large_epsilon, more_steps
+from robench.checks.probes import baselines, gradient_free, large_epsilon, more_steps
 from robench.datasets import DIGITS
 from robench.engine.chunk import Chunk
 from robench.epsilon import parse_grid
+from robench.errors import EvaluationError
 from robench.registry import Model, find_attack
 from robench.results import Check, Thoroughness
 from robench.runtime.device import placed
@@ -46,7 +48,7 @@ def said(check: Check | None) -> tuple[str, str]:
 
 def test_an_iterative_attack_on_a_plain_network_passes() -> None:
     subject = attacked(honest("plain"), "pgd")
-    for check in (large_epsilon, more_steps, baselines):
+    for check in (gradient_free, large_epsilon, more_steps, baselines):
         found = check(subject)
         assert found is not None
         assert found.verdict == "valid", found
@@ -59,6 +61,55 @@ def test_a_masked_gradient_leaves_images_in_any_ball_and_loses_to_the_baselines(
     verdict, reason = said(baselines(subject))
     assert verdict == "invalid"
     assert reason.startswith("square is ")
+
+
+class Linear(torch.autograd.Function):
+    """The identity, whose gradient a linear map changes; subclasses have the map."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+
+class Mirrored(Linear):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.flip(-1)
+
+
+class Transposed(Linear):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.transpose(-1, -2)
+
+
+class InACorner(Linear):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        kept = torch.zeros_like(grad)
+        kept[..., :8, :8] = grad[..., :8, :8]
+        return kept
+
+
+class MixedSigns(Linear):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        signs = (torch.rand(grad.shape[1:], generator=generator) - 0.48).sign()
+        return grad * signs.to(grad)
+
+
+@pytest.mark.parametrize("attack", ["pgd", "spgd[pgd_steps=10,steps=5]"])
+@pytest.mark.parametrize("function", [Mirrored, Transposed, InACorner, MixedSigns])
+def test_a_linear_map_of_the_gradient_is_caught_by_squares(function: Any, attack: str) -> None:
+    net = Around(before=function.apply, name="convolutions")
+    result = robench.evaluate(
+        robench.Model(net, dataset="digits"), attack, limit=64, eps="32/255", progress=False
+    )
+    found = result.checks().to_frame().set_index("check")
+    assert found.loc["gradient-free", "verdict"] != "valid"
+    assert found.loc["gradient-free", "reason"].startswith("square finds")
+    assert found.loc["agreement", "reason"].startswith("own-gradient-")
 
 
 def test_too_few_steps_are_noticed() -> None:
@@ -76,6 +127,7 @@ def test_more_steps_that_find_less_are_invalid() -> None:
 @pytest.mark.parametrize("attack", ["fgsm", "noise", "square[queries=10]"])
 def test_attacks_without_steps_along_a_gradient_are_left_out(attack: str) -> None:
     subject = attacked(honest("plain"), attack)
+    assert gradient_free(subject) is None
     assert large_epsilon(subject) is None
     assert more_steps(subject) is None
     assert (baselines(subject) is None) == (attack != "fgsm")
@@ -102,7 +154,7 @@ class RandomOffTheData(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.net(x)
         far = torch.cdist(x.flatten(1).float(), self.known.flatten(1)).amin(1) > 0.5
-        return logits + 40 * far[:, None] * torch.randn_like(logits)
+        return logits + 4 * far[:, None] * torch.randn_like(logits)
 
 
 @pytest.mark.parametrize("attack", ["pgd", "noise"])
@@ -162,6 +214,66 @@ def test_a_run_without_checks_has_no_verdict() -> None:
     (cell,) = robench.evaluate(honest("plain"), "fgsm", checks="off", **LIGHT).cells
     assert cell.outcome is not None
     assert cell.outcome.verdict == "unchecked"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [(KeyError("boom"), "check odd of a plug-in failed: KeyError: 'boom'"), (42, "returned a int")],
+)
+def test_a_check_of_a_plugin_that_fails_names_itself(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, text: str
+) -> None:
+    def measure(subject: robench.checks.Examined) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    odd = robench.checks.ModelCheck("odd", measure, "", "")
+    monkeypatch.setattr(robench.checks, "OF_MODELS", (odd,))
+    with pytest.raises(EvaluationError) as caught:
+        robench.check(honest("plain"), dataset="digits", limit=4)
+    assert text in str(caught.value)
+
+
+class Potential(nn.Module):
+    """Reads out a neuron that never spikes, as snnTorch's tutorials do; it counts no spike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = trained(Small())
+        self.out = snntorch.Leaky(0.9, reset_mechanism="none", threshold=1e9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z, mem = self.net(x), self.out.init_leaky()
+        for _ in range(3):
+            _, mem = self.out(z, mem)
+        return mem
+
+
+def test_spikes_on_which_no_logit_depends_do_not_count() -> None:
+    assert robench.check(Potential(), dataset="digits").verdict == "valid"
+
+
+class Earlier(nn.Module):
+    """Returns the logits of the call before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.last = honest("plain"), [torch.zeros(1, 10)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        before, self.last[0] = self.last[0], logits.detach()
+        return before if before.shape == logits.shape else logits
+
+
+def test_the_logits_of_an_earlier_call_are_invalid() -> None:
+    assert robench.check(Earlier(), dataset="digits").verdict == "invalid"
+
+
+def test_what_was_not_looked_at_is_said() -> None:
+    text = str(robench.check(honest("plain"), dataset="digits", limit=3))
+    assert "not made, as they do not apply: clean-accuracy, agreement" in text
 
 
 def test_the_checks_of_a_model_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,3 +104,12 @@ def test_fail_fast_computes_no_cell_of_an_invalid_model(
 def test_an_attack_without_a_gradient_needs_none(cli: Cli, folder: Path) -> None:
     found = cli(*arguments(folder, "detached", "noise"), "--fail-fast")
     assert "gradient-unavailable" not in found.out
+
+
+def test_check_takes_the_data_set_of_a_function(cli: Cli, folder: Path) -> None:
+    found = cli("check", f"{folder / 'nets.py'}:detached", "--dataset", "digits", "--limit", "16")
+    assert found.err == ""
+    assert found.out.startswith("digits/detached: ")
+    wrong = cli("check", "digits/vgg16-ann", "--eps", "8/255")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "give it with --attack" in wrong.err

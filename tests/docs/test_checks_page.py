@@ -31,7 +31,9 @@ def test_every_row_is_a_check() -> None:
 
 
 def test_every_reason_of_a_model_is_explained() -> None:
-    known = set().union(*(expected for _, expected in (*FAULTS.values(), *BY_A_CHECK.values())))
+    known = {"own-gradient-is-no-derivative"}.union(
+        *(expected for _, expected in (*FAULTS.values(), *BY_A_CHECK.values()))
+    )
     assert known <= set(re.findall(r"`([\w-]+)`", PAGE))
 
 
