@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -111,8 +112,9 @@ def _calls(subject: Examined, most: int) -> list[_Call]:
     outs = [out for _, out in seen.calls if out.requires_grad and logits.requires_grad]
     used = {}
     if outs:
-        found = torch.autograd.grad(logits.sum(), outs, allow_unused=True)
-        used = {id(out): part is not None for out, part in zip(outs, found, strict=True)}
+        with suppress(NotImplementedError):  # a function without a backward pass
+            found = torch.autograd.grad(logits.sum(), outs, allow_unused=True)
+            used = {id(out): part is not None for out, part in zip(outs, found, strict=True)}
     return [_Call(function, out.detach(), used.get(id(out))) for function, out in seen.calls]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robench import checks
-from robench.engine.chunk import Chunk
 from robench.evaluation.cell import Cell
 from robench.evaluation.chunks import chunk_of
 from robench.evaluation.preparation import at_work, prepare
@@ -63,14 +62,11 @@ def take_by_row(model: Model, found: Check | None) -> None:
     model.row_by_row = found is not None and found.verdict != "valid"
 
 
-def checks_of_cell(
-    cell: Cell, chunk: Chunk, rows: pd.DataFrame, workers: Workers, batch: int
-) -> list[Check]:
+def checks_of_cell(cell: Cell, rows: pd.DataFrame, workers: Workers, batch: int) -> list[Check]:
     """The checks of a cell after its sweep.
 
     Args:
         cell: the cell, at work.
-        chunk: its first images.
         rows: of all samples.
         workers: threads that share the rows of a call.
         batch: number of images in a call.
@@ -83,7 +79,7 @@ def checks_of_cell(
     subject = checks.Attacked(
         model=model,
         attack=cell.bound,
-        chunk=chunk,
+        chunk=chunk_of(cell, range(min(CHECKED, len(cell.images)))),
         rows=rows,
         grid=settings.grid,
         seed=settings.seed,

@@ -80,7 +80,7 @@ def evaluate_cell(
             parts = list(_chunks(cell, store, digest, workers, batch, progress))
             batch = min(batch, workers.at_once)
             rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
-            found = [*of_model, *checks_of_cell(cell, first, rows, workers, batch)]
+            found = [*of_model, *checks_of_cell(cell, rows, workers, batch)]
         outcome = _outcome(cell, identity, digest, rows, found)
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
     kept = [examples for _, examples in parts if examples is not None]

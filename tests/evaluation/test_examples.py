@@ -17,6 +17,7 @@ from tests.support.interrupts import interrupt_chunk
 
 Cli = Callable[..., Finished]
 COMMAND = ("run", "--models", "smallmodels:small", "--limit", "30", "--attacks", "pgd[steps=4]")
+COMMAND += ("--checks", "off")  # which sweep too
 EPS = ("--eps", "8/255,16/255,32/255")
 AGAIN = "done without the examples that were asked for, computed again: 1 cell\n"
 
