@@ -101,15 +101,16 @@ class MixedSigns(Linear):
 
 @pytest.mark.parametrize("attack", ["pgd", "spgd[pgd_steps=10,steps=5]"])
 @pytest.mark.parametrize("function", [Mirrored, Transposed, InACorner, MixedSigns])
-def test_a_linear_map_of_the_gradient_is_caught_by_squares(function: Any, attack: str) -> None:
+def test_a_linear_map_of_the_gradient_is_caught(function: Any, attack: str) -> None:
     net = Around(before=function.apply, name="convolutions")
     result = robench.evaluate(
         robench.Model(net, dataset="digits"), attack, limit=64, eps="32/255", progress=False
     )
     found = result.checks().to_frame().set_index("check")
-    assert found.loc["gradient-free", "verdict"] != "valid"
-    assert found.loc["gradient-free", "reason"].startswith("square finds")
     assert found.loc["agreement", "reason"].startswith("own-gradient-")
+    if function in (InACorner, MixedSigns):
+        assert found.loc["gradient-free", "verdict"] == "invalid"
+        assert found.loc["gradient-free", "reason"].startswith("square finds")
 
 
 def test_too_few_steps_are_noticed() -> None:
