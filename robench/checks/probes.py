@@ -28,7 +28,7 @@ LEFT = 0.05
 """How many images may be left there beside those that grey leaves, and none beyond."""
 GAIN = 0.01
 """The gain in AUC of twice the steps."""
-FEW_QUERIES, MISSED, MANY_MISSED = 100, 0.02, 0.05
+FEW_QUERIES, MISSED, MANY_MISSED = 80, 0.02, 0.05
 """Queries of the check that every run makes, and the shares of images that they may find beyond an
 attack that is valid, and beyond one that is not invalid."""
 WITHOUT_GRADIENT = {"noise": {"draws": 10}, "square": {"queries": 300}}
