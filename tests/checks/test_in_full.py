@@ -109,7 +109,7 @@ def test_a_linear_map_of_the_gradient_is_caught(function: Any, attack: str) -> N
     found = result.checks().to_frame().set_index("check")
     assert found.loc["agreement", "reason"].startswith("own-gradient-")
     if function in (InACorner, MixedSigns):
-        assert found.loc["gradient-free", "verdict"] == "invalid"
+        assert found.loc["gradient-free", "verdict"] != "valid"
         assert found.loc["gradient-free", "reason"].startswith("square finds")
 
 
