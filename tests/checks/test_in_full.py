@@ -22,7 +22,7 @@ from robench.results import Check, Thoroughness
 from robench.runtime.device import placed
 from robench.runtime.threads import Workers
 from tests.support.checked_networks import honest
-from tests.support.faulty_networks import Around, RandomBackward
+from tests.support.faulty_networks import Around, RandomBackward, Through, Undefined
 from tests.support.spiking_digits import Small, trained
 
 IMAGES = DIGITS.load("test").first(24)
@@ -63,27 +63,19 @@ def test_a_masked_gradient_leaves_images_in_any_ball_and_loses_to_the_baselines(
     assert reason.startswith("square is ")
 
 
-class Linear(torch.autograd.Function):
-    """The identity, whose gradient a linear map changes; subclasses have the map."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-
-class Mirrored(Linear):
+class Mirrored(Through):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad.flip(-1)
 
 
-class Transposed(Linear):
+class Transposed(Through):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad.transpose(-1, -2)
 
 
-class InACorner(Linear):
+class InACorner(Through):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         kept = torch.zeros_like(grad)
@@ -91,7 +83,7 @@ class InACorner(Linear):
         return kept
 
 
-class MixedSigns(Linear):
+class MixedSigns(Through):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(0)
@@ -168,21 +160,7 @@ def test_random_numbers_under_attack_only_are_not_valid(attack: str) -> None:
     assert found.loc["reverified", "reason"] == "examples-not-confirmed"
 
 
-class Undefined(torch.autograd.Function):
-    """The identity, whose gradient is NaN in one pixel."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        grad = grad.clone()
-        grad[..., 0, 0] = torch.nan
-        return grad
-
-
-def test_a_gradient_that_is_undefined_in_one_pixel_is_not_called_zero() -> None:
+def test_a_gradient_that_is_undefined_in_some_pixels_is_not_called_zero() -> None:
     result = robench.evaluate(Around(before=Undefined.apply), ["pgd"], **LIGHT)
     (cell,) = result.cells
     assert cell.outcome is not None
