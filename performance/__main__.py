@@ -17,10 +17,13 @@ from performance.checkpoints import available, load_model, weights_of
 from performance.machine import describe, today
 from performance.options import Options
 from performance.report import PARTS, render
+from performance.strength_page import FIGURE, draw
 from performance.timing import prepare
 from robench import find_attack
 from robench.atomic import replacing
+from robench.epsilon import parse_grid
 from robench.errors import RobenchError, UsageError
+from robench.reporting.plots import save_figure
 
 HERE = Path(__file__).parent
 LISTS = {
@@ -28,10 +31,16 @@ LISTS = {
     "search": ("rows", ("model", "attack")),
     "overhead": ("rows", ("model", "attack", "images")),
     "checks": ("rows", ("model", "images")),
+    "strength": ("tables", ("model", "images", "epsilon")),
 }
 """The parts that keep entries of an earlier run: their list, and the keys of an entry."""
 SAME = ("steps", "batch", "search_images")
 """The options in which such entries must agree."""
+GIVEN = (
+    "repetitions", "stbp", "ann", "images", "sweep_repetitions", "search", "peers",
+    "strength_images", "strength_eps",
+)  # fmt: skip
+"""The options that are copied from the command line if they are given."""
 
 
 def main() -> int:
@@ -84,12 +93,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, help="of a gradient step, cell and bare call")
     parser.add_argument("--model", action="append", help="step through this checkpoint too")
     parser.add_argument(
-        "--stbp", help="spiking checkpoint of sweep, overhead and growth; '' for none"
+        "--stbp", help="spiking checkpoint of sweep, overhead, growth and strength; '' for none"
     )
     parser.add_argument("--ann", help="checkpoint without spikes; '' for none")
     parser.add_argument("--images", type=int, help="of a sweep")
     parser.add_argument("--sweep-repetitions", type=int, help="of a whole sweep; 1 by default")
     parser.add_argument("--search", help="ID:ATTACK,… whose searches are compared")
+    parser.add_argument("--strength-images", type=int, help="of the strength part")
+    parser.add_argument(
+        "--strength-eps",
+        help="its ε, such as 8/255; by default 1/255 on CIFAR-10, else the headline",
+    )
     parser.add_argument("--peers", help="attack libraries to sweep with, e.g. Foolbox,ART")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
@@ -102,7 +116,7 @@ def _arguments() -> argparse.Namespace:
     for pair in arguments.search or ():
         if not all(pair.partition(":")):
             parser.error(f"--search: {pair!r} is not of the form ID:ATTACK")
-    for name in ("threads", "repetitions", "images", "sweep_repetitions"):
+    for name in ("threads", "repetitions", "images", "sweep_repetitions", "strength_images"):
         if (value := getattr(arguments, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')}: at least one is needed")
     if arguments.output is None:
@@ -119,9 +133,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     if arguments.quick:
         options = options.quickly()
     changes: dict[str, Any] = {
-        name: getattr(arguments, name)
-        for name in ("repetitions", "stbp", "ann", "images", "sweep_repetitions", "search", "peers")
-        if getattr(arguments, name) is not None
+        name: getattr(arguments, name) for name in GIVEN if getattr(arguments, name) is not None
     }
     if arguments.model:
         changes["models"] = tuple(arguments.model)
@@ -143,7 +155,9 @@ def _require(options: Options, parts: Sequence[str]) -> None:
             find_attack(attack)
     if "growth" in parts and not options.stbp:
         raise UsageError("growth is measured on a spiking checkpoint: name one with --stbp")
-    swept = options.roles if {"sweep", "overhead"} & set(parts) else ()
+    if "strength" in parts and len(parse_grid(("0", options.strength_eps or "1/255"))) < 2:
+        raise UsageError("--strength-eps: an ε above 0 is needed")
+    swept = options.roles if {"sweep", "overhead", "strength"} & set(parts) else ()
     grown = (options.stbp,) if "growth" in parts else ()
     for model_id in (*(model_id for _, model_id in swept), *grown):
         available(model_id)
@@ -197,6 +211,8 @@ def _write(folder: Path, results: dict[str, Any]) -> int:
     for name, content in (("results.json", text + "\n"), ("README.md", render(results))):
         with replacing(folder / name) as temporary:
             temporary.write_text(content, "utf-8")
+    if "strength" in results:
+        save_figure(draw, results["strength"], folder / FIGURE)
     return 0
 
 

@@ -21,15 +21,18 @@ class Options:
         timesteps: T of the random networks.
         batch: images of one gradient step and rows of one call in every sweep.
         models: checkpoints whose weights are stepped too, beside the random ones.
-        stbp: the spiking checkpoint of sweep, overhead and growth.
-        ann: the one without spikes, of sweep and overhead.
+        stbp: the spiking checkpoint of sweep, overhead, growth and strength.
+        ann: the one without spikes, of sweep, overhead and strength.
         images: of a sweep.
-        steps: of every attack.
+        steps: of every attack; in the strength part, those of Foolbox's shortest run.
         grid: ε, from 0.
-        sweep_repetitions: of a whole sweep.
+        sweep_repetitions: of a whole sweep, and of each run of the strength part.
         peers: the attack libraries to sweep with.
         search: models with the attack whose searches are compared, ``ID:ATTACK``.
         search_images: training images of that comparison.
+        strength_images: of the strength part.
+        strength_eps: its ε; empty for that of the data set.
+        lengths: of robench's attacks in the strength part, as multiples of their default steps.
         quick: whether the run only shows that everything works.
     """
 
@@ -59,6 +62,9 @@ class Options:
         )
     )
     search_images: int = 1000
+    strength_images: int = 64
+    strength_eps: str = ""
+    lengths: tuple[float, ...] = (0.5, 1, 2)
     quick: bool = False
 
     @property
@@ -81,5 +87,7 @@ class Options:
             grid=("0", "2/255", "8/255"),
             search=("digits/vgg16-ann:pgd",),
             search_images=16,
+            strength_images=8,
+            lengths=(0.05,),
             quick=True,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from performance.strength_page import strength_rows, strength_title
 from performance.targets import (
     PLAIN,
     SEARCH,
@@ -21,7 +22,7 @@ from performance.targets import (
     void,
 )
 
-PARTS = ("gradient", "sweep", "search", "overhead", "checks", "users", "growth")
+PARTS = ("gradient", "sweep", "search", "overhead", "checks", "users", "growth", "strength")
 TEMPLATE = Path(__file__).with_name("README.md.j2")
 
 
@@ -51,6 +52,7 @@ def render(results: Results) -> str:
         users=_users(results) if parts["users"] else "",
         user_sweeps=[_sweep(part) for part in results["users"]["tables"]] if parts["users"] else [],
         growth=_growth(results) if parts["growth"] else "",
+        strengths=_strengths(results) if parts["strength"] else [],
     )
 
 
@@ -290,3 +292,7 @@ def _growth(results: Results) -> str:
             for row in results["growth"]["rows"]
         ),
     )
+
+
+def _strengths(results: Results) -> list[tuple[str, str]]:
+    return [(strength_title(t), table(*strength_rows(t))) for t in results["strength"]["tables"]]

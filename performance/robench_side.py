@@ -6,21 +6,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robench import Model
+from robench import Model, find_attack
 from robench.architectures import VGG, FlexConfig, ModelConfig, NeuronConfig
 from robench.attacks.primitives.losses import Loss
 from robench.engine.gradient import differentiated
 from robench.engine.query_counter import QueryCounter
 from robench.engine.view import ModelView
+from robench.evaluation import checking
 from robench.evaluation.preparation import PREPARED
 from robench.model_id import ModelId
+from robench.registry.attack_spec import label, read_request
 from robench.runtime.batch_size import cached_rows
 from robench.runtime.threads import Workers
 from robench.spiking.discovery import Discovery
@@ -138,6 +141,30 @@ def repeated_passes() -> Iterator[Passes]:
 
 
 @contextmanager
+def timed_checks() -> Iterator[dict[str, float]]:
+    """The seconds that the checks of the cells inside take: ``of_model`` and ``of_cell``."""
+    spent = {"of_model": 0.0, "of_cell": 0.0}
+
+    def timed(check: Callable[..., Any], into: str) -> Callable[..., Any]:
+        @wraps(check)
+        def call(*args: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return check(*args)
+            finally:
+                spent[into] += time.perf_counter() - start
+
+        return call
+
+    cells = "robench.evaluation.evaluate"
+    with (
+        mock.patch(f"{cells}.checks_of_model", timed(checking.checks_of_model, "of_model")),
+        mock.patch(f"{cells}.checks_of_cell", timed(checking.checks_of_cell, "of_cell")),
+    ):
+        yield spent
+
+
+@contextmanager
 def timesteps_of(model: Model, timesteps: int) -> Iterator[None]:
     """Run the network with another number of time steps inside."""
     module = model.module
@@ -191,6 +218,14 @@ def random_model(config: ModelConfig, images: Tensor, *, seed: int = 0) -> Model
     )
     model.prepare(images[:PREPARED])
     return model
+
+
+def at_length(attack: str, factor: float) -> tuple[str, int]:
+    """An attack with a multiple of its steps, at least one; their sum over its stages."""
+    name, changes = read_request(attack)
+    whole = find_attack(attack).attack
+    steps = {key: max(1, round(factor * getattr(whole, key))) for key in whole.lengths}
+    return label(name, changes | steps), sum(steps.values())
 
 
 def config_of(model: Model) -> ModelConfig:

@@ -64,15 +64,21 @@ def compile_kernels() -> float:
     return time.perf_counter() - start
 
 
-def robench_sweep(model_id: str, attack: str, options: Options) -> dict[str, Any]:
-    """A sweep with the time to compile its kernels; call it in a fresh process."""
+def robench_sweep(
+    model_id: str, attack: str, options: Options, *, compiled: bool = False
+) -> dict[str, Any]:
+    """A sweep; call it in a fresh process.
+
+    The time to compile its kernels is included unless they count as ``compiled``.
+    """
     for library in ("pyarrow.parquet", "sklearn.metrics"):
         import_module(library)  # as the peers' libraries, before the clock starts
     model = load_model(model_id)
-    cell = cell_of(model, request(attack, options.steps), options)
+    cell = cell_of(model, attack, options)
     kernels.library()  # compiled again below, where it is timed alone
-    compiling = compile_kernels()
-    seconds, result = evaluate(cell)
+    compiling = 0.0 if compiled else compile_kernels()
+    with robench_side.timed_checks() as checks:
+        seconds, result = evaluate(cell)
     torch.set_flush_denormal(True)  # a cell leaves it off
     outcome = result.outcome
     if outcome is None:
@@ -81,6 +87,7 @@ def robench_sweep(model_id: str, attack: str, options: Options) -> dict[str, Any
         "version": cell.attack.version,
         "seconds": compiling + seconds,
         "compile_seconds": compiling,
+        "check_seconds": sum(checks.values()),
         "gradients": outcome.backwards,
         "forwards": outcome.forwards,
         "accuracy": [point.accuracy for point in outcome.curve],
@@ -157,7 +164,8 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
 def _run(model_id: str, competitor: str, column: str, options: Options) -> dict[str, Any]:
     try:
         if not column:
-            return isolated(options.threads, robench_sweep, model_id, competitor, options)
+            attack = request(competitor, options.steps)
+            return isolated(options.threads, robench_sweep, model_id, attack, options)
         return isolated(options.threads, peer_sweep, model_id, competitor, column, options)
     except (NotComparable, ImportError) as reason:
         return {"skipped": str(reason)}
@@ -168,5 +176,6 @@ def row_of(competitor: str, column: str, runs: list[dict[str, Any]]) -> dict[str
     who = {"competitor": competitor, "column": column}
     if "skipped" in runs[0]:
         return who | runs[0]
-    middle = {key: median([run[key] for run in runs]) for key in ("seconds", "compile_seconds")}
+    keys = [key for key in runs[0] if key.endswith("seconds")]
+    middle = {key: median([run[key] for run in runs]) for key in keys}
     return who | runs[0] | middle | {"all_seconds": [run["seconds"] for run in runs]}

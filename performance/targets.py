@@ -18,6 +18,8 @@ PLAIN, OWN, REPLACED = "plain PyTorch", "robench, own gradient", "robench, spike
 SUBSTITUTION, USERS = 1.1, 2.0
 CHECKS = 0.1
 THEIRS, OURS = "their network", "robench's module"
+AUTHORS, SCALED = "sapgd, its authors' settings", "sapgd, assg_scaled(0.425)"
+FOOLBOX_PGD = "Foolbox PGD"
 
 
 @dataclass(frozen=True)

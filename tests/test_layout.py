@@ -12,7 +12,6 @@ MODULES = 15
 LINES = 300
 LONG = {
     "tests/evaluation/test_resume.py": "every scenario shares its interrupted run",
-    "tests/performance/test_performance.py": "the tests of the page share its made-up results",
 }
 """Files with more lines, and the reason."""
 
