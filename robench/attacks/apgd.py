@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -83,10 +83,6 @@ class APGD(IterativeAttack):
         """The largest number of runs of a row."""
         return self.restarts
 
-    def at_budget(self, passes: int) -> Self:
-        """One run of ``passes`` steps."""
-        return self.model_copy(update={"steps": passes, "restarts": 1})
-
     @abstractmethod
     def loss(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         """The loss that a run maximises, ``(N,)``; arguments ``(N, K)``, ``(N,)`` and ``(N,)``."""
@@ -132,7 +128,7 @@ class APGD(IterativeAttack):
             start = project(PGD.start_point(x, eps, noise, run), x, eps)
             here = torch.where(spread(again, x), start, here)
         aim = state.target.gather(1, run[:, None]).squeeze(1)
-        gradient, loss = self._ascent(view, here, y, aim)
+        gradient, loss = self.ascent(view, here, y, aim, state)
         self._note(state, here, gradient, loss, first)
         here, gradient = self._check(state, here, gradient)
         step = spread(state.step_size * eps, x)
@@ -150,7 +146,10 @@ class APGD(IterativeAttack):
         """The index into ``finders`` of each run, ``(N,)``."""
         return torch.zeros_like(run)
 
-    def _ascent(self, view: View, x: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def ascent(
+        self, view: View, x: Tensor, y: Tensor, target: Tensor, state: APGDState
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient that a step follows, and the loss, ``(N,)``."""
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             loss = self.loss(view.differentiable(leaf), y, target)
@@ -237,12 +236,6 @@ class APGDT(APGD):
     def finders(self) -> tuple[str, ...]:
         """The rank of the target."""
         return tuple(f"target {rank + 1}" for rank in range(self.n_targets))
-
-    def at_budget(self, passes: int) -> Self:
-        """One run for each target, at most ``passes`` runs; they share the passes equally."""
-        targets = min(self.n_targets, passes)
-        changes = {"steps": passes // targets, "restarts": 1, "n_targets": targets}
-        return self.model_copy(update=changes)
 
     def targets(self, view: View, x: Tensor, y: Tensor) -> Tensor:
         """Targets by rank in the clean logits; all runs of a target follow each other."""

@@ -1,16 +1,16 @@
-"""Ensembles: the worst case per sample over several attacks, each searched as if it ran alone."""
+"""Ensembles: the worst case per sample over several attacks."""
 
 from __future__ import annotations
 
 from itertools import chain
 from typing import ClassVar, Self
 
-from robench.attacks.apgd import APGDCE, APGDDLR, APGDT
+from robench.attacks.apgd import APGDCE, APGDT
 from robench.attacks.contract.attack import Attack, Gradients, Need, StagedAttack
 from robench.attacks.fab import FABT
-from robench.attacks.sapgd import SAPGD
 from robench.attacks.spgd import SPGD
 from robench.attacks.square import Square
+from robench.attacks.surrogate_apgd import SurrogateAPGDT
 from robench.attacks.transfer import Transfer
 
 
@@ -23,14 +23,27 @@ class EnsembleAttack(StagedAttack):
     """
 
     @property
-    def parts(self) -> tuple[Attack, ...]:
+    def members(self) -> tuple[Attack, ...]:
         """The members in order."""
         return tuple(getattr(self, name) for name in type(self).model_fields)
 
     @property
+    def parts(self) -> tuple[Attack, ...]:
+        """The members, which do not start from each other's results."""
+        return self.members
+
+    @property
     def stages(self) -> tuple[Attack, ...]:
         """The stages of all members."""
-        return tuple(chain.from_iterable(part.stages for part in self.parts))
+        return tuple(chain.from_iterable(member.stages for member in self.members))
+
+    def lengthened(self, factor: int) -> Self:
+        """The same ensemble with ``factor`` times the steps of each member that has steps."""
+        longer: dict[str, Attack] = {}
+        for name, member in zip(type(self).model_fields, self.members, strict=True):
+            has = any(length in type(member).model_fields for length in member.lengths)
+            longer[name] = member.lengthened(factor) if has else member
+        return self.model_copy(update=longer)
 
     @property
     def required(self) -> frozenset[Need]:
@@ -40,33 +53,41 @@ class EnsembleAttack(StagedAttack):
     @property
     def full_version(self) -> str:
         """The version, with the versions of the members."""
-        parts = ", ".join(f"{part.name} {part.full_version}" for part in self.parts)
-        return f"{self.version} ({parts})"
+        members = ", ".join(f"{member.name} {member.full_version}" for member in self.members)
+        return f"{self.version} ({members})"
 
     @property
     def source_patterns(self) -> tuple[str, ...]:
         """The source patterns of all members."""
-        return tuple(chain.from_iterable(part.source_patterns for part in self.parts))
+        return tuple(chain.from_iterable(member.source_patterns for member in self.members))
 
     def with_sources(self, names: tuple[str, ...]) -> Self:
         """The same ensemble, with the names of the sources passed to each member."""
-        parts = zip(type(self).model_fields, self.parts, strict=True)
-        return self.model_copy(update={name: part.with_sources(names) for name, part in parts})
+        members = zip(type(self).model_fields, self.members, strict=True)
+        return self.model_copy(update={name: one.with_sources(names) for name, one in members})
 
 
 class SpikingAutoAttack(EnsembleAttack):
-    """The headline ensemble for any model; ``transfer`` adds nothing if there is no source."""
+    """The headline ensemble for any model; ``transfer`` adds nothing if there is no source.
+
+    Each member searches only below the minimal ε that the earlier ones found. So the ensemble is on
+    no sample weaker than ``spgd``.
+    """
 
     name: ClassVar[str] = "spiking-autoattack"
+    version: ClassVar[int] = 2  # a member searches below the results of the earlier ones
     gradients: ClassVar[Gradients] = "chosen"
-    least_classes: ClassVar[int] = APGDDLR.least_classes
 
     # the order of the fields is the order in which they run
     spgd: SPGD = SPGD()
     transfer: Transfer = Transfer()
-    sapgd: SAPGD = SAPGD()
-    apgd_dlr: APGDDLR = APGDDLR()
+    apgd_t: SurrogateAPGDT = SurrogateAPGDT()
     square: Square = Square()
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """The ensemble, whose members go on from each other's results."""
+        return (self,)
 
 
 class AutoAttack(EnsembleAttack):

@@ -20,6 +20,7 @@ from robench.attacks import (
     AutoAttack,
     SpikingAutoAttack,
     Square,
+    SurrogateAPGDT,
     SurrogateEnsemble,
 )
 from robench.epsilon import parse_grid
@@ -58,7 +59,7 @@ ENSEMBLES = [
         fab_t=FABT(steps=8),
         square=Square(queries=5),
     ),
-    SpikingAutoAttack(sapgd=SAPGD(steps=15), apgd_dlr=APGDDLR(steps=15), square=Square(queries=5)),
+    SpikingAutoAttack(apgd_t=SurrogateAPGDT(steps=15), square=Square(queries=5)),
 ]
 MINIMAL = [
     (FABT(steps=8), 1.06),  # its steps end a twentieth beyond the boundary
