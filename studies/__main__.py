@@ -18,7 +18,6 @@ from robench.cli.options import (
     DataDir,
     DatasetName,
     Device,
-    Epsilons,
     Limit,
     Models,
     ModelsDir,
@@ -30,6 +29,7 @@ from robench.cli.options import (
     require_results,
     split_epsilons,
 )
+from robench.datasets import find_dataset
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
 from robench.registry import find_attacks
@@ -40,10 +40,9 @@ from studies.found_by import read_found, write_found
 from studies.gradients import gradient_comparisons
 from studies.gradients_report import GRADIENTS
 from studies.pages import TABLES, put_page
-from studies.passes import at_budgets, pass_rows, passes_table
-from studies.passes_report import PASSES
 from studies.replication import replication_page
 from studies.seeds import find_seeds, seeds_page
+from studies.strength import STRENGTH, require_one_norm, strength_table
 from studies.study import Options, run_study
 
 app = typer.Typer(
@@ -69,44 +68,51 @@ Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a
 
 
 @app.command()
-def passes(
+def strength(
     models: Models = "all",
     attacks: Annotated[
-        str, typer.Option(help="Names with commas; the first is compared with the others.")
-    ] = "spgd,pgd,surrogate-ensemble,sapgd,apgd-ce",
-    eps: Epsilons = "8/255",
-    budgets: Annotated[
-        str, typer.Option(help="Gradient passes for each sample and ε.")
-    ] = "20,40,80,160,320,640",
-    limit: Annotated[str, typer.Option(help="How many images, as in run.")] = "200",
+        str, typer.Option(help="Names with commas; the others are compared with the first.")
+    ] = "spgd,sapgd,apgd-ce,apgd-dlr",
+    eps: Annotated[
+        str | None, typer.Option(help="Single ε; by default the headline of each data set.")
+    ] = None,
+    sweep: Annotated[bool, typer.Option(help="Also sweep the data set's grid.")] = True,
+    limit: Annotated[str, typer.Option(help="How many images, as in run.")] = "250",
     split: Annotated[
         str, typer.Option(help="train, or test for the images of the published results.")
     ] = "train",
     dataset: DatasetName = None,
     device: Device = "auto",
-    results: Results = Path("out/passes"),
+    results: Results = Path("out/strength"),
     output: Output = TABLES,
     no_run: NoRun = False,
     check: Check = False,
     models_dir: ModelsDir = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Robust accuracy against gradient passes; the same command continues."""
+    """Robust accuracy and passes of attacks; the same command continues."""
 
     def plan(entries: Entries, store: ResultStore) -> Plan:
         if split not in ("train", "test"):
             raise UsageError(f"--split {split!r} is neither train nor test")
-        request = Request(limit=limit, sweep="ascending", split=split, device=device)  # type: ignore[arg-type]
-        chosen = at_budgets(find_attacks(attacks), _integers("--budgets", budgets))
-        return each_epsilon(entries, chosen, split_epsilons(eps), request, store)
+        request = Request(limit=limit, split=split, device=device)  # type: ignore[arg-type]
+        chosen = find_attacks(attacks)
+        require_one_norm(chosen)
+        plans = [make_plan(entries, chosen, request, store)] if sweep else []
+        for name in dict.fromkeys(entry.id.dataset for entry in entries):
+            here = [entry for entry in entries if entry.id.dataset == name]
+            headline = find_dataset(name).protocol.headline[chosen[0].attack.norm]
+            chosen_eps = (headline,) if eps is None else split_epsilons(eps)
+            epsilons = list({epsilon.value: epsilon for epsilon in chosen_eps}.values())
+            plans.append(each_epsilon(here, chosen, epsilons, request, store))
+        return Plan(tuple(cell for one in plans for cell in one.cells), plans[0].skipped)
 
     def tables(done: list[CellResult], store: ResultStore) -> Iterable[pd.DataFrame]:
         first = find_attacks(attacks)[0].name
-        for _, rows in pass_rows(done, store).groupby("dataset"):
-            yield passes_table(rows, first, split)
+        return (table for _, table in strength_table(done, store, first, split).groupby("dataset"))
 
     options = Options(models, dataset, results, output, no_run, check, models_dir, data_dir)
-    run_study(PASSES, options, plan, tables)
+    run_study(STRENGTH, options, plan, tables)
 
 
 @app.command()
@@ -251,7 +257,7 @@ def _print_damaged(damaged: list[Damaged]) -> None:
 
 def main() -> None:
     """Run a command; an error of robench is one line and its exit code."""
-    kept = dict.fromkeys(("passes", "doubling", "gradients"), CELLS_KEPT)
+    kept = dict.fromkeys(("strength", "doubling", "gradients"), CELLS_KEPT)
     run_app(app, "python -m studies", kept)
 
 

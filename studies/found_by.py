@@ -17,7 +17,6 @@ from robench.model_id import ModelId
 from robench.reporting.plots import LEGEND, save_figure, wrapped
 from robench.reporting.report import verdict_text
 from robench.results import CLEAN_WRONG, ROBUST, CellResult, Damaged, Outcome, ResultStore
-from robench.spiking import OWN_GRADIENT, used
 from studies.pages import write_table
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ _WIDE = 3
 """Panels side by side where all are of one attack."""
 _ONE_LINE = 34
 """Characters on a line above a panel."""
-OWN = "own gradient, momentum"
-"""The name of every finder that substitutes a derivative, on a network without spikes."""
 MOST_LABELS = 10
 """The most labels on the axis of ε."""
 
@@ -108,8 +105,6 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> FoundBy | D
         rows = store.rows(cell)
         position = rows["minimal_position"].to_numpy(np.int64)
         names = rows["found_by"]
-        if outcome.mode == "ann":
-            names = names.map(_without_spikes, na_action="ignore")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
     if len(position) and (position.min() < ROBUST or position.max() >= points):
@@ -133,11 +128,6 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> FoundBy | D
         robust=int((position == ROBUST).sum()),
         verdict=verdict_text(outcome.verdict, outcome.reasons),
     )
-
-
-def _without_spikes(finder: str) -> str:
-    """The name of a finder on a network without spikes, which substitutes nothing."""
-    return OWN if used(finder) == OWN_GRADIENT else finder
 
 
 def found_table(found: Sequence[FoundBy]) -> pd.DataFrame:

@@ -37,11 +37,11 @@ def test_twice_the_steps_are_twice_the_passes(linear, attack) -> None:
 def test_the_names_contain_the_factors_and_an_attack_without_steps_is_refused() -> None:
     found = at_factors([find_attack("spgd"), find_attack("pgd")], [1, 2])
     assert [named.name for named in found] == ["spgd@x1", "spgd@x2", "pgd@x1", "pgd@x2"]
-    assert found[1].attack == SPGD(steps=40, pgd_steps=40)
+    assert found[1].attack == SPGD(steps=240, pgd_steps=40)
     with pytest.raises(UsageError, match="attack fgsm has no steps"):
         at_factors([find_attack("fgsm")], [2])
     with pytest.raises(UsageError, match="attack spgd: 9 times its steps are too many"):
-        at_factors([find_attack("spgd[steps=60000]")], [9])
+        at_factors([find_attack("spgd[steps=200000]")], [9])
 
 
 def test_a_gain_is_paired_and_bold_where_it_is_a_point(tmp_path: Path) -> None:

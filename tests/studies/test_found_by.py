@@ -9,7 +9,7 @@ import pytest
 
 from robench.errors import UsageError
 from robench.results import ResultStore
-from studies.found_by import OWN, draw_found, found_table, read_found, write_found
+from studies.found_by import draw_found, found_table, read_found, write_found
 from tests.support.commands import Finished
 from tests.support.made_up import GRID, Builder, N
 
@@ -58,17 +58,6 @@ def test_finders_are_counted_by_the_minimal_epsilon(store) -> None:
     assert spgd.line == (
         f"digits/flex-stbp  spgd: b 3, a 2; {N - 7} of {N} robust, 2 wrong without attack; valid"
     )
-
-
-def test_a_network_without_spikes_has_no_surrogates(builder) -> None:
-    names = [None, None, "triangle(1)", "pgd", "bptr", "triangle(1)/hart", "stbp-reset"]
-    for model, mode in (("digits/vgg16-ann", "ann"), ("digits/vgg16-stbp", "stbp")):
-        finders = [*names, *[None] * (N - 7)]
-        add(builder, model, "spgd", finders=finders, mode=mode)
-    (ann, stbp), _ = read_found(builder.store)
-    assert ann.finders == (OWN, "pgd")
-    assert ann.counts.sum(1).tolist() == [4, 1]
-    assert len(stbp.finders) == 5
 
 
 def test_the_newest_of_equal_cells_counts(builder) -> None:
@@ -127,13 +116,13 @@ def test_a_column_for_each_of_several_attacks(builder) -> None:
 
 
 def test_a_long_name_goes_over_several_lines(builder) -> None:
-    long = "spgd[surrogates=[atan(2),triangle(1),rectangle(1)],steps=40]"
+    long = "spgd[surrogate=assg_scaled(0.375),rate_share=0.25,steps=480]"
     for attack in ("spgd", long):
         add(builder, "digits/vgg16-stbp", attack)
     axes = draw_found(read_found(builder.store)[0]).axes
     assert [(ax.get_title("left"), ax.get_title("right")) for ax in axes if ax.get_visible()] == [
         ("vgg16-stbp", "spgd"),
-        ("vgg16-stbp\nspgd[surrogates=[atan(2),\ntriangle(1),rectangle(1)],\nsteps=40]", ""),
+        ("vgg16-stbp\nspgd[surrogate=assg_scaled(0.375),\nrate_share=0.25,steps=480]", ""),
     ]
 
 

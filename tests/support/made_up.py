@@ -60,6 +60,7 @@ class Builder:
         control: bool = False,
         registered: bool = True,
         grid: tuple[Epsilon, ...] = GRID,
+        passes: float = 20,
         **identity: Any,
     ) -> CellResult:
         own = None if mode == "ann" else 10
@@ -107,7 +108,7 @@ class Builder:
                 for text, limit in limits.items()
             },
             forwards=20,
-            backwards=20,
+            backwards=passes,
             reverified=1.0,
             checks=(),
             verdict=verdict,
