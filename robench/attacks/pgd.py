@@ -5,7 +5,7 @@ Madry et al., Towards deep learning models resistant to adversarial attacks, ICL
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -16,6 +16,9 @@ from robench.attacks.contract.view import Noise, View
 from robench.attacks.primitives.losses import Loss
 from robench.attacks.primitives.norms import project, unit
 from robench.attacks.primitives.per_sample import spread, vanished
+
+DESCENT = {"steps": 3, "restarts": 1, "relative_step": 2.5}
+"""The parameters of a descent."""
 
 
 class PGD(IterativeAttack):
@@ -33,7 +36,7 @@ class PGD(IterativeAttack):
     """
 
     name: ClassVar[str] = "pgd"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3  # a sweep descends with short runs first
     start: ClassVar[Start] = "warm"
 
     steps: int = Field(20, ge=1, le=MOST)
@@ -55,15 +58,17 @@ class PGD(IterativeAttack):
             torch.zeros(n, dtype=torch.int64, device=x.device),
         )
 
+    @property
+    def descent(self) -> Self | None:
+        """One run of three steps of 5ε/6, if the whole runs are longer and start from examples."""
+        if self.start != "warm" or self.steps <= DESCENT["steps"]:
+            return None
+        return self.model_copy(update=DESCENT)
+
     @staticmethod
     def start_point(x: Tensor, eps: Tensor, noise: Noise, draw: int | Tensor) -> Tensor:
         """A uniform point of the ball, not yet projected onto the box."""
         return x + spread(eps, x) * (2 * noise("start", draw) - 1)
-
-    def at_budget(self, passes: int) -> PGD:
-        """As many restarts as fit; a shorter run if not even one fits."""
-        steps = min(self.steps, passes)
-        return self.model_copy(update={"steps": steps, "restarts": passes // steps})
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
@@ -99,7 +104,7 @@ class PGDL2(PGD):
     """PGD in the L2 ball: steps along the gradient, scaled to length 1."""
 
     name: ClassVar[str] = "pgd-l2"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # a sweep descends with short runs first
     norm: ClassVar[str] = "l2"
 
     @staticmethod

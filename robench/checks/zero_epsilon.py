@@ -11,7 +11,7 @@ from robench.attacks import Attack
 from robench.attacks.primitives.norms import project
 from robench.checks.verdicts import at_most
 from robench.engine.chunk import Chunk
-from robench.engine.stages import iterative
+from robench.engine.stages import stages_of
 from robench.engine.target import Target
 from robench.registry import Model
 from robench.results import Check
@@ -38,7 +38,7 @@ def _zero_epsilon(
     x, y, view, noise = target.x, part.y, target.view(rows, 0), target.noise(rows)
     eps = torch.zeros(len(rows), dtype=x.dtype)
     wrong = torch.zeros(len(rows), dtype=torch.bool)
-    for stage in iterative(attack):
+    for stage in stages_of(attack)[0]:
         state = stage.init(view, x, y, eps, noise)
         state.candidate = project(state.candidate, x, eps, attack.norm)
         state = state.rows((state.phase == state.phase[0]).nonzero().squeeze(1))

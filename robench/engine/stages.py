@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import ClassVar
 
 from torch import Tensor
@@ -39,20 +38,26 @@ class OneSearch(OneStep):
     start: ClassVar[Start] = "once"
 
 
-def beginnings(attack: Attack) -> frozenset[int]:
-    """The index of the first stage of each part of an attack."""
-    counts = [len(part.stages) for part in attack.parts]
-    return frozenset(accumulate(counts[:-1], initial=0))
+def stages_of(
+    attack: Attack, *, descends: bool = False
+) -> tuple[tuple[IterativeAttack, ...], frozenset[int]]:
+    """The stages of an attack as iterative attacks, and the index of the first one of each part.
 
-
-def iterative(attack: Attack) -> tuple[IterativeAttack, ...]:
-    """The stages of an attack as iterative attacks."""
-    steps: list[IterativeAttack] = []
-    for stage in attack.stages:
-        if isinstance(stage, DirectAttack):
-            form = OneSearch if stage.minimal else OneStep
-            steps.append(form.model_construct(attack=stage))
-        else:
+    Args:
+        attack: the attack.
+        descends: whether the search goes down a grid: a stage then follows its own ``descent``.
+    """
+    stages: list[IterativeAttack] = []
+    first: list[int] = []
+    for part in attack.parts:
+        first.append(len(stages))
+        for stage in part.stages:
+            if isinstance(stage, DirectAttack):
+                form = OneSearch if stage.minimal else OneStep
+                stages.append(form.model_construct(attack=stage))
+                continue
             assert isinstance(stage, IterativeAttack)
-            steps.append(stage)
-    return tuple(steps)
+            if descends and (descent := stage.descent) is not None:
+                stages.append(descent)
+            stages.append(stage)
+    return tuple(stages), frozenset(first)

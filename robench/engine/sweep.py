@@ -22,7 +22,7 @@ from robench.engine.evaluation_draws import EOT
 from robench.engine.minimal_epsilon import MinimalEpsilons
 from robench.engine.sample_table import reverify, table
 from robench.engine.search import BEGIN, RUN, SHRINK, Search, SweepName
-from robench.engine.stages import beginnings, iterative
+from robench.engine.stages import stages_of
 from robench.engine.target import Target
 from robench.engine.view import ModelView
 from robench.epsilon import Epsilon
@@ -67,7 +67,9 @@ class ChunkSweep:
             sources: other models on which the attack may make examples.
             eot: number of draws that a gradient of a stochastic model is averaged over.
         """
-        self.attack, self.stages = attack, iterative(attack)
+        self.attack = attack
+        descends = sweep == "fast" and len(grid) > 2
+        self.stages, self.parts = stages_of(attack, descends=descends)
         self.target = Target(
             model,
             chunk,
@@ -129,8 +131,8 @@ class ChunkSweep:
 
     def _search(self, right: Tensor, progress: Callable[[int], None]) -> None:
         """Search for the minimal ε of each sample."""
-        points, parts = len(self.budgets), beginnings(self.attack)
-        search = self.search = Search(right, points, self.stages, self.sweep, parts)
+        points = len(self.budgets)
+        search = self.search = Search(right, points, self.stages, self.sweep, self.parts)
         n = len(search.sample)
         self.best = self.x[search.sample]  # the latest example: where a warm run starts
         self.candidate = self.best.clone()

@@ -278,4 +278,4 @@ def test_the_fast_search_takes_far_fewer_gradients():
         positions[sweep] = rows["minimal_position"].replace(ROBUST, len(grid))
     assert passes["fast"] <= 0.6 * passes["ascending"]
     assert (positions["fast"] <= positions["ascending"]).mean() >= 0.95
-    assert set(positions["fast"]) >= {2, 4, 6}  # minimal ε all over the grid
+    assert set(positions["fast"]) >= {2, 3, 6}  # minimal ε all over the grid
