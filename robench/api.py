@@ -87,7 +87,7 @@ def evaluate(
             all of ``images``.
         seed: of the attacks' random numbers.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        batch_size: rows of one call; None to choose it. It changes only the speed.
+        batch_size: rows of one call; None to choose it. Results change only by rounding.
         store: folder that keeps the results: the same call again computes only what is missing.
         checks: ``full`` attacks some images again, in balls that hold every image, with twice the
             steps and without a gradient; ``off`` gives no verdict.

@@ -84,7 +84,10 @@ def test_the_published_results_stay_where_they_are() -> None:
     [
         ("foolbox:LinfPGD", "foolbox%3ALinfPGD~"),
         ("transfer[sources=[a,b*]]", "transfer[sources=[a,b%2A]]"),
-        ("spgd[surrogates=[triangle(1)/hart]]", "spgd[surrogates=[triangle(1)%2Fhart]]"),
+        (
+            "surrogate-ensemble[surrogates=[triangle(1)/hart]]",
+            "surrogate-ensemble[surrogates=[triangle(1)%2Fhart]]",
+        ),
         ("my-net.", "my-net%2E"),
         ("NUL", "%4EUL~"),
         ("pgd[restarts=2]" * 20, "pgd[restarts=2]pgd[restarts=2]"),

@@ -1,9 +1,9 @@
-"""Gradient estimators ranked by what each finds on its own.
+"""Gradient estimators ranked by what PGD finds with each of them.
 
-Which surrogate or gradient path works best depends on the network. Each estimator runs alone, as
-``spgd`` uses it, from the same starts, with the same number of steps, and separately at each ε. The
-cells use training images by default, so that no attack is tuned on the published test images, and
-are kept in a store of their own.
+Which surrogate or gradient path works best depends on the network. Each estimator runs alone, from
+the same starts, with the same number of steps, and separately at each ε. The cells use training
+images by default, so that no attack is tuned on the published test images, and are kept in a store
+of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 
 import pandas as pd
 
-from robench.attacks import SurrogateRun
+from robench.attacks import SurrogateEnsemble
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.evaluation import Plan, Planned, Request, Skipped, find_spikes, make_plan
@@ -54,7 +54,7 @@ def alone(estimators: Sequence[str], steps: int) -> list[NamedAttack]:
     for text in dict.fromkeys(estimators):
         takes = Estimator.parse(text).surrogate is not None
         chosen = {"surrogates": (text,) if takes else (), "paths": () if takes else (text,)}
-        run = SurrogateRun(**chosen, hybrid_estimators=(), steps=steps)
+        run = SurrogateEnsemble(**chosen, steps=steps)
         name = f"{text}@{steps}"
         attacks.append(NamedAttack(name, run, run.name, run.full_version, ""))
     return attacks
@@ -155,7 +155,7 @@ class Rank:
 
     Attributes:
         model: its id.
-        estimator: as it is named for ``spgd``.
+        estimator: its name.
         not_found: pairs of sample and ε without an adversarial example.
         samples: all pairs.
         passes: gradient passes for each pair.
@@ -247,22 +247,18 @@ def ensemble(ranked: Sequence[Rank], keep: int) -> str:
     """The strongest estimators of one model as an attack, from cheap to strong.
 
     Among estimators of equal cost the strongest comes first: the others skip the samples for which
-    it finds an adversarial example. Stateful surrogates would share their statistics, so only those
-    of the same kind as the strongest are taken.
+    it finds an adversarial example.
 
     Args:
         ranked: of :func:`ranks`, the strongest first.
         keep: how many.
     """
-    kinds = [Estimator.parse(one.estimator).statistics for one in ranked]
-    first = next(filter(None, kinds), None)
-    fitting = [one for one, kind in zip(ranked, kinds, strict=True) if kind in (None, first)]
-    chosen = sorted(fitting[:keep], key=lambda one: round(one.cost, 1))
+    chosen = sorted(ranked[:keep], key=lambda one: round(one.cost, 1))
     surrogates = [r.estimator for r in chosen if Estimator.parse(r.estimator).surrogate is not None]
     paths = [r.estimator for r in chosen if r.estimator not in surrogates]
-    lists = [("surrogates", surrogates), ("paths", paths), ("hybrid_estimators", [])]
+    lists = [("surrogates", surrogates), ("paths", paths)]
     written = (f"{name}=[{','.join(of)}]" for name, of in lists if of or name != "paths")
-    return f"spgd[{','.join(written)}]"
+    return f"surrogate-ensemble[{','.join(written)}]"
 
 
 def rank_lines(ranked: Sequence[Rank]) -> Iterator[str]:

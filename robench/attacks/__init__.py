@@ -21,8 +21,9 @@ from robench.attacks.primitives.losses import Loss
 from robench.attacks.primitives.per_sample import spread
 from robench.attacks.random_noise import RandomNoise
 from robench.attacks.sapgd import SAPGD
-from robench.attacks.spgd import SPGD, SurrogateRun
+from robench.attacks.spgd import SPGD, LongRun
 from robench.attacks.square import Square
+from robench.attacks.surrogate_apgd import SurrogateAPGDT
 from robench.attacks.surrogate_ensemble import SurrogateEnsemble
 from robench.attacks.transfer import Transfer
 
@@ -69,6 +70,7 @@ __all__ = [
     "EnsembleAttack",
     "IterativeAttack",
     "LineAttack",
+    "LongRun",
     "Loss",
     "Need",
     "Noise",
@@ -79,8 +81,8 @@ __all__ = [
     "Square",
     "StagedAttack",
     "State",
+    "SurrogateAPGDT",
     "SurrogateEnsemble",
-    "SurrogateRun",
     "Transfer",
     "View",
     "spread",

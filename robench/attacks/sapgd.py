@@ -8,7 +8,7 @@ steps of the attack; its statistics are part of the state of each row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -23,11 +23,12 @@ from robench.attacks.contract.attack import (
     Start,
     State,
 )
+from robench.attacks.contract.estimators import estimated
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.primitives.losses import Loss
 from robench.attacks.primitives.norms import project, to_mean_one
 from robench.attacks.primitives.per_sample import magnitude, spread, vanished
-from robench.spiking import NeuronStatistics, Surrogate
+from robench.spiking import NeuronStatistics
 
 FIRST_MOMENT, SECOND_MOMENT = 0.5, 0.8
 """Decay of the moving sums of the gradient and of its square."""
@@ -76,10 +77,6 @@ class SAPGD(IterativeAttack):
     surrogate: OneSurrogate = "assg(0.425)"
     loss: Loss = "cross-entropy"
 
-    def at_budget(self, passes: int) -> Self:
-        """One run of ``passes`` steps."""
-        return self.model_copy(update={"steps": passes, "restarts": 1})
-
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> SAPGDState:
         """The first random start of every row."""
         count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
@@ -122,21 +119,31 @@ class SAPGD(IterativeAttack):
         assert isinstance(state, SAPGDState)
         done = self.steps * self.restarts - state.steps_left
         self._begin_runs(x, eps, state, noise, done)
-        surrogate = Surrogate.parse(self.surrogate) if view.spiking else None
-        gradient = view.gradient(
-            state.candidate, y, self.loss, surrogate=surrogate, statistics=state.statistics
-        )
+        gradient = self.ascent(view, y, state, done % self.steps)
         state.first = FIRST_MOMENT * state.first + to_mean_one(gradient)
         # scaled first: the square of a small gradient underflows
         state.second = SECOND_MOMENT * state.second + to_mean_one(to_mean_one(gradient) ** 2)
         way = (state.first / (state.second.sqrt() + DENOMINATOR)).clamp(-1, 1)
         size = torch.tensor(self.step_sizes(), dtype=eps.dtype, device=eps.device)
-        candidate = state.candidate + spread(size[done % self.steps] * eps, x) * way
-        still = vanished(state.first)  # the row would never move again
+        origin = self.origin(state, done % self.steps)
+        candidate = origin + spread(size[done % self.steps] * eps, x) * way
         rest = (state.steps_left - 1) % self.steps
-        state.steps_left = state.steps_left - 1 - torch.where(still, rest, 0)
+        ended = self.ended(state, done % self.steps)
+        state.steps_left = state.steps_left - 1 - torch.where(ended, rest, 0)
         state.statistics.forget(state.steps_left % self.steps == 0)
         return candidate, state
+
+    def ascent(self, view: View, y: Tensor, state: SAPGDState, done: Tensor) -> Tensor:
+        """The gradient that a step follows, after ``done`` steps of the run, ``(N,)``."""
+        return estimated(view, state.candidate, y, self.loss, self.surrogate, state.statistics)[0]
+
+    def origin(self, state: SAPGDState, done: Tensor) -> Tensor:
+        """Where the step starts, of the shape of the iterates."""
+        return state.candidate
+
+    def ended(self, state: SAPGDState, done: Tensor) -> Tensor:
+        """Which rows leave out the rest of the run, ``(N,)``: those that would not move again."""
+        return vanished(state.first)
 
     def _begin_runs(
         self, x: Tensor, eps: Tensor, state: SAPGDState, noise: Noise, done: Tensor

@@ -1,254 +1,161 @@
-"""SPGD, spike-aware PGD: gradients with estimators that the attacker chooses.
+"""SPGD, spike-aware PGD: the run of ``pgd``, then a long run with gradients that SPGD chooses.
 
-Different gradients and different losses find different adversarial examples, so SPGD takes the
-worst case per sample over five runs:
+The long run takes the steps of SA-PGD through a surrogate whose sharpness adapts to each neuron.
+It differs from SA-PGD in four points:
 
-1. the run of ``pgd``;
-2. a run with momentum and a large, decreasing step that alternates between estimators;
-3. the same with a smaller step, on the margin, from an adversarial example of a larger ε;
-4. the same on the difference of logits ratio, which training cannot flatten;
-5. SA-PGD with a surrogate whose sharpness adapts to each neuron, from an adversarial example.
+- Where the step is halved, it starts from the best iterate of the run, as in APGD.
+- A hybrid network was trained without spikes and computes with firing rates. In the first half of
+  the run, every second step follows the gradient of the rate, where it is known.
+- On networks that were trained without spikes the loss is the margin. Confidence and label
+  smoothing do not flatten it.
+- A run whose margin has hardly moved after two fifths of the steps ends.
 
-A hybrid network was trained without spikes and computes with firing rates. There every second step
-of the runs 2 to 4 follows the gradient of the rate. On a network without spikes all runs follow the
-model's own gradient.
+On a network without spikes both runs follow the model's own gradient.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from robench.attacks.contract.attack import (
     MOST,
     Attack,
-    IterativeAttack,
+    Gradients,
     OneSurrogate,
     StagedAttack,
-    Start,
     State,
 )
-from robench.attacks.contract.estimators import EstimatorSet
+from robench.attacks.contract.estimators import estimated
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.pgd import PGD
-from robench.attacks.primitives.losses import Loss
-from robench.attacks.primitives.norms import to_mean_one
+from robench.attacks.primitives.losses import Loss, loss_of
 from robench.attacks.primitives.per_sample import spread
-from robench.attacks.sapgd import SAPGD
-from robench.errors import UsageError
-from robench.spiking import Estimator, NeuronStatistics, combine
+from robench.attacks.sapgd import SAPGD, SAPGDState
 
-REACH = 4.0
-"""The least total length of n steps, in units of ε, if the last run is used alone: no step is
-shorter than 4ε/n. The later of twenty steps of SA-PGD hardly move."""
-
-R = TypeVar("R", bound="SurrogateRun")
+RATE = "rga"
+"""The gradient path of the firing rate."""
+LOOK, MOVED, LEAST = 0.41, 0.5, 50
+"""After this share of its steps a run ends if its largest margin is below 0 and still has this
+share of the distance of the first margin from 0; not if the run has fewer than ``LEAST`` steps."""
 
 
 @dataclass
-class MomentumState(State):
-    """A state with the accumulated gradient, ``(N, C, H, W)``, and statistics of the neurons."""
-
-    momentum: Tensor
-    statistics: NeuronStatistics
-
-    def release(self, rows: Tensor) -> None:
-        """Free the statistics of the neurons."""
-        self.statistics.forget(rows)
-
-
-class RunParameters(EstimatorSet):
-    """The parameters of a run that alternates between estimators.
+class LongRunState(SAPGDState):
+    """The state of a run.
 
     Attributes:
-        steps: the number of steps of the run.
-        surrogates: combined with the paths to estimators, which take turns, one for each step.
-        hybrid_estimators: the estimators of every second step on a hybrid network.
-        momentum: the weight of the accumulated gradient; gradients are scaled to mean magnitude 1.
-        first_step: the first step, in units of ε.
-        last_step: the last step, in units of ε; linear in between.
-        loss: the loss that is maximised.
+        best: the iterate with the largest margin, ``(N, C, H, W)``.
+        margin: its margin, ``(N,)``; it is negative while the image is classified right.
+        first_margin: the margin of the first iterate, ``(N,)``.
     """
 
-    steps: int = Field(20, ge=1, le=MOST)
-    surrogates: tuple[str, ...] = ("atan(2)", "triangle(1)", "triangle(0.5)", "rectangle(1)")
-    hybrid_estimators: tuple[str, ...] = ("rga",)
-    momentum: float = Field(0.75, ge=0, lt=1)
-    first_step: float = Field(1.0, gt=0, le=2)
-    last_step: float = Field(0.05, gt=0, le=2)
-    loss: Loss = "cross-entropy"
+    best: Tensor
+    margin: Tensor
+    first_margin: Tensor
 
-    @model_validator(mode="after")
-    def _one_kind_of_statistics(self) -> Self:
-        """Refuse surrogates that would share the statistics of the neurons in a run."""
-        found = [
-            Estimator.parse(name).statistics for name in (*self.surrogates, *self.hybrid_estimators)
-        ]
-        kinds = sorted({kind for kind in found if kind is not None})
-        if len(kinds) > 1:
-            share = " and ".join(kinds)
-            raise ValueError(f"{share} would share the statistics of the neurons; take one")
-        return self
+
+class LongRun(SAPGD):
+    """The second run of SPGD.
+
+    Attributes:
+        rate_share: the share of the steps on a hybrid network in which every second step follows
+            the gradient of the rate.
+    """
+
+    name: ClassVar[str] = "long run"
+    version: ClassVar[int] = 1
+
+    steps: int = Field(120, ge=1, le=MOST)
+    surrogate: OneSurrogate = "assg_scaled(0.425)"
+    rate_share: float = Field(0.5, ge=0, le=1)
 
     @property
     def finders(self) -> tuple[str, ...]:
-        """The estimators, then those of hybrid networks."""
-        return tuple(dict.fromkeys((*super().finders, *self.hybrid_estimators)))
+        """The surrogate, and the gradient of the rate."""
+        return (self.surrogate, RATE)
 
-
-class SurrogateRun(RunParameters, IterativeAttack):
-    """One run with momentum and a decreasing step that alternates between estimators."""
-
-    name: ClassVar[str] = "surrogates"
-    start: ClassVar[Start] = "cold"  # the first step would leave a known example
-    draw: ClassVar[int] = 1
-
-    def turn(self, view: View, done: Tensor) -> Tensor:
-        """The index of the estimator of the next step after ``done`` steps, ``(N,)``."""
-        usual = len(combine(self.surrogates, self.paths))
-        if not (view.hybrid and self.hybrid_estimators):
-            return done % usual
-        finders, pair = self.finders, done // 2
-        others = torch.tensor([finders.index(finder) for finder in self.hybrid_estimators])
-        return torch.where(done % 2 == 0, pair % usual, others[pair % len(others)])
-
-    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> MomentumState:
-        """A random point of the ball, not that of ``pgd``."""
-        n = len(x)
-        return MomentumState(
-            PGD.start_point(x, eps, noise, self.draw),
-            torch.full((n,), self.steps, dtype=torch.int64, device=x.device),
-            torch.zeros(n, dtype=torch.int64, device=x.device),
-            torch.zeros_like(x),
-            NeuronStatistics.empty(n),
+    def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> LongRunState:
+        """The first random start of every row."""
+        begun = super().init(view, x, y, eps, noise)
+        lowest = torch.full_like(eps, -torch.inf)
+        return LongRunState(
+            **vars(begun), best=x.clone(), margin=lowest, first_margin=lowest.clone()
         )
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise
     ) -> tuple[Tensor, State]:
-        """A step along the momentum, with the next estimator."""
-        assert isinstance(state, MomentumState)
-        done = self.steps - state.steps_left
-        name = self.finders[int(state.phase[0])]
-        gradient = self.gradient(view, state.candidate, y, self.loss, name, state.statistics)
-        state.momentum = self.momentum * state.momentum + to_mean_one(gradient)
-        size = torch.lerp(
-            torch.full_like(eps, self.first_step),
-            torch.full_like(eps, self.last_step),
-            done.to(eps.dtype) / max(1, self.steps - 1),
-        )
-        candidate = state.candidate + spread(size * eps, x) * state.momentum.sign()
-        state.steps_left = state.steps_left - 1
-        state.statistics.forget(state.steps_left == 0)
-        state.phase = self.turn(view, done + 1)
+        """A step of SA-PGD, and the estimator of the next step."""
+        candidate, state = super().step(view, x, y, eps, state, noise)
+        if view.hybrid and view.rated:
+            done = -state.steps_left % self.steps
+            state.phase = (done % 2) * (done < self.rate_share * self.steps)
         return candidate, state
 
+    def ascent(self, view: View, y: Tensor, state: SAPGDState, done: Tensor) -> Tensor:
+        """The gradient with the estimator of the step; keeps the best iterate of the run."""
+        assert isinstance(state, LongRunState)
+        x, name = state.candidate, self.finders[int(state.phase[0])]
+        loss = self.loss if view.spiking and not view.hybrid else "margin"
+        gradient, logits = estimated(view, x, y, loss, name, state.statistics)
+        margin, first = loss_of(logits, y, "margin"), done == 0
+        better = first | (margin > state.margin)
+        state.first_margin = torch.where(first, margin, state.first_margin)
+        state.best = torch.where(spread(better, x), x, state.best)
+        state.margin = torch.where(better, margin, state.margin)
+        return gradient
 
-class Refinement(SurrogateRun):
-    """A run from an adversarial example of a larger ε, or else from a random point."""
+    def origin(self, state: SAPGDState, done: Tensor) -> Tensor:
+        """The best iterate of the run where the step is halved."""
+        assert isinstance(state, LongRunState)
+        size = torch.tensor(self.step_sizes(), device=done.device)
+        halved = (done > 0) & (size[done] < size[(done - 1).clamp_min(0)])
+        return torch.where(spread(halved, state.candidate), state.best, state.candidate)
 
-    start: ClassVar[Start] = "warm"
-    draw: ClassVar[int] = 2
-
-
-class RatioRun(Refinement):
-    """A further run of this kind, with another random point."""
-
-    draw: ClassVar[int] = 3
-
-
-class AdaptiveRun(SAPGD):
-    """SA-PGD from an adversarial example of a larger ε, or else from a random point.
-
-    Attributes:
-        longest: the upper bound of the steps, in units of ε; a longer step would leave the example.
-        shortest: the lower bound of the steps; ``longest`` takes precedence.
-    """
-
-    name: ClassVar[str] = "adaptive"
-    start: ClassVar[Start] = "warm"
-
-    longest: float = Field(1.0, gt=0)
-    shortest: float = Field(0.0, ge=0)
-
-    def step_sizes(self) -> list[float]:
-        """The step sizes of SA-PGD, clipped to ``shortest`` and ``longest``."""
-        return [min(max(size, self.shortest), self.longest) for size in super().step_sizes()]
-
-    @property
-    def finders(self) -> tuple[str, ...]:
-        """The surrogate, after which results name the run."""
-        return (self.surrogate,)
+    def ended(self, state: SAPGDState, done: Tensor) -> Tensor:
+        """Also the runs whose margin has hardly moved."""
+        assert isinstance(state, LongRunState)
+        look = (done + 1 == int(LOOK * self.steps)) & (self.steps >= LEAST)
+        return super().ended(state, done) | (look & (state.margin < MOVED * state.first_margin))
 
 
-class SPGD(StagedAttack, RunParameters):
+class SPGD(StagedAttack):
     """Spike-aware PGD in the L∞ ball, never weaker than ``pgd`` at its default settings.
 
     Attributes:
         pgd_steps: the number of steps of the run of ``pgd``.
-        steps: the number of steps of the runs 2 and 4; the runs 3 and 5 have twice as many.
-        adaptive: the surrogate of run 5.
-        loss: the loss of the runs 2 and 5.
-        warm_step: the first step of the runs 3 to 5, in units of ε.
+        steps: the number of steps of one long run.
+        restarts: the number of long runs, each from its own random start.
+        surrogate: the surrogate of the long run.
+        rate_share: the share of the long run on a hybrid network in which every second step
+            follows the gradient of the rate.
+        loss: the loss of the long run on a network that was trained with spikes.
     """
 
     name: ClassVar[str] = "spgd"
-    version: ClassVar[int] = 6  # the last run takes the steps of SA-PGD
+    version: ClassVar[int] = 7  # one long run takes the place of four short ones
+    gradients: ClassVar[Gradients] = "chosen"
     lengths: ClassVar[tuple[str, ...]] = ("pgd_steps", "steps")
 
     pgd_steps: int = Field(20, ge=1, le=MOST)
-    steps: int = Field(20, ge=1, le=MOST // 2)
-    adaptive: OneSurrogate = "assg_scaled(0.425)"
-    warm_step: float = Field(0.5, gt=0, le=2)
+    steps: int = Field(120, ge=1, le=MOST)
+    restarts: int = Field(1, ge=1, le=MOST)
+    surrogate: OneSurrogate = "assg_scaled(0.425)"
+    rate_share: float = Field(0.5, ge=0, le=1)
+    loss: Loss = "cross-entropy"
 
     @property
     def finders(self) -> tuple[str, ...]:
-        """The estimators of the runs 2 to 4, then the surrogate of run 5."""
-        return tuple(dict.fromkeys((*super().finders, self.adaptive)))
+        """Those of the two runs."""
+        return tuple(finder for stage in self.stages for finder in stage.finders)
 
     @property
     def stages(self) -> tuple[Attack, ...]:
-        """The five runs."""
-        warm = {"first_step": self.warm_step}
-        return (
-            PGD(steps=self.pgd_steps),
-            self.as_run(SurrogateRun),
-            self.as_run(Refinement, steps=2 * self.steps, loss="margin", **warm),
-            self.as_run(RatioRun, loss="dlr", **warm),
-            self.adaptive_run(2 * self.steps, longest=self.warm_step),
-        )
-
-    def as_run(self, kind: type[R], **changes: object) -> R:
-        """A single run of a kind with these parameters and some changes."""
-        own = {name: getattr(self, name) for name in RunParameters.model_fields}
-        return kind(**own | changes)
-
-    def adaptive_run(self, steps: int, **bounds: float) -> AdaptiveRun:
-        """SA-PGD with the adaptive surrogate."""
-        return AdaptiveRun(steps=steps, surrogate=self.adaptive, loss=self.loss, **bounds)
-
-    def at_budget(self, passes: int) -> AdaptiveRun:
-        """The last run alone, which is the strongest per pass, with longer steps.
-
-        Raises:
-            UsageError: a parameter is set that this run does not use.
-        """
-        usual = type(self)()
-        taken = {"adaptive", "loss"}
-        if self.first_step <= 1:  # no step of SA-PGD is longer than ε
-            taken.add("first_step")
-        idle = [
-            name
-            for name in type(self).model_fields
-            if name not in taken and getattr(self, name) != getattr(usual, name)
-        ]
-        if idle:
-            raise UsageError(
-                f"attack {self.name} at a number of passes is its last run alone, where these "
-                f"parameters do nothing: {', '.join(idle)}"
-            )
-        return self.adaptive_run(passes, longest=self.first_step, shortest=REACH / passes)
+        """The two runs."""
+        own = {name: getattr(self, name) for name in LongRun.model_fields}
+        return PGD(steps=self.pgd_steps), LongRun(**own)

@@ -2,8 +2,8 @@
 
 This is the ensemble of surrogates of most of the literature, e.g. Özdenizci and Legenstein,
 Adversarially robust spiking neural networks through conversion, TMLR 2024. It is a baseline for
-``spgd``, which alternates its surrogates within one run. With a single surrogate or gradient path
-it is ``pgd`` with that estimator.
+``spgd``, which takes one long run instead of many short ones. With a single surrogate or gradient
+path it is ``pgd`` with that estimator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from robench.attacks.contract.attack import Start, State
-from robench.attacks.contract.estimators import EstimatorSet
+from robench.attacks.contract.estimators import EstimatorSet, estimated
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.pgd import PGD
 from robench.spiking import NeuronStatistics
@@ -55,20 +55,6 @@ class SurrogateEnsemble(EstimatorSet, PGD):
         "fast_sigmoid(25)",
     )
 
-    def at_budget(self, passes: int) -> SurrogateEnsemble:
-        """As many runs of the first estimators, or rounds through all, as fit."""
-        steps = min(self.steps, passes)
-        runs = passes // steps
-        first = self.finders[:runs]
-        return self.model_copy(
-            update={
-                "steps": steps,
-                "surrogates": first,
-                "paths": (),
-                "restarts": runs // len(first),
-            }
-        )
-
     @property
     def runs(self) -> int:
         """A run for each estimator in each round."""
@@ -90,7 +76,7 @@ class SurrogateEnsemble(EstimatorSet, PGD):
         """The gradient with the estimator of the current run."""
         assert isinstance(state, SurrogateEnsembleState)
         name = self.finders[int(state.phase[0])]
-        return self.gradient(view, x, y, self.loss, name, state.statistics)
+        return estimated(view, x, y, self.loss, name, state.statistics)[0]
 
     def step(
         self, view: View, x: Tensor, y: Tensor, eps: Tensor, state: State, noise: Noise

@@ -82,7 +82,7 @@ OF_MODELS = (
         "silent-neurons",
         silent_neurons,
         "Most neurons of each layer spike on some clean image.",
-        "Lower the thresholds or train longer; spgd's broader surrogates see such neurons.",
+        "Lower the thresholds or train longer; spgd's surrogate adapts to such neurons.",
     ),
     ModelCheck(
         BATCH_GRADIENT,

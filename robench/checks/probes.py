@@ -91,7 +91,8 @@ def more_steps(subject: Attacked) -> Check | None:
     if bootstrap(-gain).low > 0:
         return at_most("steps", -float(gain.mean()), GAIN, "more-steps-find-less")
     value = float(gain.mean()) if bootstrap(gain).low > 0 else 0.0
-    return at_most("steps", value, GAIN, "not-converged", "suspect")
+    more = f"not converged: twice the steps find {100 * value:.1f} points more"
+    return at_most("steps", value, GAIN, more, "suspect")
 
 
 def baselines(subject: Attacked) -> Check | None:

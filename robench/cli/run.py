@@ -54,7 +54,7 @@ def run(
     ] = None,
     device: Device = "auto",
     batch_size: Annotated[
-        str, typer.Option(help="Rows of one call, or auto; it changes only the speed.")
+        str, typer.Option(help="Rows of one call, or auto; results change only by rounding.")
     ] = "auto",
     no_carry: Annotated[
         bool, typer.Option("--no-carry", help="Run every ε on every sample (raw curve).")

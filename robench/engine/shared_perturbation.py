@@ -55,22 +55,22 @@ class SharedView(ModelView):
         self._rename(x, calls)
         return logits
 
-    def gradient(
+    def gradient_and_logits(
         self,
         x: Tensor,
         y: Tensor,
         loss: Loss = "cross-entropy",
         **estimator: Unpack[EstimatorChoice],
-    ) -> Tensor:
-        """The gradient at ``x``: the sum over the frames, without clipped pixels."""
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient at ``x``, summed over the frames without clipped pixels, and the logits."""
         calls = len(self.seen)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             frames = shown(leaf, self.frames)
-        found = super().gradient(frames.detach(), y, loss, **estimator)
+        found, logits = super().gradient_and_logits(frames.detach(), y, loss, **estimator)
         self._rename(x, calls)
         (gradient,) = torch.autograd.grad(frames, leaf, found)
-        return gradient
+        return gradient, logits
 
     def _rename(self, x: Tensor, calls: int) -> None:
         """Replace the frames in the later entries of ``seen`` by the attack's images."""

@@ -72,8 +72,13 @@ class ModelView:
 
     @property
     def hybrid(self) -> bool:
-        """Whether its layers were trained without spikes: their rates stand for activations."""
-        return self.model.mode == "hybrid" and self.model.rated
+        """Whether it was trained without spikes, so that firing rates stand for activations."""
+        return self.model.mode == "hybrid"
+
+    @property
+    def rated(self) -> bool:
+        """Whether the rate of every layer is known, and with it the gradient of the rate."""
+        return self.model.rated
 
     @property
     def sources(self) -> list[ModelView]:
@@ -160,7 +165,17 @@ class ModelView:
         loss: Loss = "cross-entropy",
         **estimator: Unpack[EstimatorChoice],
     ) -> Tensor:
-        """``∂loss/∂x`` of each row; zero if no gradient reaches the input.
+        """The gradient of :meth:`gradient_and_logits`."""
+        return self.gradient_and_logits(x, y, loss, **estimator)[0]
+
+    def gradient_and_logits(
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss = "cross-entropy",
+        **estimator: Unpack[EstimatorChoice],
+    ) -> tuple[Tensor, Tensor]:
+        """``∂loss/∂x`` of each row, zero if no gradient reaches the input, and the logits.
 
         Raises:
             EvaluationError: the path needs an ANN counterpart that the model lacks, or the logits
@@ -199,7 +214,7 @@ class ModelView:
             statistics.entries = [old if new is None else new for new, old in known]
         again = torch.cat([part.again for part in parts])
         gradient = torch.cat([part.gradient for part in parts])
-        return self._counted(gradient, self.samples, again, draws=max(1, len(draws)))
+        return self._counted(gradient, self.samples, again, draws=max(1, len(draws))), logits
 
     def _counted(
         self, gradient: Tensor, samples: Tensor, again: Tensor | None = None, draws: int = 1

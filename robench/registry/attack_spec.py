@@ -1,4 +1,4 @@
-"""Attack specifications such as ``spgd[steps=40,surrogates=[atan(2),triangle(1)]]``."""
+"""Attack specifications such as ``surrogate-ensemble[surrogates=[atan(2),triangle(1)]]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from robench.errors import UsageError
 
 _PAIRS = {"[": "]", "(": ")", "{": "}"}
-EXAMPLE = "spgd[steps=40,surrogates=[atan(2),triangle(1)]]"
+EXAMPLE = "surrogate-ensemble[steps=40,surrogates=[atan(2),triangle(1)]]"
 LONGEST = 200
 """Most bytes of an attack's name, which is also the name of a folder in the store."""
 MOST_SIGNS = 2 * LONGEST

@@ -8,7 +8,7 @@ import pytest
 
 from robench.analysis import RANKED, Rank, alone, ensemble
 from robench.analysis.estimators import cost_of_run
-from robench.attacks import PGD, SPGD, EnsembleAttack, SpikingAutoAttack, SurrogateEnsemble
+from robench.attacks import PGD, EnsembleAttack, SpikingAutoAttack, SurrogateEnsemble
 from robench.errors import UsageError
 from robench.registry import find_attack
 from robench.spiking import OZDENIZCI_LEGENSTEIN, Estimator
@@ -21,14 +21,13 @@ def rank(estimator: str, not_found: int, cost: float = 1.0) -> Rank:
     return Rank("digits/x", estimator, not_found, 40, 20.0, 1.0, cost)
 
 
-def test_each_estimator_runs_alone_as_in_spgd() -> None:
+def test_each_estimator_runs_alone() -> None:
     assert set(OZDENIZCI_LEGENSTEIN) < set(RANKED)
     attacks = alone([*RANKED, "bptr"], 7)
     assert len(attacks) == len(RANKED)
     for estimator, named in zip(RANKED, attacks, strict=True):
         assert named.attack.finders == (estimator,)
         assert named.attack.steps == 7
-        assert named.attack.first_step == SPGD().first_step
     with pytest.raises(UsageError, match="atn"):
         alone(["atn(2)"], 7)
 
@@ -41,20 +40,11 @@ def test_the_proposed_attack_has_the_strongest_and_begins_with_the_cheapest() ->
         rank("atan(10)", 9),
     ]
     text = ensemble(ranked, 3)
-    assert text == "spgd[surrogates=[atan(2),triangle(1)/hart],paths=[cba],hybrid_estimators=[]]"
-    finders = find_attack(text).attack.stages[1].finders
-    assert finders == ("atan(2)", "triangle(1)/hart", "cba")
-    assert ensemble(ranked, 1) == "spgd[surrogates=[atan(2)],hybrid_estimators=[]]"
+    assert text == "surrogate-ensemble[surrogates=[atan(2),triangle(1)/hart],paths=[cba]]"
+    assert find_attack(text).attack.finders == ("atan(2)", "triangle(1)/hart", "cba")
+    assert ensemble(ranked, 1) == "surrogate-ensemble[surrogates=[atan(2)]]"
     attack = find_attack(ensemble([ranked[0], rank("rga", 4)], 2)).attack
-    assert isinstance(attack, SPGD)
-    assert attack.stages[1].finders == ("atan(2)", "rga")
-
-
-def test_one_kind_of_stateful_surrogates_is_proposed() -> None:
-    names = ["assg_scaled(0.425)", "rga", "assg(0.425)", "assg_scaled(0.4)", "atan(2)"]
-    ranked = [rank(name, place) for place, name in enumerate(names)]
-    finders = find_attack(ensemble(ranked, 4)).attack.stages[1].finders
-    assert finders == ("assg_scaled(0.425)", "assg_scaled(0.4)", "atan(2)", "rga")
+    assert attack.finders == ("atan(2)", "rga")
 
 
 def test_a_run_with_the_counterpart_costs_less_though_each_iterate_is_evaluated() -> None:
@@ -69,11 +59,9 @@ def test_a_run_with_the_counterpart_costs_less_though_each_iterate_is_evaluated(
 
 
 def test_ensembles_go_from_cheap_to_strong() -> None:
-    parts = SpikingAutoAttack().parts
-    assert isinstance(SpikingAutoAttack(), EnsembleAttack)
-    steps = {"spgd": SPGD().steps, "sapgd": parts[2].steps, "square": parts[4].queries}
-    assert [part.name for part in parts if part.name in steps] == list(steps)
-    assert steps["spgd"] < steps["sapgd"] < steps["square"]
+    ours = SpikingAutoAttack()
+    assert isinstance(ours, EnsembleAttack)
+    assert ours.spgd.steps < ours.apgd_t.steps * ours.apgd_t.n_targets < ours.square.queries
     # all surrogates of the ensemble cost the same: the strongest ones come first
     assert SurrogateEnsemble().surrogates[0] == "atan(2)"
     assert SurrogateEnsemble().steps == PGD().steps
@@ -89,7 +77,7 @@ def test_estimators_are_ranked_and_the_same_command_continues(cli: Cli, tmp_path
     )  # fmt: skip
     first = cli(*command)
     assert first.code == 0, first.err
-    assert "--attacks 'spgd[surrogates=[" in first.out
+    assert "--attacks 'surrogate-ensemble[surrogates=[" in first.out
     table = pd.read_csv(tmp_path / "cells" / "estimators.csv")
     assert set(table["estimator"]) == {"fast_sigmoid(25)", "cba", "triangle(1)/hart"}
     assert table["robust"].is_monotonic_increasing

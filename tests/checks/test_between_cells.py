@@ -95,13 +95,13 @@ def test_pgd_through_a_weak_surrogate_is_marked_with_the_gap(tmp_path: Path, cli
     net = trained(Small(slopes.fast_sigmoid(slope=1000)))
     model = robench.Model(net, "digits/weak", mode="stbp", timesteps=T)
     where = tmp_path / "results"
-    attacks = ["pgd[steps=5]", "spgd[pgd_steps=5,steps=5]"]
+    attacks = ["pgd[steps=5]", "spgd[pgd_steps=5,steps=60]"]
     result = robench.evaluate(
         model, attacks, eps=["16/255", "32/255", "64/255"], limit=60, store=where, progress=False
     )
     frame = result.to_frame().groupby("attack")[["verdict", "reasons"]].first()
     assert frame["verdict"].tolist() == ["invalid", "valid"]
-    assert frame["reasons"].iloc[0].startswith("spgd[pgd_steps=5,steps=5] is ")
+    assert frame["reasons"].iloc[0].startswith("spgd[pgd_steps=5,steps=60] is ")
     assert "surrogate-gap" in set(result.checks().to_frame()["check"])
     assert "points lower" in repr(result)
     again = robench.load_results(where).to_frame()

@@ -24,7 +24,7 @@ from tests.support.spiking_digits import Bare, Small, trained
 Make = Callable[[], nn.Module]
 SPIKES = {"mode": "stbp"}
 EPS, N = ["32/255"], 40
-PGD, SPGD, SQUARE = "pgd[steps=10]", "spgd[pgd_steps=10,steps=5]", "square[queries=100]"
+PGD, SPGD, SQUARE = "pgd[steps=10]", "spgd[pgd_steps=10,steps=40]", "square[queries=100]"
 
 BY_A_CHECK: dict[str, tuple[Make, set[str]]] = {
     "random mask": (masked.RandomMask, {"not-deterministic"}),

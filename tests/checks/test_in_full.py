@@ -91,7 +91,7 @@ class MixedSigns(Through):
         return grad * signs.to(grad)
 
 
-@pytest.mark.parametrize("attack", ["pgd", "spgd[pgd_steps=10,steps=5]"])
+@pytest.mark.parametrize("attack", ["pgd", "spgd[pgd_steps=10,steps=20]"])
 @pytest.mark.parametrize("function", [Mirrored, Transposed, InACorner, MixedSigns])
 def test_a_linear_map_of_the_gradient_is_caught(function: Any, attack: str) -> None:
     net = Around(before=function.apply, name="convolutions")
@@ -107,7 +107,9 @@ def test_a_linear_map_of_the_gradient_is_caught(function: Any, attack: str) -> N
 
 def test_too_few_steps_are_noticed() -> None:
     found = more_steps(attacked(trained(Small()), "sapgd[steps=2]"))
-    assert said(found) == ("suspect", "not-converged")
+    verdict, reason = said(found)
+    assert verdict == "suspect"
+    assert reason == f"not converged: twice the steps find {100 * found.value:.1f} points more"
 
 
 def test_more_steps_that_find_less_are_invalid() -> None:

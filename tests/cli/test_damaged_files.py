@@ -121,7 +121,10 @@ def test_one_damaged_attack_card_hides_no_other(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cards = attack_files()
-    damaged = {"implementation": ('"spgd"', '"spdg"'), "surrogates": ("atan(2)", "atam(2)")}
+    damaged = {
+        "implementation": ('"spgd"', '"spdg"'),
+        "surrogate": ("assg_scaled(", "asgg_scaled("),
+    }
     for name, change in damaged.items():
         cards[name] = tmp_path / f"{name}.toml"
         cards[name].write_text(cards["spgd"].read_text("utf-8").replace(*change), "utf-8")

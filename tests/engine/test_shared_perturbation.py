@@ -167,7 +167,7 @@ def test_a_square_has_other_signs_in_each_frame() -> None:
 
 def test_both_perturbations_succeed_on_the_trained_model(cli: Cli, tmp_path: Path) -> None:
     options = ("--limit", "5", "--eps", "0.1,0.4", "--keep-examples", "--output", tmp_path)
-    estimators = "surrogates=[atan(2)],pgd_steps=2,steps=2"
+    estimators = "surrogate=atan(2),pgd_steps=2,steps=2"
     attacks = f"pgd[steps=2],pgd[steps=2,frames=shared],spgd[{estimators},frames=shared]"
     done = cli("run", "--models", NAME, "--attacks", attacks, *options)
     assert done.code == 0, done.err

@@ -7,7 +7,7 @@ from robench.registry import find_attack, split_names
 from robench.registry.attack_spec import label, read_request
 from robench.results import ResultStore
 
-LIST = "spgd[steps=4,surrogates=[atan(2),triangle(1)]]"
+LIST = "surrogate-ensemble[steps=4,surrogates=[atan(2),triangle(1)]]"
 
 
 def test_a_list_is_a_parameter() -> None:
@@ -17,14 +17,19 @@ def test_a_list_is_a_parameter() -> None:
     assert parameters["surrogates"] == ["atan(2)", "triangle(1)"]
     assert parameters["steps"] == 4
     assert find_attack(found.name) == found
-    assert find_attack('spgd[surrogates=["atan(2)", "triangle(1)"], steps=4]') == found
+    assert (
+        find_attack('surrogate-ensemble[surrogates=["atan(2)", "triangle(1)"], steps=4]') == found
+    )
 
 
 def test_a_path_behind_a_surrogate_names_a_folder(tmp_path) -> None:
-    found = find_attack("spgd[surrogates=[triangle(1)/hart]]")
+    found = find_attack("surrogate-ensemble[surrogates=[triangle(1)/hart]]")
     assert find_attack(found.name) == found
     path = ResultStore(tmp_path).path("digits/x", found.name, "0" * 64)
-    assert path.parent == tmp_path / "digits" / "x" / "spgd[surrogates=[triangle(1)%2Fhart]]"
+    assert (
+        path.parent
+        == tmp_path / "digits" / "x" / "surrogate-ensemble[surrogates=[triangle(1)%2Fhart]]"
+    )
 
 
 def test_names_are_split_outside_all_brackets() -> None:
@@ -38,21 +43,27 @@ def test_names_are_split_outside_all_brackets() -> None:
 @pytest.mark.parametrize(
     ("request_", "texts"),
     [
-        ("spgd[surrogates=[atan(2),triangle(1)]", ("brackets do not match", "surrogates=[")),
-        ("spgd[surrogates=[atan(2)]]]", ("brackets do not match",)),
-        ("spgd[surrogates=(atan(2)]", ("brackets do not match",)),
+        (
+            "surrogate-ensemble[surrogates=[atan(2),triangle(1)]",
+            ("brackets do not match", "surrogates=["),
+        ),
+        ("surrogate-ensemble[surrogates=[atan(2)]]]", ("brackets do not match",)),
+        ("surrogate-ensemble[surrogates=(atan(2)]", ("brackets do not match",)),
         ("pgd[steps=3]x", ("brackets do not match",)),
         ("[steps=3]", ("cannot read",)),
-        ("spgd[surrogates=atan(2)]", ("surrogates", "surrogates=[a,b]")),
-        ("spgd[surrogates=[]]", ("surrogates", "at least one")),
-        ("spgd[surrogates=[atam(2)]]", ("spgd[surrogates=[atam(2)]]", "did you mean atan")),
-        ("spgd[surrogates=[atan(2),3]]", ("surrogates.1",)),
+        ("surrogate-ensemble[surrogates=atan(2)]", ("surrogates", "surrogates=[a,b]")),
+        ("surrogate-ensemble[surrogates=[]]", ("surrogates", "at least one")),
+        (
+            "surrogate-ensemble[surrogates=[atam(2)]]",
+            ("surrogate-ensemble[surrogates=[atam(2)]]", "did you mean atan"),
+        ),
+        ("surrogate-ensemble[surrogates=[atan(2),3]]", ("surrogates.1",)),
         ("spgd[atan(2)]", ("name=value", "name=[a,b]", "'atan(2)'")),
         ("pgd[steps=3,steps=4]", ("steps", "twice")),
         ("pgd[loss=a/b]", ("loss", "cross-entropy")),
-        ("spgd[adaptive=none]", ("parameter adaptive: ", "needs a derivative")),
-        ("spgd[adaptive=[atan(2)]]", ("adaptive", "valid string")),
-        ("spgd[steps=600000]", ("steps", "less than or equal to 500000")),
+        ("spgd[surrogate=none]", ("parameter surrogate: ", "needs a derivative")),
+        ("spgd[surrogate=[atan(2)]]", ("surrogate", "valid string")),
+        ("spgd[steps=2000000]", ("steps", "less than or equal to 1000000")),
         ("fgsm[frame=shared]", ("did you mean frames", "parameters: frames")),
         ('autoattack[square={"queres":7}]', ("square.queres", "did you mean queries", "p_init")),
         (f"pgd[loss={'x' * 300}]", ("200 bytes",)),
@@ -80,7 +91,7 @@ def test_what_cannot_be_read_is_an_error_of_one_line(request_: str, texts: tuple
     ("name", "writings"),
     [
         ("pgd", ("pgd[steps=20]", "pgd[ relative_step = 2.5 ]", "pgd[relative_step=25e-1]")),
-        ("spgd", ("spgd[adaptive=assg_scaled]", "spgd[hybrid_estimators=[rga]]")),
+        ("spgd", ("spgd[surrogate=assg_scaled]", "spgd[rate_share=0.50]")),
         (
             "surrogate-ensemble[paths=[hart],surrogates=[atan(2),triangle(0.5)/stbp]]",
             ("surrogate-ensemble[surrogates=[atan, triangle(.5) / stbp],paths=[hart]]",),

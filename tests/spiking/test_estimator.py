@@ -2,7 +2,7 @@
 
 import pytest
 
-from robench.attacks import SPGD
+from robench.attacks import SurrogateEnsemble
 from robench.errors import UsageError
 from robench.registry import find_attack
 from robench.spiking import OZDENIZCI_LEGENSTEIN, Estimator, LIFParameters, combine
@@ -41,8 +41,8 @@ def test_an_estimator_that_cannot_be_read_is_refused(text, said):
     with pytest.raises(UsageError, match=said):
         Estimator.parse(text)
     if "/" not in text:  # a result folder is named after a request, which has no slash
-        with pytest.raises(UsageError, match=f"attack spgd.*{said}"):
-            find_attack(f"spgd[surrogates=[{text}]]")
+        with pytest.raises(UsageError, match=f"attack surrogate-ensemble.*{said}"):
+            find_attack(f"surrogate-ensemble[surrogates=[{text}]]")
 
 
 def test_the_published_ensemble_has_19_estimators():
@@ -63,8 +63,8 @@ def test_the_published_ensemble_has_19_estimators():
         "bptr": {None},
         "cba": {None},
     }
-    run = SPGD(surrogates=OZDENIZCI_LEGENSTEIN).stages[1]
-    assert run.finders == (*OZDENIZCI_LEGENSTEIN, "rga")
+    attack = SurrogateEnsemble(surrogates=OZDENIZCI_LEGENSTEIN)
+    assert attack.finders == OZDENIZCI_LEGENSTEIN
     net = Two(LIFParameters())
     view = view_of(model_of(net, make_counterpart=lambda: Counterpart(net)))
     for estimator in estimators:

@@ -203,13 +203,20 @@ def test_an_attack_that_needs_a_counterpart_is_not_applicable_without_one(counte
         Two(LIFParameters()), make_counterpart=(lambda: nn.Identity()) if counterpart else None
     )
     images = DIGITS.load("test").first(2)
-    for request, needs in (("spgd[paths=[stbp,cba]]", True), ("spgd[paths=[bptr]]", False)):
+    for request, needs in (
+        ("surrogate-ensemble[paths=[stbp,cba]]", True),
+        ("surrogate-ensemble[paths=[bptr]]", False),
+    ):
         cell = Cell(model, find_attack(request), DIGITS, images, Settings(parse_grid(["0.1"])))
         assert cell.unmet() == (
             frozenset({"counterpart"}) if needs and not counterpart else frozenset()
         )
     ann = Model(nn.Identity(), "digits/ann", 10)
     cell = Cell(
-        ann, find_attack("spgd[paths=[cba]]"), DIGITS, images, Settings(parse_grid(["0.1"]))
+        ann,
+        find_attack("surrogate-ensemble[paths=[cba]]"),
+        DIGITS,
+        images,
+        Settings(parse_grid(["0.1"])),
     )
     assert not cell.unmet()

@@ -44,6 +44,7 @@ class LinearView:
     classes: int = CLASSES
     spiking: bool = False
     hybrid: bool = False
+    rated: bool = False
     sources: tuple[View, ...] = ()
 
     def logits(self, x: Tensor) -> Tensor:
@@ -76,11 +77,22 @@ class LinearView:
         loss: Loss = "cross-entropy",
         **estimator: Unpack[EstimatorChoice],
     ) -> Tensor:
-        """The gradient of the cross-entropy at ``x``."""
+        """The gradient of :meth:`gradient_and_logits`."""
+        return self.gradient_and_logits(x, y, loss, **estimator)[0]
+
+    def gradient_and_logits(
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss = "cross-entropy",
+        **estimator: Unpack[EstimatorChoice],
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of the cross-entropy at ``x``, and the logits."""
         x = x.detach().requires_grad_()
         with torch.enable_grad():
-            value = torch.nn.functional.cross_entropy(self.differentiable(x), y, reduction="sum")
-        return torch.autograd.grad(value, x)[0]
+            logits = self.differentiable(x)
+            value = torch.nn.functional.cross_entropy(logits, y, reduction="sum")
+        return torch.autograd.grad(value, x)[0], logits.detach()
 
     def _passed(self, _: Tensor) -> None:
         self.backwards += 1

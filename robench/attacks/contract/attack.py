@@ -122,16 +122,6 @@ class Attack(BaseModel, ABC):
         """
         return (self,)
 
-    def at_budget(self, passes: int) -> Attack:
-        """The same attack, or a part of it, with at most ``passes`` gradient passes.
-
-        The passes are those of one sample at one ε.
-
-        Raises:
-            UsageError: the attack is not measured in gradient passes.
-        """
-        raise UsageError(f"attack {self.name} is not measured in gradient passes")
-
     def lengthened(self, factor: int) -> Self:
         """The same attack with ``factor`` times the steps.
 
@@ -199,6 +189,15 @@ class IterativeAttack(Attack):
     """
 
     start: ClassVar[Start] = "own"
+
+    @property
+    def descent(self) -> Self | None:
+        """A short form that a sweep takes first, until it finds nothing; None without one.
+
+        It finds most of the way down the grid in fewer passes. A run at a single ε has no use of
+        it.
+        """
+        return None
 
     @abstractmethod
     def init(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> State:

@@ -28,7 +28,7 @@ class EstimatorSet(Attack):
     surrogates: tuple[str, ...]
     paths: tuple[str, ...] = ()
 
-    @field_validator("surrogates", "hybrid_estimators", check_fields=False)
+    @field_validator("surrogates")
     @classmethod
     def _with_sharpness(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         """``atan`` as ``atan(2)``, so that equal attacks are one cell."""
@@ -47,7 +47,7 @@ class EstimatorSet(Attack):
 
     @property
     def required(self) -> frozenset[Need]:
-        """What the gradient paths need of a network; those of hybrid networks are optional."""
+        """What the gradient paths need of a network."""
         paths = [Estimator.parse(name).path for name in self.finders]
         needs: set[Need] = {"counterpart" for path in paths if path and path.counterpart}
         for name in combine(self.surrogates, self.paths):
@@ -58,27 +58,27 @@ class EstimatorSet(Attack):
             needs.add(rules.get(path.rule, "layers over time"))
         return self.needs | needs
 
-    @staticmethod
-    def gradient(
-        view: View, x: Tensor, y: Tensor, loss: Loss, name: str, statistics: NeuronStatistics
-    ) -> Tensor:
-        """The gradient with an estimator, of the shape of ``x``.
 
-        A model without spikes gives its own gradient.
+def estimated(
+    view: View, x: Tensor, y: Tensor, loss: Loss, name: str, statistics: NeuronStatistics
+) -> tuple[Tensor, Tensor]:
+    """The gradient with an estimator, of the shape of ``x``, and the logits ``(N, K)``.
 
-        Args:
-            view: the model.
-            x: images, ``(N, C, H, W)``.
-            y: true labels, ``(N,)``.
-            loss: the loss that is differentiated.
-            name: the name of the estimator.
-            statistics: the statistics of the neurons of each row. Adaptive surrogates read and
-                update them; other surrogates ignore them.
-        """
-        if not view.spiking:
-            return view.gradient(x, y, loss)
-        estimator = Estimator.parse(name)
-        return view.gradient(
-            x, y, loss, surrogate=estimator.surrogate, path=estimator.path,
-            statistics=statistics if estimator.statistics else None,
-        )  # fmt: skip
+    A model without spikes gives its own gradient.
+
+    Args:
+        view: the model.
+        x: images, ``(N, C, H, W)``.
+        y: true labels, ``(N,)``.
+        loss: the loss that is differentiated.
+        name: the name of the estimator.
+        statistics: the statistics of the neurons of each row. Adaptive surrogates read and update
+            them; other estimators ignore them.
+    """
+    if not view.spiking:
+        return view.gradient_and_logits(x, y, loss)
+    estimator = Estimator.parse(name)
+    return view.gradient_and_logits(
+        x, y, loss, surrogate=estimator.surrogate, path=estimator.path,
+        statistics=statistics if estimator.statistics else None,
+    )  # fmt: skip

@@ -46,6 +46,11 @@ class View(Protocol):
         ...
 
     @property
+    def rated(self) -> bool:
+        """Whether the gradient of the firing rate (path ``rga``) is known for every layer."""
+        ...
+
+    @property
     def sources(self) -> Sequence[View]:
         """Other models for transfer attacks, each bound to the same rows."""
         ...
@@ -91,6 +96,16 @@ class View(Protocol):
             loss: the loss that is differentiated.
             **estimator: see :class:`EstimatorChoice`.
         """
+        return self.gradient_and_logits(x, y, loss, **estimator)[0]
+
+    def gradient_and_logits(
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss = "cross-entropy",
+        **estimator: Unpack[EstimatorChoice],
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and the logits ``(N, K)`` of the pass, which costs no further one."""
         ...
 
 
