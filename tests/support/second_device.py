@@ -94,7 +94,7 @@ def accuracies(model: Model) -> list[float]:
     dataset = find_dataset("digits")
     grid = parse_grid(["24/255"])
     settings = Settings(grid, batch_size=16, device=str(model.device))
-    images = dataset.load("test").first(4)
+    images = dataset.load("test").first(3)
     cell = Cell(model, find_attack("spgd[steps=2,pgd_steps=1]"), dataset, images, settings)
     with TemporaryDirectory() as folder:
         outcome = evaluate_cell(cell, ResultStore(Path(folder))).outcome
