@@ -20,9 +20,9 @@ from robench.errors import UsageError
 from robench.model_id import ModelId
 from robench.registry import NamedAttack
 from robench.results import CellResult, ResultStore
-from robench.results.metrics import bootstrap, sample_areas
+from robench.results.metrics import bootstrap
 from studies.pages import markdown_table, versions_text
-from studies.study import Study
+from studies.study import Study, first_areas
 
 ENOUGH = 0.01
 """A gain below this does not justify twice the steps."""
@@ -77,12 +77,7 @@ def doubling_table(cells: Sequence[CellResult], store: ResultStore) -> pd.DataFr
             continue
         attack, _, factor = cell.attack.rpartition("@x")
         rows, who = store.rows(cell), cell.outcome.identity
-        epsilons = [point.epsilon for point in cell.outcome.curve]
-        limit = next(iter(cell.outcome.auc))
-        end = next(epsilon.value for epsilon in epsilons if epsilon.text == limit)
-        areas = sample_areas(
-            rows["minimal_position"].to_numpy(np.int64), [e.value for e in epsilons], end
-        )
+        limit, areas = first_areas(cell.outcome, rows)
         row = {
             "dataset": cell.dataset,
             "data_sha256": who.data_sha256[:16],

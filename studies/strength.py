@@ -20,9 +20,9 @@ from robench.errors import UsageError
 from robench.model_id import ModelId
 from robench.registry import NamedAttack
 from robench.results import ROBUST, CellResult, ResultStore
-from robench.results.metrics import bootstrap, sample_areas
+from robench.results.metrics import bootstrap
 from studies.pages import markdown_table, versions_text
-from studies.study import Study
+from studies.study import Study, first_areas
 
 COLUMNS: dict[str, type] = {
     "dataset": str,
@@ -116,13 +116,13 @@ def strength_table(
 def _measured(cell: CellResult, store: ResultStore) -> tuple[str, NDArray[np.float64]]:
     """What a cell measures, and its value for each sample: robust or not, or the area."""
     assert cell.outcome is not None
-    position = store.rows(cell)["minimal_position"].to_numpy(np.int64)
-    epsilons = [point.epsilon for point in cell.outcome.curve]
-    if len(epsilons) <= 2:  # 0, and one more
-        return epsilons[-1].text, (position == ROBUST).astype(np.float64)
-    limit = next(iter(cell.outcome.auc))
-    end = next(epsilon.value for epsilon in epsilons if epsilon.text == limit)
-    return f"AUC@{limit}", sample_areas(position, [e.value for e in epsilons], end)
+    rows, curve = store.rows(cell), cell.outcome.curve
+    if len(curve) <= 2:  # 0, and one more
+        return curve[-1].epsilon.text, (rows["minimal_position"] == ROBUST).to_numpy().astype(
+            np.float64
+        )
+    limit, areas = first_areas(cell.outcome, rows)
+    return f"AUC@{limit}", areas
 
 
 def beaten(row: dict[Any, Any]) -> bool:

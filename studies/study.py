@@ -7,18 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robench.cli.measure import MakePlan, measure, require_success
 from robench.errors import UsageError
 from robench.reporting.plots import save_figure
-from robench.results import CellResult, ResultStore
+from robench.results import CellResult, Outcome, ResultStore
+from robench.results.metrics import sample_areas
 from studies.pages import page, put_page, read_table, refuse_stale, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Tabulate = Callable[[list[CellResult], ResultStore], Iterable[pd.DataFrame]]
+
+
+def first_areas(outcome: Outcome, rows: pd.DataFrame) -> tuple[str, NDArray[np.float64]]:
+    """The first upper limit of a cell's AUC, and the area of each of its rows up to there."""
+    epsilons = {point.epsilon.text: point.epsilon.value for point in outcome.curve}
+    limit = next(iter(outcome.auc))
+    position = rows["minimal_position"].to_numpy(np.int64)
+    return limit, sample_areas(position, list(epsilons.values()), epsilons[limit])
 
 
 @dataclass(frozen=True)
