@@ -118,9 +118,8 @@ def _measured(cell: CellResult, store: ResultStore) -> tuple[str, NDArray[np.flo
     assert cell.outcome is not None
     rows, curve = store.rows(cell), cell.outcome.curve
     if len(curve) <= 2:  # 0, and one more
-        return curve[-1].epsilon.text, (rows["minimal_position"] == ROBUST).to_numpy().astype(
-            np.float64
-        )
+        held = (rows["minimal_position"] == ROBUST).to_numpy()
+        return curve[-1].epsilon.text, held.astype(np.float64)
     limit, areas = first_areas(cell.outcome, rows)
     return f"AUC@{limit}", areas
 
