@@ -118,8 +118,8 @@ def _measured(cell: CellResult, store: ResultStore) -> tuple[str, NDArray[np.flo
     assert cell.outcome is not None
     rows, curve = store.rows(cell), cell.outcome.curve
     if len(curve) <= 2:  # 0, and one more
-        held = (rows["minimal_position"] == ROBUST).to_numpy()
-        return curve[-1].epsilon.text, held.astype(np.float64)
+        robust = (rows["minimal_position"] == ROBUST).to_numpy()
+        return curve[-1].epsilon.text, robust.astype(np.float64)
     limit, areas = first_areas(cell.outcome, rows)
     return f"AUC@{limit}", areas
 
