@@ -251,7 +251,7 @@ def test_registered_models() -> None:
     assert random.verdict == "invalid"
     (row,) = random.to_frame().query("verdict == 'invalid'").to_dict("records")
     assert (row["check"], row["reason"]) == ("deterministic", "not-deterministic")
-    assert "robench.ModelNoise" in row["advice"]
+    assert "robench.spiking.ModelNoise" in row["advice"]
     assert row["advice"].split()[0] in str(random)
     assert "\x1b[31minvalid" in random.text(colours=True)
 

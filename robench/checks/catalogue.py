@@ -18,7 +18,8 @@ OF_MODELS = (
         "deterministic",
         lambda s: deterministic(s.model, s.x, s.rows),
         "The same image gives the same logits: twice, alone, and in any batch.",
-        "Reset the state in forward, call eval(), and draw random numbers from robench.ModelNoise.",
+        "Reset the state in forward, call eval(), and draw random numbers from "
+        "robench.spiking.ModelNoise.",
         "Croce and Hein, ICML 2020",
     ),
     ModelCheck(
@@ -126,7 +127,7 @@ OF_CELLS = (
         "reverified",
         lambda s: reverified(s.rows, stochastic=s.model.stochastic),
         "Adversarial examples are misclassified again in another batch, and with other draws.",
-        "Draw random numbers from robench.ModelNoise, and compute each image alone.",
+        "Draw random numbers from robench.spiking.ModelNoise, and compute each image alone.",
     ),
     CellCheck(
         "gradient-free",
