@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCHMARK := out/benchmark
 
-.PHONY: install benchmark bench test check clean
+.PHONY: install benchmark figures bench test check clean
 
 install: $(STAMP)
 
@@ -19,6 +19,21 @@ benchmark: install
 	$(BIN)/robench run --models all --dataset digits --attacks fgsm,pgd,spgd --output $(BENCHMARK)/results
 	$(BIN)/robench leaderboard --results $(BENCHMARK)/results --output $(BENCHMARK)/leaderboard.md
 	$(BIN)/python performance/compare.py results $(BENCHMARK)/results
+
+# every figure of this repository, from what is stored; only the trainings' logs and results/ are read
+STORED := --no-run --dataset
+figures: install
+	$(BIN)/robench leaderboard
+	$(BIN)/robench analyze curves
+	$(BIN)/robench analyze differences
+	$(BIN)/robench analyze found-by
+	$(BIN)/robench analyze passes
+	for data in cifar10 digits mnist; do \
+	  $(BIN)/robench analyze sparsity $(STORED) $$data && \
+	  $(BIN)/robench analyze energy $(STORED) $$data && \
+	  $(BIN)/robench analyze raster $(STORED) $$data && \
+	  $(BIN)/robench analyze landscape $(STORED) $$data --models all,digits/control-zero-gradient || exit 1; \
+	done
 
 # speed, side by side with peers; writes performance/README.md; OPTIONS="sweep --quick" for less
 bench: install

@@ -23,7 +23,7 @@ from robench import find_attack
 from robench.atomic import replacing
 from robench.epsilon import parse_grid
 from robench.errors import RobenchError, UsageError
-from robench.reporting.plots import save_figure
+from robench.reporting.figures import save_figure
 
 HERE = Path(__file__).parent
 LISTS = {

@@ -25,7 +25,6 @@ from robench.cli.options import (
     Results,
     file_at,
     folder_at,
-    look_in,
     require_results,
     split_epsilons,
 )
@@ -34,9 +33,9 @@ from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
 from robench.registry import find_attacks
 from robench.reporting.report import verdict_text
-from robench.results import CellResult, Damaged, ResultStore
+from robench.results import AnalysisStore, CellResult, Damaged, ResultStore
 from studies.doubling import DOUBLING, at_factors, doubling_table
-from studies.found_by import read_found, write_found
+from studies.flex import flex_page
 from studies.gradients import gradient_comparisons
 from studies.gradients_report import GRADIENTS
 from studies.pages import TABLES, put_page
@@ -183,22 +182,6 @@ def gradients(
     run_study(GRADIENTS, options, plan, tables)
 
 
-@app.command("found-by")
-def found_by(
-    results: Results = Path("results"),
-    dataset: DatasetName = None,
-    output: Output = Path("out/found-by"),
-) -> None:
-    """Which part of each attack found how many adversarial examples, and at which ε."""
-    look_in(dataset, None)
-    found, damaged = read_found(ResultStore(results), dataset=dataset)
-    _print_damaged(damaged)
-    for one in found:
-        print(one.line)
-    for path in write_found(found, output):
-        print(f"wrote {path}")
-
-
 @app.command()
 def replication(
     results: Results = Path("results"),
@@ -210,6 +193,18 @@ def replication(
     text, damaged = replication_page(ResultStore(results))
     _print_damaged(damaged)
     put_page(output, text, check=check, again="replication")
+
+
+@app.command()
+def flex(
+    results: Results = Path("results"),
+    output: Page = TABLES / "flex.md",
+    check: Check = False,
+) -> None:
+    """FLEX beside VGG16: spikes, energy and sharpness."""
+    text, damaged = flex_page(AnalysisStore(results))
+    _print_damaged(damaged)
+    put_page(output, text, check=check, again="flex")
 
 
 @app.command()

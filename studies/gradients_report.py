@@ -10,7 +10,8 @@ import pandas as pd
 
 from robench.analysis.curves import dataset_title
 from robench.model_id import ModelId
-from robench.reporting.heatmap import draw_cells
+from robench.reporting.figures.heatmap import draw_cells
+from robench.reporting.figures.style import DIVERGING
 from robench.results.metrics import wilson
 from robench.spiking import STBP
 from studies.gradients import COLUMNS, ENSEMBLE, OWN, WORST, all_gradients
@@ -118,7 +119,7 @@ def draw_gradients(table: pd.DataFrame) -> Figure:
         rows=[_name(*line) for line in lines],
         bar={"label": f"points above {ENSEMBLE}", "aspect": 18,
              "ticks": [low, 0, 20, 40, 60, high]},
-        cmap="vlag", norm=CenteredNorm(0, high),
+        cmap=DIVERGING, norm=CenteredNorm(0, high),
     )  # fmt: skip
     ax.collections[0].colorbar.ax.set_ylim(low, high)  # type: ignore[union-attr]
     for i, (before, after) in enumerate(pairwise(lines), 1):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robench.cli.measure import MakePlan, measure, require_success
 from robench.errors import UsageError
-from robench.reporting.plots import save_figure
+from robench.reporting.figures import save_figure
 from robench.results import CellResult, Outcome, ResultStore
 from robench.results.metrics import sample_areas
 from studies.pages import page, put_page, read_table, refuse_stale, write_table
@@ -84,10 +84,7 @@ class Study:
             UsageError: the table is damaged, or the folder cannot be written to.
         """
         assert self.figure is not None
-        try:
-            return save_figure(self.figure, self.read(path), path.with_suffix(".png"))
-        except OSError as error:
-            raise UsageError(f"cannot write figures to {path.parent}: {error.strerror}") from None
+        return save_figure(self.figure, self.read(path), path.with_suffix(".png"))
 
 
 @dataclass(frozen=True)

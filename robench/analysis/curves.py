@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from robench.analysis.training_logs import TrainingLog
 from robench.datasets import find_dataset
-from robench.errors import RobenchError, UsageError
+from robench.errors import RobenchError
 from robench.file_names import file_name
-from robench.reporting.plots import line_colours, save_figure
+from robench.reporting.figures import FigureFormat, save_figure
+from robench.reporting.figures.style import NOTE, line_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,6 @@ _TEST: dict[str, Any] = {"linestyle": "-", "linewidth": 1.4}
 _BEHIND: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9}
 _STEPS = {"init": "*", "converted": "X", "calibrated": "o", "norms re-estimated": "D"}
 _OTHER_STEP = "s"
-_GREY = "0.35"
 _COLUMNS = 4
 """The most models side by side."""
 _LEAST = 0.06
@@ -32,23 +32,23 @@ _MANY = 20
 """The axis of the loss is logarithmic above this ratio of the largest to the smallest loss."""
 
 
-def write_training_figures(logs: Sequence[TrainingLog], folder: Path) -> list[Path]:
+def write_training_figures(
+    logs: Sequence[TrainingLog], folder: Path, form: FigureFormat = "png"
+) -> list[Path]:
     """Draw a figure for each data set among the logs; returns their paths.
 
     Raises:
         UsageError: the folder cannot be written to.
     """
-    written: list[Path] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for dataset in sorted({log.model.dataset for log in logs}):
-            here = [log for log in logs if log.model.dataset == dataset]
-            written.append(
-                save_figure(draw_training, here, folder / f"{file_name(dataset)}-training.png")
-            )
-    except OSError as error:
-        raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
-    return written
+    datasets = sorted({log.model.dataset for log in logs})
+    return [
+        save_figure(
+            draw_training,
+            [log for log in logs if log.model.dataset == dataset],
+            folder / f"{file_name(dataset)}-training.{form}",
+        )
+        for dataset in datasets
+    ]
 
 
 def draw_training(logs: Sequence[TrainingLog]) -> Figure:
@@ -69,9 +69,9 @@ def draw_training(logs: Sequence[TrainingLog]) -> Figure:
     upper, lower = list(grid[0::2].flat), list(grid[1::2].flat)
     for ax in (*upper[len(logs) :], *lower[len(logs) :]):
         ax.set_axis_off()
-    for log, colour, above, below in zip(logs, line_colours(logs), upper, lower, strict=False):
-        _draw(above, log, "accuracy", colour)
-        _draw(below, log, "loss", colour)
+    for log, style, above, below in zip(logs, line_styles(logs), upper, lower, strict=False):
+        _draw(above, log, "accuracy", style["color"])
+        _draw(below, log, "loss", style["color"])
         for ax in (above, below):
             _arrange(ax, log)
         _name_phases(above, log)
@@ -126,7 +126,7 @@ def _arrange(ax: Axes, log: TrainingLog) -> None:
     if places:
         ax.axvspan((places[0] + end) / 2, right + margin, color="0.95", linewidth=0, zorder=0)
     for _, first in log.phases[1:]:
-        ax.axvline(first - 0.5, color=_GREY, linewidth=0.7, alpha=0.6, zorder=1)
+        ax.axvline(first - 0.5, color=NOTE, linewidth=0.7, alpha=0.6, zorder=1)
 
 
 def _name_phases(ax: Axes, log: TrainingLog) -> None:
@@ -135,7 +135,7 @@ def _name_phases(ax: Axes, log: TrainingLog) -> None:
         ax.annotate(
             name.removeprefix("ann ").replace("=", " = "), (first - 0.5 if first > 1 else 1, 0.03),
             xycoords=ax.get_xaxis_transform(), xytext=(2.5, 0), textcoords="offset points",
-            rotation=90, ha="left", va="bottom", color=_GREY, fontsize="x-small", zorder=5,
+            rotation=90, ha="left", va="bottom", color=NOTE, fontsize="x-small", zorder=5,
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip
 
@@ -176,11 +176,11 @@ def _legend(figure: Figure, logs: Sequence[TrainingLog], columns: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=_GREY, label="test images", **_TEST),
-        Line2D([], [], color=_GREY, label="training images", **_TRAINING),
+        Line2D([], [], color=NOTE, label="test images", **_TEST),
+        Line2D([], [], color=NOTE, label="training images", **_TRAINING),
     ]
     for step in dict.fromkeys(row.phase for log in logs for row in log.steps):
-        handles.append(Line2D([], [], color=_GREY, **_BEHIND, **_point(step), label=step))
+        handles.append(Line2D([], [], color=NOTE, **_BEHIND, **_point(step), label=step))
     figure.legend(
         handles=handles,
         loc="outside lower left",

@@ -15,8 +15,9 @@ from robench.errors import UsageError
 from robench.evaluation import Plan, Planned, Request, look_up, make_plan
 from robench.file_names import file_name
 from robench.registry import ModelEntry, find_attack
-from robench.reporting.heatmap import draw_cells
-from robench.reporting.plots import save_figure
+from robench.reporting.figures import FigureFormat, save_figure
+from robench.reporting.figures.heatmap import draw_cells
+from robench.reporting.figures.style import SEQUENTIAL
 from robench.results import CellResult, ResultStore
 
 if TYPE_CHECKING:
@@ -140,19 +141,15 @@ def _stored_or_headline(planned: Planned, epsilon: Epsilon, store: ResultStore) 
     return look_up(replace(planned.cell, settings=settings), store)
 
 
-def write_transfer_figure(matrix: Matrix, folder: Path) -> Path:
-    """Draw a matrix; returns the path.
+def write_transfer_figure(matrix: Matrix, folder: Path, form: FigureFormat = "png") -> Path:
+    """Draw a matrix as a file of a format; returns the path.
 
     Raises:
         UsageError: the folder cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return save_figure(
-            draw_transfer, matrix, folder / f"{file_name(matrix.dataset.name)}-transfer.png"
-        )
-    except OSError as error:
-        raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
+    return save_figure(
+        draw_transfer, matrix, folder / f"{file_name(matrix.dataset.name)}-transfer.{form}"
+    )
 
 
 def draw_transfer(matrix: Matrix) -> Figure:
@@ -177,7 +174,7 @@ def draw_transfer(matrix: Matrix) -> Figure:
         ax, values, labels, columns=matrix.targets, rows=("(no attack)", *matrix.sources),
         bar={"label": "robust accuracy, %", "ticks": [0, 0.25, 0.5, 0.75, 1],
              "format": lambda v, _: f"{v * 100:.0f}"},
-        vmin=0, vmax=1, cmap="crest",
+        vmin=0, vmax=1, cmap=SEQUENTIAL,
     )  # fmt: skip
     for i, source in enumerate(matrix.sources, 1):
         if source in matrix.targets:

@@ -43,6 +43,7 @@ _KEPT = {
     "train": "finished epochs are kept, and the same command with --resume continues",
     "analyze estimators": CELLS_KEPT,
     "analyze transfer": CELLS_KEPT,
+    "analyze landscape": "finished models are kept",
 }
 """What an interrupted command leaves behind."""
 Format = Literal["md", "html", "csv", "json"]

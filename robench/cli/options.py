@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -108,8 +108,28 @@ Figures = Annotated[
         "--output", parser=folder_at("--output"), metavar="FOLDER", help="Folder of the figures."
     ),
 ]
+FigureFormat = Annotated[
+    Literal["png", "svg", "pdf"], typer.Option("--format", help="Of the figures.")
+]
+EXAMPLES = Path("out/examples")
+"""Where the adversarial examples that an analysis needs are kept by default."""
+Examples = Annotated[
+    Path,
+    typer.Option(
+        "--examples",
+        parser=folder_at("--examples"),
+        metavar="FOLDER",
+        help="Folder of the adversarial examples; missing ones are computed.",
+    ),
+]
+OneEpsilon = Annotated[
+    str | None, typer.Option("--eps", help="ε of the attack; the data set's headline by default.")
+]
 NoRun = Annotated[bool, typer.Option("--no-run", help="Draw what is stored; compute nothing.")]
 Models = Annotated[str, typer.Option(help="all, ids or globs, with commas.")]
+AnyModels = Annotated[
+    str, typer.Option(help="all, ids, globs, folders, module:function or file.py:function.")
+]
 Epsilons = Annotated[str, typer.Option(help="One or more ε with commas, each attacked separately.")]
 DatasetName = Annotated[str | None, typer.Option(help="Keep the models of this data set.")]
 Limit = Annotated[
@@ -149,3 +169,15 @@ def split_epsilons(text: str) -> tuple[Epsilon, ...]:
     if not text.strip():
         raise UsageError("the list of ε is empty; write it like --eps 0,4/255,8/255")
     return tuple(Epsilon.parse(part) for part in text.split(","))
+
+
+def require_one_epsilon(text: str) -> Epsilon:
+    """Read an ``--eps`` of one ε.
+
+    Raises:
+        UsageError: it is not an ε above 0, or there is more than one.
+    """
+    epsilons = split_epsilons(text)
+    if len(epsilons) != 1 or epsilons[0].value == 0:
+        raise UsageError(f"--eps {text}: give one ε above 0")
+    return epsilons[0]

@@ -5,7 +5,8 @@ from robench.evaluation.checking import checks_alone, hopeless
 from robench.evaluation.evaluate import evaluate_cell
 from robench.evaluation.grids import NamedGrid, find_grid
 from robench.evaluation.plan import Plan, Planned, Skipped, look_up, make_plan
-from robench.evaluation.preparation import find_spikes
+from robench.evaluation.preparation import at_work, find_spikes, prepare
+from robench.evaluation.provenance import run_record
 from robench.evaluation.request import Request
 from robench.evaluation.run import run_plan
 from robench.evaluation.slices import read_slice
@@ -18,6 +19,7 @@ __all__ = [
     "Request",
     "Settings",
     "Skipped",
+    "at_work",
     "checks_alone",
     "evaluate_cell",
     "find_grid",
@@ -25,6 +27,8 @@ __all__ = [
     "hopeless",
     "look_up",
     "make_plan",
+    "prepare",
     "read_slice",
     "run_plan",
+    "run_record",
 ]

@@ -54,19 +54,33 @@ def record(
             "outcome": outcome,
             "reason": reason,
             "error": error,
-            "run": RunRecord(
-                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                seconds=time.monotonic() - started,
-                host=socket.gethostname(),
-                device=cell.settings.device,
-                threads=torch.get_num_threads(),
-                batch_size=batch_size,
-                kernels=compiled,
-                peak_memory_mb=memory.peak() / 2**20,
-                versions={
-                    "python": platform.python_version(),
-                    **{name: version(name) for name in _LIBRARIES},
-                },
-            ),
+            "run": run_record(cell, started, batch_size=batch_size, compiled=compiled),
         }
+    )
+
+
+def run_record(
+    cell: Cell, started: float, *, batch_size: int | None = None, compiled: bool | None = None
+) -> RunRecord:
+    """How and where something was computed; the arguments are those of :func:`record`.
+
+    Args:
+        cell: the cell.
+        started: see :func:`record`.
+        batch_size: see :func:`record`.
+        compiled: whether compiled kernels were available.
+    """
+    return RunRecord(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=time.monotonic() - started,
+        host=socket.gethostname(),
+        device=cell.settings.device,
+        threads=torch.get_num_threads(),
+        batch_size=batch_size,
+        kernels=compiled,
+        peak_memory_mb=memory.peak() / 2**20,
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in _LIBRARIES},
+        },
     )

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
 from typing import Any, get_args
@@ -20,6 +20,7 @@ from robench.datasets import find_dataset
 from robench.errors import EvaluationError, UsageError
 from robench.isolation import Settings, contained
 from robench.model_id import ModelId
+from robench.registry.copies import copied
 from robench.registry.fingerprint import network_sha256
 from robench.spiking import Wrapped, spiking_layers
 from robench.spiking.discovery import Discovery, survey
@@ -261,24 +262,22 @@ class Model:
             )
         return out
 
+    def copied(self) -> Model:
+        """The model with a copy of the network, whose weights may be changed."""
+        other = copy(self)
+        other._module = copied(self.module)
+        return other
+
     def in_double(self) -> Model:
         """The model in float64, with a copy of the network."""
-        exact = copy(self)
-        exact._module = _copied(self.module).double()
+        exact = self.copied()
+        exact.module.double()
         exact.input_type = None if self.input_type is None else torch.float64
         return exact
 
     def logits(self, x: Tensor) -> Tensor:
         """:meth:`call` in the type of the images."""
         return self.call(x).to(x.dtype)
-
-
-def _copied(network: nn.Module) -> nn.Module:
-    """A copy of a network, whose membranes may still belong to the graph of its last call."""
-    values = chain.from_iterable(vars(part).values() for part in network.modules())
-    kept = [*values, *network.buffers()]
-    membranes = (v for v in kept if isinstance(v, Tensor) and not v.is_leaf)
-    return deepcopy(network, {id(v): v.detach().clone() for v in membranes})
 
 
 def _is_count(value: Any, least: int) -> bool:

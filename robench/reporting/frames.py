@@ -42,6 +42,10 @@ def _record(table: Table, row: Row) -> dict[str, object]:
         record[f"{attack}_reasons"] = ", ".join(entry.reasons) if entry else ""
     record |= _columns("worst_auc", row.worst_auc)
     record |= _columns("worst_accuracy", row.worst_accuracy)
+    work = row.work
+    record |= _columns("spikes", work.spikes if work else None)
+    record |= _columns("synops", work.synops if work else None)
+    record |= _columns("energy_pj", work.energy_pj if work else None)
     record["verdict"] = row_verdict(row)
     record["registered"] = row.registered
     record["differs"] = "; ".join(table.differs)

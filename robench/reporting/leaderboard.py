@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from robench.errors import UsageError
 from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name
 from robench.reporting.report import Entry, Estimate, Report, Row, Table, row_verdict
+from robench.reporting.work import COLUMNS, has_work, work_line, work_texts
 from robench.results import PROTOCOL
 
 Format = Literal["md", "html", "csv", "json"]
@@ -145,10 +147,13 @@ def _document(template: str, report: Report, figures: str, checks: str) -> str:
         "entry_number": entry_number,
         "entry_words": entry_words,
         "expected": _expected,
+        "has_work": has_work,
         "other_runs": _other_runs,
         "percent": percent,
         "protocol_lines": _protocol_lines,
         "row_verdict": row_verdict,
+        "work_columns": COLUMNS,
+        "work_texts": work_texts,
     }
     return environment.get_template(template).render(
         tables=report.tables,
@@ -185,6 +190,7 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
         ("Seeds", ", ".join(map(str, seeds))),
         *([] if table.differs else [("T", "that of the model's card")]),
         ("Confirmed", f"at least {table.reverified:.1%} of each cell's adversarial examples"),
+        *([("Spikes, SynOps and energy", work_line(table))] if has_work(table) else []),
         ("robench protocol", str(first.protocol)),
     ]
     for attack in table.attacks:
@@ -263,13 +269,14 @@ def _row_data(row: Row) -> dict[str, Any]:
         "mode": row.mode,
         "timesteps": row.timesteps,
         "seed": row.seed,
-        "clean_accuracy": _estimate_data(row.clean),
+        "clean_accuracy": asdict(row.clean),
         "attacks": {attack: _entry_data(entry) for attack, entry in row.entries.items()},
+        "work": None if row.work is None else asdict(row.work),
         "not_applicable": list(row.not_applicable),
         "missing": list(row.missing),
         "worst": {
-            "auc": _estimate_data(row.worst_auc),
-            "accuracy": _estimate_data(row.worst_accuracy),
+            "auc": asdict(row.worst_auc),
+            "accuracy": asdict(row.worst_accuracy),
         },
     }
 
@@ -278,10 +285,6 @@ def _entry_data(entry: Entry) -> dict[str, Any]:
     return {
         "verdict": entry.verdict,
         "reasons": list(entry.reasons),
-        "auc": _estimate_data(entry.auc),
+        "auc": asdict(entry.auc),
         "hash": entry.hash,
     }
-
-
-def _estimate_data(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}

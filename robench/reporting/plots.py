@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Sequence
-from io import BytesIO
-from itertools import cycle
+from itertools import pairwise
+from math import log2, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from robench.atomic import remove_leftovers, replacing
+from robench.atomic import remove_leftovers
 from robench.attacks.primitives.norms import NORMS
-from robench.errors import UsageError
 from robench.file_names import file_name
 from robench.model_id import ModelId
-from robench.reporting.heatmap import draw_cells
+from robench.reporting.figures import LINE, Label, label_ends, save_figure, shortened, wrapped
+from robench.reporting.figures.heatmap import draw_cells
+from robench.reporting.figures.style import INVALID, NOTE, SEQUENTIAL, line_styles
 from robench.reporting.report import Report, Row, Table
-from robench.results import CurvePoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-T = TypeVar("T")
-DPI = 150
 LEGEND = 32
 """Characters on a line of a legend."""
-_COLOURS = {"vgg": 0, "flex": 3}
-"""Positions in seaborn's colour-blind palette."""
-_OTHERS = (2, 1, 4, 5, 8, 9, 6)
-_STYLES: dict[str, tuple[Any, str]] = {
-    "ann": ("-", "o"),
-    "hybrid": ((0, (5, 2)), "s"),
-    "stbp": ((0, (1, 1.2)), "^"),
-}
-_OTHER_STYLE: tuple[Any, str] = ((0, (6, 2, 1, 2)), "D")
-_GREY = "0.55"
-_LIMIT: dict[str, Any] = {"color": "0.35", "linewidth": 0.9, "linestyle": (0, (2, 2))}
-_INVALID_LABEL = "invalid:\nno evidence of robustness"
+_MODES = {"ann": "ANN", "hybrid": "hybrid", "stbp": "STBP"}
+_WORST = "worst"
+_LIMIT: dict[str, Any] = {"color": NOTE, "linewidth": 0.9, "linestyle": (0, (2, 2))}
+_WIDTH = 9.0
+"""Of the curves, in inches: the text is readable where a page shows them 900 pixels wide."""
+_APART = 0.1
+"""The least distance of two ticks, in widths of the axis."""
+_UNEVEN = 1.5
+"""The axis of ε is linear up to this ratio of the largest to the smallest step of the grid."""
 
 
 def curves_name(table: Table) -> str:
@@ -60,72 +52,141 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
         UsageError: the folder cannot be written to.
     """
     written: list[Path] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        for table in report.newest().tables:
-            if table.rows:
-                written.append(save_figure(draw_curves, table, folder / curves_name(table)))
-                written.append(save_figure(draw_areas, table, folder / areas_name(table)))
-    except OSError as error:
-        raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
+    remove_leftovers(folder)
+    for table in report.newest().tables:
+        if table.rows:
+            written.append(save_figure(draw_curves, table, folder / curves_name(table)))
+            written.append(save_figure(draw_areas, table, folder / areas_name(table)))
     return written
 
 
 def draw_curves(table: Table) -> Figure:
-    """Robust accuracy against ε with Wilson bands: one panel per attack, one for the worst.
+    """Robust accuracy against ε with Wilson bands: a row of panels for each attack and the worst.
 
-    The colour is the architecture, the line's style the mode; a curve whose verdict is invalid is
-    grey and has no band. A note above each panel lists rows without a cell and rows that are not
-    valid.
+    There is a column for each mode; if there is one only, the panels of all attacks are side by
+    side. The colour and the marker are the architecture, the line's style the mode; a curve whose
+    verdict is invalid is grey and hollow, and has no band. The labels at the ends name the model
+    and a verdict that is not valid. Where the steps of the grid are uneven, the axis shows √ε.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    panels = (*table.attacks, "worst")
-    columns = len(panels) if len(panels) <= 3 else (len(panels) + 1) // 2
-    lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.1 * columns + 2.0, 2.7 * lines + 0.35), layout="constrained")
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    colours = line_colours(table.rows)
-    scale, unit = _axis(table)
-    limit = table.limit.value
-
-    for ax, panel in zip(axes, panels, strict=False):
-        notes: list[str] = []
-        for row, colour in zip(table.rows, colours, strict=True):
-            entry = row.entries.get(panel)
-            if panel == "worst":
-                _draw_line(ax, row, row.worst_curve, scale, colour, band=True)
-                if row.missing:
-                    notes.append(f"{ModelId(row.model).name}: no {', '.join(row.missing)}")
-            elif entry is not None:
-                invalid = entry.verdict == "invalid"
-                _draw_line(ax, row, entry.curve, scale, _GREY if invalid else colour, not invalid)
-                if entry.verdict not in ("valid", "invalid"):
-                    notes.append(f"{ModelId(row.model).name}: {entry.verdict}")
-            elif panel in row.missing:
-                notes.append(f"{ModelId(row.model).name}: missing")
-        ax.axvline(limit * scale, **_LIMIT, zorder=1)
-        title = "worst of all attacks" if panel == "worst" else panel
-        ax.set_title(title, loc="left", fontweight="bold")
-        if notes:
-            ax.set_title("\n".join(notes), loc="right", fontsize="x-small", color="0.3")
-    for ax in axes[len(panels) :]:
+    panels = (*table.attacks, _WORST)
+    lines = list(zip(table.rows, line_styles(table.rows), strict=True))
+    found = {row.mode for row in table.rows}
+    modes = [*(m for m in _MODES if m in found), *sorted(found - _MODES.keys())]
+    if len(modes) > 1:
+        shape = len(panels), len(modes)
+    else:
+        shape = -(-len(panels) // 3), min(len(panels), 3)
+    most = max(sum(row.mode == mode for row in table.rows) for mode in modes)
+    height = max(1.35, LINE * (most + 1))
+    figure = Figure(figsize=(_WIDTH, (height + 0.33) * shape[0] + 0.9), layout="constrained")
+    axes = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel()
+    _arrange(axes[0], table)
+    places = [(panel, mode) for panel in panels for mode in modes]
+    for number, (ax, (panel, mode)) in enumerate(zip(axes, places, strict=False)):
+        labels = [
+            label
+            for row, style in lines
+            if row.mode == mode and (label := _draw(ax, row, panel, style, table))
+        ]
+        ax.axvline(table.limit.value, **_LIMIT, zorder=1)
+        label_ends(ax, labels, height)
+        name = "worst of all" if panel == _WORST else panel
+        if len(modes) == 1:
+            ax.set_title(wrapped(name, 28), loc="left", fontweight="bold")
+        elif number < len(modes):
+            ax.set_title(_MODES.get(mode, mode), loc="left", fontweight="bold")
+        if len(modes) > 1 and number % len(modes) == 0:
+            ax.set_ylabel(shortened(name), fontweight="bold")
+        ax.tick_params(labelbottom=number + shape[1] >= len(places))
+    for ax in axes[len(places) :]:
         ax.remove()
-    axes[0].set_ylim(-0.02, 1.02)
-    end = table.grid[-1].value * scale
-    axes[0].set_xlim(-0.02 * end, 1.02 * end)
-    axes[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 8, 10]))
-    axes[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    for index, ax in enumerate(axes[: len(panels)]):
-        if index % columns == 0:
-            ax.set_ylabel("robust accuracy")
-        if index + columns >= len(panels):
-            ax.set_xlabel(unit)
-        ax.tick_params(labelbottom=True)
-    _legend(figure, table, colours)
+    figure.suptitle(f"{table.title}: robust accuracy", x=0.01, ha="left", fontweight="bold")
+    unit = _axis(table)[1]
+    figure.supxlabel(f"{unit}, square-root scale" if _uneven(table) else unit, fontsize="medium")
+    _legend(figure, table)
     return figure
+
+
+def _draw(ax: Axes, row: Row, panel: str, style: dict[str, Any], table: Table) -> Label | None:
+    """Draw the curve of a model in a panel; returns its label."""
+    # the column names the mode
+    name = shortened(ModelId(row.model).name.replace(f"-{row.mode}", ""))
+    if panel == _WORST:
+        curve, notes = row.worst_curve, [f"no {attack}" for attack in row.missing]
+    elif entry := row.entries.get(panel):
+        curve, notes = entry.curve, [entry.verdict] * (entry.verdict != "valid")
+        if entry.verdict == "invalid":
+            style = style | {"color": INVALID, "markerfacecolor": "white", "linewidth": 0.9}
+    else:
+        absent = "not applicable" if panel in row.not_applicable else "missing"
+        return Label(1, f"{name}: {absent}", None)
+    x = [point.epsilon.value for point in curve]
+    y = [point.accuracy for point in curve]
+    if "markerfacecolor" not in style:
+        low = [point.interval.low for point in curve]
+        high = [point.interval.high for point in curve]
+        ax.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    every = max(1, len(x) // 12)
+    ax.plot(x, y, markevery=every, **{"markersize": 3.5, "linewidth": 1.3} | style)
+    return Label(y[-1], ", ".join([name, *notes]), style)
+
+
+def _arrange(ax: Axes, table: Table) -> None:
+    """Set the limits, scales and ticks that all panels share."""
+    import numpy as np
+    from matplotlib.ticker import PercentFormatter
+
+    grid = [epsilon.value for epsilon in table.grid]
+    factor, _ = _axis(table)
+    if _uneven(table):
+        ax.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
+        kept = [0.0, table.limit.value, grid[-1]]
+        # powers of two first
+        rest = sorted(grid[1:], key=lambda value: (log2(value * factor) % 1 != 0, value))
+        for value in rest:
+            if all(abs(sqrt(value) - sqrt(k)) >= _APART * sqrt(grid[-1]) for k in kept):
+                kept.append(value)
+        ax.set_xticks(sorted(set(kept)), [f"{value * factor:.3g}" for value in sorted(set(kept))])
+        ax.set_xticks(grid, minor=True)
+    ax.set_xlim(0, grid[-1])
+    ax.set_ylim(-0.03, 1.03)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+
+
+def _uneven(table: Table) -> bool:
+    """Whether the steps of the grid differ much, so that its small part needs more room."""
+    values = [epsilon.value for epsilon in table.grid]
+    steps = [b - a for a, b in pairwise(values)]
+    return max(steps) > _UNEVEN * min(steps)
+
+
+def _legend(figure: Figure, table: Table) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        Line2D([], [], **_LIMIT, label=f"limit of the AUC, {table.limit}"),
+        Patch(color=NOTE, alpha=0.25, linewidth=0, label="95 % interval"),
+    ]
+    if any(entry.verdict == "invalid" for row in table.rows for entry in row.entries.values()):
+        hollow: dict[str, Any] = {
+            "color": INVALID,
+            "marker": "o",
+            "markerfacecolor": "white",
+            "markersize": 4,
+        }
+        label = "invalid: no evidence of robustness"
+        handles.append(Line2D([], [], linewidth=0.9, label=label, **hollow))
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False)
+
+
+def _axis(table: Table) -> tuple[float, str]:
+    """Factor from ε to what the axis shows, and the axis's name."""
+    if any(epsilon.text.endswith("/255") for epsilon in table.grid):
+        return 255.0, f"ε ({NORMS[table.norm]}, in 1/255)"
+    return 1.0, f"ε ({NORMS[table.norm]})"
 
 
 def draw_areas(table: Table) -> Figure:
@@ -157,7 +218,7 @@ def draw_areas(table: Table) -> Figure:
     ax = figure.subplots()
     draw_cells(
         ax, values, labels, columns=columns, rows=[row.model for row in table.rows],
-        bar={"label": "AUC", "ticks": [0, 0.25, 0.5, 0.75, 1]}, vmin=0, vmax=1, cmap="crest",
+        bar={"label": "AUC", "ticks": [0, 0.25, 0.5, 0.75, 1]}, vmin=0, vmax=1, cmap=SEQUENTIAL,
     )  # fmt: skip
     for i, j, bound in hatched:
         ax.add_patch(
@@ -175,112 +236,3 @@ def draw_areas(table: Table) -> Figure:
         notes.append("? suspect or unchecked")
     ax.set_xlabel(";  ".join(notes))
     return figure
-
-
-def wrapped(name: str, width: int) -> str:
-    """A name on lines of at most ``width`` characters, split after commas where possible."""
-    lines = [""]
-    for part in re.split(r"(?<=,)", name):
-        if lines[-1] and len(lines[-1] + part) > width:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(line.strip() for line in lines)
-
-
-def save_figure(draw: Callable[[T], Figure], table: T, path: Path) -> Path:
-    """Draw a figure in the common style and write it as a small PNG, atomically."""
-    import seaborn as sns
-    from matplotlib import rc_context
-    from PIL import Image
-
-    style = sns.axes_style("whitegrid") | sns.plotting_context("paper")
-    style |= {"font.family": "DejaVu Sans", "grid.color": "0.92", "hatch.linewidth": 0.6}
-    with rc_context(style):
-        figure: Figure = draw(table)
-        with BytesIO() as drawn, replacing(path) as temporary:
-            figure.savefig(drawn, format="png", dpi=DPI)
-            # a palette makes the file a third of its size, and this kind keeps the bands smooth;
-            # no metadata, so that the bytes depend on the picture alone
-            whole = Image.open(drawn).convert("RGB")
-            picture = whole.quantize(
-                256, method=Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE
-            )
-            picture.info.clear()
-            picture.save(temporary, format="PNG", optimize=True, dpi=(DPI, DPI))
-    return path
-
-
-def _draw_line(
-    ax: Axes, row: Row, curve: Sequence[CurvePoint], scale: float, colour: Any, band: bool
-) -> None:
-    style, marker = _STYLES.get(row.mode, _OTHER_STYLE)
-    x = [point.epsilon.value * scale for point in curve]
-    if band:
-        low = [point.interval.low for point in curve]
-        high = [point.interval.high for point in curve]
-        ax.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
-        for edge in (low, high):
-            ax.plot(x, edge, color=colour, alpha=0.25, linewidth=0.5)
-    ax.plot(
-        x, [point.accuracy for point in curve], color=colour, linestyle=style, marker=marker,
-        markersize=3 if band else 2.5, linewidth=1.4 if band else 1.0, zorder=3 if band else 2,
-    )  # fmt: skip
-
-
-def _legend(figure: Figure, table: Table, colours: Sequence[Any]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = []
-    for row, colour in zip(table.rows, colours, strict=True):
-        style, marker = _STYLES.get(row.mode, _OTHER_STYLE)
-        handles.append(
-            Line2D([], [], color=colour, linestyle=style, marker=marker, markersize=3.5,
-                   linewidth=1.4, label=ModelId(row.model).name)
-        )  # fmt: skip
-    entries = [entry for row in table.rows for entry in row.entries.values()]
-    if any(entry.verdict == "invalid" for entry in entries):
-        handles.append(Line2D([], [], color=_GREY, linewidth=1.0, label=_INVALID_LABEL))
-    handles.append(Line2D([], [], **_LIMIT, label="limit of the AUC"))
-    figure.legend(
-        handles=handles, loc="outside right upper", frameon=False, handlelength=3.2,
-        title=table.title, alignment="left", title_fontproperties={"weight": "bold"},
-    )  # fmt: skip
-
-
-def _axis(table: Table) -> tuple[float, str]:
-    """Factor from ε to what the axis shows, and the axis's name."""
-    if any(epsilon.text.endswith("/255") for epsilon in table.grid):
-        return 255.0, f"ε ({NORMS[table.norm]}, in 1/255)"
-    return 1.0, f"ε ({NORMS[table.norm]})"
-
-
-class Drawn(Protocol):
-    """The properties that select the colour of a line."""
-
-    @property
-    def family(self) -> str:
-        """The architecture, e.g. ``flex-vgg16``."""
-
-    @property
-    def mode(self) -> str:
-        """``ann``, ``hybrid`` or ``stbp``."""
-
-
-def line_colours(rows: Sequence[Drawn]) -> list[Any]:
-    """The colour of each row: that of its family, lighter for each further row of one mode.
-
-    Rows of other families have the remaining colours in turn.
-    """
-    import seaborn as sns
-
-    palette = sns.color_palette("colorblind")
-    seen: Counter[tuple[int, str]] = Counter()
-    others = cycle(_OTHERS)
-    colours = []
-    for row in rows:
-        family = next((c for name, c in _COLOURS.items() if row.family.startswith(name)), None)
-        colour, mode = (next(others), "") if family is None else (family, row.mode)
-        keep = 0.65 ** seen[colour, mode]
-        seen[colour, mode] += 1
-        colours.append(tuple(1 - keep * (1 - channel) for channel in palette[colour]))
-    return colours

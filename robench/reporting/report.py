@@ -45,6 +45,23 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a clean inference takes, as ``robench analyze energy`` measured it.
+
+    Attributes:
+        spikes: None without spiking neurons.
+        synops: effective synaptic operations, MACs and ACs.
+        energy_pj: of these operations, in pJ.
+        images: number of images that were measured.
+    """
+
+    spikes: Estimate | None
+    synops: Estimate
+    energy_pj: Estimate
+    images: int
+
+
+@dataclass(frozen=True)
 class Row:
     """A model under one seed.
 
@@ -52,6 +69,7 @@ class Row:
         rank: by ``worst_auc``; None for a control, or if an attack is missing.
         family: the architecture, e.g. ``flex-vgg16``.
         mode: ann, hybrid or stbp; ``spiking`` for a network that spikes and does not declare it.
+        fingerprint: of the network.
         timesteps: T, None without time.
         entries: by attack.
         not_applicable: attacks whose needs the model does not meet.
@@ -60,12 +78,14 @@ class Row:
         worst_auc: of the minimum over the entries for each sample, up to the first limit.
         worst_accuracy: of the same minimum, at the headline ε.
         worst_curve: of the same minimum.
+        work: None if it was not measured for these weights.
     """
 
     rank: int | None
     model: str
     family: str
     mode: str
+    fingerprint: str
     timesteps: int | None
     seed: int
     control: bool
@@ -77,6 +97,7 @@ class Row:
     worst_auc: Estimate
     worst_accuracy: Estimate
     worst_curve: tuple[CurvePoint, ...]
+    work: Work | None = None
 
     @property
     def caught(self) -> bool:

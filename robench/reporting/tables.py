@@ -18,7 +18,16 @@ from robench.errors import RobenchError
 from robench.reporting.between import mode_of, to_compare, verdict_of
 from robench.reporting.comparable import Candidate, choose, differences, other_run, read_candidate
 from robench.reporting.report import NORM, Entry, Estimate, OtherRun, Report, Row, Table
-from robench.results import ROBUST, CellResult, Check, Damaged, Outcome, ResultStore
+from robench.reporting.work import read_work, with_work
+from robench.results import (
+    ROBUST,
+    AnalysisStore,
+    CellResult,
+    Check,
+    Damaged,
+    Outcome,
+    ResultStore,
+)
 from robench.results.metrics import area, bootstrap, curve, sample_areas, wilson
 
 BASELINE = "noise"
@@ -37,7 +46,8 @@ def build_report(store: ResultStore) -> Report:
     the newest is the reference, and the older ones follow in a table of their own.
     """
     cells, bad = store.cells()
-    damaged = list(bad)
+    work, bad_analyses = read_work(AnalysisStore(store.root))
+    damaged = [*bad, *bad_analyses]
     others: list[OtherRun] = []
     tables: list[Table] = []
     for name in sorted({cell.dataset for cell in cells}, key=lambda n: (n == "digits", n)):
@@ -64,7 +74,7 @@ def build_report(store: ResultStore) -> Report:
             found_tables.sort(key=lambda table: table.older)
             tables += _numbered(found_tables)
     others.sort(key=lambda run: (run.dataset, run.model, run.attack, run.hash))
-    return Report(tuple(tables), tuple(others), tuple(damaged))
+    return Report(tuple(with_work(table, work) for table in tables), tuple(others), tuple(damaged))
 
 
 def _dataset(name: str) -> tuple[Dataset, bool]:
@@ -224,6 +234,7 @@ def _row(
         model=identity.model,
         family=str(identity.model_config_.get("architecture", "other")),
         mode=mode_of(first.outcome),
+        fingerprint=identity.fingerprint,
         timesteps=identity.timesteps,
         seed=identity.seed,
         control=first.outcome.control,

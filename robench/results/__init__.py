@@ -1,5 +1,6 @@
-"""The record of a cell and the store that keeps it."""
+"""The records of cells and of analyses, and the stores that keep them."""
 
+from robench.results.analyses import E_AC, E_MAC, Analysis, AnalysisIdentity, AnalysisStore, Kind
 from robench.results.schema import (
     CLEAN_WRONG,
     PROTOCOL,
@@ -21,11 +22,16 @@ from robench.results.store import ROWS, AdversarialExamples, Damaged, ResultStor
 
 __all__ = [
     "CLEAN_WRONG",
+    "E_AC",
+    "E_MAC",
     "PROTOCOL",
     "ROBUST",
     "ROWS",
     "SCHEMA",
     "AdversarialExamples",
+    "Analysis",
+    "AnalysisIdentity",
+    "AnalysisStore",
     "CellResult",
     "Check",
     "CurvePoint",
@@ -33,6 +39,7 @@ __all__ = [
     "EpsilonRecord",
     "Identity",
     "Interval",
+    "Kind",
     "Outcome",
     "ResultStore",
     "RunRecord",

@@ -20,25 +20,37 @@ CLEAN_WRONG = 0
 ROBUST = -1
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Stored data, of which nothing is changed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class EpsilonRecord(_Record):
+class Identified(Record):
+    """What a stored file is found by."""
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        data = self.model_dump(mode="json", by_alias=True)
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class EpsilonRecord(Record):
     """An ε as number and as text."""
 
     value: float
     text: str
 
 
-class Interval(_Record):
+class Interval(Record):
     """A 95 % interval."""
 
     low: float
     high: float
 
 
-class CurvePoint(_Record):
+class CurvePoint(Record):
     """Robust accuracy at one ε, over all samples, with its Wilson interval."""
 
     epsilon: EpsilonRecord
@@ -47,7 +59,7 @@ class CurvePoint(_Record):
     interval: Interval
 
 
-class Check(_Record):
+class Check(Record):
     """One check of a cell: the measured figure, its threshold and the verdict."""
 
     name: str
@@ -57,7 +69,7 @@ class Check(_Record):
     reason: str = Field("", description="short identifier of the problem, empty if there is none")
 
 
-class Identity(_Record):
+class Identity(Identified):
     """Everything that the cell's hash covers."""
 
     schema_version: int
@@ -83,14 +95,8 @@ class Identity(_Record):
         None, description="draws that a gradient was averaged over; null without stochastic model"
     )
 
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
-        data = self.model_dump(mode="json", by_alias=True)
-        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
 
-
-class Outcome(_Record):
+class Outcome(Record):
     """The result of a cell; deterministic."""
 
     identity: Identity
@@ -122,7 +128,7 @@ class Outcome(_Record):
     reasons: tuple[str, ...]
 
 
-class RunRecord(_Record):
+class RunRecord(Record):
     """How and where the cell was computed."""
 
     created: str
@@ -141,7 +147,7 @@ class RunRecord(_Record):
     versions: dict[str, str]
 
 
-class CellResult(_Record):
+class CellResult(Record):
     """A stored cell; it has an ``outcome`` exactly if its ``status`` is done."""
 
     status: Status

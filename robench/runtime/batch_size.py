@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from robench.errors import EvaluationError
 from robench.registry import Model
 from robench.runtime import memory
+from robench.runtime.each_operation import EachOperation
 
 T = TypeVar("T")
 MOST_ROWS = {"cpu": 64, "cuda": 256}
@@ -91,7 +91,7 @@ def output_bytes(model: Model, x: Tensor) -> int:
     scripted = any(isinstance(layer, torch.jit.ScriptModule) for layer in layers)
     hooked = [] if scripted else layers
     handles = [layer.register_forward_hook(add) for layer in hooked]
-    counted: AbstractContextManager[object] = _Operations(add) if scripted else nullcontext()
+    counted: AbstractContextManager[object] = EachOperation(add) if scripted else nullcontext()
     try:
         with torch.no_grad(), counted:
             with_fewer(lambda _: model.logits(x), 1)
@@ -99,21 +99,6 @@ def output_bytes(model: Model, x: Tensor) -> int:
         for handle in handles:
             handle.remove()
     return total
-
-
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Calls a forward hook for each operation of torch."""
-
-    def __init__(self, hook: Callable[[Any, Any, object], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.hook = hook
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.hook(func, args, out)
-        return out
 
 
 def _memory_of(tensor: Tensor) -> int:

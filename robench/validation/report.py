@@ -11,8 +11,9 @@ from pathlib import Path
 from robench.atomic import TEMPORARY
 from robench.registry import attack_files, model_entries
 from robench.reporting import build_report
-from robench.results import ResultStore
+from robench.results import AnalysisStore, ResultStore
 from robench.results.store import EXAMPLES
+from robench.validation.analyses import check_analysis
 from robench.validation.examples import clean_images
 from robench.validation.findings import Finding, attempt
 from robench.validation.models import check_attack, check_model, checkpoints
@@ -50,10 +51,12 @@ def validate(store: ResultStore, models_dir: Path | None, pages: Sequence[Path])
         UsageError: the models folder does not exist.
     """
     results = sorted(store.root.glob("*/*/*/*.json"))
+    analyses, analysed = sorted(store.root.glob("*/*/analyses/*/*.json")), AnalysisStore(store.root)
     entries, clean = model_entries(models_dir), cache(clean_images)
     models, attacks = checkpoints(models_dir), attack_files()
     findings = [
         *chain.from_iterable(check_result(store, path, entries, clean) for path in results),
+        *chain.from_iterable(check_analysis(analysed, path, entries) for path in analyses),
         *_leftovers(store, models),
         *chain.from_iterable(check_model(name, models[name]) for name in sorted(models)),
         *chain.from_iterable(check_attack(name, attacks[name]) for name in sorted(attacks)),
@@ -62,6 +65,7 @@ def validate(store: ResultStore, models_dir: Path | None, pages: Sequence[Path])
     counts = {
         "results": len(results),
         "files of examples": len(list(store.root.glob(f"*/*/*/*{EXAMPLES}"))),
+        "analyses": len(analyses),
         "models": len(models),
         "attack cards": len(attacks),
         "pages": len(pages),
@@ -89,6 +93,9 @@ def _leftovers(store: ResultStore, models: dict[str, Path]) -> Iterator[Finding]
             name = path.name.removesuffix(ending)
             if not path.with_name(f"{name}.json").exists():
                 yield Finding("leftover-rows", path, "the result that it belongs to is missing")
+    for path in sorted(store.root.glob("*/*/analyses/*/*.safetensors")):
+        if not path.with_suffix(".json").exists():
+            yield Finding("leftover-rows", path, "the analysis that it belongs to is missing")
     places = chain(store.root.rglob(TEMPORARY), *(f.glob(TEMPORARY) for f in models.values()))
     for path in sorted(places):
         yield Finding("leftover-temporary", path, "a run was ended while it wrote this file")

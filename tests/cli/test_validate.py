@@ -57,7 +57,7 @@ def test_a_sound_folder_has_no_findings_and_stays_as_it_is(cli: Cli, stored: Sto
     done = cli("validate")
     assert (done.code, done.err) == (0, "")
     (line,) = done.out.splitlines()
-    assert "1 results, 1 files of examples, 1 models, 1 attack cards, 1 pages" in line
+    assert "1 results, 1 files of examples, 1 analyses, 1 models, 1 attack cards, 1 pages" in line
     assert line.endswith("0 errors, 0 warnings")
     assert findings(cli) == []
     assert before == {path: path.read_bytes() for path in stored.root.rglob("*") if path.is_file()}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from robench.epsilon import parse_grid
 from robench.reporting import build_report, write_figures
-from robench.reporting.heatmap import draw_cells
+from robench.reporting.figures.heatmap import draw_cells
 from tests.support.made_up import Builder
 
 

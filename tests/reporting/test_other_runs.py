@@ -14,7 +14,7 @@ from torch import nn
 import robench
 from robench.epsilon import parse_grid
 from robench.reporting import build_report, render, write_figures
-from robench.reporting.plots import line_colours
+from robench.reporting.figures.style import line_styles
 from robench.results import ROBUST, ResultStore
 from tests.support.commands import Cli
 from tests.support.made_up import GRID, Builder, fall
@@ -157,7 +157,7 @@ def test_own_networks_differ_in_colour(builder: Builder, tmp_path: Path) -> None
     for name in "abcd":
         builder.add(f"digits/{name}", "pgd", fall(30)[:20], model_config={}, timesteps=None)
     report = build_report(builder.store)
-    colours = line_colours(report.tables[0].rows)
+    colours = [style["color"] for style in line_styles(report.tables[0].rows)]
     assert len(set(colours)) == 4
     assert all(max(colour) < 0.95 for colour in colours)
     assert len(write_figures(report, tmp_path)) == 2

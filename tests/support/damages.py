@@ -185,10 +185,24 @@ DAMAGES: dict[str, list[Damage]] = {
         arrays(farther),
         arrays(lambda found: found.update(images=found["images"][::-1].copy())),
     ],
+    "analysis-damaged": [
+        write("analysis", b"{"),
+        write("arrays", b"x"),
+        remove("arrays"),
+        lambda s: replace(s.analysis, '"samples": 4', '"samples": 5'),
+        lambda s: replace(s.analysis, '"mode"', '"modes"'),
+        lambda s: replace(s.analysis, '"macs"', '"mcs"'),
+        lambda s: replace(s.analysis, '"images": 4', '"images": 400'),
+    ],
+    "analysis-misplaced": [
+        lambda s: s.analysis.parent.rename(s.analysis.parent.with_name("raster")),
+    ],
+    "analysis-outdated": [other_weights],
     "leftover-chunks": [add("results", "0123456789abcdef.chunks")],
     "leftover-rows": [
         add("results", "0123456789abcdef.parquet"),
         add("results", "0123456789abcdef.examples.safetensors"),
+        remove("analysis"),
     ],
     "leftover-temporary": [
         add("results", temporary_path(Path("x.json")).name),

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load, save
 
+from robench.analysis.activity import Activity
+from robench.analysis.measuring import analyse, models_of
 from robench.epsilon import Epsilon, parse_grid
 from robench.evaluation import Request, make_plan, run_plan
 from robench.registry import (
@@ -26,7 +28,7 @@ from robench.registry import (
 from robench.registry.weights import file_sha256
 from robench.reporting import build_report, render, write
 from robench.reporting.plots import areas_name, curves_name
-from robench.results import Identity, ResultStore
+from robench.results import AnalysisStore, Identity, ResultStore
 
 EPS = parse_grid(["0", "8/255", "16/255", "32/255"])
 
@@ -58,7 +60,11 @@ class Stored:
         store = ResultStore(self.results)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(locations, "_roots", lambda: [self.root])
-            run_cells(store, select_models(["digits/vgg16-ann"]), "fgsm", EPS)
+            entries = select_models(["digits/vgg16-ann"])
+            run_cells(store, entries, "fgsm", EPS)
+            (planned,) = models_of(entries, Request(limit="4", device="cpu")).cells
+            (found,) = analyse([planned.cell], Activity(), AnalysisStore(self.results))
+            assert found.computed
         report = build_report(store)
         write(self.page, render(report))
         figures = self.results / "figures"
@@ -72,6 +78,17 @@ class Stored:
         """The record of the only result."""
         (path,) = self.results.glob("*/*/*/*.json")
         return path
+
+    @property
+    def analysis(self) -> Path:
+        """The record of the only analysis."""
+        (path,) = self.results.glob("*/*/analyses/*/*.json")
+        return path
+
+    @property
+    def arrays(self) -> Path:
+        """The arrays of the only analysis."""
+        return self.analysis.with_suffix(".safetensors")
 
     @property
     def parquet(self) -> Path:

@@ -114,7 +114,7 @@ class _Substitution:
         known = number < len(found.steps)
         step = found.steps[number] if known else found.usual
         step = step or found.usual
-        if step is None or not _fits(step, args):
+        if step is None or not fits(step, args):
             return out
         z = step.distance(args)
         if not z.requires_grad:
@@ -128,7 +128,7 @@ class _Substitution:
 
     def _climbed(self, stairs: Stairs, args: tuple[Any, ...], out: Any) -> Any:
         """The output of a function with more than two levels."""
-        if not _fits(stairs, args) or not (z := stairs.distance(args)).requires_grad:
+        if not fits(stairs, args) or not (z := stairs.distance(args)).requires_grad:
             return out
         values = out if stairs.output is None else out[stairs.output]
         if not (stairs.ternary and self.surrogate.elementwise):
@@ -186,6 +186,6 @@ class _Substitution:
         return surrogate_slope(surrogate, at, unit, height, place=place, past=past)
 
 
-def _fits(step: Step | Stairs, args: tuple[Any, ...]) -> bool:
+def fits(step: Step | Stairs, args: tuple[Any, ...]) -> bool:
     """Whether a call has the arguments of a step."""
     return all(n < len(args) and isinstance(args[n], Tensor) for n in step.argument)

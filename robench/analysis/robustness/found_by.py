@@ -12,20 +12,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.analysis.curves import dataset_title
+from robench.analysis.robustness.stored import matching
 from robench.errors import UsageError
+from robench.file_names import file_name
 from robench.model_id import ModelId
-from robench.reporting.plots import LEGEND, save_figure, wrapped
+from robench.reporting import write
+from robench.reporting.between import comparisons, verdict_of
+from robench.reporting.figures import FigureFormat, save_figure, wrapped
+from robench.reporting.figures.style import INVALID, NOTE, STYLES, numbered_style
 from robench.reporting.report import verdict_text
-from robench.results import CLEAN_WRONG, ROBUST, CellResult, Damaged, Outcome, ResultStore
-from studies.pages import write_table
+from robench.results import CLEAN_WRONG, ROBUST, CellResult, Check, Damaged, Outcome, ResultStore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = 9
-"""So many finders have a colour of their own, those that found most; the others share a grey."""
-_OTHERS, _GREY = "others", "0.55"
+_OTHERS = "others"
+"""The finders without a colour of their own, which are those that found least."""
+_LEGEND = 32
+"""Characters on a line of the legend."""
 _WIDE = 3
 """Panels side by side where all are of one attack."""
 _ONE_LINE = 34
@@ -69,7 +74,7 @@ class FoundBy:
 
 
 def read_found(
-    store: ResultStore, *, dataset: str | None = None
+    store: ResultStore, patterns: Sequence[str] = ("all",), dataset: str | None = None
 ) -> tuple[list[FoundBy], list[Damaged]]:
     """The counts of the finished cells of a store, and the files that cannot be read.
 
@@ -77,28 +82,35 @@ def read_found(
 
     Args:
         store: the results.
+        patterns: ``all``, ids or globs of models that are stored.
         dataset: keep the models of this one.
 
     Raises:
         UsageError: there is no such cell.
     """
     cells, damaged = store.cells()
+    compared = comparisons(cells, store)
     newest: dict[tuple[str, str], CellResult] = {}
     for cell in sorted(cells, key=lambda c: (c.run.created, c.hash)):
         if cell.outcome and not cell.outcome.control and dataset in (None, cell.dataset):
             newest[cell.model, cell.attack] = cell
-    found: list[FoundBy] = []
-    for _, cell in sorted(newest.items()):
-        assert cell.outcome is not None
-        read = _read(store, cell, cell.outcome)
-        (damaged if isinstance(read, Damaged) else found).append(read)  # type: ignore[arg-type]
-    if not found:
+    if not newest:
         where = f"{store.root}" if dataset is None else f"{store.root} for {dataset}"
         raise UsageError(f"no finished cell in {where}; make one with: robench run")
+    chosen = matching(patterns, sorted({model for model, _ in newest}), store)
+    found: list[FoundBy] = []
+    for _, cell in sorted((key, cell) for key, cell in newest.items() if cell.model in chosen):
+        assert cell.outcome is not None
+        read = _read(store, cell, cell.outcome, compared.get(cell.hash, ()))
+        (damaged if isinstance(read, Damaged) else found).append(read)  # type: ignore[arg-type]
+    if not found:
+        raise UsageError(f"every chosen cell is damaged, such as {damaged[0].path}: run it again")
     return found, damaged
 
 
-def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> FoundBy | Damaged:
+def _read(
+    store: ResultStore, cell: CellResult, outcome: Outcome, checks: Sequence[Check]
+) -> FoundBy | Damaged:
     path = store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
     points = len(outcome.curve)
     try:
@@ -126,7 +138,7 @@ def _read(store: ResultStore, cell: CellResult, outcome: Outcome) -> FoundBy | D
         finders=finders,
         counts=counts,
         robust=int((position == ROBUST).sum()),
-        verdict=verdict_text(outcome.verdict, outcome.reasons),
+        verdict=verdict_text(*verdict_of(outcome, checks)),
     )
 
 
@@ -142,8 +154,8 @@ def found_table(found: Sequence[FoundBy]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def write_found(found: Sequence[FoundBy], folder: Path) -> list[Path]:
-    """Write table and figure of each data set; returns their paths.
+def write_found(found: Sequence[FoundBy], folder: Path, form: FigureFormat = "png") -> list[Path]:
+    """Write figure and table of each data set; returns their paths.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -151,12 +163,10 @@ def write_found(found: Sequence[FoundBy], folder: Path) -> list[Path]:
     written: list[Path] = []
     for dataset in sorted({one.model.dataset for one in found}):
         here = [one for one in found if one.model.dataset == dataset]
-        path = folder / f"{dataset}-found-by.csv"
-        write_table(found_table(here), path)
-        try:
-            written += [path, save_figure(draw_found, here, path.with_suffix(".png"))]
-        except OSError as error:
-            raise UsageError(f"cannot write figures to {folder}: {error.strerror}") from None
+        path = folder / f"{file_name(dataset)}-found-by.{form}"
+        table = path.with_suffix(".csv")
+        write(table, found_table(here).to_csv(index=False, lineterminator="\n"))
+        written += [save_figure(draw_found, here, path), table]
     return written
 
 
@@ -196,7 +206,7 @@ def draw_found(found: Sequence[FoundBy]) -> Figure:
         if len(name + note) > _ONE_LINE:  # below each other
             name, note = f"{name}\n{wrapped(note, _ONE_LINE)}", ""
         ax.set_title(name, loc="left", fontweight="bold")
-        ax.set_title(note, loc="right", color="0.35", fontsize="small")
+        ax.set_title(note, loc="right", color=NOTE, fontsize="small")
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.supylabel("samples", fontsize="medium")
     for line in axes:
@@ -210,17 +220,14 @@ def draw_found(found: Sequence[FoundBy]) -> Figure:
 
 def _colours(found: Sequence[FoundBy]) -> dict[str, Any]:
     """The colour of each finder: the strongest over all panels have one of their own."""
-    import seaborn as sns
-
     totals: dict[str, int] = {}
     for one in found:
         for finder, count in zip(one.finders, one.counts.sum(1).tolist(), strict=True):
             totals[finder] = totals.get(finder, 0) + count
     ranked = sorted(totals, key=lambda name: (-totals[name], name))
-    palette = [colour for k, colour in enumerate(sns.color_palette("colorblind")) if k != 7]
-    colours: dict[str, Any] = dict(zip(ranked, palette[:COLOURS], strict=False))
-    if len(ranked) > COLOURS:
-        colours[_OTHERS] = _GREY
+    colours = {name: numbered_style(k)["color"] for k, name in enumerate(ranked[:STYLES])}
+    if len(ranked) > STYLES:
+        colours[_OTHERS] = INVALID
     return colours
 
 
@@ -234,7 +241,8 @@ def _draw(ax: Axes, one: FoundBy, colours: dict[str, Any], *, short: bool) -> No
         name = finder if finder in colours else _OTHERS
         heights[name] = heights.get(name, np.zeros(points, dtype=np.int64)) + counts
     for name in sorted(heights, key=order.index):
-        ax.bar(x, heights[name], 0.82, bottom=foot, color=colours[name], linewidth=0)
+        ax.bar(x, heights[name], 0.82, bottom=foot, color=colours[name],
+               edgecolor="white", linewidth=0.4)  # fmt: skip
         foot = foot + heights[name]
     ax.grid(visible=False, axis="x")
     ax.set_axisbelow(True)
@@ -243,7 +251,7 @@ def _draw(ax: Axes, one: FoundBy, colours: dict[str, Any], *, short: bool) -> No
     ax.set_xticks(x, _labels(one.epsilons[1:], short=short))
     ax.text(
         0.985, 0.96, f"{one.robust} of {one.samples} robust", transform=ax.transAxes, ha="right",
-        va="top", fontsize="small", color="0.35",
+        va="top", fontsize="small", color=NOTE,
     )  # fmt: skip
     ax.tick_params(axis="x", labelsize="x-small", length=0, pad=1)
 
@@ -264,10 +272,10 @@ def _legend(figure: Figure, title: str, colours: dict[str, Any]) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=colour, linewidth=0, label=wrapped(name, LEGEND))
+        Patch(color=colour, linewidth=0, label=wrapped(name, _LEGEND))
         for name, colour in colours.items()
     ]
     figure.legend(
         handles=handles, loc="outside right upper", frameon=False, handlelength=1.2,
-        title=wrapped(title, LEGEND), alignment="left", title_fontproperties={"weight": "bold"},
+        title=wrapped(title, _LEGEND), alignment="left", title_fontproperties={"weight": "bold"},
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The group ``robench analyze``: a closer look at a model or at results."""
+"""``robench analyze estimators|transfer``: what attacks find, which are run first."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from robench.cli.options import (
     DatasetName,
     Device,
     Epsilons,
+    FigureFormat,
     Figures,
     Limit,
     Models,
@@ -26,26 +27,7 @@ from robench.cli.options import (
 )
 from robench.errors import UsageError
 
-analyze = typer.Typer(help="Look into trainings and results.", no_args_is_help=True)
 
-
-@analyze.command()
-def curves(
-    models: Models = "all",
-    dataset: DatasetName = None,
-    output: Figures = FIGURES,
-    models_dir: ModelsDir = None,
-) -> None:
-    """Draw accuracy and loss against epoch from the logs of the trainings."""
-    from robench.analysis import find_logs, write_training_figures
-
-    look_in(dataset, None)
-    logs = find_logs(split_patterns(models), dataset=dataset, models_dir=models_dir)
-    for path in write_training_figures(logs, output):
-        print(f"wrote {path}")
-
-
-@analyze.command()
 def transfer(
     models: Models = "all",
     dataset: DatasetName = None,
@@ -54,10 +36,11 @@ def transfer(
     no_run: NoRun = False,
     results: Results = Path("results"),
     output: Figures = FIGURES,
+    format: FigureFormat = "png",
     models_dir: ModelsDir = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Draw the matrix of source against target; what is not stored is computed first."""
+    """Examples of each model on each other one."""
     from robench.analysis import transfer_pairs, write_transfer_figure
     from robench.cli.console import carry_out, print_troubles
     from robench.cli.measure import require_success
@@ -77,14 +60,13 @@ def transfer(
         done += found
         matrix = pairs.matrix(found)
         if matrix.entries:
-            print(f"wrote {write_transfer_figure(matrix, output)}")
+            print(f"wrote {write_transfer_figure(matrix, output, format)}")
         elif no_run:
             name = pairs.dataset.name
             raise UsageError(f"{name}: no result of transfer is stored; leave out --no-run")
     require_success(done)
 
 
-@analyze.command()
 def estimators(
     models: Models = "all",
     estimators: Annotated[
@@ -107,7 +89,7 @@ def estimators(
     models_dir: ModelsDir = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Run each gradient estimator on its own and rank them; the same command continues."""
+    """Run each gradient estimator alone and rank them."""
     from robench.analysis import RANKED, ensemble, estimator_plan, rank_lines, rank_table, ranks
     from robench.cli.measure import measure, require_success
     from robench.evaluation import Request

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from robench.analysis.robustness.found_by import draw_found, found_table, read_found, write_found
 from robench.errors import UsageError
 from robench.results import ResultStore
-from studies.found_by import draw_found, found_table, read_found, write_found
-from tests.support.commands import Finished
+from tests.support.commands import Cli
 from tests.support.made_up import GRID, Builder, N
 
-Cli = Callable[..., Finished]
 # 2 wrong, found by "a" at the first ε and by "b" at the first and the third; the others robust
 POSITIONS = np.array([0, 0, 1, 1, 1, 3, 3, *[-1] * (N - 7)])
 FINDERS = [None, None, "a", "a", "b", "b", "b", *[None] * (N - 7)]
@@ -147,17 +145,17 @@ def test_the_weakest_of_many_finders_share_a_colour(builder) -> None:
 def test_files_are_the_same_each_time(store, tmp_path: Path) -> None:
     found, _ = read_found(store)
     paths = write_found(found, tmp_path / "a")
-    assert [path.name for path in paths] == ["digits-found-by.csv", "digits-found-by.png"]
+    assert [path.name for path in paths] == ["digits-found-by.png", "digits-found-by.csv"]
     for one, two in zip(paths, write_found(found, tmp_path / "b"), strict=True):
         assert one.read_bytes() == two.read_bytes()
-    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_says_what_it_found_and_what_it_left_out(
-    study: Cli, store, builder, tmp_path
+    cli: Cli, store, builder, tmp_path
 ) -> None:
     builder.add("digits/old", "spgd", POSITIONS)  # rows without the column
-    done = study("found-by", "--results", store.root, "--output", tmp_path / "figures")
+    done = cli("analyze", "found-by", "--results", store.root, "--output", tmp_path / "figures")
     assert done.code == 0, done.err
     assert "digits/vgg16-stbp  spgd: b 3, a 2;" in done.out
     assert f"wrote {tmp_path / 'figures' / 'digits-found-by.png'}" in done.out
@@ -181,11 +179,11 @@ def test_an_adversarial_example_without_a_finder_is_damage(builder) -> None:
         (("--output", "{}/file/figures"), ("file/figures", "is a file")),
     ],
 )
-def test_a_wrong_argument_is_one_line(study: Cli, store, tmp_path, arguments, texts) -> None:
+def test_a_wrong_argument_is_one_line(cli: Cli, store, tmp_path, arguments, texts) -> None:
     (tmp_path / "file").touch()
     flag, value = arguments
     command = ("found-by", "--results", store.root, "--output", tmp_path / "figures")
-    done = study(*command, flag, value.format(tmp_path))
+    done = cli("analyze", *command, flag, value.format(tmp_path))
     assert done.code == 2
     (line,) = done.err.splitlines()
     for text in texts:

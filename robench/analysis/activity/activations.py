@@ -1,0 +1,282 @@
+"""The activations of a forward pass: the spikes of every network, and the outputs of ReLUs.
+
+Spikes are those of robench's neurons, and in a user's network those that its survey found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robench.analysis.activity.operations import PRODUCTS, memory_of
+from robench.registry import Model
+from robench.runtime.each_operation import EachOperation
+from robench.spiking import spiking_layers
+from robench.spiking.discovery import Discovery
+from robench.spiking.discovery.interception import intercepting
+from robench.spiking.discovery.operations import Crossing, Operations, Place
+from robench.spiking.discovery.parts import following, with_output
+from robench.spiking.discovery.steps import Step
+from robench.spiking.discovery.substitution import fits
+from robench.spiking.discovery.swap import sloped, straight_through
+
+aten = torch.ops.aten
+_RECTIFIERS = (
+    aten.relu,
+    aten.relu_,
+    aten.leaky_relu,
+    aten.gelu,
+    aten.silu,
+    aten.elu,
+    aten.hardtanh,
+)
+Network = Callable[[Tensor], Tensor]
+_THROUGH = straight_through(1.0)
+"""The derivative of every step, so that a graph shows what the logits depend on."""
+
+
+class Parts:
+    """The name of the part of a network that is being called."""
+
+    def __init__(self) -> None:
+        self.open = [""]
+
+    def entered(self, name: str, args: tuple[Any, ...]) -> None:
+        """Before a call."""
+        self.open.append(name)
+
+    def left(self, name: str, out: Any) -> None:
+        """After it."""
+        self.open.pop()
+
+    def __call__(self) -> str:
+        """The name; empty for the network itself."""
+        return self.open[-1]
+
+
+@contextmanager
+def named_parts(module: nn.Module) -> Iterator[Parts]:
+    """Inside, it follows which part of a network is called."""
+    parts = Parts()
+    with following(module.named_modules(), parts):
+        yield parts
+
+
+@dataclass(eq=False)
+class Call:
+    """The activations of a call.
+
+    Attributes:
+        layer: its name.
+        active: which of its outputs are active.
+        source: the products that they come from.
+        spikes: whether they are spikes.
+        out: the output of a spike function, with its graph.
+    """
+
+    layer: str
+    active: Tensor
+    source: object = None
+    spikes: bool = True
+    out: Tensor | None = None
+
+
+@contextmanager
+def watched(model: Model, parts: Parts, calls: list[Call]) -> Iterator[Network]:
+    """Inside, the network that it gives can be called once; the calls are complete at the end.
+
+    Args:
+        model: on its device, surveyed if it is a user's.
+        parts: of the network, followed.
+        calls: gets the activations.
+    """
+    with ExitStack() as stack:
+        seen = _Seen(parts, model)
+        if model.layered:
+            for name, layer in _named(model.module, spiking_layers(model.module)).items():
+                handle = layer.register_forward_hook(seen.of_layer(name))
+                stack.callback(handle.remove)
+        else:
+            stack.enter_context(intercepting(seen))
+        stack.enter_context(EachOperation(seen.operated))
+
+        def forward(x: Tensor) -> Tensor:
+            if model.layered:
+                with torch.no_grad():
+                    return model.call(x)
+            compared = Operations(seen) if seen.found.operations else nullcontext()
+            with torch.enable_grad(), compared:  # what is not used is found by the graph
+                seen.logits = model.call(x.detach().clone().requires_grad_())
+            return seen.logits
+
+        yield forward
+        found, seen.calls = seen.calls, []  # checkpointed layers are called again in the next line
+        unused = _unused(found, seen.logits)
+    calls += _numbered([call for call in found if id(call) not in unused])
+
+
+def _numbered(calls: Sequence[Call]) -> Iterator[Call]:
+    """The calls, with a number for each layer of a part or a function that serves as several."""
+    layers: defaultdict[str, list[object]] = defaultdict(list)
+    for call in calls:
+        known = layers[call.layer]
+        if call.source not in known:
+            known.append(call.source)
+        number = known.index(call.source) + 1
+        yield call if number == 1 else replace(call, layer=f"{call.layer} ({number})")
+
+
+def _unused(calls: Sequence[Call], logits: Tensor | None) -> set[int]:
+    """The calls on whose output no logit depends, such as the resets of snnTorch's neurons."""
+    of_functions = [call for call in calls if call.out is not None]
+    known = [call for call in of_functions if call.out is not None and call.out.requires_grad]
+    if logits is None or not logits.requires_grad or not known:
+        return set()
+    outs = [call.out for call in known if call.out is not None]
+    try:
+        found = torch.autograd.grad(logits.sum(), outs, allow_unused=True)
+    except (RuntimeError, NotImplementedError):  # a backward pass that is not implemented
+        return set()
+    used = {id(call) for call, part in zip(known, found, strict=True) if part is not None}
+    layers = {call.layer for call in known}  # of others no call has a graph
+    return {id(call) for call in of_functions if call.layer in layers} - used
+
+
+def _named(module: nn.Module, layers: list[Any]) -> Mapping[str, nn.Module]:
+    wanted = set(map(id, layers))
+    return {name: part for name, part in module.named_modules() if id(part) in wanted}
+
+
+class _Seen:
+    """Collects the activations, with a name for each layer."""
+
+    def __init__(self, parts: Parts, model: Model) -> None:
+        self.parts = parts
+        self.found = model.discovery or Discovery()
+        self.weights = memory_of(model.module)
+        self.product = ""
+        self.compared: dict[tuple[int, int], object] = {}
+        self.calls: list[Call] = []
+        self.logits: Tensor | None = None
+
+    def of_layer(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        """The forward hook of one of robench's layers."""
+
+        def hook(_: nn.Module, __: Any, out: Tensor) -> None:
+            self.calls.append(Call(name, out != 0))
+
+        return hook
+
+    def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
+        """After the call of a custom function."""
+        known = self.found.functions.get(function)
+        step = None if known is None or not known.spikes else known.stairs or known.usual
+        if known is None or step is None:
+            return out
+        values = out if step.output is None else out[step.output]
+        fired = _fired(values, falling=isinstance(step, Step) and step.sign < 0)
+        source: object = self.product
+        if fits(step, args) and (z := step.distance(args)).requires_grad:
+            values = sloped(z, values, _THROUGH)
+            out = with_output(out, step.output, values)
+            source = sources(z, self.weights)
+        self._add(self.parts() or known.name.rpartition(".")[2], fired, source, out=values)
+        return out
+
+    def crossed(self, crossing: Crossing, out: Tensor, height: Tensor | float) -> Tensor:
+        """After a comparison became numbers."""
+        known = self.found.operations.get(crossing.place)
+        if known is None or known.gate or known.quantiser:
+            return out
+        z = crossing.distance()
+        first = id(crossing.above), id(crossing.below)
+        if first not in self.compared:
+            self.compared[first] = crossing  # kept; for a reset the same values are compared again
+            with torch.no_grad():
+                fired = (crossing.sign * z > 0).expand_as(out)
+            self._add(self.parts() or str(crossing.place), fired, sources(z, self.weights))
+        return sloped(z if z.shape == out.shape else z.expand_as(out), out, _THROUGH)
+
+    def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
+        """Roundings are no spikes."""
+        return sloped(z, out, _THROUGH)
+
+    def lost(self, place: Place) -> None:
+        """Nothing to do; the survey has it on record."""
+
+    def operated(self, function: Any, args: Any, out: Any) -> None:
+        """After an operation, such as a ReLU."""
+        if function.overloadpacket in PRODUCTS:
+            self.product = (
+                f"{self.parts()} {[tuple(a.shape) for a in args if isinstance(a, Tensor)]}"
+            )
+        elif function.overloadpacket in _RECTIFIERS:
+            self._add(self.parts() or "ReLU", out != 0, self.product, spikes=False)
+
+    def _add(
+        self,
+        layer: str,
+        active: Tensor,
+        source: object,
+        *,
+        spikes: bool = True,
+        out: Tensor | None = None,
+    ) -> None:
+        self.calls.append(Call(layer, active.detach(), source, spikes, out))
+
+
+_PRODUCTS = ("Addmm", "Mm", "Convolution", "Bmm", "Baddbmm", "Mv")
+_SAVED = ("_saved_weight", "_saved_mat2", "_saved_self", "_saved_mat1")
+
+
+def sources(z: Tensor, weights: set[int]) -> object:
+    """The weights that an activation comes from, without the neurons and weights before them.
+
+    The membrane of a neuron comes from the same weights in all steps. Weights that are computed
+    are known by their shape, since they may be computed in every step.
+
+    Args:
+        z: with its graph.
+        weights: where the parameters and buffers of the network are.
+    """
+    found: set[object] = set()
+    seen, todo = set(), [z.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name().startswith(_PRODUCTS):
+            found.add(_weight(node, weights))
+        else:
+            todo += [before for before, _ in node.next_functions]
+    return frozenset(found) or tuple(z.shape[1:])
+
+
+def _weight(node: Any, weights: set[int]) -> object:
+    """Where the weight of a product is, or its shape."""
+    for name in _SAVED:
+        with suppress(RuntimeError, AttributeError):
+            saved = getattr(node, name)
+            if isinstance(saved, Tensor):
+                place = saved.untyped_storage().data_ptr()
+                return place if place in weights else (node.name(), tuple(saved.shape[-2:]))
+    return node.name()
+
+
+def _fired(values: Tensor, *, falling: bool) -> Tensor:
+    """Which outputs of a spike function are spikes.
+
+    Those that are not zero, or the higher of two values; the lower one of a falling step, which is
+    1 where no neuron spikes.
+    """
+    values = values.detach()
+    if falling:
+        return values == values.amin()
+    return values != 0 if bool((values == 0).any()) else values == values.amax()

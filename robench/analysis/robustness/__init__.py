@@ -1,0 +1,1 @@
+"""A closer look at stored robustness: models, attacks and adversarial examples compared."""
