@@ -72,6 +72,11 @@ class Analysed:
     computed: bool = False
     reason: str = ""
 
+    @property
+    def failure(self) -> str:
+        """The reason with the name of the model, which it may have already."""
+        return self.reason if self.model in self.reason else f"{self.model}: {self.reason}"
+
 
 def models_of(
     entries: Sequence[ModelEntry], request: Request, models_dir: Path | None = None

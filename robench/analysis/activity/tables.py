@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from robench.results import E_AC, E_MAC, Analysis
@@ -34,51 +34,59 @@ def title(analysis: Analysis) -> str:
 
 def sparsity_lines(analyses: Sequence[Analysis]) -> Iterator[str]:
     """A line for each model and condition: spikes, firing rate, sparsity and silent neurons."""
-    names = [analysis.identity.model for analysis in analyses]
-    width = max(map(len, ["model", *names]))
-    head = ("spikes an inference", "rate", "sparsity", "silent")
-    yield f"{'model':{width}} {'images':>6} {'':11} " + " ".join(
-        f"{text:>{size}}" for text, size in zip(head, (25, 7, 8, 7), strict=True)
-    )
-    for analysis in analyses:
-        for condition in conditions(analysis):
-            part = analysis.summary[condition]
-            total = part["total"]
-            spikes = (
-                interval(total["spikes"], 1, 0, part["images"])
-                if total["rate"] is not None
-                else "none"
-            )
-            yield (
-                f"{analysis.identity.model:{width}} {part['images']:6} {condition:11} {spikes:>25} "
-                f"{share(total['rate']):>7} {share(total['sparsity']):>8} "
-                f"{share(silent_share(part)):>7}"
-            )
+
+    def cells(part: dict[str, Any]) -> Sequence[str]:
+        total = part["total"]
+        spiking = total["rate"] is not None
+        spikes = interval(total["spikes"], 1, 0, part["images"]) if spiking else "none"
+        return spikes, share(total["rate"]), share(total["sparsity"]), share(silent_share(part))
+
+    head = {"spikes an inference": 25, "rate": 7, "sparsity": 8, "silent": 7}
+    yield from _lines(analyses, head, cells)
     yield from warning_lines(analyses)
 
 
 def energy_lines(analyses: Sequence[Analysis]) -> Iterator[str]:
     """A line for each model and condition: operations and energy; the caveat is the last line."""
-    names = [analysis.identity.model for analysis in analyses]
-    width = max(map(len, ["model", *names]))
-    head = ("MACs", "ACs", "dense", "energy, µJ")
-    yield f"{'model':{width}} {'images':>6} {'':11} " + " ".join(
-        f"{text:>{size}}" for text, size in zip(head, (12, 12, 12, 22), strict=True)
-    )
+
+    def cells(part: dict[str, Any]) -> Sequence[str]:
+        total = part["total"]
+        counts = [f"{total[name]['value']:,.0f}" for name in ("macs", "acs", "dense")]
+        return *counts, interval(total["energy"], 1e-6, 3, part["images"])
+
+    head = {"MACs": 12, "ACs": 12, "dense": 12, "energy, µJ": 22}
+    yield from _lines(analyses, head, cells, "not_counted")
+    yield from warning_lines(analyses)
+    yield CAVEAT
+
+
+def _lines(
+    analyses: Sequence[Analysis],
+    head: Mapping[str, int],
+    cells: Callable[[dict[str, Any]], Sequence[str]],
+    lacking: str = "",
+) -> Iterator[str]:
+    """A table with a line for each model and condition.
+
+    Args:
+        analyses: of the models.
+        head: the columns with their widths.
+        cells: the texts of a line.
+        lacking: the key of what is not counted, for a line of its own; empty for none.
+    """
+
+    def joined(texts: Iterable[str]) -> str:
+        return " ".join(f"{text:>{size}}" for text, size in zip(texts, head.values(), strict=True))
+
+    width = max(map(len, ["model", *(analysis.identity.model for analysis in analyses)]))
+    yield f"{'model':{width}} {'images':>6} {'':11} {joined(head)}"
     for analysis in analyses:
         for condition in conditions(analysis):
             part = analysis.summary[condition]
-            total = part["total"]
-            counts = (total[name]["value"] for name in ("macs", "acs", "dense"))
-            yield (
-                f"{analysis.identity.model:{width}} {part['images']:6} {condition:11} "
-                + " ".join(f"{value:12,.0f}" for value in counts)
-                + f" {interval(total['energy'], 1e-6, 3, part['images']):>22}"
-            )
-            if part["not_counted"]:
-                yield f"  not counted: {', '.join(part['not_counted'])}"
-    yield from warning_lines(analyses)
-    yield CAVEAT
+            name = f"{analysis.identity.model:{width}} {part['images']:6} {condition:11}"
+            yield f"{name} {joined(cells(part))}"
+            if missing := part[lacking] if lacking else None:
+                yield f"  not counted: {', '.join(missing)}"
 
 
 def warning_lines(analyses: Sequence[Analysis]) -> Iterator[str]:

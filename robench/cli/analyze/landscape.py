@@ -161,7 +161,7 @@ def _analysed(
             bar.next_cell(size)
             if done.analysis is None:
                 failed += 1
-                print(f"{done.model}: {done.reason}", file=sys.stderr)
+                print(done.failure, file=sys.stderr)
                 continue
             took = f"{done.analysis.run.seconds:6.1f} s" if done.computed else "  kept  "
             print(f"{done.model:32} {took}  {line(done.analysis.summary)}", flush=True)

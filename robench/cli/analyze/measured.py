@@ -86,8 +86,7 @@ def measured(
     done: list[Analysis] = []
     for one in analyse(cells, measurement([e for e in entries if e.id in known]), store):
         if one.analysis is None:
-            print(one.reason if one.model in one.reason else f"{one.model}: {one.reason}",
-                  file=sys.stderr)  # fmt: skip
+            print(one.failure, file=sys.stderr)
             continue
         done.append(one.analysis)
         if not options.json:
