@@ -13,7 +13,7 @@ from robench.epsilon import Epsilon
 from robench.evaluation import find_grid
 from robench.reporting import Estimate
 from robench.reporting.between import to_compare
-from robench.reporting.comparable import Candidate, choose, differences, read_candidate
+from robench.reporting.comparable import Candidate, Listed, choose_sound, differences
 from robench.reporting.leaderboard import decimal, escape_markdown
 from robench.reporting.report import NORM, verdict_text
 from robench.results import Damaged, ResultStore
@@ -89,21 +89,16 @@ def _cells(store: ResultStore) -> tuple[Cells, list[Damaged]]:
     accepted = (MNIST, replace(MNIST, protocol=replace(MNIST.protocol, grids=grids)))
     ours = {row.model for row in PUBLISHED}
     cells, damaged = store.cells()
-    candidates = []
+    listed = []
     for cell in cells:
         known = cell.attack in (*ATTACKS, *LITERAL.values())
         outcome = cell.outcome
         if cell.model not in ours or not known or outcome is None or not outcome.registered:
             continue
-        if all(differences(outcome, dataset) for dataset in accepted):
-            continue
-        read = read_candidate(store, cell, outcome)
-        if isinstance(read, Damaged):
-            damaged.append(read)
-        else:
-            candidates.append(read)
-    chosen, _ = choose(candidates)
-    return {(c.identity.model, c.identity.attack): c for c in chosen}, damaged
+        if not all(differences(outcome, dataset) for dataset in accepted):
+            listed.append(Listed.of(cell, outcome))
+    chosen, _, bad = choose_sound(store, listed)
+    return {(c.identity.model, c.identity.attack): c for c in chosen}, [*damaged, *bad]
 
 
 def _grid() -> tuple[Epsilon, ...]:

@@ -17,7 +17,8 @@ from robench.checks.registry import (
     with_plugins,
 )
 from robench.checks.rows import UNAVAILABLE, asked, usable_gradient
-from robench.checks.verdicts import at_most, more_severe, worst_verdict
+from robench.checks.verdicts import at_most
+from robench.results.schema import more_severe, worst_verdict
 
 __all__ = [
     "BATCH_GRADIENT",

@@ -1,8 +1,6 @@
-"""A measured figure against its threshold, and the most severe of several verdicts."""
+"""A measured figure against its threshold."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,17 +8,6 @@ from robench.results import Check, Verdict
 
 SHARE = 0.01
 """The largest share of samples on which a check may fail in a valid cell."""
-_SEVERITY: tuple[Verdict, ...] = ("unchecked", "valid", "suspect", "invalid")
-
-
-def worst_verdict(checks: Sequence[Check]) -> Verdict:
-    """The most severe verdict of checks; ``unchecked`` without checks."""
-    return max((check.verdict for check in checks), key=_SEVERITY.index, default="unchecked")
-
-
-def more_severe(one: Verdict, other: Verdict) -> Verdict:
-    """The more severe of two verdicts."""
-    return max(one, other, key=_SEVERITY.index)
 
 
 def at_most(

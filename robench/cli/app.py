@@ -103,7 +103,7 @@ def leaderboard(
 
     output = output or Path(f"leaderboard.{format}")
     require_results(results)
-    report = build_report(ResultStore(results))
+    report = build_report(ResultStore(results), all_runs=all_runs)
     for damaged in report.damaged:
         print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
     figures = results / "figures"
@@ -121,7 +121,7 @@ def leaderboard(
     drawn = write_figures(report, figures)
     write(output, text)
     left_out = [
-        (sum(table.older for table in report.tables), "tables of older runs"),
+        (report.older, "cells of older runs"),
         (len(report.others), "runs without a result"),
     ]
     hidden = " and ".join(f"{number} {what}" for number, what in left_out if number)

@@ -23,7 +23,7 @@ def comparisons(cells: Sequence[CellResult], store: ResultStore) -> Comparisons:
     for cell in cells:
         if cell.outcome is None or len(cell.outcome.curve) < 2:
             continue
-        found = read_candidate(store, cell, cell.outcome)
+        found = read_candidate(store, cell.model, cell.attack, cell.hash)
         if not isinstance(found, Damaged):
             identity = found.identity
             same = identity.model, identity.fingerprint, identity.data_sha256, identity.norm

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from sys import intern
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,48 @@ from numpy.typing import NDArray
 from robench.datasets import Dataset
 from robench.engine.evaluation_draws import EOT
 from robench.reporting.report import OtherRun
-from robench.results import PROTOCOL, ROBUST, CellResult, Damaged, Identity, Outcome, ResultStore
+from robench.results import PROTOCOL, CellResult, Damaged, Identity, Outcome, ResultStore
 
 SWEEP = "fast"
 OTHER_DATA = "other data than in the newest run"
 OTHER_WEIGHTS = "other weights or card than in the model's newest run"
 OTHER_SETTINGS = "other settings than in the attack's newest run"
 OLDER = "an older run of the same cell"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What decides in which table a cell is: a few words, since a store may have many cells.
+
+    Attributes:
+        model: the id.
+        attack: the name.
+        hash: of the cell.
+        seed: of the random numbers.
+        created: when it was computed.
+        data: the SHA-256 of images and labels.
+        attack_key: equal for cells whose attacks have the same settings.
+        model_key: equal for cells whose models have the same weights and card.
+    """
+
+    model: str
+    attack: str
+    hash: str
+    seed: int
+    created: str
+    data: str
+    attack_key: str
+    model_key: str
+
+    @classmethod
+    def of(cls, cell: CellResult, outcome: Outcome) -> Self:
+        """That of a cell with a result."""
+        i = outcome.identity
+        settings = _key([i.implementation, i.attack_version, i.parameters])
+        network = _key([i.fingerprint, i.model_config_, i.architecture_version])
+        model, attack, data = map(intern, (i.model, i.attack, i.data_sha256))
+        created = cell.run.created
+        return cls(model, attack, cell.hash, i.seed, created, data, settings, network)
 
 
 @dataclass(frozen=True)
@@ -34,18 +71,6 @@ class Candidate:
     def identity(self) -> Identity:
         """Everything that the cell's hash covers."""
         return self.outcome.identity
-
-    @cached_property
-    def attack_key(self) -> str:
-        """A text that is equal for cells whose attacks have the same settings."""
-        i = self.identity
-        return _canonical([i.implementation, i.attack_version, i.parameters])
-
-    @cached_property
-    def model_key(self) -> str:
-        """A text that is equal for cells whose models have the same weights and card."""
-        i = self.identity
-        return _canonical([i.fingerprint, i.model_config_, i.architecture_version])
 
 
 def differences(outcome: Outcome, dataset: Dataset, *, known: bool = True) -> tuple[str, ...]:
@@ -83,58 +108,69 @@ def differences(outcome: Outcome, dataset: Dataset, *, known: bool = True) -> tu
     return differs
 
 
-def read_candidate(store: ResultStore, cell: CellResult, outcome: Outcome) -> Candidate | Damaged:
-    """A done cell with its rows, or why its files are damaged."""
-    path = store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
-    n, points = outcome.identity.samples, len(outcome.identity.grid)
-    try:
-        rows = store.rows(cell).sort_values("index")
-        index = rows["index"].to_numpy(np.int64)
-        positions = rows["minimal_position"].to_numpy(np.int64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
-    if n < 1 or not np.array_equal(index, np.arange(n)):
-        return Damaged(path, f"the rows are not those of the first {n} images")
-    if positions.min() < ROBUST or positions.max() >= points:
-        return Damaged(path, "a minimal position lies outside the grid")
-    if len(outcome.curve) != points:
-        return Damaged(path.with_suffix(".json"), "the curve and the grid differ in length")
-    return Candidate(cell, outcome, positions)
+def read_candidate(store: ResultStore, model: str, attack: str, digest: str) -> Candidate | Damaged:
+    """A done cell with its rows, or why its files are not believed."""
+    path = store.path(model, attack, digest)
+    found = store.load(path)
+    if isinstance(found, Damaged):
+        return found
+    if found.cell.outcome is None:
+        return Damaged(path, f"it is {found.cell.status} now")
+    return Candidate(found.cell, found.cell.outcome, found.positions)
 
 
-def choose(
-    candidates: Sequence[Candidate],
-) -> tuple[list[Candidate], dict[tuple[str, ...], list[Candidate]]]:
+def choose(cells: Iterable[Listed]) -> tuple[list[Listed], dict[tuple[str, ...], list[Listed]]]:
     """The newest comparable cell for each model, attack and seed, and the others by the reason."""
-    chosen: dict[tuple[str, str, int], Candidate] = {}
-    rest: dict[tuple[str, ...], list[Candidate]] = {}
+    chosen: dict[tuple[str, str, int], Listed] = {}
+    rest: dict[tuple[str, ...], list[Listed]] = {}
     data = ""
     attacks: dict[str, str] = {}
     models: dict[str, str] = {}
-    newest_first = sorted(candidates, key=lambda c: (c.cell.run.created, c.cell.hash), reverse=True)
-    for candidate in newest_first:
-        identity = candidate.identity
-        data = data or identity.data_sha256
-        key = (identity.model, identity.attack, identity.seed)
-        if identity.data_sha256 != data:
-            rest.setdefault((OTHER_DATA,), []).append(candidate)
+    for cell in sorted(cells, key=lambda c: (c.created, c.hash), reverse=True):
+        data = data or cell.data
+        key = (cell.model, cell.attack, cell.seed)
+        if cell.data != data:
+            rest.setdefault((OTHER_DATA,), []).append(cell)
             continue
         # a cell that one rule rejects must not be the reference of another rule
-        same_weights = models.get(identity.model, candidate.model_key) == candidate.model_key
-        same_settings = attacks.get(identity.attack, candidate.attack_key) == candidate.attack_key
+        same_weights = models.get(cell.model, cell.model_key) == cell.model_key
+        same_settings = attacks.get(cell.attack, cell.attack_key) == cell.attack_key
         if not (same_weights and same_settings):
             reasons = (
                 *((OTHER_WEIGHTS,) * (not same_weights)),
                 *((OTHER_SETTINGS,) * (not same_settings)),
             )
-            rest.setdefault(reasons, []).append(candidate)
+            rest.setdefault(reasons, []).append(cell)
         elif key in chosen:
-            rest.setdefault((OLDER,), []).append(candidate)
+            rest.setdefault((OLDER,), []).append(cell)
         else:
-            models[identity.model] = candidate.model_key
-            attacks[identity.attack] = candidate.attack_key
-            chosen[key] = candidate
+            models[cell.model] = cell.model_key
+            attacks[cell.attack] = cell.attack_key
+            chosen[key] = cell
     return list(chosen.values()), rest
+
+
+def choose_sound(
+    store: ResultStore, cells: Iterable[Listed]
+) -> tuple[list[Candidate], dict[tuple[str, ...], list[Listed]], list[Damaged]]:
+    """The chosen cells with their rows, the others by the reason, and those not believed.
+
+    A cell is read before it is chosen for good, and left out if it is not believed: the one that it
+    would have hidden takes its place.
+    """
+    read: dict[str, Candidate | Damaged] = {}
+    left = list(cells)
+    while True:
+        chosen, rest = choose(left)
+        for cell in chosen:
+            if cell.hash not in read:
+                read[cell.hash] = read_candidate(store, cell.model, cell.attack, cell.hash)
+        damaged = {digest for digest, found in read.items() if isinstance(found, Damaged)}
+        if damaged.isdisjoint(cell.hash for cell in chosen):
+            found = [read[cell.hash] for cell in chosen]
+            bad = [of for of in read.values() if isinstance(of, Damaged)]
+            return [of for of in found if isinstance(of, Candidate)], rest, bad
+        left = [cell for cell in left if cell.hash not in damaged]
 
 
 def other_run(cell: CellResult, *differs: str) -> OtherRun:
@@ -142,5 +178,5 @@ def other_run(cell: CellResult, *differs: str) -> OtherRun:
     return OtherRun(cell.model, cell.attack, cell.dataset, cell.hash, cell.status, differs)
 
 
-def _canonical(data: object) -> str:
-    return json.dumps(data, sort_keys=True)
+def _key(data: object) -> str:
+    return intern(hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32])

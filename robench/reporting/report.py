@@ -185,16 +185,20 @@ class Report:
         tables: for each data set and norm one of the runs under the protocol, followed by those of
             other runs; the embedded digits last.
         others: cells without a result.
-        damaged: files that cannot be read.
+        damaged: files that are not believed.
+        older: number of cells of older runs.
     """
 
     tables: tuple[Table, ...]
     others: tuple[OtherRun, ...]
     damaged: tuple[Damaged, ...]
+    older: int = 0
 
     def newest(self) -> Report:
         """The report without older runs and without cells that have no result."""
-        return Report(tuple(table for table in self.tables if not table.older), (), self.damaged)
+        return Report(
+            tuple(table for table in self.tables if not table.older), (), self.damaged, self.older
+        )
 
 
 def verdict_text(verdict: str, reasons: Sequence[str]) -> str:

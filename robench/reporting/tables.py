@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from robench.datasets import CIFAR10, Dataset, find_dataset
 from robench.epsilon import Epsilon
 from robench.errors import RobenchError
 from robench.reporting.between import mode_of, to_compare, verdict_of
-from robench.reporting.comparable import Candidate, choose, differences, other_run, read_candidate
+from robench.reporting.comparable import Candidate, Listed, choose_sound, differences, other_run
 from robench.reporting.report import NORM, Entry, Estimate, OtherRun, Report, Row, Table
 from robench.reporting.work import read_work, with_work
 from robench.results import (
@@ -36,7 +37,11 @@ BASELINE = "noise"
 _ORDER = ("fgsm", "pgd", "spgd")
 
 
-def build_report(store: ResultStore) -> Report:
+Group = tuple[str, str, tuple[str, ...]]
+"""Data set, norm, and how the runs differ from the protocol."""
+
+
+def build_report(store: ResultStore, *, all_runs: bool = True) -> Report:
     """Sort the cells of a store into tables.
 
     A table is for one data set and one norm. In its first table are the cells under the data set's
@@ -44,37 +49,79 @@ def build_report(store: ResultStore) -> Report:
     it in the same way have a table of their own. In a table, all cells have the same data, all
     cells of an attack the same settings, and all cells of a model the same weights; if runs differ,
     the newest is the reference, and the older ones follow in a table of their own.
+
+    Args:
+        store: the results. Other runs may write to it.
+        all_runs: whether to make the tables of older runs. Only cells of a table are kept in memory
+            and compared with their rows.
     """
-    cells, bad = store.cells()
     work, bad_analyses = read_work(AnalysisStore(store.root))
-    damaged = [*bad, *bad_analyses]
-    others: list[OtherRun] = []
+    listing = _Listing.of(store)
+    damaged = [*listing.damaged, *bad_analyses]
     tables: list[Table] = []
-    for name in sorted({cell.dataset for cell in cells}, key=lambda n: (n == "digits", n)):
-        here = [cell for cell in cells if cell.dataset == name]
-        groups: dict[tuple[str, tuple[str, ...]], list[Candidate]] = {}
-        dataset, known = _dataset(name)
-        for cell in here:
-            outcome = cell.outcome
-            if reason := _without_row(cell):
-                others.append(other_run(cell, reason))
-            elif outcome is not None:
-                found = read_candidate(store, cell, outcome)
-                if isinstance(found, Damaged):
-                    damaged.append(found)
-                else:
-                    key = outcome.identity.norm, differences(outcome, dataset, known=known)
-                    groups.setdefault(key, []).append(found)
-        for norm in sorted({norm for norm, _ in groups}, key=lambda n: (n != NORM, n)):
-            found_tables = [
-                table
-                for differs in sorted(differs for n, differs in groups if n == norm)
-                for table in _tables(dataset, norm, differs, groups[norm, differs], here)
-            ]
-            found_tables.sort(key=lambda table: table.older)
-            tables += _numbered(found_tables)
-    others.sort(key=lambda run: (run.dataset, run.model, run.attack, run.hash))
-    return Report(tuple(with_work(table, work) for table in tables), tuple(others), tuple(damaged))
+    older = 0
+    places = {(name, norm) for name, norm, _ in listing.groups}
+    for name, norm in sorted(places, key=lambda p: (p[0] == "digits", p[0], p[1] != NORM, p[1])):
+        dataset, _ = _dataset(name)
+        found: list[Table] = []
+        for group in sorted(g for g in listing.groups if g[:2] == (name, norm)):
+            waiting = [(group[2], listing.groups[group], False)]
+            while waiting:
+                differs, cells, is_older = waiting.pop(0)
+                chosen, rest, bad = choose_sound(store, cells)
+                damaged += bad
+                if chosen:
+                    table = _table(dataset, norm, chosen, listing.not_applicable)
+                    found.append(replace(table, differs=differs, older=is_older))
+                older += sum(map(len, rest.values()))
+                if all_runs:
+                    waiting = [
+                        (tuple(dict.fromkeys((*differs, *why))), rest[why], True)
+                        for why in sorted(rest)
+                    ] + waiting
+        found.sort(key=lambda table: table.older)
+        tables += _numbered(found)
+    others = sorted(listing.others, key=lambda run: (run.dataset, run.model, run.attack, run.hash))
+    with_energy = (with_work(table, work) for table in tables)
+    return Report(tuple(with_energy), tuple(others), tuple(damaged), older)
+
+
+@dataclass
+class _Listing:
+    """What a store has, without the numbers.
+
+    Attributes:
+        groups: the cells that may be in a table.
+        others: cells without a row in a table.
+        not_applicable: model and attack of the cells whose attack needs what the model lacks.
+        damaged: files that are not believed.
+    """
+
+    groups: dict[Group, list[Listed]]
+    others: list[OtherRun]
+    not_applicable: set[tuple[str, str, str]]
+    damaged: list[Damaged]
+
+    @classmethod
+    def of(cls, store: ResultStore) -> Self:
+        """Read all records once."""
+        listing, find = cls({}, [], set(), []), cache(_dataset)
+        for path in store.paths():
+            cell = store.record(path)
+            if not isinstance(cell, Damaged) and _without_row(cell):
+                cell = store.read(path)
+            if isinstance(cell, Damaged):
+                listing.damaged.append(cell)
+            elif reason := _without_row(cell):
+                listing.others.append(other_run(cell, reason))
+                if cell.status == "not-applicable":
+                    listing.not_applicable.add((cell.dataset, cell.model, cell.attack))
+            elif (outcome := cell.outcome) is not None:
+                dataset, known = find(cell.dataset)
+                differs = differences(outcome, dataset, known=known)
+                group = cell.dataset, outcome.identity.norm, differs
+                listing.groups.setdefault(group, []).append(Listed.of(cell, outcome))
+        return listing
 
 
 def _dataset(name: str) -> tuple[Dataset, bool]:
@@ -92,22 +139,6 @@ def _without_row(cell: CellResult) -> str:
     if cell.outcome.identity.norm not in NORMS:
         return f"norm {cell.outcome.identity.norm}, which this version does not know"
     return "" if len(cell.outcome.curve) > 1 else "no ε but 0"
-
-
-def _tables(
-    dataset: Dataset,
-    norm: str,
-    differs: tuple[str, ...],
-    candidates: Sequence[Candidate],
-    cells: Sequence[CellResult],
-    older: bool = False,
-) -> Iterator[Table]:
-    """The table of the newest of some cells, and those of the older ones."""
-    chosen, rest = choose(candidates)
-    yield replace(_table(dataset, norm, chosen, cells), differs=differs, older=older)
-    for reasons in sorted(rest):
-        both = tuple(dict.fromkeys((*differs, *reasons)))
-        yield from _tables(dataset, norm, both, rest[reasons], cells, older=True)
 
 
 def _numbered(tables: Sequence[Table]) -> Iterator[Table]:
@@ -133,18 +164,25 @@ def worst_positions(positions: Iterable[NDArray[np.int64]], points: int) -> NDAr
 
 
 def _table(
-    dataset: Dataset, norm: str, chosen: Sequence[Candidate], cells: Sequence[CellResult]
+    dataset: Dataset,
+    norm: str,
+    chosen: Sequence[Candidate],
+    not_applicable: set[tuple[str, str, str]],
 ) -> Table:
     settings = {c.identity.attack: c.identity for c in chosen}
     attacks = tuple(sorted(settings, key=_attack_order))
-    not_applicable = {(c.model, c.attack) for c in cells if c.status == "not-applicable"}
     groups: dict[tuple[str, int], dict[str, Candidate]] = {}
     for candidate in chosen:
         identity = candidate.identity
         groups.setdefault((identity.model, identity.seed), {})[identity.attack] = candidate
     scale = _scale(dataset, norm, chosen[0].outcome)
     rows = [
-        _row(scale, attacks, groups[key], {a for m, a in not_applicable if m == key[0]})
+        _row(
+            scale,
+            attacks,
+            groups[key],
+            {a for d, m, a in not_applicable if (d, m) == (dataset.name, key[0])},
+        )
         for key in sorted(groups)
     ]
     public = sorted(

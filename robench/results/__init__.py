@@ -1,6 +1,8 @@
 """The records of cells and of analyses, and the stores that keep them."""
 
 from robench.results.analyses import E_AC, E_MAC, Analysis, AnalysisIdentity, AnalysisStore, Kind
+from robench.results.files import ROWS, AdversarialExamples, Damaged
+from robench.results.reading import Sound
 from robench.results.schema import (
     CLEAN_WRONG,
     PROTOCOL,
@@ -18,7 +20,7 @@ from robench.results.schema import (
     Thoroughness,
     Verdict,
 )
-from robench.results.store import ROWS, AdversarialExamples, Damaged, ResultStore
+from robench.results.store import ResultStore
 
 __all__ = [
     "CLEAN_WRONG",
@@ -43,6 +45,7 @@ __all__ = [
     "Outcome",
     "ResultStore",
     "RunRecord",
+    "Sound",
     "Status",
     "Thoroughness",
     "Verdict",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +12,31 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from robench.atomic import replacing
-from robench.errors import plainly
+from robench.errors import ContentError
 from robench.file_names import file_name
-from robench.results.schema import Identified, Record, RunRecord
-from robench.results.store import Damaged
+from robench.results.files import (
+    LARGEST,
+    Damaged,
+    first_error,
+    keep,
+    kept_at,
+    read_file,
+    read_kept,
+    why,
+)
+from robench.results.reading import ERRORS
+from robench.results.schema import (
+    Count,
+    Digest,
+    Identified,
+    Model,
+    RunRecord,
+    Sealed,
+    canonical_digest,
+)
 
 Kind = Literal["activity", "raster", "landscape", "input-landscape"]
-FOLDER = "analyses"
+FOLDER, ARRAYS, DAMAGED = "analyses", ".safetensors", "analysis-damaged"
 E_MAC, E_AC = 4.6, 0.9
 """Energy of an operation in pJ: float32 at 45 nm (Horowitz, ISSCC 2014)."""
 
@@ -30,33 +46,34 @@ class AnalysisIdentity(Identified):
 
     kind: Kind
     version: int = Field(description="of the kind; raised when another number may come out")
-    model: str
+    model: Model
     fingerprint: str
     model_config_: dict[str, Any] = Field(alias="model_config")
     architecture_version: str
     timesteps: int | None
     dataset: str
     data_sha256: str
-    samples: int
+    samples: Count
     settings: dict[str, Any] = Field(description="of the kind")
 
 
-class Analysis(Record):
+class Analysis(Sealed):
     """A stored analysis of a model."""
 
     identity: AnalysisIdentity
-    hash: str
+    hash: Digest
     mode: str
     registered: bool
     summary: dict[str, Any] = Field(description="what was measured, as plain data")
     summary_sha256: str = Field("", description="of the summary as canonical JSON")
-    arrays_sha256: str | None = Field(None, description="of the file of arrays; null without one")
+    arrays_sha256: Digest | None = Field(
+        None, description="of the file of arrays; null without one"
+    )
     run: RunRecord
 
     def summary_digest(self) -> str:
         """SHA-256 of the summary."""
-        text = json.dumps(self.summary, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return canonical_digest(self.summary)
 
 
 class AnalysisStore:
@@ -83,15 +100,12 @@ class AnalysisStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         if arrays:
             data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-            with replacing(path.with_suffix(".safetensors")) as temporary:
-                temporary.write_bytes(data)
-            digest = hashlib.sha256(data).hexdigest()
+            digest = keep(bytes(data), path.with_suffix(ARRAYS))
             analysis = analysis.model_copy(update={"arrays_sha256": digest})
-        data_of = analysis.model_dump(mode="json", by_alias=True)
-        text = json.dumps(data_of, indent=1, ensure_ascii=False, allow_nan=False)
+        text = analysis.sealed_text()
         with replacing(path) as temporary:
-            temporary.write_text(text + "\n", "utf-8", newline="\n")
-        return analysis
+            temporary.write_text(text, "utf-8", newline="\n")
+        return Analysis.model_validate_json(text)
 
     def find(self, identity: AnalysisIdentity) -> Analysis | None:
         """The stored analysis; None without one, or if its files are damaged."""
@@ -100,9 +114,18 @@ class AnalysisStore:
         return found if isinstance(found, Analysis) else None
 
     def arrays(self, analysis: Analysis) -> dict[str, np.ndarray]:
-        """The arrays of an analysis that :meth:`read` found whole."""
-        path = self.path(analysis.identity).with_suffix(".safetensors")
-        return load(path.read_bytes()) if analysis.arrays_sha256 else {}
+        """The arrays of an analysis.
+
+        Raises:
+            ContentError: they are missing, or not those of the record.
+        """
+        if analysis.arrays_sha256 is None:
+            return {}
+        path = kept_at(self.path(analysis.identity).with_suffix(ARRAYS), analysis.arrays_sha256)
+        try:
+            return dict(load(read_kept(path, analysis.arrays_sha256)))
+        except (OSError, ContentError, SafetensorError) as error:
+            raise ContentError(f"{path}: {why(error)}") from None
 
     def analyses(self, kind: Kind | None = None) -> tuple[list[Analysis], list[Damaged]]:
         """All readable analyses of a kind, sorted by path, and the files that cannot be read."""
@@ -113,29 +136,35 @@ class AnalysisStore:
             (bad if isinstance(found, Damaged) else good).append(found)  # type: ignore[arg-type]
         return good, bad
 
-    @staticmethod
-    def read(path: Path) -> Analysis | Damaged:
+    def read(self, path: Path) -> Analysis | Damaged:
         """The analysis of a JSON file, or which of its files is damaged and why."""
         try:
-            found = Analysis.model_validate_json(path.read_bytes())
+            found = self._read(path)
+        except (OSError, *ERRORS) as error:
+            return Damaged(path, why(error), DAMAGED)
+        if isinstance(found, Damaged) and found.path != path:
+            return self._read(path)  # another run stored it between its two files
+        return found
+
+    def _read(self, path: Path) -> Analysis | Damaged:
+        try:
+            found = Analysis.model_validate_json(read_file(path, LARGEST))
         except ValidationError as error:
-            return Damaged(path, plainly(error.errors()[0]["msg"]))
-        except OSError as error:
-            return Damaged(path, error.strerror or type(error).__name__)
+            return Damaged(path, first_error(error), DAMAGED)
         if found.hash != found.identity.digest():
-            return Damaged(path, "its hash is not that of its identity")
+            return Damaged(path, "its hash is not that of its identity", DAMAGED)
         if found.summary_sha256 != found.summary_digest():
-            return Damaged(path, "its summary was changed")
+            return Damaged(path, "its summary was changed", DAMAGED)
+        if found.sha256 is not None and found.sha256 != found.content_digest():
+            return Damaged(path, "its SHA-256 is not that of its content: it was changed", DAMAGED)
+        place = self.path(found.identity)
+        if place != path:
+            return Damaged(path, f"by its record its place is {place}", "analysis-misplaced")
         if found.arrays_sha256 is None:
             return found
-        beside = path.with_suffix(".safetensors")
+        beside = kept_at(path.with_suffix(ARRAYS), found.arrays_sha256)
         try:
-            data = beside.read_bytes()
-            if hashlib.sha256(data).hexdigest() != found.arrays_sha256:
-                return Damaged(beside, "its SHA-256 is not the one in the JSON")
-            load(data)
-        except OSError as error:
-            return Damaged(beside, error.strerror or type(error).__name__)
-        except SafetensorError as error:
-            return Damaged(beside, plainly(str(error)))
+            load(read_kept(beside, found.arrays_sha256))
+        except (OSError, ContentError, SafetensorError) as error:
+            return Damaged(beside, why(error), DAMAGED)
         return found

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from robench.errors import UsageError
+from robench.model_id import ModelId
 
 SCHEMA = 2
 PROTOCOL = 3
@@ -18,6 +23,59 @@ Thoroughness = Literal["off", "cheap", "full"]
 
 CLEAN_WRONG = 0
 ROBUST = -1
+MOST = 10**6
+"""Samples of a cell: a file may not ask for all memory."""
+ROUNDING = 1e-9
+"""How far a sum may leave [0, 1]."""
+
+
+def model_id(text: str) -> str:
+    """The id of a model, which decides where a cell is stored.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return str(ModelId.parse(text))
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+def attack_name(text: str) -> str:
+    """The name of an attack, which is printed and decides where a cell is stored.
+
+    Raises:
+        ValueError: it is empty, or has control characters.
+    """
+    if not text or not text.isprintable():
+        raise ValueError(f"{text!a} is no name of an attack")
+    return text
+
+
+def cell_hash(text: str) -> str:
+    """The hash of a cell, the beginning of which is the name of its file.
+
+    Raises:
+        ValueError: it is no SHA-256.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError(f"{text!a} is no SHA-256")
+    return text
+
+
+def _printed(text: object) -> object:
+    """A message of a model, which may contain what is no Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode() if isinstance(text, str) else text
+
+
+Digest = Annotated[str, AfterValidator(cell_hash)]
+Model = Annotated[str, AfterValidator(model_id)]
+Attack = Annotated[str, AfterValidator(attack_name)]
+Text = Annotated[str, BeforeValidator(_printed)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=-ROUNDING, le=1 + ROUNDING, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
@@ -26,47 +84,102 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def canonical_digest(data: object) -> str:
+    """SHA-256 of plain data as canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Sealed(Record):
+    """A stored record with the digest of its content."""
+
+    sha256: Digest | None = Field(
+        None, description="of the rest of the record as canonical JSON; null in earlier versions"
+    )
+
+    def content_digest(self) -> str:
+        """SHA-256 of everything but the digest itself.
+
+        Fields that the file of an earlier version does not have are left out.
+        """
+        without = {"sha256"}
+        return canonical_digest(
+            self.model_dump(mode="json", by_alias=True, exclude=without, exclude_unset=True)
+        )
+
+    def sealed_text(self) -> str:
+        """The text of the file: the record with its digest, as JSON."""
+        data = self.model_dump(mode="json", by_alias=True, exclude={"sha256"})
+        data["sha256"] = canonical_digest(data)
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 class Identified(Record):
     """What a stored file is found by."""
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON."""
-        data = self.model_dump(mode="json", by_alias=True)
-        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return canonical_digest(self.model_dump(mode="json", by_alias=True))
 
 
 class EpsilonRecord(Record):
     """An ε as number and as text."""
 
-    value: float
+    value: NotNegative
     text: str
 
 
 class Interval(Record):
     """A 95 % interval."""
 
-    low: float
-    high: float
+    low: Finite
+    high: Finite
+
+
+def _of_share(interval: Interval) -> Interval:
+    if not -ROUNDING <= interval.low <= interval.high <= 1 + ROUNDING:
+        raise ValueError("an interval does not lie in [0, 1]")
+    return interval
+
+
+ShareInterval = Annotated[Interval, AfterValidator(_of_share)]
 
 
 class CurvePoint(Record):
     """Robust accuracy at one ε, over all samples, with its Wilson interval."""
 
     epsilon: EpsilonRecord
-    robust: int = Field(description="number of robust samples")
-    accuracy: float
-    interval: Interval
+    robust: Count = Field(description="number of robust samples")
+    accuracy: Share
+    interval: ShareInterval
 
 
 class Check(Record):
     """One check of a cell: the measured figure, its threshold and the verdict."""
 
     name: str
-    value: float
-    threshold: float
+    value: Finite
+    threshold: Finite
     verdict: Verdict
     reason: str = Field("", description="short identifier of the problem, empty if there is none")
+
+
+_SEVERITY: tuple[Verdict, ...] = ("unchecked", "valid", "suspect", "invalid")
+
+
+def more_severe(one: Verdict, other: Verdict) -> Verdict:
+    """The more severe of two verdicts."""
+    return max(one, other, key=_SEVERITY.index)
+
+
+def worst_verdict(checks: Sequence[Check]) -> Verdict:
+    """The most severe verdict of checks; ``unchecked`` without checks."""
+    return max((check.verdict for check in checks), key=_SEVERITY.index, default="unchecked")
+
+
+def reasons_of(checks: Sequence[Check]) -> tuple[str, ...]:
+    """The reasons of checks, each once."""
+    return tuple(dict.fromkeys(check.reason for check in checks if check.reason))
 
 
 class Identity(Identified):
@@ -74,15 +187,15 @@ class Identity(Identified):
 
     schema_version: int
     protocol: int
-    model: str
+    model: Model
     fingerprint: str
     model_config_: dict[str, Any] = Field(alias="model_config")
     architecture_version: str
     timesteps: int | None
     dataset: str
     data_sha256: str
-    samples: int
-    attack: str
+    samples: Count
+    attack: Attack
     implementation: str
     attack_version: str
     parameters: dict[str, Any]
@@ -100,23 +213,23 @@ class Outcome(Record):
     """The result of a cell; deterministic."""
 
     identity: Identity
-    hash: str
+    hash: Digest
     mode: str
     control: bool
     registered: bool
-    clean_accuracy: float
+    clean_accuracy: Share
     curve: tuple[CurvePoint, ...]
-    raw_accuracy: tuple[float, ...] | None = Field(
+    raw_accuracy: tuple[Share, ...] | None = Field(
         None, description="accuracy at each ε alone, if every ε ran on every sample"
     )
-    reverified: float = Field(
+    reverified: Share = Field(
         description="share of adversarial examples confirmed in another batch"
     )
-    auc: dict[str, float] = Field(description="AUC by the text of its upper limit")
-    auc_interval: dict[str, Interval]
-    forwards: float = Field(description="per sample")
-    backwards: float = Field(description="per sample")
-    source_passes: float | None = Field(
+    auc: dict[str, Share] = Field(description="AUC by the text of its upper limit")
+    auc_interval: dict[str, ShareInterval]
+    forwards: NotNegative = Field(description="per sample")
+    backwards: NotNegative = Field(description="per sample")
+    source_passes: NotNegative | None = Field(
         None, description="gradient passes per sample through the source models"
     )
     spikes: str = Field(
@@ -132,31 +245,34 @@ class RunRecord(Record):
     """How and where the cell was computed."""
 
     created: str
-    seconds: float
+    seconds: NotNegative
     host: str
     device: str
-    threads: int
-    batch_size: int | None = Field(
+    threads: Count
+    batch_size: Count | None = Field(
         None, description="rows of one call, at the end; null if no image was attacked"
     )
     kernels: bool | None = Field(
         None,
         description="whether compiled kernels were available; null if nothing was computed",
     )
-    peak_memory_mb: float
+    peak_memory_mb: NotNegative
     versions: dict[str, str]
 
 
-class CellResult(Record):
+class CellResult(Sealed):
     """A stored cell; it has an ``outcome`` exactly if its ``status`` is done."""
 
     status: Status
-    model: str
-    attack: str
+    model: Model
+    attack: Attack
     dataset: str
-    hash: str
-    rows_sha256: str | None = Field(None, description="of the Parquet file; null without one")
+    hash: Digest
+    rows_sha256: Digest | None = Field(None, description="of the Parquet file; null without one")
+    examples_sha256: Digest | None = Field(
+        None, description="of the file of adversarial examples; null without one"
+    )
     outcome: Outcome | None = None
-    reason: str = Field("", description="why there is no outcome, on one line")
-    error: str | None = Field(None, description="the same in full, with the traceback")
+    reason: Text = Field("", description="why there is no outcome, on one line")
+    error: Text | None = Field(None, description="the same in full, with the traceback")
     run: RunRecord

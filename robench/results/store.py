@@ -5,74 +5,43 @@ On demand, the adversarial examples of a cell are stored beside them.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from pyarrow import ArrowException
-from pyarrow.parquet import read_metadata
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load, save
 
 from robench.atomic import remove_leftovers, replacing, temporary_path
-from robench.errors import UsageError, plainly
+from robench.errors import ContentError, UsageError
 from robench.file_names import file_name
-from robench.results.schema import CellResult
-
-ROWS = (
-    "index",
-    "label",
-    "clean_prediction",
-    "minimal_position",
-    "minimal_epsilon",
-    "linf",
-    "l2",
-    "found_by",
-    "forwards",
-    "backwards",
-    "reverified",
+from robench.results.chunks import Chunks
+from robench.results.files import (
+    EXAMPLES,
+    LARGEST,
+    AdversarialExamples,
+    Damaged,
+    first_error,
+    frame_of,
+    keep,
+    kept_at,
+    read_file,
+    read_kept,
+    read_table,
+    why,
 )
+from robench.results.reading import ERRORS, Sound, inspect
+from robench.results.schema import CellResult, attack_name, cell_hash, model_id
 
 
-EXAMPLES = ".examples.safetensors"
-ATTEMPTS = 3
-"""To write a chunk, whose folder another run may remove."""
+@lru_cache(4096)
+def _folder(root: Path, model: str, attack: str) -> Path:
+    return root.joinpath(*map(file_name, (*model.split("/"), attack)))
 
 
-@dataclass(frozen=True)
-class Damaged:
-    """A file of the store that cannot be read, and why."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True)
-class AdversarialExamples:
-    """The adversarial examples of a cell at the minimal ε of each sample.
-
-    Attributes:
-        index: index of each sample in the data set's test images, ``(B,)``, int64.
-        images: the adversarial examples, ``(B, C, H, W)``, or frames, ``(B, T, C, H, W)``, float32
-            in [0, 1].
-    """
-
-    index: np.ndarray
-    images: np.ndarray
-
-    @classmethod
-    def join(cls, parts: Sequence[AdversarialExamples]) -> AdversarialExamples:
-        """The adversarial examples of all chunks, in order."""
-        index, images = ([getattr(part, name) for part in parts] for name in ("index", "images"))
-        return cls(np.concatenate(index), np.concatenate(images))
+def _file(digest: str) -> str:
+    return f"{digest[:16]}.json"
 
 
 class ResultStore:
@@ -81,8 +50,13 @@ class ResultStore:
     The folders are named by :func:`~robench.file_names.file_name`.
 
     The JSON is written last: a cell exists if its JSON does, and a half-written file never has that
-    name. Finished chunks of an unfinished cell are in ``<hash>.chunks/``. Several processes may
-    write at the same time; if two compute the same cell, the result of the later one stays.
+    name. It names the other files by their SHA-256, and none of them is ever replaced by another
+    content, so a record and its rows are always those of one run. Finished chunks of an unfinished
+    cell are in ``<hash>.chunks/``. Several processes may write at the same time; if two compute the
+    same cell, the result of the later one stays.
+
+    No stored file is taken at its word: every reader gets a cell from :meth:`load`, which compares
+    it with its place, its digests and its rows.
     """
 
     def __init__(self, root: Path) -> None:
@@ -94,8 +68,8 @@ class ResultStore:
         probe = temporary_path(self.root / "write-test")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self.root, below=True)
             probe.touch()
+            remove_leftovers(self.root, below=True)
             probe.unlink()
         except OSError as error:
             raise UsageError(
@@ -106,12 +80,20 @@ class ResultStore:
         """The path of the JSON of a cell.
 
         A cell that an earlier version of robench stored in a folder of another name stays there.
+
+        Raises:
+            UsageError: one of them is none, and the path might lie outside the store.
         """
-        file = f"{digest[:16]}.json"
-        path = self.root.joinpath(*map(file_name, (*model.split("/"), attack)), file)
+        try:
+            model, attack, digest = model_id(model), attack_name(attack), cell_hash(digest)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        file = _file(digest)
+        path = _folder(self.root, model, attack) / file
         former = self.root / model / attack.replace("/", "~") / file
-        kept = map(os.path.exists, (former, self._chunk_folder(former)))
-        return former if any(kept) and not path.exists() else path
+        if former == path or attack in (".", "..") or "\\" in attack or path.exists():
+            return path
+        return former if former.exists() or self._chunk_folder(former).exists() else path
 
     def write(
         self,
@@ -119,10 +101,9 @@ class ResultStore:
         rows: pd.DataFrame | None = None,
         examples: AdversarialExamples | None = None,
     ) -> CellResult:
-        """Store a cell and remove its chunks; returns the cell with the digest of its rows.
+        """Store a cell and remove its chunks; returns the record with the digests of its files.
 
-        Adversarial examples of an earlier run are removed, since they need not belong to these
-        rows. A failed cell does not replace a done one, which another run may have stored.
+        A failed cell does not replace a done one, which another run may have stored.
         """
         path = self.path(cell.model, cell.attack, cell.hash)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,64 +112,113 @@ class ResultStore:
             if isinstance(known, CellResult) and known.status == "done":
                 return cell
         if rows is not None:
-            _write_examples(examples, path)
-            digest = _write_parquet(rows, path.with_suffix(".parquet"))
-            cell = cell.model_copy(update={"rows_sha256": digest})
-        text = json.dumps(cell.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+            files = {
+                "rows_sha256": keep(rows.to_parquet(index=False), path.with_suffix(".parquet"))
+            }
+            if examples is not None:
+                files["examples_sha256"] = keep(examples.pack(), path.with_suffix(EXAMPLES))
+            cell = cell.model_copy(update=files)
+        text = cell.sealed_text()
         with replacing(path) as temporary:
-            temporary.write_text(text + "\n", "utf-8", newline="\n")
+            temporary.write_text(text, "utf-8", newline="\n")
         if cell.status == "done":
             shutil.rmtree(self._chunk_folder(path), ignore_errors=True)
-        return cell
+        return CellResult.model_validate_json(text)
 
     def find(self, model: str, attack: str, digest: str) -> CellResult | Damaged | None:
-        """The stored cell, None without one, or why its files are damaged."""
+        """The stored cell, None without one, or why it is not believed."""
         path = self.path(model, attack, digest)
         return self.read(path) if path.exists() else None
 
     def rows(self, cell: CellResult) -> pd.DataFrame:
-        """The rows of a done cell, one for each sample, in data order."""
-        path = self.path(cell.model, cell.attack, cell.hash)
-        return pd.read_parquet(path.with_suffix(".parquet"))
+        """The rows of a done cell, one for each sample, in data order.
+
+        Raises:
+            ContentError: they are missing, or not those of the record.
+        """
+        path = self.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
+        path = kept_at(path, cell.rows_sha256)
+        try:
+            return frame_of(read_table(read_kept(path, cell.rows_sha256)))
+        except (OSError, *ERRORS) as error:
+            raise ContentError(f"{path}: {why(error)}") from None
 
     def examples(self, cell: CellResult) -> AdversarialExamples | None:
         """The adversarial examples of a done cell, in the order of its rows.
 
-        None if it was run without ``--keep-examples``.
+        None if it was run without ``--keep-examples``, or if they are damaged.
         """
-        return _read_examples(self.path(cell.model, cell.attack, cell.hash))
+        path = self.path(cell.model, cell.attack, cell.hash).with_suffix(EXAMPLES)
+        try:
+            if cell.sha256 is None:  # of an earlier version, which kept no digest of them
+                return AdversarialExamples.unpack(read_file(path))
+            place = kept_at(path, cell.examples_sha256)
+            return AdversarialExamples.unpack(read_kept(place, cell.examples_sha256))
+        except (OSError, ContentError):
+            return None
 
     def has_examples(self, cell: CellResult) -> bool:
-        """Whether the adversarial examples of a cell are stored; reads only the header."""
-        path = self.path(cell.model, cell.attack, cell.hash)
-        try:
-            with safe_open(path.with_suffix(EXAMPLES), "numpy") as file:
-                return set(file.keys()) == {"index", "images"}
-        except (OSError, SafetensorError):
-            return False
+        """Whether the adversarial examples of a cell are stored."""
+        return self.examples(cell) is not None
+
+    def paths(self) -> Iterator[Path]:
+        """The paths of all records, sorted."""
+        for folder in sorted(self.root.glob("*/*/*")):
+            yield from sorted(folder.glob("*.json"))
 
     def cells(self) -> tuple[list[CellResult], list[Damaged]]:
-        """All readable cells, sorted by path, and the files that cannot be read."""
+        """All sound cells, sorted by path, and the files that are not believed."""
         good: list[CellResult] = []
         bad: list[Damaged] = []
-        for path in sorted(self.root.glob("*/*/*/*.json")):
+        for path in self.paths():
             cell = self.read(path)
             (bad if isinstance(cell, Damaged) else good).append(cell)  # type: ignore[arg-type]
         return good, bad
 
+    def read(self, path: Path) -> CellResult | Damaged:
+        """The cell of a JSON file, or which of its files is damaged and why."""
+        found = self.load(path)
+        return found if isinstance(found, Damaged) else found.cell
+
+    def load(self, path: Path) -> Sound | Damaged:
+        """The cell of a JSON file with its rows, or which of its files is damaged and why."""
+        found = next(self.inspect(path))
+        if isinstance(found, Damaged) and found.path != path:
+            found = next(self.inspect(path))  # another run stored the cell between its two files
+        return found
+
+    def inspect(self, path: Path) -> Iterator[Damaged | Sound]:
+        """Everything that is wrong with a cell; at last the cell, if it could be read."""
+        cell = self.record(path)
+        if isinstance(cell, Damaged):
+            yield cell
+        else:
+            yield from inspect(cell, path)
+
+    def record(self, path: Path) -> CellResult | Damaged:
+        """A record that fits the schema and its place; nothing else of it was compared."""
+        try:
+            cell = CellResult.model_validate_json(read_file(path, LARGEST))
+            place = _folder(self.root, cell.model, cell.attack) / _file(cell.hash)
+            if place != path:  # one of an earlier version, or misplaced
+                place = self.path(cell.model, cell.attack, cell.hash)
+        except ValidationError as error:
+            return Damaged(path, first_error(error))
+        except (OSError, *ERRORS) as error:
+            return Damaged(path, why(error))
+        if place != path:
+            return Damaged(path, f"by its record its place is {place}", "result-misplaced")
+        return cell
+
     def chunk(self, model: str, attack: str, digest: str, number: int) -> pd.DataFrame | None:
         """The rows of a finished chunk of an unfinished cell, or None."""
-        path = self._chunk_path(model, attack, digest, number)
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError, ArrowException):  # missing or damaged: computed again
-            return None
+        return self._chunks(model, attack, digest).rows(number)
 
     def chunk_examples(
         self, model: str, attack: str, digest: str, number: int
     ) -> AdversarialExamples | None:
         """The adversarial examples of a finished chunk, or None."""
-        return _read_examples(self._chunk_path(model, attack, digest, number))
+        return self._chunks(model, attack, digest).examples(number)
 
     def write_chunk(
         self,
@@ -203,76 +233,15 @@ class ResultStore:
 
         Another run that stores the same cell may remove the folder of its chunks at any time.
         """
-        path = self._chunk_path(model, attack, digest, number)
-        for attempt in range(ATTEMPTS):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _write_examples(examples, path)
-                _write_parquet(rows, path)
-            except FileNotFoundError:
-                if attempt == ATTEMPTS - 1:
-                    raise
-            else:
-                return
+        self._chunks(model, attack, digest).write(number, rows, examples)
 
     def drop_chunks(self, model: str, attack: str, digest: str) -> None:
         """Remove the chunks of a cell."""
-        folder = self._chunk_folder(self.path(model, attack, digest))
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._chunks(model, attack, digest).folder, ignore_errors=True)
 
-    def _chunk_path(self, model: str, attack: str, digest: str, number: int) -> Path:
-        return self._chunk_folder(self.path(model, attack, digest)) / f"{number:04d}.parquet"
+    def _chunks(self, model: str, attack: str, digest: str) -> Chunks:
+        return Chunks(self._chunk_folder(self.path(model, attack, digest)), digest)
 
     @staticmethod
     def _chunk_folder(path: Path) -> Path:
         return path.with_suffix(".chunks")
-
-    @staticmethod
-    def read(path: Path) -> CellResult | Damaged:
-        """The cell of a JSON file, or which of its files is damaged and why."""
-        try:
-            cell = CellResult.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            return Damaged(path, plainly(error.errors()[0]["msg"]))
-        except OSError as error:
-            return Damaged(path, error.strerror or type(error).__name__)
-        if cell.status == "done":
-            beside = path.with_suffix(".parquet")
-            try:
-                data = beside.read_bytes()
-                if cell.rows_sha256 != hashlib.sha256(data).hexdigest():
-                    return Damaged(beside, "its SHA-256 is not the one in the JSON")
-                samples = read_metadata(BytesIO(data)).num_rows
-            except (OSError, ValueError, ArrowException) as error:
-                # str() of an OSError contains the path, which is in ``path`` already
-                text = getattr(error, "strerror", None) or str(error)
-                return Damaged(beside, next(iter(text.splitlines()), type(error).__name__))
-            if cell.outcome is None or samples != cell.outcome.identity.samples:
-                return Damaged(path, "the JSON and the Parquet file do not belong together")
-        return cell
-
-
-def _read_examples(beside: Path) -> AdversarialExamples | None:
-    """The adversarial examples beside a file; None if they are missing or damaged."""
-    try:
-        found = load(beside.with_suffix(EXAMPLES).read_bytes())
-        return AdversarialExamples(found["index"], found["images"])
-    except (OSError, SafetensorError, KeyError):
-        return None
-
-
-def _write_examples(examples: AdversarialExamples | None, beside: Path) -> None:
-    path = beside.with_suffix(EXAMPLES)
-    if examples is None:
-        path.unlink(missing_ok=True)
-        return
-    with replacing(path) as temporary:
-        temporary.write_bytes(save({"index": examples.index, "images": examples.images}))
-
-
-def _write_parquet(rows: pd.DataFrame, path: Path) -> str:
-    """Write the rows; returns the SHA-256 of the file."""
-    data = rows.to_parquet(index=False)
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
-    return hashlib.sha256(data).hexdigest()

@@ -26,11 +26,7 @@ def check_analysis(
         yield found
         return
     if isinstance(found, Damaged):
-        yield Finding("analysis-damaged", found.path, found.reason)
-        return
-    place = store.path(found.identity)
-    if place != path:
-        yield Finding("analysis-misplaced", path, f"by its record its place is {place}")
+        yield Finding(found.rule, found.path, found.reason)
         return
     entry = entries.get(ModelId(found.identity.model))
     card = entry.card if entry is not None and found.registered else None

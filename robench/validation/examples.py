@@ -15,7 +15,7 @@ from robench.datasets import Split, find_dataset
 from robench.engine.shared_perturbation import SCALE
 from robench.registry.attacks import FRAMES
 from robench.results import CLEAN_WRONG, AdversarialExamples, CellResult, Identity, ResultStore
-from robench.results.store import EXAMPLES
+from robench.results.files import EXAMPLES
 from robench.validation.findings import Finding, attempt, fault
 
 CleanImages = Callable[[str, int, str], Tensor | None]

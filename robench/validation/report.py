@@ -12,7 +12,7 @@ from robench.atomic import TEMPORARY
 from robench.registry import attack_files, model_entries
 from robench.reporting import build_report
 from robench.results import AnalysisStore, ResultStore
-from robench.results.store import EXAMPLES
+from robench.results.files import EXAMPLES
 from robench.validation.analyses import check_analysis
 from robench.validation.examples import clean_images
 from robench.validation.findings import Finding, attempt
@@ -50,7 +50,7 @@ def validate(store: ResultStore, models_dir: Path | None, pages: Sequence[Path])
     Raises:
         UsageError: the models folder does not exist.
     """
-    results = sorted(store.root.glob("*/*/*/*.json"))
+    results = list(store.paths())
     analyses, analysed = sorted(store.root.glob("*/*/analyses/*/*.json")), AnalysisStore(store.root)
     entries, clean = model_entries(models_dir), cache(clean_images)
     models, attacks = checkpoints(models_dir), attack_files()
@@ -74,10 +74,11 @@ def validate(store: ResultStore, models_dir: Path | None, pages: Sequence[Path])
 
 
 def _check_pages(store: ResultStore, pages: Sequence[Path]) -> Iterator[Finding]:
+    report = cache(lambda all_runs: build_report(store, all_runs=all_runs))
     for page in pages:
-        report = attempt("page-stale", page, lambda: build_report(store))
-        if isinstance(report, Finding):
-            yield report
+        found = attempt("page-stale", page, lambda: report(False))
+        if isinstance(found, Finding):
+            yield found
         else:
             yield from check_page(page, report, store.root / "figures")
 

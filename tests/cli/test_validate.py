@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load, save
 from torch import nn
 
 import robench
@@ -180,11 +179,14 @@ def test_the_ball_is_that_of_the_attack(
     run_cells(store, [entry], attack, parse_grid(["1", "4"] if "l2" in attack else ["0.1", "0.5"]))
     monkeypatch.setattr(locations, "_roots", list)  # no models and no attack cards
     assert validate(store, None, []).findings == ()
-    (path,) = tmp_path.rglob("*.examples.safetensors")
-    found = load(path.read_bytes())
-    clean = find_dataset(dataset).read("test").tensor().numpy()[found["index"][0]]
-    found["images"][0] = clean + np.where(clean < 0.5, beyond, -beyond)
-    path.write_bytes(save(found))
+
+    def farther(found: dict[str, np.ndarray]) -> None:
+        clean = find_dataset(dataset).read("test").tensor().numpy()[found["index"][0]]
+        found["images"][0] = clean + np.where(clean < 0.5, beyond, -beyond)
+
+    stored = Stored(tmp_path)
+    stored.results = tmp_path
+    stored.edit_examples(farther)
     (finding,) = validate(store, None, []).findings
     assert finding.rule == "examples-outside-ball"
     assert "1 of " in finding.what

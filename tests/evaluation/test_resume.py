@@ -90,7 +90,9 @@ def comparable(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(root.rglob("*.json")):
         name = str(path.relative_to(root))
-        found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "run"}
+        found[name] = {
+            k: v for k, v in json.loads(path.read_text()).items() if k not in ("run", "sha256")
+        }
         found[name + " rows"] = pd.read_parquet(path.with_suffix(".parquet")).to_csv()
     return found
 
@@ -314,3 +316,24 @@ def test_a_chunk_of_another_size_is_computed_again(
         [c for n, c in comparable(tmp_path / r).items() if "rows" in n] for r in ("whole", "cut")
     )
     assert whole == cut
+
+
+@pytest.mark.usefixtures("small_models")
+def test_a_damaged_chunk_is_computed_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*COMMAND, "--attacks", "pgd[steps=4]", "--keep-examples", "--output")
+    monkeypatch.setattr(robench.evaluation.chunks, "CHUNK", 10)
+    assert cli(*command, tmp_path / "whole").code == 0
+    for number, kind in enumerate(("rows", "examples", "rows")):
+        output = tmp_path / f"cut-{number}"
+        with monkeypatch.context() as patch:
+            interrupt_chunk(patch, 2)
+            assert cli(*command, output).code == 130
+        path = next(output.rglob(f"0000.{kind}"))
+        data = bytearray(path.read_bytes())
+        data[len(data) * (number + 1) // 4] ^= 4
+        path.write_bytes(data)
+        assert cli(*command, output).code == 0
+        whole, cut = comparable(tmp_path / "whole"), comparable(output)
+        assert whole == cut

@@ -127,7 +127,8 @@ def test_a_grid_without_the_limit_is_measured_up_to_its_end(builder: Builder) ->
     grid = parse_grid(["2/255", "8/255"])
     positions = np.where(fall(30) > 2, ROBUST, fall(30))
     builder.add("digits/a", "pgd", positions, grid=grid)
-    builder.add("digits/b", "pgd", positions, grid=parse_grid(["0"]))
+    wrong = np.where(positions == 0, 0, ROBUST)
+    builder.add("digits/b", "pgd", wrong, grid=parse_grid(["0"]))
     report = build_report(builder.store)
     (table,) = report.tables
     assert (table.limit.text, table.headline.text) == ("8/255", "8/255")
@@ -145,7 +146,7 @@ def test_what_is_left_out_is_counted(builder: Builder, cli: Cli, tmp_path: Path)
     builder.add_without_outcome("digits/a", "spgd", "failed", "out of memory")
     path = tmp_path / "board.md"
     command = ("leaderboard", "--results", builder.store.root, "--output", path)
-    hint = "; 1 tables of older runs and 1 runs without a result left out: --all-runs shows them"
+    hint = "; 1 cells of older runs and 1 runs without a result left out: --all-runs shows them"
     assert cli(*command).out.strip().endswith(hint)
     assert "left out" not in cli(*command, "--all-runs").out
     assert "Newer runs take the place of these." in path.read_text("utf-8")

@@ -66,8 +66,9 @@ def test_the_chunks_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
     rows = pd.DataFrame({"index": [0, 1]})
     former = tmp_path / "digits" / "a" / "transfer[source=digits~b]" / f"{digest[:16]}.chunks"
     former.mkdir(parents=True)
-    rows.to_parquet(former / "0000.parquet")
     place = "digits/a", "transfer[source=digits/b]", digest
+    store.write_chunk(*place, 0, rows)
+    assert list(former.iterdir())
     found = store.chunk(*place, 0)
     assert found is not None
     assert found.equals(rows)

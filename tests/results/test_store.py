@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from robench.results import Damaged, ResultStore, store
+from robench.results import Damaged, ResultStore, chunks
 from tests.support.made_up import Builder, fall
 
 
@@ -38,7 +39,7 @@ def test_missing_rows_are_reported_with_their_path_once(builder: Builder) -> Non
     path = builder.store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
     path.unlink()
     assert builder.store.find("digits/a", "pgd", cell.hash) == Damaged(
-        path, "No such file or directory"
+        path, "No such file or directory", "rows-damaged"
     )
 
 
@@ -61,18 +62,20 @@ def test_a_failed_attempt_leaves_the_done_cell_of_another_run(builder: Builder) 
 def test_a_chunk_is_written_while_another_run_removes_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, rivals = store._write_parquet, iter(range(9))
+    replacing, rivals = chunks.replacing, iter(range(9))
 
-    def with_rival(rows: pd.DataFrame, path: Path) -> str:
+    def with_rival(path: Path) -> AbstractContextManager[Path]:
         if next(rivals) == 0:
             shutil.rmtree(path.parent)
-        return write(rows, path)
+        return replacing(path)
 
-    monkeypatch.setattr(store, "_write_parquet", with_rival)
+    monkeypatch.setattr(chunks, "replacing", with_rival)
     place = "digits/a", "pgd", "f" * 64, 0
     rows = pd.DataFrame({"index": [0, 1]})
     ResultStore(tmp_path).write_chunk(*place, rows)
-    assert ResultStore(tmp_path).chunk(*place).equals(rows)
+    found = ResultStore(tmp_path).chunk(*place)
+    assert found is not None
+    assert found.equals(rows)
 
 
 def test_the_start_of_a_run_removes_old_temporary_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from robench.datasets import DIGITS
 from robench.epsilon import Epsilon
@@ -16,10 +17,12 @@ from robench.results import (
     ROBUST,
     SCHEMA,
     CellResult,
+    Check,
     Identity,
     Outcome,
     ResultStore,
     RunRecord,
+    Verdict,
 )
 from robench.results.metrics import area, bootstrap, curve, sample_areas
 
@@ -41,6 +44,48 @@ def fall(scale: float, seed: int = 0) -> np.ndarray:
     return np.where(positions >= len(GRID), ROBUST, positions)
 
 
+def rows_of(
+    positions: np.ndarray, grid: tuple[Epsilon, ...], forwards: float, backwards: float
+) -> pd.DataFrame:
+    """Rows whose means are the given numbers of passes."""
+    n, values = len(positions), np.array([epsilon.value for epsilon in grid])
+    distance = np.where(positions > 0, values[positions], np.nan)
+    finder = np.where(positions > 0, "made-up", None)
+    return pd.DataFrame(
+        {
+            "index": np.arange(n),
+            "label": 0,
+            "clean_prediction": (positions == 0).astype(np.int64),
+            "minimal_position": positions,
+            "minimal_epsilon": np.where(positions == ROBUST, np.nan, values[positions]),
+            "linf": distance,
+            "l2": distance,
+            "found_by": pd.array(finder, dtype="string"),
+            "forwards": spread(forwards, n),
+            "backwards": spread(backwards, n),
+            "reverified": True,
+        }
+    )
+
+
+def spread(mean: float, n: int) -> np.ndarray:
+    """Whole numbers with a mean."""
+    total = round(mean * n)
+    assert total == pytest.approx(mean * n)
+    return np.full(n, total // n) + (np.arange(n) < total % n)
+
+
+def checks_for(verdict: Verdict, reasons: tuple[str, ...]) -> tuple[Check, ...]:
+    """Checks that give a verdict with its reasons."""
+    if verdict == "unchecked":
+        return ()
+    figure = 0 if verdict == "valid" else 2
+    return tuple(
+        Check(name="made-up", value=figure, threshold=1, verdict=verdict, reason=reason)
+        for reason in reasons or ("",)
+    )
+
+
 class Builder:
     """A store of made-up cells."""
 
@@ -54,7 +99,7 @@ class Builder:
         positions: np.ndarray,
         *,
         mode: str = "stbp",
-        verdict: str = "valid",
+        verdict: Verdict = "valid",
         reasons: tuple[str, ...] = (),
         created: str = "2026-01-01T00:00:00+00:00",
         control: bool = False,
@@ -110,7 +155,7 @@ class Builder:
             forwards=20,
             backwards=passes,
             reverified=1.0,
-            checks=(),
+            checks=checks_for(verdict, reasons),
             verdict=verdict,
             reasons=reasons,
         )
@@ -118,13 +163,12 @@ class Builder:
             status="done",
             model=model,
             attack=attack,
-            dataset="digits",
+            dataset=who.dataset,
             hash=outcome.hash,
             outcome=outcome,
             run=_run(created),
         )
-        n = np.arange(len(positions))
-        return self.store.write(cell, pd.DataFrame({"index": n, "minimal_position": positions}))
+        return self.store.write(cell, rows_of(positions, grid, forwards=20, backwards=passes))
 
     def add_without_outcome(self, model: str, attack: str, status: str, error: str) -> None:
         cell = CellResult(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -101,10 +102,13 @@ class Stored:
         return self.json.with_suffix(".examples.safetensors")
 
     def edit(self, change: Callable[[dict[str, Any]], object]) -> None:
-        """Change the record."""
+        """Change the record, and write its digest into it."""
         path = self.json
         record = json.loads(path.read_text("utf-8"))
         change(record)
+        record.pop("sha256", None)
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        record["sha256"] = hashlib.sha256(text.encode()).hexdigest()
         path.write_text(json.dumps(record), "utf-8")
 
     def edit_outcome(self, **values: object) -> None:
@@ -132,10 +136,12 @@ class Stored:
         self.edit(lambda record: record.update(rows_sha256=digest))
 
     def edit_examples(self, change: Callable[[dict[str, np.ndarray]], object]) -> None:
-        """Change the adversarial examples."""
+        """Change the adversarial examples, and write their digest into the record."""
         arrays = load(self.examples.read_bytes())
         change(arrays)
         self.examples.write_bytes(save(arrays))
+        digest = file_sha256(self.examples)
+        self.edit(lambda record: record.update(examples_sha256=digest))
 
 
 def replace(path: Path, old: str, new: str) -> None:

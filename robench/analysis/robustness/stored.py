@@ -55,7 +55,7 @@ def read_tables(
     Raises:
         UsageError: there is no finished cell, or a pattern matches no model of one.
     """
-    report = build_report(store).newest()
+    report = build_report(store, all_runs=False).newest()
     found = [table for table in report.tables if dataset in (None, table.dataset.name)]
     known = sorted({row.model for table in found for row in table.rows})
     if not known:
