@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 
 from robench.reporting.report import Estimate, Row, Table, Work
 from robench.results import E_AC, E_MAC, Analysis, AnalysisStore, Damaged
@@ -20,8 +21,14 @@ def read_work(store: AnalysisStore) -> tuple[Mapping[Key, Work], list[Damaged]]:
     found, damaged = store.analyses("activity")
     clean = [analysis for analysis in found if "attack" not in analysis.identity.settings]
     clean.sort(key=lambda a: (a.identity.samples, a.run.created, a.hash))
-    by_network = ((a.identity.model, a.identity.fingerprint, a.identity.timesteps) for a in clean)
-    return dict(zip(by_network, map(_work, clean), strict=True)), damaged
+    work: dict[Key, Work] = {}
+    for analysis in clean:
+        who = analysis.identity
+        try:
+            work[who.model, who.fingerprint, who.timesteps] = _work(analysis)
+        except (LookupError, TypeError, ValueError) as error:
+            damaged.append(Damaged(store.path(who), f"its summary is of no activity: {error!r}"))
+    return work, damaged
 
 
 def with_work(table: Table, work: Mapping[Key, Work]) -> Table:
@@ -39,11 +46,18 @@ def _work(analysis: Analysis) -> Work:
     total = part["total"]
     spiking = total["rate"] is not None
     return Work(
-        spikes=Estimate(**total["spikes"]) if spiking else None,
-        synops=Estimate(**total["synops"]),
-        energy_pj=Estimate(**total["energy"]),
-        images=part["images"],
+        spikes=_estimate(total["spikes"]) if spiking else None,
+        synops=_estimate(total["synops"]),
+        energy_pj=_estimate(total["energy"]),
+        images=int(part["images"]),
     )
+
+
+def _estimate(found: dict[str, float]) -> Estimate:
+    value, low, high = (float(found[name]) for name in ("value", "low", "high"))
+    if not 0 <= low <= high < inf or not 0 <= value < inf:
+        raise ValueError(f"{found} is no number of operations with its interval")
+    return Estimate(value, low, high)
 
 
 _UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))

@@ -15,6 +15,7 @@ import pytest
 from performance import compare
 from robench.results import ROBUST, CellResult, ResultStore
 from tests.support.checkpoints import ROOT
+from tests.support.made_up import agreeing
 from tests.support.needs import needs
 
 Change = Callable[[np.ndarray, int], np.ndarray]
@@ -45,7 +46,7 @@ def store(
         if other is not None and cell.outcome is not None:
             points = len(cell.outcome.identity.grid)
             rows["minimal_position"] = other(rows["minimal_position"].to_numpy(), points)
-        ResultStore(root).write(alter(cell), rows)
+        ResultStore(root).write(*agreeing(alter(cell), rows))
     return root
 
 

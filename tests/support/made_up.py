@@ -16,6 +16,7 @@ from robench.results import (
     PROTOCOL,
     ROBUST,
     SCHEMA,
+    AdversarialExamples,
     CellResult,
     Check,
     Identity,
@@ -84,6 +85,40 @@ def checks_for(verdict: Verdict, reasons: tuple[str, ...]) -> tuple[Check, ...]:
         Check(name="made-up", value=figure, threshold=1, verdict=verdict, reason=reason)
         for reason in reasons or ("",)
     )
+
+
+def agreeing(cell: CellResult, rows: pd.DataFrame) -> tuple[CellResult, pd.DataFrame]:
+    """A cell and rows that say the same as other minimal positions, passes or identity."""
+    assert cell.outcome is not None
+    who = cell.outcome.identity
+    grid = tuple(point.epsilon for point in cell.outcome.curve)
+    if who.grid != tuple(repr(epsilon.value) for epsilon in grid):
+        grid = tuple(Epsilon(float(text), f"{float(text):g}") for text in who.grid)
+    points = [Epsilon(epsilon.value, epsilon.text) for epsilon in grid]
+    positions = rows["minimal_position"].to_numpy()
+    positions = np.where(positions < len(points), positions, ROBUST)
+    distances = rows_of(positions, tuple(points), 0, 0)
+    for name in ("label", "clean_prediction", "minimal_position", "minimal_epsilon", "linf", "l2"):
+        rows = rows.assign(**{name: distances[name]})
+    found = curve(positions, points)
+    values = [epsilon.value for epsilon in points]
+    accuracies = np.array([point.accuracy for point in found])
+    limits = {e.text: e.value for e in points if e.text in cell.outcome.auc}
+    numbers = {
+        "identity": who,
+        "hash": who.digest(),
+        "curve": found,
+        "clean_accuracy": found[0].accuracy,
+        "auc": {text: area(accuracies, values, limit) for text, limit in limits.items()},
+        "auc_interval": {
+            text: bootstrap(sample_areas(positions, values, limit))
+            for text, limit in limits.items()
+        },
+        "reverified": float(again.mean()) if len(again := rows["reverified"][positions > 0]) else 1,
+        **{name: float(rows[name].mean()) for name in ("forwards", "backwards")},
+    }
+    outcome = cell.outcome.model_copy(update=numbers)
+    return cell.model_copy(update={"outcome": outcome, "hash": outcome.hash}), rows
 
 
 class Builder:
@@ -169,6 +204,13 @@ class Builder:
             run=_run(created),
         )
         return self.store.write(cell, rows_of(positions, grid, forwards=20, backwards=passes))
+
+    def change(
+        self, cell: CellResult, examples: AdversarialExamples | None = None, **columns: Any
+    ) -> CellResult:
+        """Store a cell again, with other columns of its rows and with adversarial examples."""
+        changed, rows = agreeing(cell, self.store.rows(cell).assign(**columns))
+        return self.store.write(changed, rows, examples)
 
     def add_without_outcome(self, model: str, attack: str, status: str, error: str) -> None:
         cell = CellResult(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robench.analysis.curves import dataset_title
 from robench.analysis.robustness.stored import matching
-from robench.errors import UsageError
+from robench.errors import ContentError, UsageError
 from robench.file_names import file_name
 from robench.model_id import ModelId
 from robench.reporting import write
@@ -115,12 +115,9 @@ def _read(
     points = len(outcome.curve)
     try:
         rows = store.rows(cell)
-        position = rows["minimal_position"].to_numpy(np.int64)
-        names = rows["found_by"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Damaged(path, (str(error).splitlines() or [type(error).__name__])[0])
-    if len(position) and (position.min() < ROBUST or position.max() >= points):
-        return Damaged(path, "a minimal position lies outside the grid")
+    except ContentError as error:  # another run has stored the cell again
+        return Damaged(path, str(error))
+    position, names = rows["minimal_position"].to_numpy(np.int64), rows["found_by"]
     found = position > CLEAN_WRONG
     if names[found].isna().any():
         return Damaged(path, "an adversarial example without its finder")

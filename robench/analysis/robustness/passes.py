@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.analysis.robustness.stored import StoredTables, row_names
-from robench.errors import UsageError
 from robench.file_names import file_name
 from robench.reporting.figures import (
     LINE,
@@ -116,13 +115,7 @@ def _spent(stored: StoredTables, table: Table, row: Row) -> dict[str, Spent]:
         survival = None
         if len(table.grid) == 2:
             rows = stored.rows(entry.hash)
-            try:
-                passes = (rows["forwards"] + rows["backwards"]).to_numpy(np.int64)
-            except KeyError as error:
-                raise UsageError(
-                    f"{row.model} {attack}: its rows have no column {error}; "
-                    "remove the cell and run it again"
-                ) from None
+            passes = (rows["forwards"] + rows["backwards"]).to_numpy(np.int64)
             survival = survival_curve(rows["minimal_position"].to_numpy(np.int64), passes)
         found[attack] = Spent(entry, outcome.forwards + outcome.backwards, survival)
     return found

@@ -24,7 +24,7 @@ class StoredTables:
     Attributes:
         store: the results.
         tables: with rows, without older runs.
-        cells: all cells that are done, by hash.
+        cells: those of the tables, by hash.
         damaged: files that cannot be read.
     """
 
@@ -56,18 +56,25 @@ def read_tables(
         UsageError: there is no finished cell, or a pattern matches no model of one.
     """
     report = build_report(store, all_runs=False).newest()
-    found = [table for table in report.tables if dataset in (None, table.dataset.name)]
-    known = sorted({row.model for table in found for row in table.rows})
+    of_dataset = [table for table in report.tables if dataset in (None, table.dataset.name)]
+    known = sorted({row.model for table in of_dataset for row in table.rows})
     if not known:
         where = f"{store.root}" if dataset is None else f"{store.root} for {dataset}"
         raise UsageError(f"no finished cell in {where}; make one with: robench run")
     chosen = matching(patterns, known, store)
     tables = [
         replace(table, rows=tuple(row for row in table.rows if row.model in chosen))
-        for table in found
+        for table in of_dataset
     ]
-    cells = {cell.hash: cell for cell in store.cells()[0] if cell.outcome is not None}
-    return StoredTables(store, tuple(t for t in tables if t.rows), cells, report.damaged)
+    shown = tuple(table for table in tables if table.rows)
+    found = (
+        store.find(row.model, attack, entry.hash)
+        for table in shown
+        for row in table.rows
+        for attack, entry in row.entries.items()
+    )
+    cells = {cell.hash: cell for cell in found if isinstance(cell, CellResult)}
+    return StoredTables(store, shown, cells, report.damaged)
 
 
 def matching(patterns: Sequence[str], known: Sequence[str], store: ResultStore) -> set[str]:

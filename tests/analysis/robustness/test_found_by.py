@@ -21,9 +21,7 @@ def add(
     builder: Builder, model: str, attack: str, positions=POSITIONS, finders=FINDERS, **more
 ) -> None:
     cell = builder.add(model, attack, np.asarray(positions), **more)
-    rows = pd.DataFrame({"index": np.arange(N), "minimal_position": positions})
-    rows["found_by"] = pd.array(finders, dtype="string")
-    builder.store.write(cell, rows)
+    builder.change(cell, found_by=pd.array(finders, dtype="string"))
 
 
 def one_finder(attack: str) -> dict:
@@ -154,7 +152,8 @@ def test_files_are_the_same_each_time(store, tmp_path: Path) -> None:
 def test_the_command_says_what_it_found_and_what_it_left_out(
     cli: Cli, store, builder, tmp_path
 ) -> None:
-    builder.add("digits/old", "spgd", POSITIONS)  # rows without the column
+    old = builder.add("digits/old", "spgd", POSITIONS)
+    builder.store.write(old, builder.store.rows(old).drop(columns="found_by"))
     done = cli("analyze", "found-by", "--results", store.root, "--output", tmp_path / "figures")
     assert done.code == 0, done.err
     assert "digits/vgg16-stbp  spgd: b 3, a 2;" in done.out

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -32,9 +31,7 @@ def add(
     index = np.flatnonzero(positions != ROBUST)
     clean = IMAGES.tensor()[index].numpy()
     bright = np.clip(clean + np.where(positions[index] > 0, by, 0)[:, None, None, None], 0, 1)
-    rows = pd.DataFrame({"index": np.arange(SAMPLES), "minimal_position": positions})
-    examples = AdversarialExamples(index, bright.astype(np.float32))
-    builder.store.write(cell, rows, examples)
+    builder.change(cell, AdversarialExamples(index, bright.astype(np.float32)))
     return bright
 
 
@@ -86,10 +83,8 @@ def test_frames_show_their_mean_over_time(builder: Builder) -> None:
     grid = parse_grid(["8/255"])
     cell = builder.add("digits-frames/a-stbp", "spgd", positions, grid=grid, timesteps=4,
                        dataset="digits-frames", data_sha256=frames.sha256)  # fmt: skip
-    cell = cell.model_copy(update={"dataset": "digits-frames"})
-    rows = pd.DataFrame({"index": np.arange(SAMPLES), "minimal_position": positions})
     bright = np.clip(frames.tensor().numpy() + 8 / 255, 0, 1)
-    builder.store.write(cell, rows, AdversarialExamples(np.arange(SAMPLES), bright))
+    builder.change(cell, AdversarialExamples(np.arange(SAMPLES), bright))
     (gallery,) = find_galleries(read_tables(builder.store), "spgd", 3)
     assert gallery.clean.ndim == 4
     assert gallery.examples[0].images.shape == gallery.clean.shape

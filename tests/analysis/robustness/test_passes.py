@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from robench.analysis.robustness.passes import (
@@ -50,8 +49,7 @@ def add_single(builder: Builder, model: str, attack: str, share: float, **more) 
     positions = np.where(np.arange(N) < share * N, 1, ROBUST)
     cell = builder.add(model, attack, positions, grid=ONE, **more)
     passes = np.where(positions == 1, 6, 30)
-    rows = pd.DataFrame({"index": np.arange(N), "minimal_position": positions})
-    builder.store.write(cell, rows.assign(forwards=passes, backwards=passes - 2))
+    builder.change(cell, forwards=passes, backwards=passes - 2)
 
 
 def test_the_area_is_drawn_against_the_passes_of_the_cell(six: Builder) -> None:
@@ -116,9 +114,11 @@ def test_a_long_name_of_an_attack_leaves_room(builder: Builder, tmp_path: Path) 
 
 
 def test_rows_without_passes_are_said(cli: Cli, builder: Builder, tmp_path: Path) -> None:
-    builder.add("digits/a-stbp", "pgd", np.ones(N, dtype=int), grid=ONE)
+    cell = builder.add("digits/a-stbp", "pgd", np.ones(N, dtype=int), grid=ONE)
+    builder.store.write(cell, builder.store.rows(cell).drop(columns="forwards"))
     done = cli("analyze", "passes", "--results", builder.store.root, "--output", tmp_path)
-    refused(done, "digits/a-stbp pgd", "no column 'forwards'", "run it again")
+    assert done.code == 2
+    assert "no finished cell" in done.err
 
 
 @pytest.mark.parametrize(
