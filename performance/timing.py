@@ -82,18 +82,19 @@ def peak_growth(step: Step) -> float:
     image. The step is run twice: the first run compiles and allocates permanent buffers, the second
     is measured. The permanent buffers count as growth.
     """
-    _release()
+    release()
     before = _resident()
     step()
-    _release()
+    release()
     if not _reset_peak():
         step()
-        return _largest() - before
+        return largest() - before
     step()
     return _status("VmHWM") - before
 
 
-def _release() -> None:
+def release() -> None:
+    """Give freed memory back to the system."""
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)  # memory that only the allocator keeps
@@ -107,10 +108,11 @@ def _status(key: str) -> float:
 
 
 def _resident() -> float:
-    return _status("VmRSS") if sys.platform == "linux" else _largest()
+    return _status("VmRSS") if sys.platform == "linux" else largest()
 
 
-def _largest() -> float:
+def largest() -> float:
+    """The peak of the resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

@@ -27,7 +27,7 @@ from robench.evaluation import Cell, Request, checks_alone, make_plan, read_slic
 from robench.isolation import isolated
 from robench.registry import Model, ModelEntry, find_attacks, select_models
 from robench.reporting.between import comparisons
-from robench.reporting.cells import Results
+from robench.reporting.cells import Results, read_results
 from robench.reporting.model_checks import ModelChecks
 from robench.reporting.progress import ProgressBar
 from robench.results import ResultStore, Thoroughness
@@ -205,8 +205,7 @@ def load_results(folder: str | Path = "results") -> Results:
     Raises:
         UsageError: there are none.
     """
-    store = ResultStore(Path(folder))
-    cells, damaged = store.cells()
-    if not cells and not damaged:
+    found = read_results(ResultStore(Path(folder)))
+    if not found.cells and not found.damaged:
         raise UsageError(f"there are no results in {folder}; make them with: robench run")
-    return Results(tuple(cells), tuple(damaged), comparisons(cells, store))
+    return found

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -45,7 +44,37 @@ def remove_leftovers(folder: Path, *, below: bool = False) -> None:
         folder: a folder in which :func:`replacing` has written; it need not exist.
         below: also look into all folders below it.
     """
-    for path in list(folder.rglob(TEMPORARY) if below else folder.glob(TEMPORARY)):
+    found = list(folder.rglob(TEMPORARY) if below else folder.glob(TEMPORARY))
+    for path in forgotten(found, folder):
         with suppress(OSError):  # another process may remove it at the same time
-            if time.time() - path.stat().st_mtime > FORGOTTEN:
-                path.unlink()
+            path.unlink()
+
+
+def forgotten(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Those of some files that nobody has written for :data:`FORGOTTEN`.
+
+    The time is that of the folder's file system: the clocks of the machines that share it may
+    differ, and one that is ahead must not remove what another is writing. A host name says nothing
+    either, since containers may share one.
+    """
+    paths = list(paths)
+    if not paths:
+        return []
+    probe = temporary_path(folder / "time")
+    try:
+        probe.touch()
+        now = probe.stat().st_mtime
+    except OSError:
+        return []
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return [path for path in paths if now - _written(path, now) > FORGOTTEN]
+
+
+def _written(path: Path, now: float) -> float:
+    """When a file was written; now if it is gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return now

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from robench.attacks import IMPLEMENTATIONS, Attack
 from robench.checks import Compared, compared, more_severe, worst_verdict
@@ -14,29 +14,58 @@ Comparisons = Mapping[str, Sequence[Check]]
 """The checks that compare a cell with others, by its hash."""
 
 
+class _Group(NamedTuple):
+    """Comparable cells, the ε of their grid, the limit of their AUC, and whether they spike."""
+
+    cells: list[Compared]
+    values: tuple[float, ...]
+    limit: float
+    spiking: bool
+
+
+class Comparer:
+    """Groups the cells that have the same model, images, ε and seed, and compares them.
+
+    It keeps the positions of the samples, not the records.
+    """
+
+    def __init__(self) -> None:
+        """Without a cell."""
+        self._groups: dict[tuple[object, ...], _Group] = {}
+
+    def add(self, found: Candidate) -> None:
+        """Add a cell; one without an ε above 0 is left out."""
+        i, points = found.identity, found.outcome.curve
+        if len(points) < 2:
+            return
+        key = i.model, i.fingerprint, i.data_sha256, i.norm, i.grid, i.seed, i.timesteps
+        if key not in self._groups:
+            limits = [p.epsilon.value for p in points if p.epsilon.text in found.outcome.auc]
+            values = tuple(point.epsilon.value for point in points)
+            limit = limits[0] if limits else values[-1]
+            self._groups[key] = _Group([], values, limit, mode_of(found.outcome) != "ann")
+        self._groups[key].cells.append(to_compare(found, found.cell.hash))
+
+    def compare(self) -> Comparisons:
+        """The checks by the hash of each cell."""
+        result: dict[str, Sequence[Check]] = {}
+        for cells, values, limit, spiking in self._groups.values():
+            result |= compared(cells, values, limit, spiking=spiking)
+        return result
+
+
 def comparisons(cells: Sequence[CellResult], store: ResultStore) -> Comparisons:
     """Compare the cells that have the same model, images, ε and seed.
 
-    Cells whose files are damaged are left out.
+    Cells whose files are not believed are left out.
     """
-    groups: defaultdict[tuple[object, ...], list[Candidate]] = defaultdict(list)
+    comparer = Comparer()
     for cell in cells:
-        if cell.outcome is None or len(cell.outcome.curve) < 2:
-            continue
-        found = read_candidate(store, cell.model, cell.attack, cell.hash)
-        if not isinstance(found, Damaged):
-            identity = found.identity
-            same = identity.model, identity.fingerprint, identity.data_sha256, identity.norm
-            groups[(*same, identity.grid, identity.seed, identity.timesteps)].append(found)
-    result: dict[str, Sequence[Check]] = {}
-    for group in groups.values():
-        outcome = group[0].outcome
-        values = [point.epsilon.value for point in outcome.curve]
-        limits = [p.epsilon.value for p in outcome.curve if p.epsilon.text in outcome.auc]
-        limit = limits[0] if limits else values[-1]
-        several = [to_compare(candidate, candidate.cell.hash) for candidate in group]
-        result |= compared(several, values, limit, spiking=mode_of(outcome) != "ann")
-    return result
+        if cell.outcome is not None:
+            found = read_candidate(store, cell.model, cell.attack, cell.hash)
+            if not isinstance(found, Damaged):
+                comparer.add(found)
+    return comparer.compare()
 
 
 def verdict_of(outcome: Outcome, checks: Sequence[Check]) -> tuple[Verdict, tuple[str, ...]]:

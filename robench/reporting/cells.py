@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
-from robench.reporting.between import Comparisons, verdict_of
-from robench.results import CellResult, CurvePoint, Damaged, Outcome
+from robench.errors import ContentError
+from robench.reporting.between import Comparer, Comparisons, verdict_of
+from robench.reporting.comparable import Candidate
+from robench.results import CellResult, CurvePoint, Damaged, Outcome, ResultStore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,17 +24,64 @@ CURVE_COLUMNS = (
 CHECK_COLUMNS = ("model", "attack", "check", "value", "threshold", "verdict", "reason")
 
 
+class StoredCells(Sequence[CellResult]):
+    """The records of a store, read again when they are asked for: a store may have many."""
+
+    def __init__(self, store: ResultStore, paths: Sequence[Path]) -> None:
+        """The records at some paths, which were believed when they were first read."""
+        self._store, self._paths = store, paths
+
+    def __len__(self) -> int:
+        """The number of cells."""
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> CellResult: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> StoredCells: ...
+
+    def __getitem__(self, index: int | slice) -> CellResult | StoredCells:
+        """A cell, or some of them.
+
+        Raises:
+            ContentError: the record was damaged since.
+        """
+        if isinstance(index, slice):
+            return StoredCells(self._store, self._paths[index])
+        found = self._store.record(self._paths[index])
+        if isinstance(found, Damaged):
+            raise ContentError(f"{found.path}: {found.reason}")
+        return found
+
+
+def read_results(store: ResultStore) -> Results:
+    """The cells of a store and the checks that compare them; the records are not kept."""
+    paths: list[Path] = []
+    damaged: list[Damaged] = []
+    comparer = Comparer()
+    for path in store.paths():
+        found = store.load(path)
+        if isinstance(found, Damaged):
+            damaged.append(found)
+            continue
+        paths.append(path)
+        if (outcome := found.cell.outcome) is not None:
+            comparer.add(Candidate(found.cell, outcome, found.positions))
+    return Results(StoredCells(store, paths), tuple(damaged), comparer.compare())
+
+
 @dataclass(frozen=True)
 class Results:
     """The cells of an evaluation or of a folder of results.
 
     Attributes:
         cells: the record of each cell.
-        damaged: files of a folder that cannot be read.
+        damaged: files of a folder that are not believed.
         compared: the checks that compare a cell with others, by its hash.
     """
 
-    cells: tuple[CellResult, ...]
+    cells: Sequence[CellResult]
     damaged: tuple[Damaged, ...] = ()
     compared: Comparisons = field(default_factory=dict)
 
@@ -65,7 +115,7 @@ class Results:
 class Checks:
     """The checks of some cells."""
 
-    cells: tuple[CellResult, ...]
+    cells: Sequence[CellResult]
     compared: Comparisons = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
@@ -121,31 +171,26 @@ def curves_frame(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFra
 
     A cell without result has one row: its verdict is its status, and its accuracy NaN.
     """
-    records = []
+    columns: dict[str, list[object]] = {name: [] for name in CURVE_COLUMNS}
     for cell in cells:
-        if cell.outcome is None:
-            lacking = {"verdict": cell.status, "reasons": cell.reason}
-            records.append(_names(cell) | lacking)
-            continue
-        outcome = cell.outcome
-        identity = outcome.identity
-        verdict, reasons = verdict_of(outcome, checks.get(cell.hash, ()))
-        for point in outcome.curve:
-            records.append(
-                _names(cell)
-                | {
-                    "epsilon": point.epsilon.value,
-                    "accuracy": point.accuracy,
-                    "low": point.interval.low,
-                    "high": point.interval.high,
-                    "verdict": verdict,
-                    "reasons": ", ".join(reasons),
-                    "norm": identity.norm,
-                    "samples": identity.samples,
-                    "seed": identity.seed,
-                }
-            )
-    return pd.DataFrame(records, columns=list(CURVE_COLUMNS))
+        facts: dict[str, object] = _names(cell)
+        if (outcome := cell.outcome) is None:
+            records = [{"verdict": cell.status, "reasons": cell.reason}]
+        else:
+            identity = outcome.identity
+            verdict, reasons = verdict_of(outcome, checks.get(cell.hash, ()))
+            facts |= {"verdict": verdict, "reasons": ", ".join(reasons), "norm": identity.norm}
+            facts |= {"samples": identity.samples, "seed": identity.seed}
+            records = [_point(point) for point in outcome.curve]
+        for record in records:
+            for name, values in columns.items():
+                values.append(record.get(name, facts.get(name)))
+    return pd.DataFrame(columns)
+
+
+def _point(point: CurvePoint) -> dict[str, Any]:
+    ends = {"low": point.interval.low, "high": point.interval.high}
+    return {"epsilon": point.epsilon.value, "accuracy": point.accuracy, **ends}
 
 
 def checks_frame(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -174,8 +175,9 @@ def other_numbers(
     if outcome.auc_interval.keys() != areas.keys():
         return "the intervals are not of the areas that there are"
     for text, interval in outcome.auc_interval.items():
-        if not interval.low - ROUNDING <= areas[text] <= interval.high + ROUNDING:
-            return f"the interval of AUC@{text} does not contain it"
+        ends = (-ROUNDING, interval.low, areas[text], interval.high, 1 + ROUNDING)
+        if any(b < a - ROUNDING for a, b in pairwise(ends)):
+            return f"the interval of AUC@{text} does not contain it, or leaves [0, 1]"
     return ""
 
 

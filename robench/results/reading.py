@@ -22,6 +22,7 @@ from robench.results.consistency import (
     record_faults,
 )
 from robench.results.files import (
+    NUMBERS,
     Damaged,
     columns_of,
     kept_at,
@@ -104,7 +105,7 @@ def _inspect(cell: CellResult, path: Path) -> Iterator[Damaged | Sound]:
     with _rule("rows-damaged", parquet):
         data = read_kept(parquet, cell.rows_sha256)
     with _rule("rows-invalid", parquet):
-        columns = columns_of(read_table(data, samples))
+        columns = columns_of(read_table(data, samples, NUMBERS))
         positions = positions_of(columns, samples, points)
     values = np.array([epsilon.value for epsilon in grid])
     with _rule("rows-inconsistent", parquet):

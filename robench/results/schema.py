@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -29,6 +30,7 @@ ROUNDING = 1e-9
 """How far a sum may leave [0, 1]."""
 
 
+@lru_cache(4096)
 def model_id(text: str) -> str:
     """The id of a model, which decides where a cell is stored.
 
@@ -41,6 +43,7 @@ def model_id(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+@lru_cache(4096)
 def attack_name(text: str) -> str:
     """The name of an attack, which is printed and decides where a cell is stored.
 
@@ -68,7 +71,7 @@ def _printed(text: object) -> object:
     return text.encode("utf-8", "backslashreplace").decode() if isinstance(text, str) else text
 
 
-Digest = Annotated[str, AfterValidator(cell_hash)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Model = Annotated[str, AfterValidator(model_id)]
 Attack = Annotated[str, AfterValidator(attack_name)]
 Text = Annotated[str, BeforeValidator(_printed)]
@@ -136,22 +139,13 @@ class Interval(Record):
     high: Finite
 
 
-def _of_share(interval: Interval) -> Interval:
-    if not -ROUNDING <= interval.low <= interval.high <= 1 + ROUNDING:
-        raise ValueError("an interval does not lie in [0, 1]")
-    return interval
-
-
-ShareInterval = Annotated[Interval, AfterValidator(_of_share)]
-
-
 class CurvePoint(Record):
     """Robust accuracy at one ε, over all samples, with its Wilson interval."""
 
     epsilon: EpsilonRecord
     robust: Count = Field(description="number of robust samples")
     accuracy: Share
-    interval: ShareInterval
+    interval: Interval
 
 
 class Check(Record):
@@ -226,7 +220,7 @@ class Outcome(Record):
         description="share of adversarial examples confirmed in another batch"
     )
     auc: dict[str, Share] = Field(description="AUC by the text of its upper limit")
-    auc_interval: dict[str, ShareInterval]
+    auc_interval: dict[str, Interval]
     forwards: NotNegative = Field(description="per sample")
     backwards: NotNegative = Field(description="per sample")
     source_passes: NotNegative | None = Field(

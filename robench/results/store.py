@@ -5,6 +5,7 @@ On demand, the adversarial examples of a cell are stored beside them.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from functools import lru_cache
@@ -13,11 +14,12 @@ from pathlib import Path
 import pandas as pd
 from pydantic import ValidationError
 
-from robench.atomic import remove_leftovers, replacing, temporary_path
+from robench.atomic import forgotten, remove_leftovers, replacing, temporary_path
 from robench.errors import ContentError, UsageError
 from robench.file_names import file_name
 from robench.results.chunks import Chunks
 from robench.results.files import (
+    CONTENT,
     EXAMPLES,
     LARGEST,
     AdversarialExamples,
@@ -64,17 +66,32 @@ class ResultStore:
         self.root = root
 
     def require_writable(self) -> None:
-        """Remove old temporary files; raise a UsageError if the store cannot be written to."""
+        """Remove what killed runs left; raise a UsageError if the store cannot be written to."""
         probe = temporary_path(self.root / "write-test")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe.touch()
             remove_leftovers(self.root, below=True)
+            for path in forgotten(self.unused(), self.root):
+                path.unlink(missing_ok=True)
             probe.unlink()
         except OSError as error:
             raise UsageError(
                 f"cannot write to the output folder {self.root}: {error.strerror}"
             ) from None
+
+    def unused(self) -> list[Path]:
+        """The rows and examples of cells of which another run has stored others."""
+        found: set[Path] = set()
+        for path in self.root.glob(f"*/*/*/*{CONTENT}*"):
+            name, _, rest = path.name.partition(".")
+            plain = path.with_name(f"{name}.{rest.partition('.')[2]}")
+            cell = self.record(path.with_name(f"{name}.json"))
+            if isinstance(cell, CellResult):
+                rows = plain.suffix == ".parquet"
+                named = cell.rows_sha256 if rows else cell.examples_sha256
+                found |= {path, plain} - {kept_at(plain, named)}
+        return sorted(path for path in found if path.exists())
 
     def path(self, model: str, attack: str, digest: str) -> Path:
         """The path of the JSON of a cell.
@@ -164,7 +181,10 @@ class ResultStore:
     def paths(self) -> Iterator[Path]:
         """The paths of all records, sorted."""
         for folder in sorted(self.root.glob("*/*/*")):
-            yield from sorted(folder.glob("*.json"))
+            if folder.is_dir():  # names are sorted faster than paths
+                with os.scandir(folder) as entries:
+                    names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
+                yield from (folder / name for name in names)
 
     def cells(self) -> tuple[list[CellResult], list[Damaged]]:
         """All sound cells, sorted by path, and the files that are not believed."""

@@ -91,9 +91,10 @@ def _leftovers(store: ResultStore, models: dict[str, Path]) -> Iterator[Finding]
         yield Finding("leftover-chunks", path, text)
     for ending in (".parquet", EXAMPLES):
         for path in sorted(store.root.glob(f"*/*/*/*{ending}")):
-            name = path.name.removesuffix(ending)
-            if not path.with_name(f"{name}.json").exists():
+            if not path.with_name(f"{path.name.partition('.')[0]}.json").exists():
                 yield Finding("leftover-rows", path, "the result that it belongs to is missing")
+    for path in store.unused():
+        yield Finding("leftover-rows", path, "another run has stored this cell")
     for path in sorted(store.root.glob("*/*/analyses/*/*.safetensors")):
         if not path.with_suffix(".json").exists():
             yield Finding("leftover-rows", path, "the analysis that it belongs to is missing")

@@ -16,7 +16,7 @@ import pytest
 from robench import load_results
 from robench.errors import UsageError
 from robench.reporting import build_report, render
-from robench.results import CellResult, Damaged, ResultStore
+from robench.results import CellResult, Damaged, ResultStore, files, store
 from tests.support.made_up import Builder, fall
 
 Record = dict[str, Any]
@@ -43,16 +43,16 @@ def path(builder: Builder, cell: CellResult) -> Path:
     return builder.store.path(cell.model, cell.attack, cell.hash)
 
 
-def not_believed(store: ResultStore, path: Path, reason: str = "") -> None:
+def not_believed(at: ResultStore, path: Path, reason: str = "") -> None:
     """Every reader leaves the file out, names it once and goes on."""
-    found = store.read(path)
+    found = at.read(path)
     assert isinstance(found, Damaged)
     assert reason in found.reason
     assert len(found.reason.splitlines()) == 1
-    report = build_report(store)
+    report = build_report(at)
     assert [damaged.path for damaged in report.damaged] == [found.path]
     assert "digits/a" not in render(report, "json")
-    results = load_results(store.root)
+    results = load_results(at.root)
     assert not [cell for cell in results.cells if cell.model == "digits/a"]
     assert results.damaged == (found,)
 
@@ -77,12 +77,12 @@ def test_a_hash_that_is_none_builds_no_path(builder: Builder, path: Path, digest
 
 @pytest.mark.parametrize("attack", ["..", ".", "../..", "/tmp/x", "..\\.."])
 def test_an_attack_is_never_a_path(tmp_path: Path, attack: str) -> None:
-    store = ResultStore(tmp_path / "results")
-    found = store.path("digits/a", attack, "f" * 64)
+    here = ResultStore(tmp_path / "results")
+    found = here.path("digits/a", attack, "f" * 64)
     assert found.parent.parent == tmp_path / "results" / "digits" / "a"
     assert ".." not in found.parts
     with pytest.raises(UsageError, match="attack"):
-        store.path("digits/a", f"{attack}\0", "f" * 64)
+        here.path("digits/a", f"{attack}\0", "f" * 64)
 
 
 def test_rows_outside_the_store_are_not_read(
@@ -91,8 +91,14 @@ def test_rows_outside_the_store_are_not_read(
     outside = builder.store.root.parent / "outside"
     shutil.copytree(path.parents[2], outside)
     read: list[Path] = []
-    real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self) or real(self))
+    real = files.read_file
+
+    def watched(path: Path, *largest: int) -> bytes:
+        read.append(path)
+        return real(path, *largest)
+
+    for module in (files, store):
+        monkeypatch.setattr(module, "read_file", watched)
     for name in ("../outside/a", "digits/../../outside"):
         edit(path, lambda record, name=name: record.update(model=name))
         assert isinstance(builder.store.read(path), Damaged)
@@ -194,8 +200,8 @@ NUMBERS: dict[str, Callable[[object], Callable[[Record], object]]] = {
 def test_a_number_that_is_none_ends_no_reader(
     builder: Builder, path: Path, name: str, bad: object
 ) -> None:
-    if (name == "seconds" and bad == 1e308) or (bad == 10**400 and name != "robust"):
-        pytest.skip("a number as any other, or beyond what JSON's reader of floats takes")
+    if (name, bad) == ("seconds", 1e308):
+        return  # a number as any other
     edit(path, NUMBERS[name](bad), sealed=False)
     not_believed(builder.store, path)
 

@@ -1,0 +1,186 @@
+"""How the store serves many cells: start-up, leaderboard and memory for folders of two sizes.
+
+    python -m performance.store 2000 20000
+
+The cells are made up, and valid: models of digits under the attacks of a table, of which all but
+the newest are older runs, as in a folder that has been in use for long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from performance.report import table
+from performance.timing import isolated
+from robench.datasets import DIGITS
+from robench.results import (
+    PROTOCOL,
+    ROBUST,
+    SCHEMA,
+    CellResult,
+    Check,
+    Identity,
+    Outcome,
+    ResultStore,
+    RunRecord,
+)
+from robench.results.metrics import area, bootstrap, curve, sample_areas
+
+MODELS, ATTACKS = 40, ("fgsm", "pgd", "spgd", "noise", "apgd")
+PLACES = MODELS * len(ATTACKS)
+SAMPLES = 50
+GRID = DIGITS.protocol.grids["linf"]
+LIMIT = DIGITS.protocol.auc_limits["linf"][0]
+RUN = RunRecord(
+    created="", seconds=1, host="h", device="cpu", threads=1, peak_memory_mb=1, versions={}
+)
+
+
+def made_up(cells: int) -> Iterator[tuple[CellResult, pd.DataFrame]]:
+    """Cells with their rows."""
+    rng = np.random.default_rng(0)
+    values = np.array([epsilon.value for epsilon in GRID])
+    for number in range(cells):
+        positions = rng.integers(ROBUST, len(GRID), SAMPLES)
+        created = f"run {number // PLACES:05d}"
+        yield _cell(_identity(number), created, positions), _rows(positions, values)
+
+
+def _identity(number: int) -> Identity:
+    """The identity of a cell: model by model, attack by attack, again for other weights."""
+    run, place = divmod(number, PLACES)
+    return Identity(
+        schema_version=SCHEMA, protocol=PROTOCOL, model=f"digits/net-{place // len(ATTACKS)}",
+        model_config={"architecture": "vgg16", "mode": "ann", "width": 0.25},
+        fingerprint=f"{run:064x}", architecture_version="1", timesteps=None, dataset="digits",
+        data_sha256="d" * 64, samples=SAMPLES, attack=ATTACKS[place % len(ATTACKS)],
+        implementation=ATTACKS[place % len(ATTACKS)], attack_version="1",
+        parameters={"steps": 20, "loss": "cross-entropy"}, norm="linf",
+        grid=tuple(repr(epsilon.value) for epsilon in GRID), seed=0, sweep="fast",
+    )  # fmt: skip
+
+
+def _rows(positions: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    attacked = positions > 0
+    distance = np.where(attacked, values[positions], np.nan)
+    return pd.DataFrame(
+        {
+            "index": np.arange(len(positions)),
+            "label": 0,
+            "clean_prediction": (positions == 0).astype(np.int64),
+            "minimal_position": positions,
+            "minimal_epsilon": np.where(positions == ROBUST, np.nan, values[positions]),
+            "linf": distance,
+            "l2": distance,
+            "found_by": pd.array(np.where(attacked, "pgd", None), dtype="string"),
+            "forwards": 20,
+            "backwards": 20,
+            "reverified": True,
+        }
+    )
+
+
+def _cell(who: Identity, created: str, positions: np.ndarray) -> CellResult:
+    points = curve(positions, GRID)
+    values = [epsilon.value for epsilon in GRID]
+    accuracies = np.array([point.accuracy for point in points])
+    areas = sample_areas(positions, values, LIMIT.value)
+    outcome = Outcome(
+        identity=who, hash=who.digest(), mode="ann", control=False, registered=False,
+        clean_accuracy=points[0].accuracy, curve=points, reverified=1.0,
+        auc={LIMIT.text: area(accuracies, values, LIMIT.value)},
+        auc_interval={LIMIT.text: bootstrap(areas)}, forwards=20, backwards=20,
+        checks=(Check(name="made-up", value=0, threshold=1, verdict="valid"),),
+        verdict="valid", reasons=(),
+    )  # fmt: skip
+    return CellResult(
+        status="done", model=who.model, attack=who.attack, dataset="digits", hash=outcome.hash,
+        outcome=outcome, run=RUN.model_copy(update={"created": created}),
+    )  # fmt: skip
+
+
+def fill(folder: Path, cells: int) -> None:
+    """Write cells into a folder."""
+    store = ResultStore(folder)
+    for cell, rows in made_up(cells):
+        store.write(cell, rows)
+
+
+def look_up(folder: Path) -> None:
+    """What a run does before its first cell: a new run of all models under all attacks."""
+    store = ResultStore(folder)
+    store.require_writable()
+    for who in map(_identity, range(PLACES)):
+        assert isinstance(store.find(who.model, who.attack, who.digest()), CellResult)
+        assert store.find(who.model, who.attack, "f" * 64) is None
+
+
+def leaderboard(folder: Path) -> None:
+    """The text of the page, without the figures, whose cost is that of the tables."""
+    from robench.reporting import build_report, render
+
+    render(build_report(ResultStore(folder), all_runs=False))
+
+
+def frame(folder: Path) -> None:
+    """All results as a frame."""
+    from robench import load_results
+
+    load_results(folder).to_frame()
+
+
+TASKS: dict[str, Callable[[Path], None]] = {
+    "start-up": look_up,
+    "leaderboard": leaderboard,
+    "load_results": frame,
+}
+
+
+def measured(task: str, folder: Path) -> tuple[float, float, float]:
+    """Seconds of a task, those of the processor, and the growth of the peak memory in MiB.
+
+    Call it in a fresh process.
+    """
+    import robench.api  # imports are no part of it
+    import robench.reporting  # noqa: F401
+    from performance.timing import largest, release
+
+    leaderboard(folder / "none")
+    release()
+    before, start, work = largest(), time.perf_counter(), time.process_time()
+    TASKS[task](folder)
+    return time.perf_counter() - start, time.process_time() - work, largest() - before
+
+
+def main() -> int:
+    """Print a table of times and memory."""
+    parser = argparse.ArgumentParser(prog="python -m performance.store", description=__doc__)
+    parser.add_argument("cells", nargs="*", type=int, default=[2000, 20000])
+    parser.add_argument("--tasks", default=",".join(TASKS), help="of these, with commas")
+    parser.add_argument("--folder", type=Path, help="keep the cells here, and use them again")
+    arguments = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for cells in arguments.cells:
+            folder = (arguments.folder or Path(temporary)) / str(cells)
+            if not folder.exists():
+                fill(folder, cells)
+            for task in arguments.tasks.split(","):
+                *times, memory = isolated(1, measured, task, folder)
+                numbers = *(f"{seconds:.2f}" for seconds in times), f"{memory:.0f}"
+                rows.append((f"{cells:,}", task, *numbers))
+                print(*rows[-1], file=sys.stderr, flush=True)
+    print(table(("cells", "", "s", "s of the processor", "MiB more"), rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
