@@ -15,8 +15,8 @@ from typing import Any
 
 from performance.checkpoints import available, load_model, weights_of
 from performance.machine import describe, today
-from performance.options import Options
-from performance.report import PARTS, render
+from performance.options import PARTS, Options
+from performance.report import render
 from performance.strength_page import FIGURE, draw
 from performance.timing import prepare
 from robench import find_attack

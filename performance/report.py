@@ -9,6 +9,8 @@ from typing import Any
 
 import jinja2
 
+from performance.options import PARTS
+from performance.store import STORE, store_rows
 from performance.strength_page import strength_rows, strength_title
 from performance.targets import (
     PLAIN,
@@ -22,7 +24,6 @@ from performance.targets import (
     void,
 )
 
-PARTS = ("gradient", "sweep", "search", "overhead", "checks", "users", "growth", "strength")
 TEMPLATE = Path(__file__).with_name("README.md.j2")
 
 
@@ -52,6 +53,7 @@ def render(results: Results) -> str:
         users=_users(results) if parts["users"] else "",
         user_sweeps=[_sweep(part) for part in results["users"]["tables"]] if parts["users"] else [],
         growth=_growth(results) if parts["growth"] else "",
+        store=table(STORE, store_rows(results["store"]), left=2) if parts["store"] else "",
         strengths=_strengths(results) if parts["strength"] else [],
     )
 

@@ -1,24 +1,21 @@
 """How the store serves many cells: start-up, leaderboard and memory for folders of two sizes.
 
-    python -m performance.store 2000 20000
-
 The cells are made up, and valid: models of digits under the attacks of a table, of which all but
 the newest are older runs, as in a folder that has been in use for long.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from performance.report import table
+from performance.options import Options
 from performance.timing import isolated
 from robench.datasets import DIGITS
 from robench.results import (
@@ -39,6 +36,7 @@ PLACES = MODELS * len(ATTACKS)
 SAMPLES = 50
 GRID = DIGITS.protocol.grids["linf"]
 LIMIT = DIGITS.protocol.auc_limits["linf"][0]
+STORE = ("cells", "", "s", "s of the processor", "MiB more")
 RUN = RunRecord(
     created="", seconds=1, host="h", device="cpu", threads=1, peak_memory_mb=1, versions={}
 )
@@ -80,7 +78,7 @@ def _rows(positions: np.ndarray, values: np.ndarray) -> pd.DataFrame:
             "minimal_epsilon": np.where(positions == ROBUST, np.nan, values[positions]),
             "linf": distance,
             "l2": distance,
-            "found_by": pd.array(np.where(attacked, "pgd", None), dtype="string"),
+            "found_by": pd.array(["pgd" if found else None for found in attacked], dtype="string"),
             "forwards": 20,
             "backwards": 20,
             "reverified": True,
@@ -160,27 +158,21 @@ def measured(task: str, folder: Path) -> tuple[float, float, float]:
     return time.perf_counter() - start, time.process_time() - work, largest() - before
 
 
-def main() -> int:
-    """Print a table of times and memory."""
-    parser = argparse.ArgumentParser(prog="python -m performance.store", description=__doc__)
-    parser.add_argument("cells", nargs="*", type=int, default=[2000, 20000])
-    parser.add_argument("--tasks", default=",".join(TASKS), help="of these, with commas")
-    parser.add_argument("--folder", type=Path, help="keep the cells here, and use them again")
-    arguments = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as temporary:
-        for cells in arguments.cells:
-            folder = (arguments.folder or Path(temporary)) / str(cells)
-            if not folder.exists():
-                fill(folder, cells)
-            for task in arguments.tasks.split(","):
-                *times, memory = isolated(1, measured, task, folder)
-                numbers = *(f"{seconds:.2f}" for seconds in times), f"{memory:.0f}"
-                rows.append((f"{cells:,}", task, *numbers))
-                print(*rows[-1], file=sys.stderr, flush=True)
-    print(table(("cells", "", "s", "s of the processor", "MiB more"), rows))
-    return 0
+def measure(options: Options) -> Iterator[dict[str, Any]]:
+    """The rows so far, after each size and task."""
+    rows: list[dict[str, Any]] = []
+    for cells in (200, 400) if options.quick else (2000, 20000):
+        with tempfile.TemporaryDirectory() as folder:
+            fill(Path(folder), cells)
+            for task in TASKS:
+                seconds, processor, memory = isolated(1, measured, task, Path(folder))
+                row = {"model": "", "cells": cells, "task": task, "seconds": seconds}
+                rows.append(row | {"processor_seconds": processor, "memory_mb": memory})
+                yield {"rows": rows}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def store_rows(part: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The rows of the page's table."""
+    for row in part["rows"]:
+        numbers = row["seconds"], row["processor_seconds"], row["memory_mb"]
+        yield f"{row['cells']:,}", row["task"], *(f"{number:.1f}" for number in numbers)

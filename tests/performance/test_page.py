@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from performance.report import PARTS, TEMPLATE, render
+from performance.options import PARTS, TEMPLATE, render
 from performance.targets import verdicts
 from tests.performance.made_up import results
 
