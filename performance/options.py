@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 
 from robench.datasets import find_dataset
 
-PARTS = tuple("gradient sweep search overhead checks users growth strength store".split())
+PARTS = (
+    "gradient",
+    "sweep",
+    "search",
+    "overhead",
+    "checks",
+    "users",
+    "growth",
+    "strength",
+    "store",
+)
 GRID = tuple(epsilon.text for epsilon in find_dataset("cifar10").protocol.grids["linf"])
 """The L∞ grid of CIFAR-10."""
 

@@ -38,7 +38,7 @@ _parse = lru_cache(4096)(Epsilon.parse)
 
 
 class Fault(NamedTuple):
-    """A rule that something stored breaks, and how."""
+    """A rule of what is stored, and what is wrong by it."""
 
     rule: str
     what: str

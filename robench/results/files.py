@@ -52,7 +52,7 @@ LARGEST_ROWS = 2**30
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file of the store that cannot be believed, why, and the rule that it breaks."""
+    """A file of the store that is not believed, why, and by which rule."""
 
     path: Path
     reason: str

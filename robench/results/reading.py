@@ -61,7 +61,7 @@ class Sound:
     grid: tuple[Epsilon, ...]
 
 
-class _BrokenError(Exception):
+class _UnreadableError(Exception):
     """Nothing more of a cell can be read."""
 
     def __init__(self, found: Damaged) -> None:
@@ -77,7 +77,7 @@ def inspect(cell: CellResult, path: Path) -> Iterator[Damaged | Sound]:
     """
     try:
         yield from _inspect(cell, path)
-    except _BrokenError as error:
+    except _UnreadableError as error:
         yield error.found
 
 
@@ -86,7 +86,7 @@ def _rule(rule: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, *ERRORS) as error:
-        raise _BrokenError(Damaged(path, why(error), rule)) from None
+        raise _UnreadableError(Damaged(path, why(error), rule)) from None
 
 
 def _inspect(cell: CellResult, path: Path) -> Iterator[Damaged | Sound]:

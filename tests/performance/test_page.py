@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from performance.options import PARTS, TEMPLATE, render
+from performance.options import PARTS
+from performance.report import TEMPLATE, render
 from performance.targets import verdicts
 from tests.performance.made_up import results
 
