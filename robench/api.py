@@ -23,7 +23,15 @@ from torch import Tensor, nn
 from robench.arguments import dataset_of, epsilons_of, model_of, whole
 from robench.datasets import find_dataset
 from robench.errors import UsageError
-from robench.evaluation import Cell, Request, checks_alone, make_plan, read_slice, run_plan
+from robench.evaluation import (
+    Cell,
+    LocalExecutor,
+    Request,
+    checks_alone,
+    make_plan,
+    read_slice,
+    run_plan,
+)
 from robench.isolation import isolated
 from robench.registry import Model, ModelEntry, find_attacks, select_models
 from robench.reporting.between import comparisons
@@ -125,7 +133,8 @@ def evaluate(
             bar.update(f"{cell.model.id} {cell.attack.name}", finished)
 
         cells = []
-        for cell, computed in run_plan(plan, kept, strict=True, progress=show):
+        here = LocalExecutor(strict=True, progress=show)
+        for cell, computed in run_plan(plan, kept, executor=here):
             cells.append(cell)
             if computed and cell.outcome is not None:
                 bar.next_cell(cell.outcome.identity.samples)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import robench
 from robench.datasets import DIGITS
 from robench.errors import RobenchError
-from robench.evaluation import run as runs
+from robench.evaluation.executors import local as runs
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli
 
@@ -108,7 +108,7 @@ def test_a_second_call_with_a_store_computes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = robench.evaluate(MyNet(), "fgsm,pgd", dataset="digits", store=tmp_path, **SMALL)
-    monkeypatch.setattr(runs, "evaluate_cell", None)
+    monkeypatch.setattr(runs, "evaluate_chunks", None)
     again = robench.evaluate(MyNet(), "fgsm,pgd", dataset="digits", store=str(tmp_path), **SMALL)
     assert again.to_frame().equals(first.to_frame())
     loaded = robench.load_results(tmp_path)

@@ -36,7 +36,7 @@ from robench.architectures import VGG
 from robench.datasets import CIFAR10, Dataset, Images
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
-from robench.evaluation import Request, make_plan, run_plan
+from robench.evaluation import LocalExecutor, Request, make_plan, run_plan
 from robench.isolation import isolated, standard
 from robench.registry import Model, ModelEntry, NamedAttack
 from robench.results import Interval, ResultStore, Verdict
@@ -241,7 +241,7 @@ def _run(
     with TemporaryDirectory(prefix="robench-") as folder:
         store = ResultStore(Path(folder))
         plan = make_plan([entry], [attack], request, store, find=lambda name: own)
-        ((result, _),) = run_plan(plan, store, strict=True)
+        ((result, _),) = run_plan(plan, store, executor=LocalExecutor(strict=True))
         if result.outcome is None:
             raise UsageError(f"attack {attack.name} on model {model.id}: {result.reason}")
         return store.rows(result)

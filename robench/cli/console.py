@@ -5,13 +5,24 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Self
 
 from robench.checks import worst_verdict
-from robench.errors import EvaluationError, UsageError
-from robench.evaluation import Cell, Plan, Planned, hopeless, run_plan
+from robench.errors import UsageError
+from robench.evaluation import (
+    Cell,
+    Executor,
+    LocalExecutor,
+    Plan,
+    Planned,
+    Unit,
+    hopeless,
+    refuse_hopeless,
+    run_plan,
+)
 from robench.reporting.between import comparisons
 from robench.reporting.cells import quoted
 from robench.reporting.progress import ProgressBar
@@ -58,24 +69,28 @@ def require_cells(plan: Plan) -> None:
     raise UsageError(f"no model can run: {reasons.pop()}")
 
 
-def plan_lines(plan: Plan) -> Iterator[str]:
-    """A line for each cell, with its state."""
-    for planned in plan.cells:
-        yield f"{planned.cell.model.id}  {planned.cell.attack.name}  {_state(planned)}"
+def plan_lines(plan: Plan, units: Sequence[Unit]) -> Iterator[str]:
+    """A line for each unit, with the state of its cell."""
+    cells = {planned.digest: planned for planned in plan.cells}
+    for unit in units:
+        planned = cells[unit.digest]
+        part = "" if unit.whole else f"  {unit.samples} of {unit.images} samples"
+        yield f"{planned.cell.model.id}  {planned.cell.attack.name}  {_state(planned)}{part}"
 
 
-def plan_data(plan: Plan) -> dict[str, list[dict[str, Any]]]:
-    """The cells of a plan and the skipped models as plain data."""
+def plan_data(plan: Plan, units: Sequence[Unit]) -> dict[str, list[dict[str, Any]]]:
+    """The units of a plan and the skipped models as plain data."""
+    planned = {planned.digest: planned for planned in plan.cells}
     cells = [
         {
-            "model": planned.cell.model.id,
-            "attack": planned.cell.attack.name,
-            "dataset": planned.cell.dataset.name,
-            "samples": len(planned.cell.images),
-            "hash": planned.digest,
-            "state": _state(planned),
+            "model": planned[unit.digest].cell.model.id,
+            "attack": planned[unit.digest].cell.attack.name,
+            "dataset": planned[unit.digest].cell.dataset.name,
+            "samples": unit.samples,
+            "hash": unit.digest,
+            "state": _state(planned[unit.digest]),
         }
-        for planned in plan.cells
+        for unit in units
     ]
     return {"cells": cells, "skipped": [asdict(skipped) for skipped in plan.skipped]}
 
@@ -91,7 +106,6 @@ class Progress:
 
     def __init__(self, plan: Plan, *, quiet: bool) -> None:
         self.quiet = quiet
-        self.size = 0
         self.out = sys.stdout  # what is printed in a cell goes to stderr, as a network's prints do
         self.shown: set[str] = set()
         self.said: set[tuple[str, str]] = set()
@@ -108,8 +122,7 @@ class Progress:
         self.bar.__exit__(*error)
 
     def update(self, cell: Cell, finished: int) -> None:
-        """Show how many samples of a cell are finished."""
-        self.size = len(cell.images)
+        """Show how many samples of a unit of a cell are finished."""
         self.bar.update(f"{cell.model.id} {cell.attack.name}", finished)
 
     def checked(self, cell: Cell, found: Sequence[Check], *, strict: bool) -> None:
@@ -130,16 +143,15 @@ class Progress:
             self.said.add((cell.model.id, verdict))
             said = verdict_text(verdict, reasons)
             print(f"{cell.model.id:32} {said} before any attack", file=self.out, flush=True)
-        if strict and without_hope:
-            raise EvaluationError(
-                f"the model is {verdict_text(verdict, reasons)} before any attack; leave out "
-                "--fail-fast to attack it all the same"
-            )
+        if strict:
+            refuse_hopeless(found)
+
+    def count(self, unit: Unit) -> None:
+        """Count the samples of a finished unit."""
+        self.bar.next_cell(unit.samples)
 
     def finish(self, result: CellResult, computed: bool) -> None:
         """Print a cell's result; ``computed`` is False if it was stored already."""
-        if computed:
-            self.bar.next_cell(self.size)
         if self.quiet:
             return
         spikes = result.outcome.spikes if result.outcome else ""
@@ -156,6 +168,8 @@ def carry_out(
     quiet: bool = False,
     force: bool = False,
     fail_fast: bool = False,
+    executor: Executor | None = None,
+    units: Sequence[Unit] | None = None,
 ) -> list[CellResult]:
     """Evaluate the missing cells of a plan and show the progress.
 
@@ -165,6 +179,8 @@ def carry_out(
         quiet: print nothing.
         force: evaluate finished cells again.
         fail_fast: stop after the first cell that fails, or whose model is invalid before an attack.
+        executor: computes the cells; by default this process.
+        units: the part of the work to do, None for all of it.
 
     Returns:
         The results, in the order of the cells.
@@ -172,13 +188,18 @@ def carry_out(
     results = []
     with Progress(plan, quiet=quiet) as progress:
         checked = partial(progress.checked, strict=fail_fast)
-        cells = run_plan(plan, store, force=force, progress=progress.update, checked=checked)
-        for result, computed in cells:
-            results.append(result)
-            progress.finish(result, computed)
-            if fail_fast and result.status == "failed":
-                break
-    return results
+        executor = executor or LocalExecutor(progress=progress.update, checked=checked)
+        cells = run_plan(
+            plan, store, executor=executor, units=units, force=force, finished=progress.count
+        )
+        with closing(cells):
+            for result, computed in cells:
+                results.append(result)
+                progress.finish(result, computed)
+                if fail_fast and result.status == "failed":
+                    break
+    order = {planned.digest: k for k, planned in enumerate(plan.cells)}
+    return sorted(results, key=lambda result: order[result.hash])
 
 
 def compared_lines(results: Sequence[CellResult], store: ResultStore) -> list[str]:

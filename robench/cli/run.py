@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -75,6 +78,16 @@ def run(
         Literal["cheap", "full", "off"],
         typer.Option(help="full attacks 64 images again; off gives no verdict."),
     ] = "cheap",
+    executor: Annotated[
+        Literal["local", "process", "ray"] | None,
+        typer.Option(help="Where cells are computed; with --jobs in processes, else in this one."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Number of workers; one for each core or GPU.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Part of the work, as 3/8 for the third of 8 tasks.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute finished cells again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and stop.")] = False,
     fail_fast: Annotated[
@@ -94,12 +107,10 @@ def run(
         print_troubles,
         require_cells,
     )
-    from robench.evaluation import Request, find_grid, make_plan
-    from robench.registry import find_attacks, select_models
-    from robench.results import ResultStore
+    from robench.datasets.files import VARIABLE
+    from robench.evaluation import Order, Request, Shard, Unit, find_grid, make_executor
 
     look_in(dataset, data_dir)
-    named = find_attacks(attacks)
     if eps is not None and grid is not None:
         raise UsageError("--eps and --grid exclude each other")
     request = Request(
@@ -116,28 +127,65 @@ def run(
         eot=eot,
         checks=checks,
     )
-    entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
-    store = ResultStore(output)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs}: give at least 1")
+    if jobs is not None and executor == "local":
+        raise UsageError("--jobs needs --executor process or ray")
+    if shard is not None and force:
+        raise UsageError(
+            "--shard and --force exclude each other: a task would remove what others have "
+            "computed; give a new folder with --output"
+        )
+    part = None if shard is None else Shard.parse(shard)
+    where = executor or ("local" if jobs is None else "process")
+    order = Order(
+        models=tuple(split_patterns(models)),
+        attacks=attacks,
+        request=request,
+        output=output.absolute(),
+        folder=Path.cwd(),
+        data=os.environ.get(VARIABLE, ""),
+        dataset=dataset,
+        models_dir=models_dir,
+        fail_fast=fail_fast,
+    )
+    store = order.store
     if not dry_run:
         store.require_writable()
-    plan = make_plan(entries, named, request, store, models_dir)
+    # the cells are the same on every device, and only the nodes of a cluster may have a GPU
+    plan = order.plan(request=replace(request, device="cpu") if where == "ray" else None)
     require_cells(plan)
     print_troubles(plan)
+    units = [Unit.of(planned) for planned in plan.cells] if part is None else part.of(plan)
+    cells = {planned.digest: planned for planned in plan.cells}
+    chosen = [cells[digest] for digest in dict.fromkeys(unit.digest for unit in units)]
     if not json:
-        done = sum(planned.done for planned in plan.cells)
-        cells = "1 cell" if len(plan.cells) == 1 else f"{len(plan.cells)} cells"
-        print(f"{cells}, {done} of them done already")
+        done = sum(planned.done for planned in chosen)
+        count = "1 cell" if len(chosen) == 1 else f"{len(chosen)} cells"
+        of_all = "" if part is None else f" of {len(plan.cells)} in shard {shard}"
+        print(f"{count}{of_all}, {done} of them done already")
     if dry_run:
-        for line in [jsonlib.dumps(plan_data(plan))] if json else plan_lines(plan):
+        lines = [jsonlib.dumps(plan_data(plan, units))] if json else plan_lines(plan, units)
+        for line in lines:
             print(line)
         return
-    results = carry_out(plan, store, quiet=json, force=force, fail_fast=fail_fast)
+    todo = force or not all(planned.done for planned in chosen)
+    workers = (
+        make_executor(where, order, jobs, partial(print, file=sys.stderr))
+        if todo and where != "local"
+        else None
+    )
+    results = carry_out(
+        plan, store, quiet=json, force=force, fail_fast=fail_fast, executor=workers, units=units
+    )
     failed = [r for r in results if r.status == "failed"]
     unloadable = [s for s in plan.skipped if s.unloadable]
     if json:
         print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
     for line in [] if json else compared_lines(results, store):
         print(line)
+    if not json and (open_cells := len(chosen) - len(results)):
+        print(f"{open_cells} cells wait for other shards; the last that ends completes them")
     if not json and (failed or unloadable):
         print(
             f"{len(failed)} cells failed, {len(unloadable)} models could not be loaded; "

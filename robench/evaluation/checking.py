@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robench import checks
+from robench.errors import EvaluationError
 from robench.evaluation.cell import Cell
 from robench.evaluation.chunks import chunk_of
 from robench.evaluation.preparation import at_work, prepare
@@ -104,6 +105,20 @@ def checks_alone(cell: Cell) -> list[Check]:
     with at_work(cell) as first:
         prepare(cell.model, first.x)
         return _known(cell, cell.settings.batch_size or choose_rows(cell.model, first.x))
+
+
+def refuse_hopeless(found: Sequence[Check]) -> None:
+    """Refuse a model that is invalid whatever the attack finds.
+
+    Raises:
+        EvaluationError: the text has the reasons.
+    """
+    if without_hope := hopeless(found):
+        reasons = ", ".join(check.reason for check in without_hope if check.reason)
+        raise EvaluationError(
+            f"the model is invalid ({reasons}) before any attack; leave out --fail-fast to attack "
+            "it all the same"
+        )
 
 
 def hopeless(found: Sequence[Check]) -> list[Check]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -32,6 +33,9 @@ from robench.runtime.batch_size import cached_rows, choose_rows, with_fewer
 from robench.runtime.threads import LARGEST, Workers
 from robench.spiking.kernels import reference
 
+Part = tuple[pd.DataFrame, AdversarialExamples | None]
+"""The rows of a chunk, and its adversarial examples if they are asked for."""
+
 
 def evaluate_cell(
     cell: Cell,
@@ -49,6 +53,30 @@ def evaluate_cell(
 
     Raises:
         RobenchError: the cell cannot be computed. Exceptions of the model are not caught.
+    """
+    result = evaluate_chunks(cell, store, None, progress, checked)
+    assert result is not None  # all chunks were asked for
+    return result
+
+
+def evaluate_chunks(
+    cell: Cell,
+    store: ResultStore,
+    chunks: range | None,
+    progress: Callable[[int], None] = lambda finished: None,
+    checked: Callable[[Sequence[Check]], None] = lambda found: None,
+) -> CellResult | None:
+    """Evaluate some chunks of a cell and store them; if all are stored now, also the cell.
+
+    Args:
+        cell: see :func:`evaluate_cell`, like the arguments that follow ``chunks``.
+        store: for the result and its chunks.
+        chunks: the numbers of the chunks to compute, None for all.
+        progress: called with the number of samples of these chunks that are finished.
+        checked: called before the sweep.
+
+    Returns:
+        The result; None if other chunks are missing in the store.
     """
     started = time.monotonic()
     identity = cell.identity
@@ -77,8 +105,11 @@ def evaluate_cell(
             checked(of_model)
             for source in cell.sources:
                 take_by_row(source, checks.batch_gradient(source, x, first.y))
-            parts = list(_chunks(cell, store, digest, workers, batch, progress))
-            batch = min(batch, workers.at_once)
+            chunked = _Chunks(cell, store, digest, workers, batch, progress)
+            parts = chunked.all(chunks)
+            if parts is None:
+                return None
+            batch = min(chunked.batch, workers.at_once)
             rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
             found = [*of_model, *checks_of_cell(cell, rows, workers, batch)]
         outcome = _outcome(cell, identity, digest, rows, found)
@@ -92,36 +123,66 @@ def _not_applicable(cell: Cell, digest: str, started: float, unmet: frozenset[Ne
     return record(cell, digest, "not-applicable", started, reason=reason, error=reason)
 
 
-def _chunks(
-    cell: Cell,
-    store: ResultStore,
-    digest: str,
-    workers: Workers,
-    batch: int,
-    progress: Callable[[int], None],
-) -> Iterator[tuple[pd.DataFrame, AdversarialExamples | None]]:
-    """The rows of each chunk, with its adversarial examples if they are asked for.
+@dataclass
+class _Chunks:
+    """The chunks of a cell, each with its rows, and its adversarial examples if asked for.
 
     If memory runs out where a call cannot be halved, as in the backward pass of an attack with its
-    own loss, the chunk is computed again from the start with half as many rows in a call.
+    own loss, a chunk is computed again from the start with half as many rows in a call.
     """
-    for number, span in enumerate(spans(len(cell.images))):
-        place = cell.model.id, cell.attack.name, digest, number
-        rows, examples = store.chunk(*place), None
-        if cell.settings.examples:
-            examples = store.chunk_examples(*place)
-        if rows is not None and not _complete(rows, span):
-            rows = None
-        if rows is None or (cell.settings.examples and examples is None):
-            compute = partial(_swept, cell, span, workers, progress)
-            sweep, rows = with_fewer(compute, batch)
-            if sweep.batch_size < batch:
-                batch = sweep.batch_size
-                workers.allow(batch)
-            examples = _examples(sweep) if cell.settings.examples else None
-            store.write_chunk(*place, rows, examples)
-        yield rows, examples
-        progress(span.stop)
+
+    cell: Cell
+    store: ResultStore
+    digest: str
+    workers: Workers
+    batch: int
+    progress: Callable[[int], None]
+    start: int = 0
+
+    def all(self, asked: range | None) -> list[Part] | None:
+        """All chunks of the cell; None if chunks that were not asked for are missing.
+
+        Those that were asked for are computed and stored if they are missing.
+        """
+        count = len(spans(len(self.cell.images)))
+        asked = range(count) if asked is None else asked
+        self.start = spans(len(self.cell.images))[asked.start].start
+        computed = {number: self._made(number) for number in asked}
+        parts: list[Part] = []
+        for number in range(count):
+            part = computed.get(number) or self._stored(number)
+            if part is None:
+                return None
+            parts.append(part)
+        return parts
+
+    def _made(self, number: int) -> Part:
+        cell, span = self.cell, spans(len(self.cell.images))[number]
+        part = self._stored(number)
+        if part is None:
+            before = span.start - self.start
+            compute = partial(
+                _swept, cell, span, self.workers, lambda done: self.progress(before + done)
+            )
+            sweep, rows = with_fewer(compute, self.batch)
+            if sweep.batch_size < self.batch:
+                self.batch = sweep.batch_size
+                self.workers.allow(self.batch)
+            part = rows, _examples(sweep) if cell.settings.examples else None
+            self.store.write_chunk(cell.model.id, cell.attack.name, self.digest, number, *part)
+        self.progress(span.stop - self.start)
+        return part
+
+    def _stored(self, number: int) -> Part | None:
+        place = self.cell.model.id, self.cell.attack.name, self.digest, number
+        rows, examples = self.store.chunk(*place), None
+        if rows is None or not _complete(rows, spans(len(self.cell.images))[number]):
+            return None
+        if self.cell.settings.examples:
+            examples = self.store.chunk_examples(*place)
+            if examples is None:
+                return None
+        return rows, examples
 
 
 def _complete(rows: pd.DataFrame, span: range) -> bool:
@@ -139,7 +200,7 @@ def _swept(
     cell: Cell, span: range, workers: Workers, progress: Callable[[int], None], batch: int
 ) -> tuple[ChunkSweep, pd.DataFrame]:
     sweep = _sweep(cell, span, workers, batch)
-    return sweep, sweep.run(lambda finished: progress(span.start + finished))
+    return sweep, sweep.run(progress)
 
 
 def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:

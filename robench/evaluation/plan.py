@@ -52,12 +52,14 @@ class Planned:
         stored: its result in the store, None without one.
         lacks: what a result that is done lacks of what was asked for: ``examples``, ``checks``, or
             nothing.
+        pattern: what selects the model alone, see :class:`~robench.registry.ModelEntry`.
     """
 
     cell: Cell
     digest: str
     stored: CellResult | Damaged | None
     lacks: str = ""
+    pattern: str = ""
 
     @property
     def done(self) -> bool:
@@ -82,6 +84,7 @@ def make_plan(
     store: ResultStore,
     models_dir: Path | None = None,
     find: Callable[[str], Dataset] | None = None,
+    targets: Sequence[ModelEntry] | None = None,
 ) -> Plan:
     """Build the cells and look them up in the store; no weights of a checkpoint are loaded.
 
@@ -92,6 +95,8 @@ def make_plan(
         store: with earlier results.
         models_dir: folder in which the source models of a transfer attack are searched first.
         find: returns a data set by its name, instead of the registered one.
+        targets: the models of the whole run, if ``entries`` are some of them: a transfer attack
+            may name one as its source.
 
     Raises:
         RobenchError: a model that the user named cannot run. A model that a glob found is skipped.
@@ -105,7 +110,7 @@ def make_plan(
     def images(name: str) -> Images:
         return read_slice(find(name), request.limit, request.split)
 
-    sources = Sources(partial(model_entries, models_dir), entries)
+    sources = Sources(partial(model_entries, models_dir), entries if targets is None else targets)
     planned: list[Planned] = []
     skipped: list[Skipped] = []
     for entry in entries:
@@ -124,7 +129,7 @@ def make_plan(
                 model = replace(model, timesteps=request.timesteps)
             for attack in attacks:
                 cell = _cell(model, attack, dataset, request, images, sources)
-                planned.append(look_up(cell, store))
+                planned.append(look_up(cell, store, entry.pattern))
         except RobenchError as error:
             if entry.named or isinstance(error, UsageError):
                 raise
@@ -143,8 +148,8 @@ def make_plan(
     return Plan(tuple(planned), tuple(skipped))
 
 
-def look_up(cell: Cell, store: ResultStore) -> Planned:
-    """A cell with its result in the store."""
+def look_up(cell: Cell, store: ResultStore, pattern: str = "") -> Planned:
+    """A cell with its result in the store; the pattern selects its model alone."""
     digest = cell.identity.digest()
     stored = store.find(cell.model.id, cell.attack.name, digest)
     lacks = ""
@@ -153,7 +158,7 @@ def look_up(cell: Cell, store: ResultStore) -> Planned:
             lacks = "examples"
         elif _LEVELS.index(stored.outcome.checked) < _LEVELS.index(cell.settings.checks):
             lacks = "checks"
-    return Planned(cell, digest, stored, lacks)
+    return Planned(cell, digest, stored, lacks, pattern)
 
 
 def _dataset_of(model: Model, find: Callable[[str], Dataset]) -> Dataset:

@@ -2,64 +2,65 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Generator, Iterator, Sequence
 
-from robench.evaluation.cell import Cell
-from robench.evaluation.evaluate import evaluate_cell
-from robench.evaluation.failure import full_text, short_reason
+from robench.evaluation.executors.base import Executor
+from robench.evaluation.executors.local import LocalExecutor
 from robench.evaluation.plan import Plan
-from robench.evaluation.provenance import record
-from robench.results import CellResult, Check, ResultStore
+from robench.evaluation.units import Unit, split_units
+from robench.results import CellResult, ResultStore
 
 
 def run_plan(
     plan: Plan,
     store: ResultStore,
     *,
+    executor: Executor | None = None,
+    units: Sequence[Unit] | None = None,
     force: bool = False,
-    strict: bool = False,
-    progress: Callable[[Cell, int], None] = lambda cell, finished: None,
-    checked: Callable[[Cell, Sequence[Check]], None] = lambda cell, found: None,
-) -> Iterator[tuple[CellResult, bool]]:
-    """Evaluate the missing cells of a plan, one by one.
+    finished: Callable[[Unit], None] = lambda unit: None,
+) -> Generator[tuple[CellResult, bool]]:
+    """Evaluate the missing cells of a plan.
 
-    A cell that raises is stored as failed, with its traceback, and the next one follows. The
-    network of a checkpoint is loaded for its cells and freed after them.
+    A cell that raises is stored as failed, with its traceback, and the next one follows.
 
     Args:
         plan: the cells.
         store: for the results.
+        executor: computes them; by default one by one in this process.
+        units: the part of the work to do, None for all of it; see
+            :class:`~robench.evaluation.units.Shard`.
         force: whether finished cells are evaluated again.
-        strict: whether an exception of a cell is raised instead.
-        progress: called with a cell and the number of its samples that are finished.
-        checked: called with a cell and the checks of its model, before the sweep; it may raise.
+        finished: called with each unit that was computed, before the result of its cell is
+            yielded.
 
     Yields:
-        The result of each cell, and whether it was computed now.
+        The result of each cell, and whether it was computed now: first those that are kept, then
+        the others as they are finished. A cell of which some chunks are left to other units, as in
+        a part of the work, has no result.
     """
-    following = [*(planned.cell.model for planned in plan.cells[1:]), None]
-    for planned, next_model in zip(plan.cells, following, strict=True):
-        cell, digest = planned.cell, planned.digest
+    executor = executor or LocalExecutor()
+    cells = {planned.digest: planned for planned in plan.cells}
+    chosen = [Unit.of(planned) for planned in plan.cells] if units is None else list(units)
+    for planned in cells.values():
         if planned.done or force:  # a run killed between a cell and its clean-up leaves chunks
-            store.drop_chunks(cell.model.id, cell.attack.name, digest)
+            store.drop_chunks(planned.cell.model.id, planned.cell.attack.name, planned.digest)
+    todo = [unit for unit in chosen if force or not cells[unit.digest].done]
+    for digest in dict.fromkeys(unit.digest for unit in chosen):
+        planned = cells[digest]
         if planned.done and not force:
             assert isinstance(planned.stored, CellResult)
             yield planned.stored, False
-            continue
-        started = time.monotonic()
-        try:
-            result = evaluate_cell(cell, store, partial(progress, cell), partial(checked, cell))
-        except (Exception, SystemExit) as error:  # of the model or the attack: only this cell fails
-            if strict:
-                raise
-            reason, text = short_reason(error), full_text(error)
-            result = record(cell, digest, "failed", started, reason=reason, error=text)
-            with suppress(OSError):  # if it cannot be stored, the reason is still yielded
-                store.write(result)
-        if next_model is not cell.model:
-            for model in (cell.model, *cell.sources):
-                model.release()
-        yield result, True
+    results: set[str] = set()
+
+    def run(parts: Sequence[Unit]) -> Iterator[tuple[CellResult, bool]]:
+        for unit, result in executor.run(parts, cells, store):
+            finished(unit)
+            if result is not None and unit.digest not in results:
+                results.add(unit.digest)
+                yield result, True
+
+    yield from run(split_units(todo, executor.workers))
+    # of two shards that end at the same time, each may miss the chunks of the other
+    if missed := [unit for unit in todo if unit.whole and unit.digest not in results]:
+        yield from run(missed)

@@ -40,6 +40,7 @@ class ModelEntry:
         load: loads it.
         card: of a registered checkpoint; None without a readable one.
         named: whether the user named it; then a failure to load it is an error.
+        place: the folder or function of a model that is not registered.
         examine: returns why it cannot be loaded, as far as that is known without building it;
             empty if no reason is known.
     """
@@ -51,12 +52,18 @@ class ModelEntry:
     load: Callable[[], Model]
     card: ModelCard | None = None
     named: bool = False
+    place: str = ""
     examine: Callable[[], str] = lambda: ""
 
     @property
     def dataset(self) -> str:
         """The data set, as in the id."""
         return self.id.dataset
+
+    @property
+    def pattern(self) -> str:
+        """What selects this model alone, see :func:`select_models`."""
+        return self.place or self.id
 
 
 def _examine(folder: Path, model_id: ModelId) -> str:
@@ -174,12 +181,12 @@ def _matching(
         card = read_card(folder, registered)
         model_id = registered or own_id(folder, card)
         load = partial(_load_folder, folder, model_id, registered=registered is not None)
-        return [ModelEntry(model_id, str(folder), False, "", load, named=True)]
+        return [ModelEntry(model_id, pattern, False, "", load, named=True, place=pattern)]
     if ".py:" in pattern or (":" in pattern and "/" not in pattern):
         from robench.registry.functions import from_function
 
         model = from_function(pattern, dataset)
-        return [ModelEntry(model.id, pattern, False, "", lambda: model, named=True)]
+        return [ModelEntry(model.id, pattern, False, "", lambda: model, named=True, place=pattern)]
     if folder.is_dir():
         raise UsageError(f"model folder {pattern} has no {CARD}")
     raise UsageError(

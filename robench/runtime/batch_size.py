@@ -125,7 +125,7 @@ def _on_cuda(model: Model, x: Tensor) -> int:
 def capacity(device: torch.device) -> int:
     """The memory that this process may use on a device, in bytes."""
     if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
+        return memory.of_gpu(int(torch.cuda.get_device_properties(device).total_memory))
     return memory.allowed()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,18 +17,44 @@ _CONTAINER_LIMITS = (
 )
 
 
+@dataclass
+class _Shares:
+    """This process may use one of so many equal parts of the memory."""
+
+    machine: int = 1
+    gpu: int = 1
+
+
+_shares = _Shares()
+
+
+def divide(machine: int, gpu: int) -> None:
+    """Leave memory to other workers: one part is for this process.
+
+    Args:
+        machine: number of equal parts of the memory of the machine.
+        gpu: the same of the memory of a GPU.
+    """
+    _shares.machine, _shares.gpu = machine, gpu
+
+
+def of_gpu(total: int) -> int:
+    """The memory of a GPU that this process may use, in bytes."""
+    return total // _shares.gpu
+
+
 def allowed() -> int:
     """The memory that this process may use, in bytes.
 
-    It is the installed memory, or less if a container or a limit of the process allows less.
-    Windows has no such limits here.
+    It is the installed memory, or less if a container or a limit of the process allows less, or
+    its part of it (:func:`divide`). Windows has no such limits here.
     """
-    limits = [psutil.virtual_memory().total, *map(_limit_in, _CONTAINER_LIMITS)]
+    limits: list[float] = [psutil.virtual_memory().total, *map(_limit_in, _CONTAINER_LIMITS)]
     if sys.platform != "win32":
         own, _ = resource.getrlimit(resource.RLIMIT_AS)
         if own != resource.RLIM_INFINITY:
             limits.append(own)
-    return int(min(limits))
+    return int(min(limits)) // _shares.machine
 
 
 def peak() -> int:

@@ -15,7 +15,7 @@ from torch import nn
 
 import robench
 from robench.architectures import VGG
-from robench.evaluation import Request, make_plan, run_plan
+from robench.evaluation import LocalExecutor, Request, make_plan, run_plan
 from robench.registry import find_attacks, model_entries, select_models
 from robench.results import ResultStore
 from tests.support.commands import Cli
@@ -84,7 +84,9 @@ def test_only_the_networks_of_the_present_cell_are_in_memory(
     entries = select_models(["digits/*-ann", "digits/*-stbp"])
     plan = make_plan(entries, attacks, Request(limit="4", device="cpu"), store)
     assert not made
-    for result, _ in run_plan(plan, store, progress=lambda cell, finished: most.append(len(made))):
+    for result, _ in run_plan(
+        plan, store, executor=LocalExecutor(progress=lambda cell, done: most.append(len(made)))
+    ):
         assert result.status == "done"
     assert len(plan.cells) == 8
     assert max(most) == 2  # a model and the source of a transfer attack

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import robench.evaluation.chunks
-import robench.evaluation.run
+import robench.evaluation.executors.local
 from robench.results import ResultStore
 from tests.support.commands import Finished
 from tests.support.interrupts import interrupt_chunk
@@ -142,7 +142,7 @@ def test_same_command_computes_nothing_again(
         raise AssertionError("computed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(robench.evaluation.run, "evaluate_cell", forbidden)
+        patch.setattr(robench.evaluation.executors.local, "evaluate_chunks", forbidden)
         done = cli(*command)
     assert done.code == 0
     assert "2 of them done already" in done.out
@@ -258,7 +258,7 @@ def test_failed_cell_succeeds_once_its_cause_is_gone(
         raise MemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(robench.evaluation.run, "evaluate_cell", out_of_memory)
+        patch.setattr(robench.evaluation.executors.local, "evaluate_chunks", out_of_memory)
         assert cli(*command).code == 1
     (path,) = tmp_path.rglob("*.json")
     assert "no memory left" in json.loads(path.read_text())["error"]
@@ -273,7 +273,7 @@ def test_interrupt_keeps_what_is_finished(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (*COMMAND, "--attacks", "fgsm,noise", "--output", tmp_path)
-    evaluate, calls = robench.evaluation.run.evaluate_cell, iter(range(9))
+    evaluate, calls = robench.evaluation.executors.local.evaluate_chunks, iter(range(9))
 
     def interrupted(*arguments: Any) -> Any:
         if next(calls) == 1:
@@ -281,7 +281,7 @@ def test_interrupt_keeps_what_is_finished(
         return evaluate(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(robench.evaluation.run, "evaluate_cell", interrupted)
+        patch.setattr(robench.evaluation.executors.local, "evaluate_chunks", interrupted)
         done = cli(*command)
     assert done.code == 130
     assert done.err == "robench: interrupted; finished cells are kept\n"

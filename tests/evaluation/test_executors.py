@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+import robench.evaluation.chunks
+from robench.errors import EvaluationError
+from robench.evaluation import Order, Plan, Request, Unit, run_plan
+from robench.evaluation.executors.local import evaluate_unit
+from robench.evaluation.executors.pool import TRIES, PoolExecutor
+from robench.evaluation.executors.worker import Bench, LostWorkerError, Place
+from robench.results import CellResult, ResultStore
+from tests.evaluation.test_resume import COMMAND, comparable
+from tests.support.commands import Finished
+
+Cli = Callable[..., Finished]
+ATTACKS = ("--attacks", "fgsm,pgd[steps=4]")
+
+
+class FakeWorker:
+    """A worker in a thread of this process, which can be lost."""
+
+    def __init__(self, pool: FakePool) -> None:
+        self.pool = pool
+
+    def wait(self) -> None:
+        if self.pool.refused > 0:
+            self.pool.refused -= 1
+            raise LostWorkerError("it did not start")
+
+    def compute(self, unit: Unit) -> CellResult | None:
+        if self.pool.losses > 0 and unit.digest.startswith(self.pool.of):
+            self.pool.losses -= 1
+            raise LostWorkerError("it was killed")
+        if self.pool.before is not None:
+            self.pool.before(unit)
+        cell = self.pool.cells[unit.digest].cell
+        return evaluate_unit(unit, cell, self.pool.store)
+
+    def stop(self) -> None:
+        self.pool.stopped += 1
+
+
+class FakePool(PoolExecutor):
+    def __init__(self, plan: Plan, store: ResultStore, workers: int = 2) -> None:
+        self.said: list[str] = []
+        super().__init__(workers, self.said.append)
+        self.cells, self.store = {p.digest: p for p in plan.cells}, store
+        self.losses = self.refused = self.stopped = self.started = 0
+        self.of = ""
+        self.before: Callable[[Unit], None] | None = None
+
+    def start(self, number: int) -> FakeWorker:
+        self.started += 1
+        return FakeWorker(self)
+
+
+@pytest.fixture
+def order(small_models: None, tmp_path: Path) -> Order:
+    request = Request(limit="30")
+    output = tmp_path / "results"
+    return Order(("smallmodels:small",), "fgsm,noise", request, output, Path.cwd())
+
+
+@pytest.fixture
+def undisturbed(order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    monkeypatch.setattr(robench.evaluation.chunks, "CHUNK", 7)
+    store = ResultStore(tmp_path / "undisturbed")
+    assert len(list(run_plan(order.plan(), store))) == 2
+    return comparable(store.root)
+
+
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize("shards", [["1/2", "2/2"], ["3/3", "1/3", "2/3"], ["2/2", "2/2", "1/2"]])
+def test_shards_join_to_the_whole_result(
+    shards: list[str], cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(robench.evaluation.chunks, "CHUNK", 7)
+    one, parts = tmp_path / "one", tmp_path / "parts"
+    assert cli(*COMMAND, *ATTACKS, "--output", one).code == 0
+    for shard in shards:
+        done = cli(*COMMAND, *ATTACKS, "--output", parts, "--shard", shard)
+        assert done.code == 0
+        assert f"of 2 in shard {shard}" in done.out
+    assert comparable(parts) == comparable(one)
+    assert not list(parts.rglob("*.chunks"))
+    assert "2 of them done already" in cli(*COMMAND, *ATTACKS, "--output", parts).out
+
+
+@pytest.mark.usefixtures("small_models")
+def test_a_shard_says_that_cells_wait_for_others(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(robench.evaluation.chunks, "CHUNK", 7)
+    command = (*COMMAND, *ATTACKS, "--output", tmp_path)
+    plan = cli(*command, "--shard", "1/2", "--dry-run").out
+    assert "of 30 samples" in plan
+    done = cli(*command, "--shard", "1/2")
+    assert "wait" in done.out
+    lacking = cli(*command)  # a run without shards computes what is left
+    assert lacking.code == 0
+    assert "2 cells, " in lacking.out
+
+
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--jobs", "0"), "give at least 1"),
+        (("--jobs", "2", "--executor", "local"), "--executor process or ray"),
+        (("--shard", "1/2", "--force"), "exclude each other"),
+        (("--shard", "3/2"), "1/2 to 2/2"),
+    ],
+)
+def test_options_that_contradict_are_refused(
+    options: tuple[str, ...], text: str, cli: Cli, tmp_path: Path
+) -> None:
+    done = cli(*COMMAND, "--output", tmp_path, *options)
+    assert done.code == 2
+    assert text in done.err
+
+
+def test_a_lost_worker_is_replaced_and_its_unit_repeated(
+    order: Order, undisturbed: dict[str, object]
+) -> None:
+    plan, store = order.plan(), order.store
+    pool = FakePool(plan, store)
+    pool.losses = TRIES - 1
+    results = list(run_plan(plan, store, executor=pool))
+    assert [result.status for result, _ in results] == ["done"] * 2
+    assert comparable(store.root) == undisturbed
+    assert len(pool.said) == TRIES - 1
+    assert "it was killed" in pool.said[0]
+    assert pool.closed
+
+
+def test_a_unit_that_kills_every_worker_fails_and_the_others_go_on(order: Order) -> None:
+    plan, store = order.plan(), order.store
+    pool = FakePool(plan, store)
+    pool.losses, pool.of = TRIES, plan.cells[0].digest
+    found = {result.hash: result for result, _ in run_plan(plan, store, executor=pool)}
+    bad, good = (found[planned.digest] for planned in plan.cells)
+    assert (bad.status, good.status) == ("failed", "done")
+    assert "3 workers were lost with it: it was killed" in bad.reason
+    assert [planned.done for planned in order.plan().cells] == [False, True]
+    assert all(result.status == "done" for result, _ in run_plan(order.plan(), store))
+
+
+def test_workers_that_do_not_start_end_the_run(order: Order) -> None:
+    plan, store = order.plan(), order.store
+    pool = FakePool(plan, store, workers=1)
+    pool.refused = TRIES
+    with pytest.raises(EvaluationError, match="a worker cannot start: it did not start"):
+        list(run_plan(plan, store, executor=pool))
+    pool.refused = TRIES - 1
+    assert len(list(run_plan(plan, store, executor=pool))) == 2
+
+
+def test_a_cell_is_joined_although_two_shards_missed_each_other(
+    order: Order, undisturbed: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = order.plan(), order.store
+    pool, stored = FakePool(plan, store), ResultStore.chunk
+    unseen_yet = {"on": True}
+
+    def unseen(self: ResultStore, *place: object) -> object:
+        return None if unseen_yet["on"] else stored(self, *place)  # type: ignore[arg-type]
+
+    class Late(FakePool):
+        def run(self, units, cells, store):  # type: ignore[no-untyped-def]
+            yield from super().run(units, cells, store)
+            unseen_yet["on"] = False
+
+    pool.__class__ = Late
+    monkeypatch.setattr(ResultStore, "chunk", unseen)
+    assert len(list(run_plan(plan, store, executor=pool))) == 2
+    assert comparable(store.root) == undisturbed
+
+
+def test_an_interrupt_ends_all_workers(order: Order) -> None:
+    plan, store = order.plan(), order.store
+    pool, reached = FakePool(plan, store), Event()
+
+    def hang(unit: Unit) -> None:
+        reached.set()
+        time.sleep(0.2)
+
+    pool.before = hang
+    run = run_plan(plan, store, executor=pool)
+    next(run)
+    run.close()
+    assert reached.is_set()
+    assert pool.closed
+    assert pool.stopped == 2
+
+
+def test_a_worker_that_sees_another_model_says_so(order: Order) -> None:
+    unit = Unit.of(order.plan().cells[0])
+    bench = Bench(order, Place(1, "cpu"))
+    other = Unit(unit.pattern, "0" * 64, 0, 1, 30, 1.0)
+    with pytest.raises(EvaluationError, match="the same robench and the same files"):
+        bench.compute(other)
+    result = bench.compute(unit)
+    assert result is not None
+    assert result.status == "done"
