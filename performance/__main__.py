@@ -1,4 +1,4 @@
-"""Measure, print and write: ``python -m performance [gradient|sweep|search|checks|users …]``."""
+"""Measure, print and write: ``python -m performance [gradient|sweep|workers …]``."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ PARTS = (
     "growth",
     "strength",
     "store",
+    "workers",
 )
 GRID = tuple(epsilon.text for epsilon in find_dataset("cifar10").protocol.grids["linf"])
 """The L∞ grid of CIFAR-10."""

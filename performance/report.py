@@ -54,6 +54,7 @@ def render(results: Results) -> str:
         user_sweeps=[_sweep(part) for part in results["users"]["tables"]] if parts["users"] else [],
         growth=_growth(results) if parts["growth"] else "",
         store=table(STORE, store_rows(results["store"]), left=2) if parts["store"] else "",
+        workers=_workers(results) if parts["workers"] else "",
         strengths=_strengths(results) if parts["strength"] else [],
     )
 
@@ -292,6 +293,24 @@ def _growth(results: Results) -> str:
                 f"{row['exponent']:.2f}",
             )
             for row in results["growth"]["rows"]
+        ),
+    )
+
+
+def _workers(results: Results) -> str:
+    rows = results["workers"]["rows"]
+    alone = {row["executor"]: row["seconds"] for row in rows if row["workers"] == 1}
+    return table(
+        ("executor", "workers", "seconds", "× one worker", "same bytes as local"),
+        (
+            (
+                row["executor"],
+                str(row["workers"]),
+                f"{row['seconds']:.0f}",
+                f"{alone[row['executor']] / row['seconds']:.2f}",
+                "yes" if row["same"] else "no",
+            )
+            for row in rows
         ),
     )
 

@@ -15,7 +15,7 @@ ABOVE = 0.01
 SWEEP = {"STBP": 20.0, "ANN": 8.0}
 SEARCH = "robench, bfloat16 search"
 PLAIN, OWN, REPLACED = "plain PyTorch", "robench, own gradient", "robench, spikes replaced"
-SUBSTITUTION, USERS = 1.1, 2.0
+SUBSTITUTION, USERS, WORKERS = 1.1, 2.0, 1.7
 CHECKS = 0.1
 THEIRS, OURS = "their network", "robench's module"
 AUTHORS, SCALED = "sapgd, its authors' settings", "sapgd, assg_scaled(0.425)"
@@ -44,6 +44,7 @@ def verdicts(results: Results) -> list[Verdict]:
         *_memory(results),
         *_checks(results),
         *_users(results),
+        *_workers(results),
     ]
 
 
@@ -230,6 +231,21 @@ def _checks(results: Results) -> Iterator[Verdict]:
             f"checks of fgsm, pgd and spgd, {row['model']}", f"≤ {CHECKS:.0%} of the run",
             f"{row['share']:.1%}", met, "" if met else limit,
         )  # fmt: skip
+
+
+def _workers(results: Results) -> Iterator[Verdict]:
+    rows = results.get("workers", {"rows": []})["rows"]
+    alone = {row["executor"]: row["seconds"] for row in rows if row["workers"] == 1}
+    for row in rows:
+        if row["workers"] == 2:
+            ratio = alone[row["executor"]] / row["seconds"]
+            same = "the same bytes" if row["same"] else "other bytes"
+            yield Verdict(
+                f"benchmark of digits, two workers of {row['executor']}",
+                f"≥ {WORKERS:g}× one, the same bytes as local",
+                f"{ratio:.2f}×, {same}",
+                ratio >= WORKERS and row["same"],
+            )
 
 
 def _users(results: Results) -> Iterator[Verdict]:

@@ -76,6 +76,7 @@ def results(*, speed: float = 1.0) -> dict[str, Any]:
     own = tables[0] | {"role": "a user's network", "model": "a network", "asked": "a network"}
     own["rows"] = own["rows"][:2]
     grown = {"what": "images", "model": "digits/vgg16-stbp", "exponent": 1.0}
+    shared = {"executor": "process", "cells": 18, "images": 225, "same": True, "seconds": 5.5}
     return {
         "machine": {"CPU": "a CPU"},
         "quick": False,
@@ -87,6 +88,8 @@ def results(*, speed: float = 1.0) -> dict[str, Any]:
         "users": part | {"rows": [taken], "tables": [own]},
         "store": part | {"rows": [stored | {"cells": 2000}, stored | {"cells": 20000}]},
         "growth": part | {"rows": [grown | {"sizes": [1, 2], "seconds": [1.0, 2.0]}]},
+        "workers": part
+        | {"rows": [shared | {"workers": 1, "seconds": 10.0}, shared | {"workers": 2}]},
         "strength": part
         | {"options": options | {"lengths": [0.5, 1, 2]}}
         | {"tables": [strength_table(role) for role in ("STBP", "ANN")]},
