@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+if sys.platform != "win32":
+    import fcntl
+
 TEMPORARY = ".*.robench-*.tmp"
 """The pattern of their names."""
 FORGOTTEN = 24 * 60 * 60
-"""Age in seconds from which a temporary file is a leftover of a killed process."""
+"""Age in seconds from which a file without a lock is a leftover of a killed process."""
 
 
 def temporary_path(path: Path) -> Path:
@@ -25,27 +30,71 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises or is interrupted, the temporary file is removed and ``path`` is unchanged.
 
     Yields:
-        The :func:`temporary_path`.
+        The :func:`temporary_path`, of an empty file.
     """
-    temporary = temporary_path(path)
-    try:
+    with temporary_file(path) as temporary:
         yield temporary
         temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """An empty file at :func:`temporary_path`, which is removed at the end of the block."""
+    temporary = temporary_path(path)
+    with _locked(temporary):
+        try:
+            yield temporary
+        finally:
+            with suppress(OSError):  # it has become another file
+                temporary.unlink()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Create a file and keep a lock on it, by which others see that it is being written."""
+    if sys.platform == "win32":  # which cannot rename a file that is open
+        yield
+        return
+    while True:
+        file = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        with suppress(OSError):  # of a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            break
+        os.close(file)  # another process took it for a leftover before it was locked
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Remove a temporary file whose writer has ended; not if that cannot be known."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # it is locked, or gone, or the file system has no locks
+        file = os.open(path, os.O_RDWR)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(file)
 
 
 def remove_leftovers(folder: Path, *, below: bool = False) -> None:
-    """Remove the temporary files in a folder that are older than :data:`FORGOTTEN`.
+    """Remove the temporary files in a folder that killed processes have left.
+
+    Their locks say which these are, also where machines share the folder. Where a file system has
+    no locks, they are those older than :data:`FORGOTTEN`.
 
     Args:
         folder: a folder in which :func:`replacing` has written; it need not exist.
         below: also look into all folders below it.
     """
     found = list(folder.rglob(TEMPORARY) if below else folder.glob(TEMPORARY))
-    for path in forgotten(found, folder):
+    for path in found:
+        _remove_unlocked(path)
+    for path in forgotten([path for path in found if path.exists()], folder):
         with suppress(OSError):  # another process may remove it at the same time
             path.unlink()
 
@@ -60,15 +109,12 @@ def forgotten(paths: Iterable[Path], folder: Path) -> list[Path]:
     paths = list(paths)
     if not paths:
         return []
-    probe = temporary_path(folder / "time")
     try:
-        probe.touch()
-        now = probe.stat().st_mtime
+        with temporary_file(folder / "time") as probe:
+            probe.touch()
+            now = probe.stat().st_mtime
     except OSError:
         return []
-    finally:
-        with suppress(OSError):
-            probe.unlink()
     return [path for path in paths if now - _written(path, now) > FORGOTTEN]
 
 

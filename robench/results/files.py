@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from robench.atomic import temporary_path
+from robench.atomic import temporary_file
 from robench.errors import ContentError, plainly
 from robench.results.consistency import Columns
 
@@ -147,16 +147,12 @@ def keep(data: bytes, path: Path) -> str:
             if read_file(place) == data:
                 os.utime(place)  # it is in use again
                 return digest
-    temporary = temporary_path(path)
-    try:
+    with temporary_file(path) as temporary:
         temporary.write_bytes(data)
         try:
             path.hardlink_to(temporary)  # in one step, and only if there is no such file
         except OSError:
             temporary.replace(_beside(path, digest))
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
     return digest
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import ValidationError
 
-from robench.atomic import forgotten, remove_leftovers, replacing, temporary_path
+from robench.atomic import forgotten, remove_leftovers, replacing, temporary_file
 from robench.errors import ContentError, UsageError
 from robench.file_names import file_name
 from robench.results.chunks import Chunks
@@ -67,14 +67,12 @@ class ResultStore:
 
     def require_writable(self) -> None:
         """Remove what killed runs left; raise a UsageError if the store cannot be written to."""
-        probe = temporary_path(self.root / "write-test")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            remove_leftovers(self.root, below=True)
-            for path in forgotten(self.unused(), self.root):
-                path.unlink(missing_ok=True)
-            probe.unlink()
+            with temporary_file(self.root / "write-test"):
+                remove_leftovers(self.root, below=True)
+                for path in forgotten(self.unused(), self.root):
+                    path.unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(
                 f"cannot write to the output folder {self.root}: {error.strerror}"

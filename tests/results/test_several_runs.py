@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robench.atomic import FORGOTTEN, temporary_path
+from robench.atomic import FORGOTTEN, temporary_file
 from robench.reporting import build_report
 from robench.results import AdversarialExamples, CellResult, Damaged, ResultStore, files
 from tests.support.made_up import Builder, agreeing, fall
@@ -208,15 +208,11 @@ def test_what_no_record_names_is_removed_when_it_is_old(builder: Builder) -> Non
 def test_a_machine_whose_clock_is_ahead_removes_nothing_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    temporary = temporary_path(tmp_path / "0.json")
-    temporary.touch()
     ahead = time.time() + 9 * FORGOTTEN
     monkeypatch.setattr(time, "time", lambda: ahead)
-    ResultStore(tmp_path).require_writable()
-    assert temporary.exists()
-    age(temporary)
-    ResultStore(tmp_path).require_writable()
-    assert not temporary.exists()
+    with temporary_file(tmp_path / "0.json") as temporary:
+        ResultStore(tmp_path).require_writable()
+        assert temporary.exists()
 
 
 def test_a_failed_cell_is_replaced_and_replaces_none(builder: Builder) -> None:
