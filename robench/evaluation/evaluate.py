@@ -33,6 +33,8 @@ from robench.runtime.batch_size import cached_rows, choose_rows, with_fewer
 from robench.runtime.threads import LARGEST, Workers
 from robench.spiking.kernels import reference
 
+SECONDS = "seconds"
+"""The attribute of the rows of a chunk with the time that it took."""
 Part = tuple[pd.DataFrame, AdversarialExamples | None]
 """The rows of a chunk, and its adversarial examples if they are asked for."""
 
@@ -111,8 +113,10 @@ def evaluate_chunks(
                 return None
             batch = min(chunked.batch, workers.at_once)
             rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
+            rows.attrs = {}  # a time would be in the file, whose bytes are those of the result
             found = [*of_model, *checks_of_cell(cell, rows, workers, batch)]
         outcome = _outcome(cell, identity, digest, rows, found)
+    started -= chunked.earlier
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
     kept = [examples for _, examples in parts if examples is not None]
     return store.write(result, rows[list(ROWS)], AdversarialExamples.join(kept) if kept else None)
@@ -138,6 +142,8 @@ class _Chunks:
     batch: int
     progress: Callable[[int], None]
     start: int = 0
+    earlier: float = 0.0
+    """Seconds that the chunks took that were stored before."""
 
     def all(self, asked: range | None) -> list[Part] | None:
         """All chunks of the cell; None if chunks that were not asked for are missing.
@@ -160,7 +166,7 @@ class _Chunks:
         cell, span = self.cell, spans(len(self.cell.images))[number]
         part = self._stored(number)
         if part is None:
-            before = span.start - self.start
+            began, before = time.monotonic(), span.start - self.start
             compute = partial(
                 _swept, cell, span, self.workers, lambda done: self.progress(before + done)
             )
@@ -168,6 +174,7 @@ class _Chunks:
             if sweep.batch_size < self.batch:
                 self.batch = sweep.batch_size
                 self.workers.allow(self.batch)
+            rows.attrs = {SECONDS: time.monotonic() - began}
             part = rows, _examples(sweep) if cell.settings.examples else None
             self.store.write_chunk(cell.model.id, cell.attack.name, self.digest, number, *part)
         self.progress(span.stop - self.start)
@@ -182,6 +189,7 @@ class _Chunks:
             examples = self.store.chunk_examples(*place)
             if examples is None:
                 return None
+        self.earlier += float(rows.attrs.get(SECONDS, 0))
         return rows, examples
 
 

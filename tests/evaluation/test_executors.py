@@ -88,6 +88,8 @@ def test_shards_join_to_the_whole_result(
         assert f"of 2 in shard {shard}" in done.out
     assert comparable(parts) == comparable(one)
     assert not list(parts.rglob("*.chunks"))
+    for path in parts.rglob("*.parquet"):
+        assert path.read_bytes() == (one / path.relative_to(parts)).read_bytes()
     assert "2 of them done already" in cli(*COMMAND, *ATTACKS, "--output", parts).out
 
 
@@ -122,6 +124,25 @@ def test_options_that_contradict_are_refused(
     done = cli(*COMMAND, "--output", tmp_path, *options)
     assert done.code == 2
     assert text in done.err
+
+
+def test_the_time_of_a_cell_is_that_of_all_its_shards(
+    order: Order, undisturbed: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter(range(10_000))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(moments)))
+    plan, store = order.plan(), order.store
+    whole = Unit.of(plan.cells[0])
+    seconds = [
+        result.run.seconds if result else None
+        for unit in whole.split(len(whole.chunks))
+        for result in [evaluate_unit(unit, plan.cells[0].cell, store)]
+    ]
+    chunks = len(whole.chunks)
+    assert seconds[:-1] == [None] * (chunks - 1)
+    last = seconds[-1]
+    assert last is not None
+    assert last > chunks  # each reading of the clock is a second
 
 
 def test_a_lost_worker_is_replaced_and_its_unit_repeated(
