@@ -42,6 +42,7 @@ LAYOUT = Layout(
     name="cifar10",
     shape=(3, 32, 32),
     classes=10,
+    samples=50_000,
     torchvision={
         "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
         "test": ("cifar-10-batches-py/test_batch",),

@@ -146,6 +146,8 @@ def _parquet(split: Split, folder: Path) -> tuple[Path, ...]:
     """All shards, or other files, of the split; raises ValueError if a shard is missing."""
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     paths = [path for path in there if fnmatch(path.name, f"{split}-*.parquet")]
+    if unread := [path for path in paths if path.exists() and not path.is_file()]:
+        raise ValueError(f"{unread[0].name} is no file")  # a pipe would be read for ever
     shards = [_SHARD.search(path.name) for path in paths]
     if any(shards):
         numbers = [(int(shard[1]), int(shard[2])) for shard in shards if shard]
@@ -184,7 +186,8 @@ def _decoded(source: _Source) -> Images:
     if (images := _mapped(source.layout, pixels, facts)) is not None:
         return images
     images = _decode(source)
-    text = json.dumps({"encoding": images.encoding, "labels": images.labels.tolist()})
+    known = {"encoding": images.encoding, "labels": images.labels.tolist()}
+    text = json.dumps(known | {"sha256": _digest(images)})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
@@ -198,15 +201,20 @@ def _decoded(source: _Source) -> Images:
 
 
 def _mapped(layout: Layout, pixels: Path, facts: Path) -> Images | None:
-    """The images of a decoded file; None if it is missing or damaged."""
+    """The images of a decoded file; None if it is missing, or damaged by their SHA-256."""
     try:
         # copy on write, because torch does not accept read-only arrays
         array = np.load(pixels, mmap_mode="c", allow_pickle=False)
         data = json.loads(facts.read_text("utf-8"))
         images = Images(array, np.array(data["labels"], np.int64), data["encoding"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, UsageError):
+        whole = data["sha256"] == _digest(images) and not _unfit(layout, images)
+    except Exception:  # a damaged file may raise anything
         return None
-    return None if _unfit(layout, images) else images
+    return images if whole else None
+
+
+def _digest(images: Images) -> str:
+    return hashlib.sha256(f"{images.sha256} {images.encoding}".encode()).hexdigest()
 
 
 def _unfit(layout: Layout, images: Images) -> str:

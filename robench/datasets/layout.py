@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ class Layout:
         name: the name of the data set and of its folder.
         shape: ``(C, H, W)``.
         classes: the number of classes; labels lie in 0 … classes − 1.
+        samples: the most samples of a split.
         torchvision: the required files of torchvision's folder, for each split.
         read: reads them: images ``(N, C, H, W)``, labels ``(N,)``; raises ValueError if they are
             damaged.
@@ -31,8 +33,14 @@ class Layout:
     name: str
     shape: tuple[int, int, int]
     classes: int
+    samples: int
     torchvision: Mapping[Split, tuple[str, ...]] = field(hash=False)
     read: Callable[[Path, Split], Arrays]
+
+    @property
+    def pixels(self) -> int:
+        """The numbers of one image."""
+        return math.prod(self.shape)
 
 
 def damaged(where: Path | str, reason: str, dataset: str) -> ContentError:

@@ -17,6 +17,7 @@ from robench.datasets.layout import Arrays, Layout
 if TYPE_CHECKING:
     from torch import Tensor
 
+_HEADER = 16  # bytes of an idx file of images
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 
 
@@ -35,11 +36,13 @@ def read_folder(folder: Path, split: Split) -> Arrays:
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     prefix = folder / "MNIST" / "raw" / _PREFIX[split]
-    images = _read(read_image_file, f"{prefix}-images-idx3-ubyte")
-    return images[:, None], _read(read_label_file, f"{prefix}-labels-idx1-ubyte")
+    images = _read(read_image_file, f"{prefix}-images-idx3-ubyte", LAYOUT.pixels)
+    return images[:, None], _read(read_label_file, f"{prefix}-labels-idx1-ubyte", 1)
 
 
-def _read(read: Callable[[str], Tensor], path: str) -> NDArray[Any]:
+def _read(read: Callable[[str], Tensor], path: str, bytes_each: int) -> NDArray[Any]:
+    if Path(path).stat().st_size > _HEADER + LAYOUT.samples * bytes_each:
+        raise ValueError(f"{Path(path).name} is larger than MNIST")
     try:
         return read(path).numpy()
     except (AssertionError, RuntimeError, TypeError, ValueError, KeyError):  # raised by torchvision
@@ -55,6 +58,7 @@ LAYOUT = Layout(
     name="mnist",
     shape=(1, 28, 28),
     classes=10,
+    samples=60_000,
     torchvision={
         split: (f"MNIST/raw/{prefix}-images-idx3-ubyte", f"MNIST/raw/{prefix}-labels-idx1-ubyte")
         for split, prefix in _PREFIX.items()

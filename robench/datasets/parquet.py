@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +16,18 @@ from numpy.typing import NDArray
 from robench.datasets.base import Images
 from robench.datasets.layout import Layout, damaged
 
+if TYPE_CHECKING:  # slow to import
+    from pyarrow import Schema
+    from pyarrow.parquet import FileMetaData
+
+_FORMATS = ("PNG", "JPEG")
+"""Pillow also knows formats that it starts another program for."""
+_AT_ONCE = 256
+"""Rows that are read at once."""
+_LEAST = 2**16
+_RATIO = 16
+"""Images are compressed already, so those of a file take at most 16 times its size, or 64 KiB; and
+one of them at most 64 KiB and 16 bytes for each of its numbers."""
 _MODES = {1: "L", 3: "RGB"}
 """Pillow's modes of images with 8 bits a channel, by the number of channels."""
 
@@ -26,51 +42,93 @@ def read_parquet(layout: Layout, paths: tuple[Path, ...]) -> Images:
     """
     encodings: Counter[str] = Counter()
     images: list[NDArray[np.uint8]] = []
-    labels: list[NDArray[np.int64]] = []
+    labels: list[int] = []
     for path in paths:
         try:
-            encoded, classes = _columns(path)
-        except (OSError, ValueError, OverflowError) as error:
+            for row, (data, label) in enumerate(_rows(layout, path, layout.samples - len(images))):
+                try:
+                    image, kind = _read_image(layout, data)
+                except ValueError as error:
+                    where = f"{path}, row {row}"
+                    raise damaged(where, f"the image {error}", layout.name) from None
+                images.append(image)
+                labels.append(label)
+                encodings[kind] += 1
+        except (OSError, ValueError) as error:
             what = "not a Parquet file with a column img or image (a struct with bytes) and label"
             raise damaged(path, f"{what}: {error}", layout.name) from None
-        labels.append(classes)
-        for row, data in enumerate(encoded):
-            try:
-                image, kind = _read_image(layout, data)
-            except ValueError as error:
-                raise damaged(f"{path}, row {row}", f"the image {error}", layout.name) from None
-            images.append(image)
-            encodings[kind] += 1
     one = next(iter(encodings)) if len(encodings) == 1 else ""
     parts = (f"{count} {kind}" for kind, count in sorted(encodings.items()))
     array = np.stack(images) if images else np.empty((0, *layout.shape), np.uint8)
-    return Images(array, np.concatenate(labels), one or ", ".join(parts))
+    return Images(array, np.array(labels, np.int64), one or ", ".join(parts))
 
 
-def _columns(path: Path) -> tuple[list[bytes | None], NDArray[np.int64]]:
-    """The encoded images and the labels of a file; raises ValueError for other columns."""
+def _rows(layout: Layout, path: Path, most: int) -> Iterator[tuple[bytes | None, int]]:
+    """The encoded image and the label of each row; raises ValueError for another file.
+
+    The metadata are compared with the data set before a row is read. The images are read as a
+    dictionary, because a file may store one long value for all of its rows.
+    """
     import pyarrow as pa  # slow to import
     import pyarrow.parquet as pq
+    from pyarrow.compute import binary_length, max as largest
 
     try:
-        table = pq.read_table(path)
+        metadata = pq.read_metadata(path)
+        name = _column_of_images(metadata.schema.to_arrow_schema())
+        columns = f"{name}.bytes", "label"
+        _require_fitting(metadata, columns, path.stat().st_size, most)
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=[columns[0]]) as file:
+            # a batch has one dictionary, and each group of rows has its own
+            groups = ([group] for group in range(metadata.num_row_groups))
+            batches = (file.iter_batches(_AT_ONCE, rows, list(columns)) for rows in groups)
+            for batch in chain.from_iterable(batches):
+                encoded = batch.column(name).field("bytes")
+                length = largest(binary_length(encoded.dictionary)).as_py() or 0
+                if length > _LEAST + _RATIO * layout.pixels:
+                    raise ValueError(f"an image of {layout.pixels} numbers takes {length} bytes")
+                labels = batch.column("label")
+                if labels.null_count:
+                    raise ValueError("label does not have an integer in each row")
+                yield from zip(
+                    encoded.to_pylist(), labels.cast(pa.int64()).to_pylist(), strict=True
+                )
     except pa.ArrowException as error:
         raise ValueError(str(error).partition("\n")[0]) from None
+
+
+def _column_of_images(schema: Schema) -> str:
+    """The column of the images; raises ValueError if it or that of the labels is something else."""
+    import pyarrow as pa
+
     for name in ("img", "image", "label"):
-        if table.column_names.count(name) > 1:
+        if schema.names.count(name) > 1:
             raise ValueError(f"there are two columns {name}")
-    name = next((name for name in ("img", "image") if name in table.column_names), "")
-    if not name or "label" not in table.column_names:
-        raise ValueError(f"its columns are {', '.join(table.column_names)}")
-    image, label = table.schema.field(name).type, table.schema.field("label").type
+    name = next((name for name in ("img", "image") if name in schema.names), "")
+    if not name or "label" not in schema.names:
+        raise ValueError(f"its columns are {', '.join(schema.names)}")
+    image = schema.field(name).type
     fields = {field.name: field.type for field in image} if pa.types.is_struct(image) else {}
     kind = fields.get("bytes", pa.null())
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise ValueError(f"{name} is {image}")
-    if not pa.types.is_integer(label) or table.column("label").null_count:
+    if not pa.types.is_integer(schema.field("label").type):
         raise ValueError("label does not have an integer in each row")
-    encoded = [row and row["bytes"] for row in table.column(name).to_pylist()]
-    return encoded, np.array(table.column("label").to_pylist(), np.int64)
+    return name
+
+
+def _require_fitting(
+    metadata: FileMetaData, columns: tuple[str, ...], size: int, most: int
+) -> None:
+    """Raise a ValueError if a file is larger than the data set, or grows too much when read."""
+    if metadata.num_rows > most:
+        raise ValueError(f"it has {metadata.num_rows} rows, and the data set at most {most} more")
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    parts = (group.column(i) for group in groups for i in range(metadata.num_columns))
+    needed = sum(part.total_uncompressed_size for part in parts if part.path_in_schema in columns)
+    if needed > max(_LEAST, _RATIO * size):
+        raise ValueError(f"it has {size} bytes and its images would take {needed}")
 
 
 def _read_image(layout: Layout, data: bytes | None) -> tuple[NDArray[np.uint8], str]:
@@ -79,14 +137,22 @@ def _read_image(layout: Layout, data: bytes | None) -> tuple[NDArray[np.uint8], 
 
     channels, height, width = layout.shape
     try:
-        with Image.open(io.BytesIO(data or b"")) as image:
-            if image.size != (width, height):
+        with (
+            warnings.catch_warnings(action="ignore"),  # of its size, which is compared here
+            Image.open(io.BytesIO(data or b""), formats=_FORMATS) as image,
+        ):
+            if image.format not in _FORMATS:
+                raise ValueError(f"is {image.format}, not {' or '.join(_FORMATS)}")
+            if image.size != (width, height):  # before it is decoded
                 raise ValueError(f"is {image.height}×{image.width}, not {height}×{width}")
             if image.mode != _MODES[channels]:
                 raise ValueError(f"is {image.mode}, not {_MODES[channels]}")
-            array, kind = np.asarray(image), image.format or "unknown"
+            array = np.asarray(image)
     except (UnidentifiedImageError, Image.DecompressionBombError):
-        raise ValueError("cannot be decoded: its format is unknown") from None
-    except (OSError, SyntaxError) as error:  # raised by pillow for damaged files
+        reason = f"its format is not {' or '.join(_FORMATS)}, or it is damaged"
+        raise ValueError(f"cannot be decoded: {reason}") from None
+    except ValueError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for damaged files
         raise ValueError(f"cannot be decoded: {error}") from None
-    return array.reshape(height, width, channels).transpose(2, 0, 1), kind
+    return array.reshape(height, width, channels).transpose(2, 0, 1), image.format

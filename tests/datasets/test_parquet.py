@@ -116,7 +116,7 @@ ROW = [{"bytes": GOOD, "path": None}]
         ({"img": pa.array([{"bytes": "text"}]), "label": [0]}, "img is struct<bytes: string>"),
         ({"img": ROW, "label": [3.7]}, "label does not have an integer"),
         ({"img": ROW, "label": pa.array([None], pa.int64())}, "label does not have an integer"),
-        ({"img": ROW, "label": pa.array([2**63 + 1], pa.uint64())}, "too large"),
+        ({"img": ROW, "label": pa.array([2**63 + 1], pa.uint64())}, "not in range"),
         ({"img": [{"bytes": None, "path": None}], "label": [0]}, "bytes: null"),
     ],
 )
