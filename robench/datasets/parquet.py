@@ -71,7 +71,8 @@ def _rows(layout: Layout, path: Path, most: int) -> Iterator[tuple[bytes | None,
     """
     import pyarrow as pa  # slow to import
     import pyarrow.parquet as pq
-    from pyarrow.compute import binary_length, max as largest
+    from pyarrow.compute import binary_length
+    from pyarrow.compute import max as largest
 
     try:
         metadata = pq.read_metadata(path)

@@ -189,12 +189,6 @@ def test_the_doctor_names_the_compiler_where_the_system_does_not(compiler, monke
     assert doctor._kernels().startswith("none: cc: The system cannot find the file")
 
 
-def test_the_doctor_says_where_nothing_can_be_written(compiler, monkeypatch, tmp_path):
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(kernels, "user_cache_path", lambda name: tmp_path / "file")
-    assert str(tmp_path / "file") in doctor._kernels()
-
-
 def test_a_library_that_cannot_be_loaded_is_no_obstacle_without_a_reason(
     compiler, monkeypatch, tmp_path
 ):

@@ -31,6 +31,7 @@ needs_no_cuda = needs(not torch.cuda.is_available(), "a CUDA device is present")
 needs_compiler = needs(shutil.which("cc") is not None, "no C compiler")
 needs_kernels = needs(kernels.library() is not None, "no compiled kernels")
 needs_linux = needs(sys.platform == "linux", "Linux only")
+needs_root = needs(sys.platform != "win32" and os.geteuid() == 0, "root only")
 needs_glibc = needs(platform.libc_ver()[0] == "glibc", "glibc only")
 needs_device_in_python = needs(
     hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),

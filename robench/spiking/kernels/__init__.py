@@ -7,6 +7,7 @@ plain PyTorch code, which computes the same function.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import importlib
@@ -14,9 +15,8 @@ import os
 import platform
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,8 @@ from types import ModuleType
 import torch
 from platformdirs import user_cache_path
 from torch import Tensor
+
+from robench.private_folder import is_own, private_folder, workspace
 
 SWITCH = "ROBENCH_KERNELS"
 """The environment variable that disables the kernels: ``off``."""
@@ -43,6 +45,10 @@ _FEATURES = ("flags", "Features", "CPU implementer", "CPU part")
 """Beginnings of the lines of ``/proc/cpuinfo`` that ``-march=native`` depends on."""
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 _REAL = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
+_TRITON_CACHE = "TRITON_CACHE_DIR"
+_temporary = ExitStack()
+"""Folders that are removed at the end of the process."""
+atexit.register(_temporary.close)
 _plain = False  # global, so that it also applies to the threads of a sweep
 
 
@@ -111,11 +117,16 @@ def call(name: str, *arguments: Tensor | float | int | None) -> None:
         raise MemoryError(f"kernel {name}: memory ran out")
 
 
-@cache
 def on_gpu() -> ModuleType | None:
     """The kernels for CUDA; None if they are not available."""
-    if switched_off():
-        return None
+    named = os.environ.get(_TRITON_CACHE, "")
+    if (private := _triton_cache(named)) != named:
+        os.environ[_TRITON_CACHE] = private
+    return None if switched_off() else _on_gpu()
+
+
+@cache
+def _on_gpu() -> ModuleType | None:
     try:
         found = importlib.import_module("robench.spiking.kernels.gpu")
         x = torch.zeros(1, device="cuda")
@@ -124,6 +135,19 @@ def on_gpu() -> ModuleType | None:
     except Exception:  # Triton, its compiler or support for this GPU may be missing
         return None
     return found
+
+
+@cache
+def _triton_cache(named: str) -> str:
+    """Where Triton keeps its libraries: in robench's cache if others can write where it would."""
+    folder = Path(named or "~/.triton/cache").expanduser()
+    if not folder.exists() or is_own(folder.stat()):
+        return named
+    return str(_temporary.enter_context(private_folder(_cache("triton"), levels=2)))
+
+
+def _cache(name: str) -> Path:
+    return user_cache_path("robench") / name
 
 
 def library() -> ctypes.CDLL | None:
@@ -141,14 +165,15 @@ def _compiled() -> tuple[ctypes.CDLL | None, str]:
     """The kernels, or None and the reason."""
     if switched_off():
         return None, f"{SWITCH}=off"
-    folder, reason = user_cache_path("robench") / "kernels", ""
-    for optional in _OPTIONAL:
-        try:
-            return ctypes.CDLL(str(build(folder, optional))), ""
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            reason = _reason(error)
-            if isinstance(error, subprocess.TimeoutExpired):  # other flags would take as long
-                break
+    reason = ""
+    with private_folder(_cache("kernels"), levels=2) as folder:
+        for optional in _OPTIONAL:
+            try:
+                return ctypes.CDLL(str(build(folder, optional))), ""
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                reason = _reason(error)
+                if isinstance(error, subprocess.TimeoutExpired):  # other flags would take as long
+                    break
     return None, reason
 
 
@@ -180,7 +205,7 @@ def build(folder: Path, optional: tuple[str, ...] = _OPTIONAL[0]) -> Path:
     """The path of the library for this source, these flags and this processor; built if missing.
 
     Args:
-        folder: the folder of the library.
+        folder: the folder of the library, in which nobody else can write.
         optional: flags that a compiler may refuse. Without OpenMP a kernel uses one thread.
 
     Raises:
@@ -194,23 +219,27 @@ def build(folder: Path, optional: tuple[str, ...] = _OPTIONAL[0]) -> Path:
     path = folder / f"{key.hexdigest()[:16]}.so"
     if _is_whole(path):
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        module, shared = Path(temporary, "kernels.o"), Path(temporary, "kernels.so")
+    with workspace(folder) as temporary:
+        module, shared = temporary / "kernels.o", temporary / "kernels.so"
         _run(*flags, "-c", str(SOURCE), "-o", str(module))
         # not linked against OpenMP: its symbols are found in the copy that torch has loaded; a
         # second copy would have a second pool of threads
         _run("-shared", str(module), "-o", str(shared))
         with shared.open("ab") as file:
             file.write(_digest(shared.read_bytes()))  # data after the sections is never loaded
+        shared.chmod(0o600)
         shared.replace(path)
     return path
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a library ends with its digest; loading a damaged one would crash the process."""
+    """Whether a library is the user's own and ends with its digest.
+
+    Loading a damaged one would crash the process.
+    """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read() if is_own(os.fstat(file.fileno())) else b""
     except FileNotFoundError:
         return False
     size = hashlib.sha256().digest_size
