@@ -104,6 +104,10 @@ def _folder() -> str:
     return ""
 
 
+class EscapeError(Exception):
+    """An exception of a user's code that no handler expects, such as ``SystemExit``, its cause."""
+
+
 @contextmanager
 def contained(own: Settings | None = None) -> Iterator[None]:
     """Call a user's code: it prints to stderr, and settings that it changes are put back.
@@ -111,6 +115,9 @@ def contained(own: Settings | None = None) -> Iterator[None]:
     Args:
         own: settings in which the code was built; its default type, device and import path hold
             during the call.
+
+    Raises:
+        EscapeError: the code raises what is no ``Exception``. An interrupt is raised as it is.
     """
     before = Settings.now()
     try:
@@ -118,6 +125,10 @@ def contained(own: Settings | None = None) -> Iterator[None]:
             own.restore_defaults()
         with redirect_stdout(sys.stderr):
             yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise EscapeError(f"{type(error).__name__}: {error}") from error
     finally:
         before.restore()
 

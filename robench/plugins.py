@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from robench.errors import PluginError
+from robench.text import one_line
 
 MODELS = "robench.models"
 ATTACKS = "robench.attacks"
@@ -43,13 +44,15 @@ class Plugin:
         """
         try:
             return self.entry.load()
-        except (Exception, SystemExit) as error:  # a plug-in may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plug-in may raise anything
             raise self.error(f"failed to import: {type(error).__name__}: {error}") from error
 
     def error(self, what: str) -> PluginError:
         """An error that names this plug-in and its distribution."""
         text = f"{self.group} plug-in {self.name!r} from {self.origin} ({self.entry.value}) {what}"
-        return PluginError(" ".join(text.split()))
+        return PluginError(one_line(text))
 
 
 def plugins(group: str) -> dict[str, list[Plugin]]:

@@ -132,7 +132,9 @@ def analyse(
             continue
         try:
             yield Analysed(name, _computed(cell, measurement, identity, store), computed=True)
-        except (Exception, SystemExit) as error:  # of the network: only this model fails
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # of the network: only this model fails
             yield Analysed(name, None, reason=short_reason(error))
         finally:
             cell.model.release()

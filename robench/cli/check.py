@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from robench.cli.options import DataDir, DatasetName, Device, Json, Limit, look_in
-from robench.errors import UsageError
+from robench.errors import EvaluationError, RobenchError, UsageError
+from robench.text import terminal
 
 
 def check(
@@ -36,16 +39,32 @@ def check(
         raise UsageError("--eps is that of planted examples: give it with --attack")
     name = Path(model).as_posix() if Path(model).is_dir() else model
     if attack is None:
-        found = robench.check(name, dataset=dataset, limit=limit or 64, device=device)
+        with _failures_as_lines():
+            found = robench.check(name, dataset=dataset, limit=limit or 64, device=device)
         colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         frame = found.to_frame()
-        print(frame.to_json(orient="records", indent=1) if json else found.text(colours=colours))
+        text = frame.to_json(orient="records", indent=1) if json else found.text(colours=colours)
+        print(text, file=terminal(sys.stdout))
         if found.verdict == "invalid":
             raise typer.Exit(1)
         return
-    tests = robench.planted(
-        name, attack, dataset=dataset, eps=eps, limit=limit, seed=seed, device=device
-    )
+    with _failures_as_lines():
+        tests = robench.planted(
+            name, attack, dataset=dataset, eps=eps, limit=limit, seed=seed, device=device
+        )
     print(tests.to_frame().to_json(orient="records", indent=1) if json else tests)
     if any(test.verdict == "invalid" for test in tests.tests):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _failures_as_lines() -> Iterator[None]:
+    """Say what a model or an attack raises on one line, as for a cell that fails."""
+    from robench.evaluation.failure import short_reason
+
+    try:
+        yield
+    except (RobenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise EvaluationError(f"the check failed: {short_reason(error)}") from error

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 import typer
 
+from robench.cli.interrupts import INTERRUPTED, end_interrupted, exit_quietly
 from robench.errors import RobenchError, UsageError
+from robench.text import Visible, one_line
 
-INTERRUPTED = 130
 _STDOUT, _STDERR = 1, 2
 CELLS_KEPT = "finished cells are kept"
 
@@ -35,15 +38,25 @@ def run_app(app: typer.Typer, command: str, kept: Mapping[str, str]) -> NoReturn
         command: how the user calls it, e.g. ``robench``.
         kept: what an interrupted command leaves behind, by its first words.
     """
-    name = command.split()[-1]
     _keep_stdout()
     for stream in (sys.stdout, sys.stderr):  # a terminal without ε prints a substitute
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
+    stdout, stderr = (cast(TextIO, Visible(stream)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        code = _run(app, command, kept)
+    atexit.register(exit_quietly)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(app: typer.Typer, command: str, kept: Mapping[str, str]) -> object:
+    """Run a command line; returns its exit code."""
+    name = command.split()[-1]
     try:
+        _require_text(sys.argv[1:])
         code = app(standalone_mode=False, prog_name=command)
     except RobenchError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {one_line(error)}", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -63,5 +76,12 @@ def run_app(app: typer.Typer, command: str, kept: Mapping[str, str]) -> NoReturn
     if code == INTERRUPTED:  # typer itself turns an interrupt into this code
         given = " ".join([*sys.argv[1:3], ""])
         left = [text for words, text in kept.items() if given.startswith(f"{words} ")]
-        print("; ".join([f"{name}: interrupted", *left]), file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+        end_interrupted(name, *left)
+    return code
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are no text: the system gives each byte of them as a surrogate."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= sign <= "\udfff" for sign in argument):
+            raise UsageError(f"the argument {argument!r} is no text in UTF-8; write it in UTF-8")

@@ -137,7 +137,9 @@ def plugin_rows() -> Rows:
                     state = f"no data: {error}"
                 except RobenchError as error:
                     state = str(error)
-                except (Exception, SystemExit) as error:  # the code of others may raise anything
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # the code of others may raise anything
                     state = str(plugin.error(f"failed: {type(error).__name__}: {error}"))
                 rows.append(
                     {"plugin": plugin.name, "group": group, "from": plugin.origin, "state": state}

@@ -27,6 +27,7 @@ from robench.datasets.base import Dataset, Images, Split
 from robench.datasets.layout import Layout, damaged
 from robench.datasets.parquet import read_parquet
 from robench.errors import ContentError, DownloadError, MissingDataError, UsageError
+from robench.text import one_line
 
 VARIABLE = "ROBENCH_DATA"
 _FORMAT = 1  # of the decoded files; increased when they must be written again
@@ -93,7 +94,7 @@ def download(dataset: Dataset, place: Path | None = None) -> Path:
         with redirect_stdout(io.StringIO()):  # torchvision prints the state of each mirror
             dataset.download(folder)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DownloadError(
             f"cannot download {dataset.name} into {folder}: {reason}; alternatively, put its files "
             f"into a folder {dataset.name} and give the parent of that with --data-dir"

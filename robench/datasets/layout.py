@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from robench.datasets.base import Split
 from robench.errors import ContentError
+from robench.text import one_line
 
+LONGEST = 300
+"""Most characters of what is wrong with a file."""
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
@@ -45,8 +48,7 @@ class Layout:
 
 def damaged(where: Path | str, reason: str, dataset: str) -> ContentError:
     """The error for damaged or unexpected files."""
-    text = " ".join(reason.split())
     return ContentError(
-        f"{where}: {text}; put whole files there, or remove these and get others with: "
-        f"robench data download {dataset}"
+        f"{where}: {one_line(reason, LONGEST)}; put whole files there, or remove these and get "
+        f"others with: robench data download {dataset}"
     )

@@ -6,6 +6,8 @@ import traceback
 from pathlib import PurePath
 
 from robench.errors import RobenchError
+from robench.isolation import EscapeError
+from robench.text import one_line, visible
 
 LONGEST = 200
 """Most characters of a message: some libraries print whole tensors."""
@@ -15,7 +17,7 @@ def full_text(error: BaseException) -> str:
     """The message of an error of robench, or the traceback of any other."""
     if isinstance(error, RobenchError):
         return str(error)
-    return "".join(traceback.format_exception(error))
+    return visible("".join(traceback.format_exception(error)))
 
 
 def short_reason(error: BaseException) -> str:
@@ -25,8 +27,10 @@ def short_reason(error: BaseException) -> str:
     in torch.
     """
     if isinstance(error, RobenchError):
-        return _one_line(str(error))
-    message = _one_line("".join(traceback.format_exception_only(error)))
+        return one_line(error, LONGEST)
+    if isinstance(error, EscapeError) and error.__cause__ is not None:
+        error = error.__cause__
+    message = one_line("".join(traceback.format_exception_only(error)), LONGEST)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not _installed(frame.filename)]
     if not frames:
@@ -38,8 +42,3 @@ def short_reason(error: BaseException) -> str:
 def _installed(filename: str) -> bool:
     parts = PurePath(filename).parts
     return filename.startswith("<") or "site-packages" in parts or "dist-packages" in parts
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

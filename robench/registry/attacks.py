@@ -140,7 +140,9 @@ def _find(request: str, name: str, changes: dict[str, Any]) -> NamedAttack:
             usual = _make(name, kind, {}) if changes and not _required(kind) else None
         except RobenchError:
             raise
-        except (Exception, SystemExit) as error:  # abstract, or its own code raised
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # abstract, or its own code raised
             raise plugin.error(f"cannot be made: {type(error).__name__}: {error}") from error
         version, description = f"{kind.version} ({plugin.origin})", _first_line(kind.__doc__)
         full_name = label(name, _changed(changes, dict(attack), dict(usual or ())))

@@ -15,6 +15,7 @@ from robench.errors import PluginError, RobenchError, UsageError
 from robench.isolation import isolated
 from robench.plugins import Plugin
 from robench.registry.model import Model
+from robench.text import one_line
 
 
 def from_plugin(plugin: Plugin) -> Model:
@@ -50,8 +51,10 @@ def from_function(text: str, dataset: str | None = None) -> Model:
     with isolated(), _importable(folder):  # the function may import its neighbours when called
         try:
             make = getattr(importlib.import_module(module_name), attribute)
-        except (Exception, SystemExit) as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            what = one_line(f"{type(error).__name__}: {error}")
             raise PluginError(f"cannot import {text}: {what}") from error
         if file is not None and not _is_from(module_name, file):
             raise PluginError(f"cannot import {text}: another module is called {module_name}")
@@ -69,8 +72,10 @@ def _call(make: Any, fail: Callable[[str], RobenchError], dataset: str | None = 
         raise fail(f"failed: {error}") from error
     except RobenchError:
         raise
-    except (Exception, SystemExit) as error:  # foreign code may raise anything
-        text = " ".join(str(error).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # foreign code may raise anything
+        text = one_line(error)
         raise fail(f"failed: {type(error).__name__}: {text}") from error
     if isinstance(made, Model):
         return made

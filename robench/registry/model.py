@@ -24,6 +24,7 @@ from robench.registry.copies import copied
 from robench.registry.fingerprint import network_sha256
 from robench.spiking import Wrapped, spiking_layers
 from robench.spiking.discovery import Discovery, survey
+from robench.text import one_line
 
 _UNNAMED = ModelId("")
 
@@ -147,7 +148,7 @@ class Model:
     def _require(self, name: str, good: bool, wanted: str) -> None:
         """Raise a UsageError if a field is invalid."""
         if not good:
-            value = " ".join(repr(getattr(self, name)).split())
+            value = one_line(repr(getattr(self, name)))
             raise UsageError(f"model {self.id}: {name} is {value:.80}, it has to be {wanted}")
 
     @property

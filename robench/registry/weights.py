@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from robench.architectures import ModelConfig
 from robench.atomic import replacing
 from robench.errors import ContentError
 from robench.registry.cards import CARD, WEIGHTS, AboutTable, ModelCard, WeightsTable, write_table
+from robench.text import one_line
 
 if TYPE_CHECKING:  # a weight file is checked without torch
     from torch import Tensor, nn
@@ -105,5 +105,5 @@ def _unloadable(path: Path) -> Iterator[None]:
         yield
     except Exception as error:  # safetensors and torch raise bare exceptions for bad files
         # torch gives the reason below a heading, and may list every tensor
-        text = textwrap.shorten(str(error), LONGEST, placeholder=" …")
+        text = one_line(error, LONGEST)
         raise ContentError(f"{path}: cannot be loaded: {text}") from None

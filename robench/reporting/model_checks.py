@@ -10,6 +10,7 @@ import pandas as pd
 
 from robench.checks import OF_MODELS, ModelCheck, with_plugins, worst_verdict
 from robench.results import Check, Verdict
+from robench.text import one_line, visible
 
 COLUMNS = ("check", "value", "threshold", "verdict", "reason", "sees", "advice")
 COLOURS: Mapping[Verdict, str] = {"valid": "32", "suspect": "33", "invalid": "31"}
@@ -55,15 +56,19 @@ class ModelChecks:
         """
         known = _known()
         width = max((len(check.name) for check in self.checks), default=0)
-        lines = [f"{self.model}: {_coloured(self.verdict, colours)}", ""]
+        lines = [f"{one_line(self.model)}: {_coloured(self.verdict, colours)}", ""]
         for check in self.checks:
             figure = f"{check.value:10.3g} of at most {check.threshold:<8.3g}"
             said = _coloured(check.verdict, colours)
-            lines.append(f"{check.name:{width}} {figure} {said}  {check.reason}".rstrip())
+            reason = one_line(check.reason)
+            lines.append(f"{one_line(check.name):{width}} {figure} {said}  {reason}".rstrip())
             of = known.get(check.name)
             if of and check.verdict != "valid":
                 lines += wrap(
-                    f"{of.sees} {of.advice}", 92, initial_indent="    ", subsequent_indent="    "
+                    visible(f"{of.sees} {of.advice}"),
+                    92,
+                    initial_indent="    ",
+                    subsequent_indent="    ",
                 )
         made = {"deterministic" if name == "draws" else name for name in self.to_frame()["check"]}
         if missing := [name for name in known if name not in made | {"draws"}]:

@@ -7,6 +7,8 @@ from typing import Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from robench.text import terminal, visible
+
 
 class ProgressBar:
     """One bar on a terminal or in a notebook, nothing elsewhere; a context manager."""
@@ -21,7 +23,7 @@ class ProgressBar:
         """
         notebook = Console().is_jupyter
         console = Console(  # a notebook draws text as a terminal does, and needs no widgets
-            file=stream,
+            file=terminal(stream),
             force_jupyter=False,
             force_terminal=True if notebook else None,
             width=100 if notebook else None,
@@ -49,7 +51,7 @@ class ProgressBar:
 
     def update(self, name: str, finished: int) -> None:
         """Show how many samples of the present cell are finished."""
-        self._bar.update(self._task, description=name, completed=self._before + finished)
+        self._bar.update(self._task, description=visible(name), completed=self._before + finished)
 
     def next_cell(self, samples: int) -> None:
         """Count a finished cell with its samples."""

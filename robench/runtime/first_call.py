@@ -13,6 +13,7 @@ from robench.errors import EvaluationError
 from robench.registry import Model
 from robench.runtime.batch_size import is_out_of_memory
 from robench.runtime.borrowing import borrowed
+from robench.text import one_line
 
 SAME = 1e-3
 """Logits of the same images in two calls differ by rounding, at most by this."""
@@ -52,7 +53,7 @@ def first_call(
     except Exception as error:
         if len(x) == 1 or is_out_of_memory(error):
             raise
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise EvaluationError(
             f"the network takes two images but not one ({type(error).__name__}: {text:.80}): "
             "the logits of an image must not depend on the others, as with batch statistics"
@@ -98,7 +99,7 @@ def _find_type(model: Model, x: Tensor) -> None:
     types = {p.dtype for p in model.module.parameters() if p.is_floating_point()}
     try:
         model.call(x)
-    except RuntimeError:
+    except Exception:  # a network may refuse float32 in any way
         if len(types) != 1 or types == {torch.float32}:
             raise
         model.input_type = types.pop()

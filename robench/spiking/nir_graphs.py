@@ -16,6 +16,7 @@ from robench.spiking.encoding import over_time
 from robench.spiking.neuron import LIF, LIFParameters, Reset
 from robench.spiking.surrogate import Surrogate
 from robench.spiking.wrapping import Readout, wrap
+from robench.text import one_line
 
 DT = 1e-4
 """The time step in seconds with which snnTorch and SpikingJelly export."""
@@ -91,7 +92,7 @@ def _difference(
     try:
         own = network(images)
     except RuntimeError as error:  # shapes
-        text = " ".join(str(error).split())
+        text = one_line(error)
         given = f"images {tuple(images.shape)}"
         raise UsageError(f"{path}: the network cannot take {given}: {text:.100}") from None
     if own.shape != logits.shape:
@@ -117,7 +118,7 @@ def _chain(path: Path) -> list[tuple[str, Any]]:
     try:
         graph = nir.read(path, type_check=False)
     except Exception as error:  # h5py and nir raise whatever a damaged file leads to
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise ContentError(f"{path}: not a NIR file ({type(error).__name__}: {text:.90})") from None
     names = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
     chain: list[tuple[str, Any]] = []

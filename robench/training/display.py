@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Self
 
+from robench.text import terminal, visible
 from robench.training.log import Row
 
 
@@ -20,9 +22,9 @@ class Display:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.name = name
+        self.name = visible(name)
         self.epochs = epochs
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(file=terminal(sys.stdout), highlight=False, soft_wrap=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -33,7 +35,7 @@ class Display:
             transient=True,
             speed_estimate_period=600,  # an epoch of a spiking network takes minutes
         )
-        self.task = self.bar.add_task(name, total=max(epochs, 1))
+        self.task = self.bar.add_task(self.name, total=max(epochs, 1))
 
     def __enter__(self) -> Self:
         self.bar.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from robench.errors import RobenchError
+from robench.text import one_line
 
 T = TypeVar("T")
 Severity = Literal["error", "warning"]
@@ -79,14 +80,8 @@ class Finding:
         return asdict(self) | facts | {"advice": RULES[self.rule].advice}
 
     def __str__(self) -> str:
-        what = self.what if len(self.what) <= LONGEST else f"{self.what[:LONGEST]} …"
-        where, advice = _line(str(self.path)), RULES[self.rule].advice
-        return f"{self.severity} {self.rule}: {where}: {_line(what)}; {advice}"
-
-
-def _line(text: str) -> str:
-    """Text of a file for one line of a terminal, without its control characters."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+        what, advice = one_line(self.what, LONGEST), RULES[self.rule].advice
+        return f"{self.severity} {self.rule}: {one_line(self.path)}: {what}; {advice}"
 
 
 def attempt(rule: str, path: Path, read: Callable[[], T]) -> T | Finding:

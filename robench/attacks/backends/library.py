@@ -13,6 +13,7 @@ from typing import Any
 from robench.attacks.backends.library_attack import LibraryAttack
 from robench.attacks.backends.trial import require_sound
 from robench.errors import UsageError, nearest
+from robench.text import one_line
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Library:
             raise self._import_error(error) from None
 
     def _import_error(self, error: Exception) -> UsageError:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = one_line(f"{type(error).__name__}: {error}")
         return UsageError(f"{self.name} cannot be imported: {text}; see: robench doctor")
 
     @property
@@ -123,7 +124,7 @@ class Library:
             if chosen:
                 require_sound(attack, self.make(offer, defaults))
         except Exception as error:  # a library may raise anything for a value it cannot take
-            text = " ".join(str(error).split())
+            text = one_line(error)
             what = text or f"its parameters raise a bare {type(error).__name__} of {self.name}"
             raise UsageError(f"attack {label}: {what}") from None
         return offer, attack

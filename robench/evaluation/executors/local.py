@@ -83,7 +83,9 @@ def evaluate_unit(
     chunks = None if unit.whole else unit.chunks
     try:
         return evaluate_chunks(cell, store, chunks, progress, checked)
-    except (Exception, SystemExit) as error:  # of the model or the attack: only this cell fails
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of the model or the attack: only this cell fails
         if strict:
             raise
         return failed(cell, unit.digest, store, started, short_reason(error), full_text(error))

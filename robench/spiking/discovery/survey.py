@@ -24,6 +24,7 @@ from robench.spiking.discovery.steps import Kind, Stairs, Step, classify, typica
 from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted
 from robench.spiking.discovery.swap import sloped, straight_through
 from robench.spiking.discovery.units import Shifts, unit_of
+from robench.text import one_line
 
 _CONSTANT = "it never changes"
 
@@ -112,7 +113,7 @@ def _tried(
         known = neurons(some)
         over_time = layers(some, fewer, known)
     except Exception as error:  # checkpointed comparisons, a graph that is edited in place
-        text = " ".join(str(error).split())
+        text = one_line(error)
         why = f"the backward pass raises {type(error).__name__}: {text:.80}"
         return replace(found, refused=why)
     if not torch.equal(plain, logits):
