@@ -20,6 +20,8 @@ from robench.spiking.surrogate import Surrogate
 if TYPE_CHECKING:
     from robench.spiking import LIFParameters
 
+MOST_CLASSES = 100_000
+MOST_TIMESTEPS = 10_000
 VERSION = 1
 """Increased when the function that a card's network computes changes."""
 Mode = Literal["ann", "hybrid", "stbp"]
@@ -77,9 +79,9 @@ class ModelConfig(_Table):
     architecture: Literal["vgg16", "flex-vgg16"]
     mode: Mode
     dataset: str
-    classes: int = Field(ge=2)
+    classes: int = Field(ge=2, le=MOST_CLASSES)
     width: float = Field(gt=0, le=1)
-    timesteps: Annotated[int, Field(ge=1)] | None = None
+    timesteps: Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)] | None = None
     input_kind: InputKind = "images"
     pool: Literal["max", "average"] = "max"
     mean: Annotated[list[float], Field(min_length=1)] = [0.5, 0.5, 0.5]

@@ -31,6 +31,15 @@ def folder_at(option: str) -> Callable[[str | Path], Path]:
     return read
 
 
+def store_at(option: str) -> Callable[[str | Path], Path]:
+    """:func:`folder_at` for a folder that is written to while a network is at work.
+
+    The path is absolute, since a network may change the working folder.
+    """
+    read = folder_at(option)
+    return lambda text: read(text).absolute()
+
+
 def file_at(option: str) -> Callable[[str | Path], Path]:
     """The reader of an option that names a file, which need not exist.
 
@@ -99,7 +108,7 @@ DataDir = Annotated[
 Results = Annotated[
     Path,
     typer.Option(
-        "--results", parser=folder_at("--results"), metavar="FOLDER", help="Folder of the results."
+        "--results", parser=store_at("--results"), metavar="FOLDER", help="Folder of the results."
     ),
 ]
 Figures = Annotated[
@@ -117,7 +126,7 @@ Examples = Annotated[
     Path,
     typer.Option(
         "--examples",
-        parser=folder_at("--examples"),
+        parser=store_at("--examples"),
         metavar="FOLDER",
         help="Folder of the adversarial examples; missing ones are computed.",
     ),

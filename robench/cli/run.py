@@ -19,10 +19,10 @@ from robench.cli.options import (
     Json,
     Limit,
     ModelsDir,
-    folder_at,
     look_in,
     split_epsilons,
     split_patterns,
+    store_at,
 )
 from robench.errors import UsageError
 
@@ -72,7 +72,7 @@ def run(
     ] = False,
     output: Annotated[
         Path,
-        typer.Option(parser=folder_at("--output"), metavar="FOLDER", help="Folder of the results."),
+        typer.Option(parser=store_at("--output"), metavar="FOLDER", help="Folder of the results."),
     ] = Path("results"),
     checks: Annotated[
         Literal["cheap", "full", "off"],

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robench.errors import UsageError
+from robench.text import one_line
 
 _PAIRS = {"[": "]", "(": ")", "{": "}"}
 EXAMPLE = "surrogate-ensemble[steps=40,surrogates=[atan(2),triangle(1)]]"
@@ -43,6 +44,8 @@ def read_request(request: str) -> tuple[str, dict[str, Any]]:
             f"attack {request[:40]}…: {len(request)} characters are too many, a folder is named "
             f"after it, with at most {LONGEST} bytes; write a card with these parameters instead"
         )
+    if one_line(request) != " ".join(request.split()):
+        raise UsageError(f"attack {request!r} has characters that cannot be printed")
     name, bracket, inside = request.partition("[")
     name = name.strip()
     if not _balanced(request) or not name or (bracket and not inside.endswith("]")):

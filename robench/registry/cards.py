@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -14,10 +15,15 @@ from robench.atomic import replacing
 from robench.datasets import dataset_names
 from robench.errors import ContentError, nearest, plainly
 from robench.model_id import ModelId
+from robench.text import one_line
 
 T = TypeVar("T", bound=BaseModel)
 CARD = "model.toml"
 WEIGHTS = "weights.safetensors"
+LARGEST = 2**20
+"""Most bytes of a card or recipe."""
+LONGEST = 300
+"""Most characters of what is wrong with it."""
 
 
 class WeightsTable(BaseModel):
@@ -101,16 +107,43 @@ def read_table(path: Path, kind: type[T]) -> T:
             the message names the file and the key.
     """
     try:
-        data = tomllib.loads(path.read_text("utf-8-sig"))  # an editor may write a byte order mark
-        return kind.model_validate(data)
+        return kind.model_validate(_read_toml(path))
     except FileNotFoundError:
         raise ContentError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ContentError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ContentError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
-        raise ContentError(f"{path}: {_first_error(error, kind)}") from None
+        raise ContentError(f"{path}: {one_line(_first_error(error, kind), LONGEST)}") from None
+    except ValueError as error:
+        raise ContentError(f"{path}: not valid TOML: {one_line(error, LONGEST)}") from None
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    """The content of a TOML file; raises ValueError or OSError if it is something else."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be read for ever
+        raise ValueError("it is no file")
+    if found.st_size > LARGEST:
+        raise ValueError(f"it has {found.st_size} bytes, and a card at most {LARGEST}")
+    text = path.read_text("utf-8-sig")  # an editor may write a byte order mark
+    try:
+        data = tomllib.loads(text)
+        _require_64_bits(data)
+    except RecursionError:
+        raise ValueError("its tables or lists are nested too deeply") from None
+    return data
+
+
+def _require_64_bits(value: object, key: str = "") -> None:
+    """Raise a ValueError if a value contains an integer that TOML does not have."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _require_64_bits(item, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for item in value:
+            _require_64_bits(item, key)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"key {key}: an integer is longer than 64 bits")
 
 
 def _first_error(error: ValidationError, kind: type[BaseModel]) -> str:

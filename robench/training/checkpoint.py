@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -20,12 +21,15 @@ from torch.optim import Optimizer
 
 from robench.atomic import replacing
 from robench.errors import ContentError
+from robench.text import one_line
 from robench.training.log import Row
 from robench.training.recipe import Recipe
 
 FOLDER = ".training"
 FILE = "checkpoint.safetensors"
 _MOMENTUM = "momentum_buffer"
+LONGEST = 300
+"""Most characters of what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class Progress:
     def epochs(self) -> int:
         """The number of completed epochs."""
         return len(self.rows)
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 def checkpoint_file(folder: Path) -> Path:
@@ -103,6 +110,8 @@ def restore(path: Path, net: nn.Module, optimizer: Optimizer, generator: torch.G
         net.load_state_dict(own, strict=True)
         for name, parameter in net.named_parameters():
             if (momentum := tensors.get(f"{_MOMENTUM}/{name}")) is not None:
+                if momentum.shape != parameter.shape:
+                    raise ValueError(f"{_MOMENTUM} of {name} has shape {tuple(momentum.shape)}")
                 # in the layout of the parameter: another layout may round differently
                 optimizer.state[parameter][_MOMENTUM] = torch.empty_like(parameter).copy_(momentum)
         generator.set_state(tensors["generator"])
@@ -110,17 +119,16 @@ def restore(path: Path, net: nn.Module, optimizer: Optimizer, generator: torch.G
         device = next(net.parameters()).device
         if (drawn := tensors.get("cuda")) is not None and device.type == "cuda":
             torch.cuda.set_rng_state(drawn, device)
-    except (KeyError, RuntimeError) as error:
-        raise ContentError(f"{path}: {error}; start again with --restart") from None
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        what = one_line(error, LONGEST)
+        raise ContentError(f"{path}: {what}; start again with --restart") from None
 
 
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            data = json.loads((file.metadata() or {})["progress"])
-            data["rows"] = tuple(Row(**row) for row in data["rows"])
-            return Progress(**data), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ContentError(
-            f"{path}: cannot be read: {str(error).splitlines()[0]}; start again with --restart"
-        ) from None
+            done = _PROGRESS.validate_json((file.metadata() or {})["progress"], strict=True)
+            return done, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        what = one_line(error, LONGEST)
+        raise ContentError(f"{path}: cannot be read: {what}; start again with --restart") from None
