@@ -21,6 +21,7 @@ from robench.reporting.plots import areas_name, curves_name
 from robench.reporting.report import Entry, Estimate, Report, Row, Table, row_verdict
 from robench.reporting.work import COLUMNS, has_work, work_line, work_texts
 from robench.results import PROTOCOL
+from robench.text import visible
 
 Format = Literal["md", "html", "csv", "json"]
 FIGURES = "results/figures"
@@ -50,14 +51,14 @@ def render(
     Raises:
         UsageError: the form is unknown.
     """
-    report = report if all_runs else report.newest()
+    others, report = report.others, report if all_runs else report.newest()
     match form:
         case "md":
             return _document("leaderboard.md.j2", report, figures, checks)
         case "html":
             return _document("leaderboard.html.j2", report, figures, checks)
         case "csv":
-            return _csv(report)
+            return _csv(report, header=bool(others))
         case "json":
             return _json(report)
     raise UsageError(f"unknown format {form!r}; formats: {', '.join(get_args(Format))}")
@@ -88,7 +89,7 @@ def is_stale(path: Path, text: str) -> bool:
 
 def escape_markdown(text: str) -> str:
     """Text escaped for one line, or one cell of a table, in Markdown."""
-    return _SPECIAL.sub(lambda match: "\\" + match[0], _SPACE.sub(" ", text))
+    return _SPECIAL.sub(lambda match: "\\" + match[0], visible(_SPACE.sub(" ", text)))
 
 
 def percent(estimate: Estimate) -> Markup:
@@ -129,12 +130,17 @@ def _finalize_markdown(value: object) -> object:
     return escape_markdown(value)
 
 
+def _finalize_html(value: object) -> object:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _document(template: str, report: Report, figures: str, checks: str) -> str:
     html = template.endswith(".html.j2")
+    finalize = _finalize_html if html else _finalize_markdown
     environment = Environment(
         loader=PackageLoader("robench.reporting"),
         autoescape=html,
-        finalize=None if html else _finalize_markdown,
+        finalize=finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -209,19 +215,22 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _csv(report: Report) -> str:
+def _csv(report: Report, *, header: bool) -> str:
+    """The tables one below the other; without a row, the names of columns where there are runs."""
     frames = [
         frame(table, controls=controls).assign(control=controls)
         for table in report.tables
         for controls in (False, True)
         if (table.controls if controls else table.rows)
     ]
-    if not frames:
+    if not frames and not header:
         return ""
+    if report.others or not frames:
+        frames.append(others_frame(report))
     columns = list(dict.fromkeys(name for each in frames for name in each.columns))
     records = [record for each in frames for record in each.to_dict("records")]
     whole = pd.DataFrame(records, columns=columns)
-    for name in ("rank", "timesteps"):
+    for name in {"rank", "timesteps"} & {*columns}:
         whole[name] = whole[name].astype("Int64")
     return str(whole.to_csv(index=False, lineterminator="\n"))
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from robench.errors import UsageError
@@ -118,3 +119,15 @@ def test_an_empty_store_gives_a_leaderboard_that_says_so(builder: Builder) -> No
 def test_an_unknown_format_is_an_error(builder: Builder) -> None:
     with pytest.raises(UsageError, match="md, html, csv, json"):
         render(build_report(builder.store), "pdf")  # type: ignore[arg-type]
+
+
+def test_runs_without_a_result_are_rows_of_the_csv(builder: Builder) -> None:
+    builder.add_without_outcome("digits/vgg16-ann", "fgsm", "failed", "why\n\x1b[2J")
+    report = build_report(builder.store)
+    everything = pd.read_csv(io.StringIO(render(report, "csv", all_runs=True)))
+    assert everything["model"].tolist() == ["digits/vgg16-ann"]
+    assert everything["status"].tolist() == ["failed"]
+    newest = pd.read_csv(io.StringIO(render(report, "csv")))
+    assert (len(newest), "model" in newest) == (0, True)
+    for form in ("md", "html"):
+        assert "\x1b" not in render(report, form, all_runs=True)  # type: ignore[arg-type]
