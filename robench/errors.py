@@ -17,11 +17,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from robench.text import one_line
+
+LONGEST = 2000
+"""Most characters of an error."""
+LONGEST_NAME = 200
+"""Most characters of a name that is compared with others."""
+
 
 class RobenchError(Exception):
     """The base class of robench's errors; the text is one line for the user."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return one_line(super().__str__(), LONGEST)
 
 
 class UsageError(RobenchError):
@@ -71,5 +81,7 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 
     The prefix is written before each name and is not compared.
     """
+    if len(name) > LONGEST_NAME:  # the time grows with its square
+        return ""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(prefix + found for found in close)}?" if close else ""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
 from robench.errors import PluginError
@@ -59,18 +59,37 @@ def plugins(group: str) -> dict[str, list[Plugin]]:
     """The plug-ins of a group by name; a name that two distributions claim has two entries."""
     found: defaultdict[str, list[Plugin]] = defaultdict(list)
     for entry in _installed(group, tuple(sys.path)):
-        dist = entry.dist
-        origin = f"{dist.name} {dist.version}" if dist is not None else "an unknown distribution"
-        plugin = Plugin(entry.name, group, origin, entry)
+        plugin = Plugin(entry.name, group, _origin(entry), entry)
         if plugin not in found[entry.name]:
             found[entry.name].append(plugin)
     return dict(found)
 
 
+def _origin(entry: EntryPoint) -> str:
+    """Distribution and version of an entry point."""
+    try:
+        if entry.dist is not None:
+            return one_line(f"{entry.dist.name} {entry.dist.version}")
+    except Exception:  # its metadata are damaged
+        pass
+    return "an unknown distribution"
+
+
 @cache
-def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
-    """The entry points of a group, read once for each import path: that takes some 30 ms."""
-    return entry_points(group=group)
+def _installed(group: str, path: tuple[str, ...]) -> list[EntryPoint]:
+    """The entry points of a group, read once for each import path: that takes some 30 ms.
+
+    The first distribution of a name counts; one whose metadata are damaged is left out.
+    """
+    found: dict[str, list[EntryPoint]] = {}
+    for dist in distributions():
+        try:
+            name = getattr(dist, "_normalized_name", None) or dist.name  # by the folder's name
+            if name not in found:
+                found[name] = list(dist.entry_points.select(group=group))
+        except Exception:
+            continue
+    return [entry for entries in found.values() for entry in entries]
 
 
 def the_plugin(found: Mapping[str, list[Plugin]], name: str) -> Plugin:

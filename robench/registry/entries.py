@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NOT_LOADED = "not loaded; see: robench list plugins"
 CLAIMED = "claimed twice; it cannot be loaded"
+LONGEST = 4096
+"""Most characters of a pattern, as of a path on Linux."""
 REGISTERED = "robench"
 """The source of robench's own models."""
 
@@ -168,6 +170,8 @@ def select_models(
 def _matching(
     pattern: str, entries: dict[ModelId, ModelEntry], dataset: str | None
 ) -> list[ModelEntry]:
+    if len(pattern) > LONGEST:
+        raise UsageError(f"model {pattern[:40]!r}…: {len(pattern)} characters are too many")
     if pattern in entries:
         return [replace(entries[ModelId(pattern)], named=True)]
     if pattern == "all" or is_glob(pattern):
@@ -176,7 +180,7 @@ def _matching(
             return [public[model_id] for model_id in found]
         raise UsageError(f"no model matches {pattern!r}; see: robench list models")
     folder = Path(pattern)
-    if (folder / CARD).is_file():
+    if _exists(folder / CARD):
         registered = _registered_id(folder)
         card = read_card(folder, registered)
         model_id = registered or own_id(folder, card)
@@ -187,11 +191,19 @@ def _matching(
 
         model = from_function(pattern, dataset)
         return [ModelEntry(model.id, pattern, False, "", lambda: model, named=True, place=pattern)]
-    if folder.is_dir():
+    if _exists(folder):
         raise UsageError(f"model folder {pattern} has no {CARD}")
     raise UsageError(
         f"unknown model {pattern!r}{nearest(pattern, entries)}; see: robench list models"
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether something has that path; also where the text cannot be a path."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _registered_id(folder: Path) -> ModelId | None:

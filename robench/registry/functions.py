@@ -46,7 +46,7 @@ def from_function(text: str, dataset: str | None = None) -> Model:
     file = Path(place) if place.endswith(".py") else None
     folder = Path.cwd() if file is None else file.resolve().parent
     module_name = place if file is None else file.stem
-    if file is not None and not file.is_file():
+    if file is not None and not _is_file(file):
         raise PluginError(f"cannot import {text}: there is no file {file}")
     with isolated(), _importable(folder):  # the function may import its neighbours when called
         try:
@@ -61,6 +61,14 @@ def from_function(text: str, dataset: str | None = None) -> Model:
         model = _call(make, lambda what: PluginError(f"{text} {what}"), dataset)
     model.registered = False
     return model
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; also where the text cannot be a path."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _call(make: Any, fail: Callable[[str], RobenchError], dataset: str | None = None) -> Model:
