@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCHMARK := out/benchmark
 
-.PHONY: install benchmark figures bench test check clean
+.PHONY: install benchmark figures bench test fuzz check clean
 
 install: $(STAMP)
 
@@ -41,6 +41,10 @@ bench: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+# hostile input for every reader; fails for a finding; OPTIONS="--inputs 100000 --targets record" for more
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.harness --output out/fuzz $(OPTIONS)
 
 check: install
 	$(BIN)/ruff check .
