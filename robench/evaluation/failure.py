@@ -16,7 +16,7 @@ LONGEST = 200
 def full_text(error: BaseException) -> str:
     """The message of an error of robench, or the traceback of any other."""
     if isinstance(error, RobenchError):
-        return str(error)
+        return visible(Exception.__str__(error))  # with its line ends
     return visible("".join(traceback.format_exception(error)))
 
 

@@ -44,10 +44,10 @@ def from_function(text: str, dataset: str | None = None) -> Model:
     """
     place, _, attribute = text.rpartition(":")
     file = Path(place) if place.endswith(".py") else None
-    folder = Path.cwd() if file is None else file.resolve().parent
-    module_name = place if file is None else file.stem
     if file is not None and not _is_file(file):
         raise PluginError(f"cannot import {text}: there is no file {file}")
+    folder = Path.cwd() if file is None else file.resolve().parent
+    module_name = place if file is None else file.stem
     with isolated(), _importable(folder):  # the function may import its neighbours when called
         try:
             make = getattr(importlib.import_module(module_name), attribute)
