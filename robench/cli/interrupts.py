@@ -1,7 +1,7 @@
-"""Ctrl-C at any time: one line, and the exit code of an interrupt.
+"""Ctrl-C or SIGTERM at any time: one line, and the exit code of an interrupt.
 
 An import that is interrupted may fail with another error, or be taken for a missing library. So an
-interrupt waits until the import is over, unless that takes too long.
+interrupt waits until the import is over; if that takes too long, the process ends without clean-up.
 """
 
 from __future__ import annotations
@@ -14,25 +14,34 @@ import threading
 import time
 from types import FrameType
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 PATIENCE = 3.0
 """Seconds that an interrupt waits for an import."""
 _AGAIN = 0.02
 _deadline: float | None = None
-"""When the interrupt that waits is raised at the latest."""
+"""Until when the interrupt waits."""
+_terminated = False
+"""Whether SIGTERM was sent, as a job scheduler does; it ends a command as Ctrl-C does."""
 
 
 def defer_in_imports() -> None:
-    """Install the handler, unless the caller of the command ignores interrupts."""
+    """Install the handler, unless the caller of the command ignores the signals."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    global _deadline
+    global _deadline, _terminated
+    _terminated = _terminated or number == signal.SIGTERM
     now = time.monotonic()
-    if _importing(frame) and now < (_deadline or now + PATIENCE):
+    if _importing(frame):
         _deadline = _deadline or now + PATIENCE
+        if now >= _deadline:
+            code = end_interrupted("robench")
+            sys.stderr.flush()
+            os._exit(code)
         later = threading.Timer(_AGAIN, _thread.interrupt_main)
         later.daemon = True
         later.start()
@@ -51,14 +60,17 @@ def _importing(frame: FrameType | None) -> bool:
 
 def end_interrupted(name: str, left: str = "") -> int:
     """Say that a command was interrupted, and what it leaves behind; returns the exit code."""
-    print("; ".join(filter(None, [f"{name}: interrupted", left])), file=sys.stderr)
-    return INTERRUPTED
+    what = "terminated" if _terminated else "interrupted"
+    print("; ".join(filter(None, [f"{name}: {what}", left])), file=sys.stderr)
+    return TERMINATED if _terminated else INTERRUPTED
 
 
 def _quietly(number: int, frame: FrameType | None) -> None:
-    os._exit(INTERRUPTED)
+    os._exit(TERMINATED if number == signal.SIGTERM else INTERRUPTED)
 
 
 def exit_quietly() -> None:
     """Let an interrupt while the interpreter shuts down end it at once."""
-    signal.signal(signal.SIGINT, _quietly)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _quietly)

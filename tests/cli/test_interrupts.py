@@ -1,4 +1,4 @@
-"""Ctrl-C at any time: exit code 130 and one line."""
+"""Ctrl-C or SIGTERM at any time: exit code 130 or 143, and one line."""
 
 import random
 import signal
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.interrupts import interruptible
 from tests.support.needs import needs_linux
 
-pytestmark = needs_linux
+pytestmark = [needs_linux, pytest.mark.usefixtures("interruptible")]
+__all__ = ["interruptible"]
 RUN = """
 import os, signal, sys
 import robench.cli.interrupts
@@ -24,7 +26,7 @@ IN_IMPORT = """
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name == {name!r}:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.{number})
 sys.meta_path.insert(0, Interrupting())
 """
 
@@ -35,17 +37,28 @@ def run_in_python(early: str, *arguments: str) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-def interrupted(code: int, err: str) -> None:
-    assert code == 130, err
+def interrupted(code: int, err: str, number: str = "SIGINT") -> None:
+    expected, what = {"SIGINT": (130, "interrupted"), "SIGTERM": (143, "terminated")}[number]
+    assert code == expected, err
     (line,) = err.splitlines()
-    assert line.startswith("robench: interrupted")
+    assert line.startswith(f"robench: {what}")
 
 
-@pytest.mark.parametrize("name", ["typer", "numpy", "numpy._core.multiarray", "torch._C"])
-def test_an_interrupt_during_an_import(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("typer", "SIGINT"),
+        ("numpy", "SIGTERM"),
+        ("numpy._core.multiarray", "SIGINT"),
+        ("torch._C", "SIGTERM"),
+    ],
+)
+def test_an_interrupt_during_an_import(name: str, number: str, tmp_path: Path) -> None:
     arguments = ("run", "--models", "digits/vgg16-ann", "--attacks", "fgsm", "--limit", "2")
-    done = run_in_python(IN_IMPORT.format(name=name), *arguments, "--output", str(tmp_path / "out"))
-    interrupted(done.returncode, done.stderr)
+    done = run_in_python(
+        IN_IMPORT.format(name=name, number=number), *arguments, "--output", str(tmp_path / "out")
+    )
+    interrupted(done.returncode, done.stderr, number)
     assert done.stdout == ""
     assert not list((tmp_path / "out").rglob("*.tmp"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,3 +21,11 @@ def interrupt_chunk(patch: pytest.MonkeyPatch, number: int) -> None:
         return sweep(self, *arguments)
 
     patch.setattr(ChunkSweep, "run", interrupted)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children take interrupts, also if the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
