@@ -25,9 +25,15 @@ class UnitQueue:
         for unit in sorted(units, key=lambda unit: unit.weight):
             self._left[unit.pattern].append(unit)
             self._work[unit.pattern] += unit.weight
+        self._fresh = sorted(self._left, key=lambda pattern: self._work[pattern])
         self._workers: Counter[str] = Counter()
         self._open = len(units)
+        self._waiting: int = len(units)
         self._change = Condition()
+
+    def __len__(self) -> int:
+        """The number of units that wait for a worker."""
+        return self._waiting
 
     def take(self, last: str) -> Unit | None:
         """The next unit of a worker, which waits while all units are at work elsewhere.
@@ -43,16 +49,24 @@ class UnitQueue:
             return self._pick(last) if self._open else None
 
     def _pick(self, last: str) -> Unit:
-        def rank(pattern: str) -> tuple[bool, float]:
-            return not self._workers[pattern], self._work[pattern]
-
-        unit = self._left[last if last in self._left else max(self._left, key=rank)][-1]
+        unit = self._left[last if last in self._left else self._other_model()][-1]
         self._remove(unit)
         self._workers[unit.pattern] += 1
         return unit
 
+    def _other_model(self) -> str:
+        while self._fresh:
+            if (pattern := self._fresh.pop()) in self._left:
+                return pattern
+
+        def rank(pattern: str) -> tuple[bool, float]:
+            return not self._workers[pattern], self._work[pattern]
+
+        return max(self._left, key=rank)
+
     def _remove(self, unit: Unit) -> None:
         self._left[unit.pattern].remove(unit)
+        self._waiting -= 1
         self._work[unit.pattern] -= unit.weight
         if not self._left[unit.pattern]:
             del self._left[unit.pattern]
@@ -62,6 +76,7 @@ class UnitQueue:
         with self._change:
             self._workers[unit.pattern] -= 1
             self._left[unit.pattern].append(unit)
+            self._waiting += 1
             self._work[unit.pattern] += unit.weight
             self._change.notify_all()
 
