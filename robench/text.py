@@ -27,6 +27,11 @@ def one_line(text: object, longest: int | None = None) -> str:
     return line if longest is None or len(line) <= longest else f"{line[: longest - 1]}…"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _shown(sign: str) -> str:
     if sign.isprintable() or sign in "\n\t" or unicodedata.category(sign) in _KEPT:
         return sign

@@ -28,6 +28,7 @@ from robench.reporting.cells import quoted
 from robench.reporting.progress import ProgressBar
 from robench.reporting.report import verdict_text
 from robench.results import CellResult, Check, Damaged, ResultStore
+from robench.text import counted
 
 
 def trouble_lines(plan: Plan) -> Iterator[str]:
@@ -44,7 +45,7 @@ def trouble_lines(plan: Plan) -> Iterator[str]:
             )
     lacking = Counter(planned.lacks for planned in plan.cells if planned.lacks)
     for what, count in lacking.items():
-        cells = "1 cell" if count == 1 else f"{count} cells"
+        cells = counted(count, "cell")
         yield f"done without the {what} that were asked for, computed again: {cells}"
 
 

@@ -25,6 +25,7 @@ from robench.cli.options import (
     store_at,
 )
 from robench.errors import UsageError
+from robench.text import counted
 
 
 def run(
@@ -161,9 +162,8 @@ def run(
     chosen = [cells[digest] for digest in dict.fromkeys(unit.digest for unit in units)]
     if not json:
         done = sum(planned.done for planned in chosen)
-        count = "1 cell" if len(chosen) == 1 else f"{len(chosen)} cells"
         of_all = "" if part is None else f" of {len(plan.cells)} in shard {shard}"
-        print(f"{count}{of_all}, {done} of them done already")
+        print(f"{counted(len(chosen), 'cell')}{of_all}, {done} of them done already")
     if dry_run:
         lines = [jsonlib.dumps(plan_data(plan, units))] if json else plan_lines(plan, units)
         for line in lines:
@@ -184,12 +184,16 @@ def run(
         print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
     for line in [] if json else compared_lines(results, store):
         print(line)
-    if not json and (open_cells := len(chosen) - len(results)):
-        print(f"{open_cells} cells wait for other shards; the last that ends completes them")
+    if not json and (missing := len(chosen) - len(results)):
+        left = counted(missing, "cell")
+        if fail_fast and failed:
+            print(f"{left} not computed, because --fail-fast stops at a failure")
+        else:
+            print(f"{left} waiting for other shards; the last that ends completes them")
     if not json and (failed or unloadable):
         print(
-            f"{len(failed)} cells failed, {len(unloadable)} models could not be loaded; "
-            "the same command tries them again.",
+            f"{counted(len(failed), 'cell')} failed, {counted(len(unloadable), 'model')} could "
+            "not be loaded; the same command tries again.",
             file=sys.stderr,
         )
     if failed or unloadable:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -114,14 +116,12 @@ class Shard:
         Raises:
             UsageError: the text is no such fraction.
         """
-        number, _, count = text.partition("/")
-        try:
-            shard = cls(int(number), int(count))
-        except ValueError:
-            raise UsageError(f"--shard {text!r}: write it like 3/8, the third of 8") from None
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+        shard = cls(*map(int, found.groups())) if found else cls(0, 0)
         if not 1 <= shard.number <= shard.count:
             raise UsageError(
-                f"--shard {text}: the shards of {count} are 1/{count} to {count}/{count}"
+                f"--shard {text!r}: write it like 3/8, the third of 8; the first is 1/8, the last "
+                "8/8"
             )
         return shard
 
@@ -132,11 +132,11 @@ class Shard:
         which start at different times, divide it alike.
         """
         units = split_units([Unit.of(planned) for planned in plan.cells], self.count)
-        loads = [0.0] * self.count
+        loads = [(0.0, number) for number in range(self.count)]  # a heap
         own: list[Unit] = []
         for unit in sorted(units, key=lambda u: (-u.weight, u.digest, u.first)):
-            least = loads.index(min(loads))
-            loads[least] += unit.weight
+            load, least = loads[0]
+            heapq.heapreplace(loads, (load + unit.weight, least))
             if least == self.number - 1:
                 own.append(unit)
         order = {planned.digest: k for k, planned in enumerate(plan.cells)}

@@ -115,7 +115,7 @@ def test_a_shard_says_that_cells_wait_for_others(
         (("--jobs", "0"), "give at least 1"),
         (("--jobs", "2", "--executor", "local"), "--executor process or ray"),
         (("--shard", "1/2", "--force"), "exclude each other"),
-        (("--shard", "3/2"), "1/2 to 2/2"),
+        (("--shard", "3/2"), "the first is 1/8"),
     ],
 )
 def test_options_that_contradict_are_refused(

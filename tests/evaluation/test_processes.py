@@ -14,9 +14,11 @@ import psutil
 import pytest
 
 from tests.evaluation.test_resume import COMMAND, comparable
+from tests.support.interrupts import interruptible
 from tests.support.small_models import SMALL_MODELS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("interruptible")]
+__all__ = ["interruptible"]
 ATTACKS = ("--attacks", "fgsm,pgd[steps=4]")
 RUN = [sys.executable, "-m", "robench", *COMMAND, *ATTACKS]
 
@@ -53,7 +55,7 @@ def test_processes_give_the_same_bytes_and_survive_a_kill(tmp_path: Path) -> Non
     assert not any(process.is_running() for process in below)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_driver(number: signal.Signals, tmp_path: Path) -> None:
     run = subprocess.Popen(
         [*RUN, "--output", tmp_path / "out", "--jobs", "2"], cwd=code_folder(tmp_path),

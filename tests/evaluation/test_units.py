@@ -85,7 +85,23 @@ def test_more_shards_than_work_are_empty(plan: Plan) -> None:
     assert sorted(map(len, shards)) == [0] * 3 + [1] * len(plan.cells)
 
 
-@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "a/b", "1/2/3", "1.5/2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3",
+        "0/4",
+        "5/4",
+        "1/0",
+        "-1/4",
+        "a/b",
+        "1/2/3",
+        "1.5/2",
+        " 1/2",
+        "١/٢",
+        "1/99999999999999999999",
+    ],
+)
 def test_a_wrong_shard_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--shard"):
         Shard.parse(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +19,8 @@ from robench.results import CellResult
 
 ADDRESS = "RAY_ADDRESS"
 """The variable with the address of a cluster, which Ray reads too."""
+PATIENCE = 5.0
+"""Seconds to wait for the server of a cluster."""
 
 
 def _import_ray() -> Any:
@@ -35,6 +39,23 @@ def _import_ray() -> Any:
             "--executor ray needs Ray; install it with: pip install 'robench[ray]'"
         ) from None
     return ray
+
+
+def _require_server(address: str | None) -> None:
+    """Refuse the address of a cluster at which nothing listens: Ray itself tries for minutes.
+
+    Raises:
+        UsageError: nothing does.
+    """
+    found = re.fullmatch(r"(?:ray://)?(?P<host>[^:/]+):(?P<port>\d{1,5})", address or "")
+    if found is None:  # no address, or a word that Ray knows
+        return
+    try:
+        socket.create_connection((found["host"], int(found["port"])), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"no Ray at {ADDRESS}={address}: {error}; start one with: ray start --head"
+        ) from None
 
 
 class RayExecutor(PoolExecutor):
@@ -59,6 +80,7 @@ class RayExecutor(PoolExecutor):
         """
         self.ray, self.order = _import_ray(), order
         address, terminate = os.environ.get(ADDRESS), signal.getsignal(signal.SIGTERM)
+        _require_server(address)
         try:
             self.ray.init(
                 address=address,

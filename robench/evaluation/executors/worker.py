@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,8 +13,9 @@ import torch
 from robench.datasets.files import VARIABLE
 from robench.errors import EvaluationError
 from robench.evaluation.checking import refuse_hopeless
-from robench.evaluation.executors.local import evaluate_unit, release
+from robench.evaluation.executors.local import evaluate_unit, failed, release
 from robench.evaluation.executors.order import Order
+from robench.evaluation.failure import full_text, short_reason
 from robench.evaluation.plan import Planned
 from robench.evaluation.units import Unit
 from robench.results import CellResult, Check
@@ -83,7 +85,12 @@ class Bench:
                 f"the worker on {socket.gethostname()} finds another model, attack or data set "
                 "under these names; all workers need the same robench and the same files"
             )
-        return evaluate_unit(unit, self.cells[unit.digest].cell, self.store, checked=self._checked)
+        cell, began = self.cells[unit.digest].cell, time.monotonic()
+        try:
+            return evaluate_unit(unit, cell, self.store, checked=self._checked)
+        except KeyboardInterrupt as error:  # of the model's code: a worker gets no Ctrl-C
+            reason, text = short_reason(error), full_text(error)
+            return failed(cell, unit.digest, self.store, began, reason, text)
 
     def _checked(self, found: Sequence[Check]) -> None:
         if self.order.fail_fast:
