@@ -64,6 +64,7 @@ class ResultStore:
     def __init__(self, root: Path) -> None:
         """Open a store in a folder, which need not exist."""
         self.root = root
+        self._outside: dict[Path, bool] = {}
 
     def require_writable(self) -> None:
         """Remove what killed runs left; raise a UsageError if the store cannot be written to."""
@@ -118,20 +119,23 @@ class ResultStore:
     ) -> CellResult:
         """Store a cell and remove its chunks; returns the record with the digests of its files.
 
-        A failed cell does not replace a done one, which another run may have stored.
+        A failed cell does not replace a done one, which another run may have stored, and the
+        adversarial examples of the same rows stay.
         """
         path = self.path(cell.model, cell.attack, cell.hash)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if cell.status == "failed":
-            known = self.find(cell.model, cell.attack, cell.hash)
-            if isinstance(known, CellResult) and known.status == "done":
-                return cell
+        known = self.find(cell.model, cell.attack, cell.hash)
+        known = known if isinstance(known, CellResult) and known.status == "done" else None
+        if cell.status == "failed" and known is not None:
+            return cell
         if rows is not None:
-            files = {
+            files: dict[str, str | None] = {
                 "rows_sha256": keep(rows.to_parquet(index=False), path.with_suffix(".parquet"))
             }
             if examples is not None:
                 files["examples_sha256"] = keep(examples.pack(), path.with_suffix(EXAMPLES))
+            elif known is not None and known.rows_sha256 == files["rows_sha256"]:
+                files["examples_sha256"] = known.examples_sha256
             cell = cell.model_copy(update=files)
         text = cell.sealed_text()
         with replacing(path) as temporary:
@@ -215,6 +219,8 @@ class ResultStore:
 
     def record(self, path: Path) -> CellResult | Damaged:
         """A record that fits the schema and its place; nothing else of it was compared."""
+        if self._leads_outside(path.parent) or path.is_symlink():
+            return Damaged(path, "it is a link, and may lead out of the folder of the results")
         try:
             cell = CellResult.model_validate_json(read_file(path, LARGEST))
             place = _folder(self.root, cell.model, cell.attack) / _file(cell.hash)
@@ -227,6 +233,12 @@ class ResultStore:
         if place != path:
             return Damaged(path, f"by its record its place is {place}", "result-misplaced")
         return cell
+
+    def _leads_outside(self, folder: Path) -> bool:
+        """Whether a folder of the store is below a link; the root may be one."""
+        if folder not in self._outside:
+            self._outside[folder] = not folder.resolve().is_relative_to(self.root.resolve())
+        return self._outside[folder]
 
     def chunk(self, model: str, attack: str, digest: str, number: int) -> pd.DataFrame | None:
         """The rows of a finished chunk of an unfinished cell, or None."""

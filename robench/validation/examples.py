@@ -66,6 +66,9 @@ def check_examples(
     path = store.path(cell.model, cell.attack, cell.hash).with_suffix(EXAMPLES)
     if not path.exists():
         return
+    if cell.sha256 is not None and cell.examples_sha256 is None:
+        yield Finding("leftover-rows", path, "no record names it")
+        return
     found = attempt("examples-damaged", path, lambda: store.examples(cell))
     if isinstance(found, Finding):
         yield found

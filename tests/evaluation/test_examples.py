@@ -148,8 +148,8 @@ def test_a_damaged_file_is_written_again(cli: Cli, tmp_path: Path) -> None:
     assert equal(kept(tmp_path), whole)
 
 
-def test_a_new_run_without_examples_removes_the_old_ones(cli: Cli, tmp_path: Path) -> None:
+def test_a_new_run_of_the_same_rows_keeps_their_examples(cli: Cli, tmp_path: Path) -> None:
     run(cli, tmp_path, "--keep-examples")
+    whole = kept(tmp_path)
     run(cli, tmp_path, "--force")
-    store, cell = only(tmp_path)
-    assert store.examples(cell) is None
+    assert equal(kept(tmp_path), whole)
