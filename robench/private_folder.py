@@ -23,7 +23,9 @@ def is_own(found: os.stat_result) -> bool:
 
     Always, on a system whose files have no such modes.
     """
-    return os.name != "posix" or (found.st_uid == os.geteuid() and not found.st_mode & _OTHERS)
+    if not hasattr(os, "geteuid"):  # Windows, whose folders of a user are the user's own
+        return True
+    return found.st_uid == os.geteuid() and not found.st_mode & _OTHERS
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from robench.cli.options import (
     look_in,
     require_results,
     require_writable,
+    shown,
 )
 from robench.cli.run import run
 from robench.cli.validate import validate
@@ -117,8 +118,10 @@ def leaderboard(
         print(f"{output} is up to date")
         return
     require_writable("--output", output)
-    require_writable("--results", figures)
-    drawn = write_figures(report, figures)
+    wrote = str(output)
+    if format in ("md", "html"):  # which show them
+        require_writable("--results", figures)
+        wrote += f" and {len(write_figures(report, figures))} figures in {shown(figures)}"
     write(output, text)
     left_out = [
         (report.older, "cells of older runs"),
@@ -126,7 +129,7 @@ def leaderboard(
     ]
     hidden = " and ".join(f"{number} {what}" for number, what in left_out if number)
     hint = f"; {hidden} left out: --all-runs shows them" if hidden and not all_runs else ""
-    print(f"wrote {output} and {len(drawn)} figures in {figures}{hint}")
+    print(f"wrote {wrote}{hint}")
 
 
 @app.command("list")

@@ -17,6 +17,8 @@ from robench.errors import RobenchError, UsageError
 from robench.text import Visible, one_line
 
 _STDOUT, _STDERR = 1, 2
+PIPE_CLOSED = 141
+"""What a shell reports of a program that wrote into a closed pipe."""
 CELLS_KEPT = "finished cells are kept"
 
 
@@ -45,6 +47,10 @@ def run_app(app: typer.Typer, command: str, kept: Mapping[str, str]) -> NoReturn
     stdout, stderr = (cast(TextIO, Visible(stream)) for stream in (sys.stdout, sys.stderr))
     with redirect_stdout(stdout), redirect_stderr(stderr):
         code = _run(app, command, kept)
+    try:
+        sys.stdout.flush()
+    except ConnectionError:  # nobody reads, as in: robench list models | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     atexit.register(exit_quietly)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -60,6 +66,8 @@ def _run(app: typer.Typer, command: str, kept: Mapping[str, str]) -> object:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except ConnectionError:  # nobody reads on
+        code = PIPE_CLOSED
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         print(f"{name}: {error.strerror or error}{where}", file=sys.stderr)
@@ -76,7 +84,7 @@ def _run(app: typer.Typer, command: str, kept: Mapping[str, str]) -> object:
     if code == INTERRUPTED:  # typer itself turns an interrupt into this code
         given = " ".join([*sys.argv[1:3], ""])
         left = [text for words, text in kept.items() if given.startswith(f"{words} ")]
-        end_interrupted(name, *left)
+        code = end_interrupted(name, *left)
     return code
 
 

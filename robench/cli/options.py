@@ -40,6 +40,12 @@ def store_at(option: str) -> Callable[[str | Path], Path]:
     return lambda text: read(text).absolute()
 
 
+def shown(path: Path) -> Path:
+    """A path as the user would write it: from the current folder, if it lies there."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def file_at(option: str) -> Callable[[str | Path], Path]:
     """The reader of an option that names a file, which need not exist.
 
@@ -84,7 +90,7 @@ def require_results(folder: Path) -> None:
         UsageError: nothing is stored there.
     """
     if not any(folder.glob("*/*/*/*.json")):
-        raise UsageError(f"there are no results in {folder}; make them with: robench run")
+        raise UsageError(f"there are no results in {shown(folder)}; make them with: robench run")
 
 
 ModelsDir = Annotated[

@@ -17,6 +17,7 @@ from robench.cli.options import (
     look_in,
     require_results,
 )
+from robench.text import counted
 
 
 def validate(
@@ -50,6 +51,7 @@ def validate(
         for finding in done.findings:
             print(finding)
         looked = ", ".join(f"{number} {what}" for what, number in done.counts.items())
-        print(f"looked at {looked}: {done.errors} errors, {done.warnings} warnings")
+        found = f"{counted(done.errors, 'error')}, {counted(done.warnings, 'warning')}"
+        print(f"looked at {looked}: {found}")
     if done.errors:
         raise typer.Exit(1)
