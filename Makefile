@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCHMARK := out/benchmark
 
-.PHONY: install benchmark figures bench test fuzz check clean
+.PHONY: faults install benchmark figures bench test fuzz check clean
 
 install: $(STAMP)
 
@@ -45,6 +45,11 @@ test: install
 # hostile input for every reader; fails for a finding; OPTIONS="--inputs 100000 --targets record" for more
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.harness --output out/fuzz $(OPTIONS)
+
+# random faults of runs, 20 to 40 minutes; fails if anything is lost; OPTIONS="--count 30" for fewer
+faults: install
+	mkdir -p out
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --output out/faults.json $(OPTIONS)
 
 check: install
 	$(BIN)/ruff check .

@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,79 +8,11 @@ import pytest
 
 import robench.evaluation.chunks
 import robench.evaluation.executors.local
-from robench.results import ResultStore
 from tests.support.commands import Finished
 from tests.support.interrupts import interrupt_chunk
-from tests.support.small_models import SMALL_MODELS
 
 Cli = Callable[..., Finished]
 COMMAND = ("run", "--models", "smallmodels:small", "--limit", "30", "--eps", "8/255,16/255,32/255")
-
-KILLER = """
-import itertools, json, os, signal, sys, time
-from pathlib import Path
-
-import torch
-
-import pyarrow.parquet, robench.cli, robench.evaluation
-import robench.evaluation.chunks, robench.registry
-
-from robench.datasets import DIGITS
-
-torch.set_num_threads(1)
-DIGITS.load("train"), DIGITS.load("test")
-robench.evaluation.chunks.CHUNK = 10
-command, undisturbed, killed = sys.argv[1:-2], Path(sys.argv[-2]), Path(sys.argv[-1])
-
-
-def attempt(output, *, delay=None, at_write=None, before=True):
-    \"\"\"One run in a child process; returns its exit code, or the signal that ended it.\"\"\"
-    child = os.fork()
-    if child == 0:
-        sys.stdout = open(os.devnull, "w")
-        if at_write is not None:
-            count, replace = itertools.count(1), Path.replace
-
-            def deadly(self, target):
-                now = next(count) == at_write
-                if now and before:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                replace(self, target)
-                if now:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            Path.replace = deadly
-        sys.argv = ["robench", *command, "--output", str(output)]
-        code = 99
-        try:
-            robench.cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        finally:
-            os._exit(code)
-    if delay is not None:
-        time.sleep(delay)
-        os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def cells():
-    return {str(path): path.stat().st_mtime_ns for path in killed.rglob("*.json")}
-
-
-assert attempt(undisturbed) == 0
-codes, repeated, seen = [], [], {}
-plans = [{"delay": delay} for delay in (0.01, 0.03, 0.1)]
-plans += [{"at_write": 1}] + [{"at_write": 2, "before": k % 2 == 0} for k in range(40)]
-for plan in plans:
-    codes.append(attempt(killed, **plan))
-    now = cells()
-    repeated += [path for path in seen if seen[path] != now.get(path)]
-    seen = now
-    if codes[-1] == 0:
-        break
-print(json.dumps({"codes": codes, "repeated": repeated}))
-"""
 
 
 def comparable(root: Path) -> dict[str, Any]:
@@ -95,34 +24,6 @@ def comparable(root: Path) -> dict[str, Any]:
         }
         found[name + " rows"] = pd.read_parquet(path.with_suffix(".parquet")).to_csv()
     return found
-
-
-def test_killed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
-    (tmp_path / "smallmodels.py").write_text(SMALL_MODELS, "utf-8")
-    command = [*COMMAND, "--attacks", "fgsm,pgd[steps=4]"]
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, *command, undisturbed, killed],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert report["codes"][-1] == 0
-    assert report["codes"].count(-9) >= 5
-    assert set(report["codes"]) == {-9, 0}
-    assert report["repeated"] == []
-    found = comparable(killed)
-    assert len(found) == 4
-    assert found == comparable(undisturbed)
-    assert not list(killed.rglob("*.chunks"))
-    for path in killed.rglob(".*.tmp"):
-        os.utime(path, (0, 0))  # what a killed process left is removed when it is old
-    ResultStore(killed).require_writable()
-    assert not list(killed.rglob(".*.tmp"))
 
 
 def times(root: Path) -> dict[Path, int]:
