@@ -23,6 +23,7 @@ from performance.targets import (
     verdicts,
     void,
 )
+from performance.workers import WORKERS, worker_rows
 
 TEMPLATE = Path(__file__).with_name("README.md.j2")
 
@@ -54,7 +55,7 @@ def render(results: Results) -> str:
         user_sweeps=[_sweep(part) for part in results["users"]["tables"]] if parts["users"] else [],
         growth=_growth(results) if parts["growth"] else "",
         store=table(STORE, store_rows(results["store"]), left=2) if parts["store"] else "",
-        workers=_workers(results) if parts["workers"] else "",
+        workers=table(WORKERS, worker_rows(results["workers"])) if parts["workers"] else "",
         strengths=_strengths(results) if parts["strength"] else [],
     )
 
@@ -281,38 +282,14 @@ def _users(results: Results) -> str:
 
 
 def _growth(results: Results) -> str:
-    return table(
-        ("number of", "seconds", "exponent"),
-        (
-            (
-                row["what"],
-                ", ".join(
-                    f"{size}: {seconds:.2f}"
-                    for size, seconds in zip(row["sizes"], row["seconds"], strict=True)
-                ),
-                f"{row['exponent']:.2f}",
-            )
-            for row in results["growth"]["rows"]
-        ),
-    )
+    rows = results["growth"]["rows"]
+    header = "number of", "seconds", "exponent"
+    return table(header, ((row["what"], _sizes(row), f"{row['exponent']:.2f}") for row in rows))
 
 
-def _workers(results: Results) -> str:
-    rows = results["workers"]["rows"]
-    alone = {row["executor"]: row["seconds"] for row in rows if row["workers"] == 1}
-    return table(
-        ("executor", "workers", "seconds", "× one worker", "same bytes as local"),
-        (
-            (
-                row["executor"],
-                str(row["workers"]),
-                f"{row['seconds']:.0f}",
-                f"{alone[row['executor']] / row['seconds']:.2f}",
-                "yes" if row["same"] else "no",
-            )
-            for row in rows
-        ),
-    )
+def _sizes(row: dict[str, Any]) -> str:
+    pairs = zip(row["sizes"], row["seconds"], strict=True)
+    return ", ".join(f"{size}: {seconds:.2f}" for size, seconds in pairs)
 
 
 def _strengths(results: Results) -> list[tuple[str, str]]:

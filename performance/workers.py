@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from robench import ResultStore
 from robench.results import CellResult
 
 COMMAND = (sys.executable, "-m", "robench", "run", "--dataset", "digits")
+WORKERS = ("executor", "workers", "seconds", "× one worker", "same bytes as local")
 MOST = 225
 """Test images of digits."""
 
@@ -83,7 +84,16 @@ def measure(options: Options) -> Iterator[dict[str, Any]]:
             output = Path(folder) / f"{executor}-{workers}"
             taken = run(output, options, executor, workers)
             same = content(output) == content(first)
-            row = {"executor": executor, "workers": workers, "seconds": taken, "same": same}
-            images = min(options.images, MOST)
-            rows.append(row | {"cells": len(content(first)), "images": images})
+            row = {"model": "", "executor": executor, "workers": workers}
+            row |= {"cells": len(content(first)), "images": min(options.images, MOST)}
+            rows.append(row | {"seconds": taken, "same": same})
             yield {"rows": rows}
+
+
+def worker_rows(part: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The rows of the page's table."""
+    alone = {row["executor"]: row["seconds"] for row in part["rows"] if row["workers"] == 1}
+    for row in part["rows"]:
+        times = alone[row["executor"]] / row["seconds"]
+        same = "yes" if row["same"] else "no"
+        yield row["executor"], f"{row['workers']}", f"{row['seconds']:.0f}", f"{times:.2f}", same

@@ -32,6 +32,7 @@ from robench.datasets import find_dataset
 from robench.errors import UsageError
 from robench.evaluation import Plan, Request, make_plan
 from robench.registry import find_attacks
+from robench.reporting import write
 from robench.reporting.report import verdict_text
 from robench.results import AnalysisStore, CellResult, Damaged, ResultStore
 from studies.doubling import DOUBLING, at_factors, doubling_table
@@ -39,6 +40,7 @@ from studies.flex import flex_page
 from studies.gradients import gradient_comparisons
 from studies.gradients_report import GRADIENTS
 from studies.pages import TABLES, put_page
+from studies.reliability import reliability_page
 from studies.replication import replication_page
 from studies.seeds import find_seeds, seeds_page
 from studies.strength import STRENGTH, require_one_norm, strength_table
@@ -63,6 +65,8 @@ Output = Annotated[
 Page = Annotated[
     Path, typer.Option("--output", parser=file_at("--output"), metavar="FILE", help="The page.")
 ]
+DOCS = Path("docs")
+"""Where generated pages for users go."""
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a page is stale.")]
 
 
@@ -215,6 +219,41 @@ def seeds(
 ) -> None:
     """The accuracies of trainings with several seeds."""
     put_page(output, seeds_page(find_seeds(models_dir)), check=check, again="seeds")
+
+
+@app.command()
+def reliability(
+    faults: Annotated[
+        Path | None, typer.Option(help="What make faults wrote; it is kept for later.")
+    ] = None,
+    fuzz: Annotated[Path | None, typer.Option(help="The same of make fuzz.")] = None,
+    output: Page = DOCS / "reliability.md",
+    check: Check = False,
+) -> None:
+    """The page about faults and hostile input."""
+    kept = [TABLES / "faults.json", TABLES / "fuzz.json"]
+    for new, old in zip((faults, fuzz), kept, strict=True):
+        if new is not None:
+            write(old, new.read_text("utf-8"))
+    put_page(output, reliability_page(*kept), check=check, again="reliability")
+
+
+@app.command()
+def scale(
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate again; minutes.")] = False,
+    results: Results = Path("results"),
+    output: Page = DOCS / "scale.md",
+    check: Check = False,
+) -> None:
+    """What a benchmark of hundreds of models costs, and whether the scheduler carries it."""
+    # imported late: it needs the performance suite
+    from studies.scale import scale_page, write_simulations
+
+    store, simulations = ResultStore(results), TABLES / "scale.json"
+    if simulate:
+        write_simulations(store, simulations)
+    page = scale_page(store, simulations, Path("performance/results.json"))
+    put_page(output, page, check=check, again="scale")
 
 
 @app.command("false-alarms")

@@ -159,7 +159,7 @@ def test_a_model_goes_to_the_device_for_a_cell_and_comes_back() -> None:
 @needs_device_in_python
 def test_whole_cells_on_a_device_that_refuses_tensors_of_the_cpu() -> None:
     script = ROOT / "tests/support/second_device.py"
-    command = [sys.executable, str(script), "digits/flex-stbp", "digits/vgg16-hybrid"]
+    command = [sys.executable, str(script), "digits/vgg16-hybrid", "digits/flex-stbp"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
