@@ -36,7 +36,7 @@ def drawn(name: str, surface: np.ndarray, mode: str = "ann", value: float | None
     rises = [{"radius": rho, "value": value, "low": low, "high": high} for rho in (0.1, 0.25, 0.5)]
     summary = {"images": 5, "sharpness": rises, "zero_gradient": 0.25}
     analysis = Analysis(
-        identity=identity, hash="", mode=mode, registered=True, summary=summary, run=RUN
+        identity=identity, hash="0" * 64, mode=mode, registered=True, summary=summary, run=RUN
     )
     arrays: dict[str, Any] = {"coordinates": axis(POINTS), "losses": np.zeros((10, 3))}
     arrays |= dict.fromkeys(("surface", "own", "attack"), surface)
