@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -145,14 +145,19 @@ class _Chunks:
     earlier: float = 0.0
     """Seconds that the chunks took that were stored before."""
 
+    @cached_property
+    def spans(self) -> list[range]:
+        """The samples of each chunk."""
+        return spans(len(self.cell.images))
+
     def all(self, asked: range | None) -> list[Part] | None:
         """All chunks of the cell; None if chunks that were not asked for are missing.
 
         Those that were asked for are computed and stored if they are missing.
         """
-        count = len(spans(len(self.cell.images)))
+        count = len(self.spans)
         asked = range(count) if asked is None else asked
-        self.start = spans(len(self.cell.images))[asked.start].start
+        self.start = self.spans[asked.start].start
         computed = {number: self._made(number) for number in asked}
         parts: list[Part] = []
         for number in range(count):
@@ -163,7 +168,7 @@ class _Chunks:
         return parts
 
     def _made(self, number: int) -> Part:
-        cell, span = self.cell, spans(len(self.cell.images))[number]
+        cell, span = self.cell, self.spans[number]
         part = self._stored(number)
         if part is None:
             began, before = time.monotonic(), span.start - self.start
@@ -183,7 +188,7 @@ class _Chunks:
     def _stored(self, number: int) -> Part | None:
         place = self.cell.model.id, self.cell.attack.name, self.digest, number
         rows, examples = self.store.chunk(*place), None
-        if rows is None or not _complete(rows, spans(len(self.cell.images))[number]):
+        if rows is None or not _complete(rows, self.spans[number]):
             return None
         if self.cell.settings.examples:
             examples = self.store.chunk_examples(*place)

@@ -14,6 +14,8 @@ from pyarrow import ArrowException
 from robench.atomic import replacing
 from robench.results.files import AdversarialExamples, read_file, sha256
 
+SEAL = hashlib.sha256().digest_size
+"""Bytes of a digest."""
 ATTEMPTS = 3
 """To write a chunk, whose folder another run may remove."""
 
@@ -70,10 +72,7 @@ class Chunks:
         """The content of a file; None if it is missing or its digest is another."""
         with suppress(OSError):
             data = read_file(self._path(number, of[0]))
-            seal, content = (
-                data[: hashlib.sha256().digest_size],
-                data[hashlib.sha256().digest_size :],
-            )
+            seal, content = data[:SEAL], data[SEAL:]
             if seal == self._seal(number, of, content):
                 return content
         return None
