@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from robench.reporting.links import page_of
 from robench.results import CellResult, Identity, ResultStore
 from robench.results.metrics import sample_areas
 
@@ -85,6 +86,11 @@ def main() -> int:
         wrong += disagreements(pairs)
     for line in wrong:
         print(line, file=sys.stderr)
+    said = "does not agree with" if wrong else "agrees with"
+    where = ", as the lines above say" if wrong else " up to the rounding of the processor"
+    page = page_of(arguments.new)
+    look = f"; look at {page}" if page.exists() else ""
+    print(f"the new run {said} the published results{where}{look}")
     return 1 if wrong else 0
 
 

@@ -42,12 +42,20 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
             code = end_interrupted("robench")
             sys.stderr.flush()
             os._exit(code)
-        later = threading.Timer(_AGAIN, _thread.interrupt_main)
+        later = threading.Timer(_AGAIN, _signal_again)
         later.daemon = True
         later.start()
         return
     _deadline = None
     raise KeyboardInterrupt
+
+
+def _signal_again() -> None:
+    """Interrupt the main thread; where the system can, also in a call that waits."""
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _importing(frame: FrameType | None) -> bool:

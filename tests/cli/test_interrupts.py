@@ -59,7 +59,7 @@ def test_an_interrupt_during_an_import(name: str, number: str, tmp_path: Path) -
         IN_IMPORT.format(name=name, number=number), *arguments, "--output", str(tmp_path / "out")
     )
     interrupted(done.returncode, done.stderr, number)
-    assert done.stdout == ""
+    assert len(done.stdout.splitlines()) <= 1  # where results go
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 

@@ -47,6 +47,9 @@ def content(folder: Path) -> dict[str, object]:
     return found
 
 
+_INTERRUPT = {signal.SIGINT}
+
+
 @dataclass
 class Scene:
     """A folder with a model, in which runs are disturbed.
@@ -89,9 +92,11 @@ class Scene:
             more: arguments that follow those of the command.
             prepare: called in the copy before the run, to disturb it.
         """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPT)  # until the copy is robench
         child = os.fork()
         if child == 0:
             self._be_robench([*COMMAND, "--output", str(output), *more], prepare)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPT)
         return child
 
     def _be_robench(self, arguments: Sequence[str], prepare: Callable[[], object]) -> NoReturn:
@@ -101,9 +106,12 @@ class Scene:
                 os.dup2(log.fileno(), 1), os.dup2(log.fileno(), 2)
             sys.argv = ["robench", *arguments]
             prepare()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPT)
             robench.cli.main()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 98
+        except KeyboardInterrupt:  # which was waiting
+            code = 130
         finally:
             os._exit(code)
 

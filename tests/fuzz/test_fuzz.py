@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from robench.errors import ContentError
-from tests.fuzz.harness import Box, by_hypothesis
+from tests.fuzz.harness import Box, _peak_mb, by_hypothesis
 from tests.fuzz.targets import TARGETS, Target
 from tests.support.needs import needs_linux
 
@@ -27,7 +27,7 @@ INPUTS = {
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_hostile_inputs_are_accepted_or_refused_with_a_line(target: Target) -> None:
     box = Box(target, "hypothesis")
-    by_hypothesis(box, INPUTS.get(target.name, 150), seed=1)
+    by_hypothesis(box, INPUTS.get(target.name, 75), seed=1)
     assert not box.report.findings
     assert box.report.inputs == box.report.refused + box.report.accepted
     assert box.report.refused or target.name == "entry-points"
@@ -74,7 +74,8 @@ def hangs(data: bytes, folder: Path) -> None:
 
 
 def takes_memory(data: bytes, folder: Path) -> None:
-    bytearray(2**28)[:: 2**12] = bytes(2**16)
+    more = int(_peak_mb() + 256) * 2**20  # than the process ever had
+    bytearray(more)[:: 2**12] = bytes(more // 2**12)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ def test_the_published_results_agree_with_themselves(run: Compared) -> None:
     code, out, err = run(PUBLISHED.root, PUBLISHED.root)
     assert (code, err) == (0, "")
     assert ", 0 move up and 0 down (p = 1)" in out
-    assert len(out.splitlines()) == len(JOB) + 2 == 20
+    assert len(out.splitlines()) == len(JOB) + 3 == 21
+    assert out.splitlines()[-1].startswith("the new run agrees with the published results")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -178,12 +179,13 @@ def test_a_missing_cell_is_named(run: Compared, tmp_path: Path) -> None:
     key = ("digits/flex-stbp", "pgd")
     code, out, err = run(PUBLISHED.root, store(tmp_path, only=lambda k: k != key))
     assert (code, err) == (1, "digits/flex-stbp under pgd is missing from the new run\n")
-    assert len(out.splitlines()) == len(JOB) + 1
+    assert len(out.splitlines()) == len(JOB) + 2
+    assert "does not agree with the published results" in out.splitlines()[-1]
 
 
 def test_an_empty_run_misses_every_cell(run: Compared, tmp_path: Path) -> None:
     code, out, err = run(PUBLISHED.root, tmp_path)
-    assert (code, out) == (1, "")
+    assert (code, len(out.splitlines())) == (1, 1)
     assert err.count("is missing from the new run") == len(JOB)
 
 
@@ -220,7 +222,7 @@ def test_a_cell_of_other_weights_or_settings_is_named(
     code, out, err = run(PUBLISHED.root, store(tmp_path, alter=alter))
     assert code == 1
     assert err == f"digits/vgg16-ann under pgd {said} in the new run\n"
-    assert len(out.splitlines()) == rows + 2
+    assert len(out.splitlines()) == rows + 3
 
 
 def test_stores_that_cannot_be_compared(run: Compared, tmp_path: Path) -> None:
