@@ -5,7 +5,7 @@ from .api import (
     load_results,
     planted,
 )
-from .arguments import load_model
+from .arguments import load_images, load_model
 from .attacks import Attack, DirectAttack, IterativeAttack, LineAttack
 from .evaluation import Cell, Settings, evaluate_cell
 from .registry import Model, find_attack, load_folder, select_models
@@ -34,6 +34,7 @@ __all__ = [
     "from_nir",
     "list_models",
     "load_folder",
+    "load_images",
     "load_model",
     "load_results",
     "planted",

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Pairs
 
-from robench.datasets import CIFAR10, Dataset, Images, dataset_names
-from robench.epsilon import Epsilon
+from robench.datasets import (
+    Dataset,
+    Images,
+    Split,
+    dataset_names,
+    find_dataset,
+    of_images,
+    to_images,
+)
+from robench.epsilon import Epsilon, parse_part
 from robench.errors import UsageError
-from robench.isolation import contained
 from robench.model_id import ModelId
 from robench.registry import Model, select_models
-from robench.runtime.borrowing import borrowed
+from robench.registry.borrowing import count_logits
+from robench.user_code import is_reference
 
 TENSORS = "tensors"
 """The name of a data set of tensors without a name."""
+
+
+def load_images(dataset: str, split: Split = "test") -> tuple[Tensor, Tensor]:
+    """All images of a split of a data set with their labels, such as those to train on.
+
+    Args:
+        dataset: its name, or that of a function, ``file.py:make``.
+        split: ``train`` or ``test``.
+
+    Returns:
+        Images, float32 in [0, 1], ``(N, C, H, W)`` or ``(N, T, C, H, W)`` for frames, and labels,
+        int64, ``(N,)``; both are copies.
+
+    Raises:
+        UsageError: there is no such data set or split.
+        MissingDataError: the images are not on this machine.
+    """
+    if split not in get_args(Split):
+        raise UsageError(f"split={split!r}: give {' or '.join(get_args(Split))}")
+    images = find_dataset(dataset).read(split)
+    return images.tensor(), images.targets().clone()
 
 
 def load_model(name: str, dataset: str | None = None) -> Model:
@@ -48,7 +78,7 @@ def epsilons_of(eps: Any) -> tuple[Epsilon, ...]:
         raise UsageError(f"eps={eps!r}: give numbers or texts, such as [0.03, '8/255']") from None
     if not texts:
         raise UsageError("eps is empty; give one ε or more, such as [0.03, '8/255']")
-    return tuple(map(Epsilon.parse, texts))
+    return tuple(epsilon for text in texts for epsilon in parse_part(text))
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -60,6 +90,8 @@ def whole(name: str, value: Any, least: int) -> int:
 
 def model_of(model: str | Model | nn.Module, dataset: str | None, own: Dataset | None) -> Model:
     """The model that a user means; its data set is that of the tensors, if there are any."""
+    if dataset is not None and is_reference(dataset):
+        dataset = find_dataset(dataset).name
     if isinstance(model, str):
         model = load_model(model, None if own is not None else dataset)
     if isinstance(model, Model):
@@ -85,36 +117,30 @@ def model_of(model: str | Model | nn.Module, dataset: str | None, own: Dataset |
 def dataset_of(
     model: str | Model | nn.Module,
     name: str | None,
-    images: Tensor | ArrayLike | None,
+    images: Tensor | ArrayLike | Pairs[Any] | None,
     labels: Tensor | ArrayLike | None,
 ) -> Dataset | None:
-    """A data set of the user's tensors, with the ε of CIFAR-10; None without any."""
+    """A data set of the user's images, with the ε of CIFAR-10; None without any."""
     if images is None and labels is None:
         return None
-    if images is None or labels is None:
-        raise UsageError("images and labels belong together: evaluate(net, images=x, labels=y)")
-    if name in dataset_names():
+    if labels is None and isinstance(images, Pairs | DataLoader):
+        found = to_images(images)
+    elif images is None or labels is None or isinstance(images, Pairs | DataLoader):
+        raise UsageError(
+            "images and labels belong together: evaluate(net, images=x, labels=y); a torch Dataset "
+            "has both, images=data"
+        )
+    else:
+        found = Images.of(images, labels)
+    if name is not None and (is_reference(name) or name in dataset_names()):
         raise UsageError(
             f"dataset {name!r} has its own images: leave images and labels out, or use another name"
         )
     if isinstance(model, str):
         model = load_model(model)
-    found = Images.of(images, labels)
-    classes = model.classes if isinstance(model, Model) else _count_logits(model, found)
-    return Dataset(
-        name=name or TENSORS,
-        title=name or TENSORS,
-        classes=classes,
-        shape=found.images.shape[1:],
-        protocol=replace(CIFAR10.protocol, slice=len(found)),
-        load=lambda split: found,
-    )
-
-
-def _count_logits(network: nn.Module, images: Images) -> int:
-    """The number of logits of a network for an image."""
-    with borrowed(network), contained(), torch.no_grad():
-        logits = network(images.first(1).tensor())
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        raise UsageError("the network has to return logits (N, K) for images (N, C, H, W)")
-    return logits.shape[1]
+    name = name or TENSORS
+    if isinstance(model, Model):
+        classes = model.classes
+    else:
+        classes = count_logits(model, found.first(1).tensor(), name)
+    return of_images(name, lambda split: found, classes)

@@ -37,3 +37,8 @@ class ModelId(str):
     def name(self) -> str:
         """The part behind the slash; the whole text without a slash."""
         return self.partition("/")[2] or str(self)
+
+
+def dashed(name: str) -> str:
+    """The name of a class as part of an id: ``MyNet`` is ``my-net``, and ``VGG16`` ``vgg16``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower().strip("_")

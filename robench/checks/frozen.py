@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from robench.checks.registry import Examined
 from robench.checks.verdicts import at_most
 from robench.isolation import same_numbers
+from robench.registry.borrowing import same_bits
 from robench.results import Check
 from robench.runtime.batch_size import with_fewer
-from robench.runtime.borrowing import same_bits
 
 SAMPLES = 4
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # data sets are listed without torch
     from torch import Tensor
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
+DARK = 100
+"""Frames of uint8 up to this are counts of events rather than brightness."""
 
 
 def as_array(values: ArrayLike | Tensor) -> NDArray[Any]:
@@ -44,6 +46,7 @@ def require_images(images: NDArray[Any]) -> None:
     if images.dtype not in (np.uint8, np.float32):
         raise UsageError(
             f"images are {images.dtype}; give uint8 from 0 to 255, or float32 in [0, 1]"
+            f"{_of_counts(images)}"
         )
     if images.ndim not in (4, 5):
         channel = ", e.g. images[:, None] for one channel" if images.ndim == 3 else ""
@@ -58,9 +61,25 @@ def require_images(images: NDArray[Any]) -> None:
         first = np.isnan(images).any(axis=tuple(range(1, images.ndim))).argmax()
         raise UsageError(f"images contain NaN, first in sample {first}; leave such samples out")
     if low < 0 or high > 1:
-        pixels = low >= 0 and 2 < high <= 255
+        pixels = low >= 0 and 2 < high <= 255 and images.ndim == 4
         advice = "divide them by 255" if pixels else "put the normalisation into the network"
-        raise UsageError(f"images must be in [0, 1]; {advice}: they run from {low} to {high}")
+        counts = "" if pixels else _of_counts(images)
+        raise UsageError(
+            f"images must be in [0, 1]; {advice}: they run from {low} to {high}{counts}"
+        )
+
+
+def _of_counts(images: NDArray[Any]) -> str:
+    """What to do about numbers that look like counts of events; empty if they do not."""
+    if images.dtype.kind not in "iuf" or not images.size or images.ndim not in (4, 5):
+        return ""
+    low, high = images.min(), images.max()
+    if not (low >= 0 and 1 < high < np.inf) or (images.dtype.kind == "f" and (images % 1).any()):
+        return ""
+    return (
+        f"; if they are counts, give images / {high:g} and let the network multiply by {high:g}: "
+        f"ε = 1/{high:g} is then one event"
+    )
 
 
 def require_given_images(images: NDArray[Any]) -> None:
@@ -78,6 +97,11 @@ def require_given_images(images: NDArray[Any]) -> None:
     if images.dtype == np.uint8 and images.max() == 1:
         raise UsageError(
             "images are uint8 from 0 to 1, and 255 is white; give floats, or multiply them by 255"
+        )
+    if images.dtype == np.uint8 and images.ndim == 5 and 1 < images.max() <= DARK:
+        raise UsageError(
+            f"frames are uint8 up to {images.max()}, and 255 is white; give floats in [0, 1]"
+            f"{_of_counts(images)}"
         )
 
 

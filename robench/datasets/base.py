@@ -23,7 +23,8 @@ from robench.datasets.arrays import (
     to_unit,
 )
 from robench.epsilon import Epsilon, parse_grid
-from robench.errors import ContentError, UsageError
+from robench.errors import ContentError, RobenchError, UsageError
+from robench.user_code import described
 
 if TYPE_CHECKING:  # data sets are listed without torch
     from torch import Tensor
@@ -168,6 +169,8 @@ class Dataset:
             they are missing. Slow imports belong in here.
         download: downloads the data set into a folder; None if there is nothing to download.
         present: whether the images of a split exist, without reading them.
+        derived: whether shape and classes are those of the test images; a network may have more
+            classes then.
     """
 
     name: str
@@ -178,6 +181,7 @@ class Dataset:
     load: Callable[[Split], Images]
     download: Callable[[Path], None] | None = None
     present: Callable[[Split], bool] = lambda split: True
+    derived: bool = False
 
     @property
     def frames(self) -> int | None:
@@ -195,6 +199,11 @@ class Dataset:
             images = self.load(split)
         except UsageError as error:  # raised by Images, which a plug-in made
             raise ContentError(f"{split} images of data set {self.name}: {error}") from None
+        except RobenchError:
+            raise
+        except Exception as error:  # of a plug-in, which may raise anything
+            reason = described(error)
+            raise ContentError(f"{split} images of data set {self.name}: {reason}") from error
         if reason := self._misfit(images):
             raise ContentError(f"{split} images of data set {self.name}: {reason}")
         return images
@@ -211,7 +220,7 @@ class Dataset:
             return f"they are {shape}, not {self.shape}; put the channels first: transpose({axes})"
         if shape != self.shape:
             return f"they are {shape}, not {self.shape}; correct the images or the shape"
-        return images.misfit(self.classes)
+        return "" if self.derived else images.misfit(self.classes)
 
     def mismatch(self, input_kind: str, timesteps: int | None) -> str:
         """Why a model cannot take these samples; empty if it can.

@@ -1,12 +1,16 @@
+from .attack_classes import NamedAttack
 from .attack_spec import split_names
-from .attacks import AttackCard, NamedAttack, attack_names, find_attack, find_attacks
-from .cards import AboutTable, ModelCard, WeightsTable
+from .attacks import find_attack, find_attacks
+from .cards import AboutTable, AttackCard, ModelCard, WeightsTable
 from .entries import NOT_LOADED, ModelEntry, model_entries, select_models
 from .loading import load_folder
 from .locations import (
     SEEDS,
     attack_files,
+    attack_names,
+    is_published,
     model_folders,
+    published,
     recipe_files,
     seed_folder,
     training_folder,
@@ -28,10 +32,12 @@ __all__ = [
     "attack_names",
     "find_attack",
     "find_attacks",
+    "is_published",
     "load_folder",
     "load_weights",
     "model_entries",
     "model_folders",
+    "published",
     "recipe_files",
     "save_checkpoint",
     "seed_folder",

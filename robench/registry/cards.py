@@ -1,11 +1,11 @@
-"""Model cards: ``model.toml`` beside the weights describes a checkpoint."""
+"""Cards: ``model.toml`` beside the weights of a checkpoint, and ``attacks/NAME.toml``."""
 
 from __future__ import annotations
 
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,8 @@ from robench.model_id import ModelId
 from robench.text import one_line
 
 T = TypeVar("T", bound=BaseModel)
+Frames = Literal["all", "shared"]
+"""The perturbation of a sample of several frames: one for each frame, or one shared by all."""
 CARD = "model.toml"
 WEIGHTS = "weights.safetensors"
 LARGEST = 2**20
@@ -75,6 +77,19 @@ class ModelCard(BaseModel):
             ContentError: the file is missing, is not TOML, or has a wrong key.
         """
         return read_table(path, cls)
+
+
+class AttackCard(BaseModel):
+    """An attack card: a registered implementation, or a library's attack, with its parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    implementation: str
+    norm: str
+    description: str
+    citation: str
+    frames: Frames = "all"
+    parameters: dict[str, Any] = {}
 
 
 def own_id(folder: Path, card: ModelCard) -> ModelId:

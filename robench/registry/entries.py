@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robench.datasets import OWN, find_dataset
 from robench.errors import ContentError, PluginError, UsageError, nearest
 from robench.model_id import ModelId
 from robench.plugins import MODELS, Plugin, plugins, the_plugin
 from robench.registry.cards import CARD, WEIGHTS, ModelCard, own_id, read_card
 from robench.registry.locations import model_folders
 from robench.registry.patterns import is_glob, match
+from robench.user_code import is_reference
 
 if TYPE_CHECKING:
     from robench.registry.model import Model
@@ -141,18 +144,23 @@ def select_models(
     """The models that the user asked for.
 
     Args:
-        patterns: ``all``, ids, globs, model folders, ``package.module:function`` or
-            ``path/to/file.py:function``.
-        dataset: keep only models of this data set; a function may return a plain network of it.
+        patterns: ``all``, ids, globs, model folders, ``package.module:name`` or
+            ``path/to/file.py:name`` of a function, a class or a network.
+        dataset: keep only models of this data set; a function may return a plain network of it. On
+            a user's own data set, as ``file.py:make``, any model that is named can be evaluated.
         models_dir: folder in which checkpoints are searched first.
 
     Raises:
         UsageError: a name or a glob matches nothing.
     """
+    if dataset is not None and is_reference(dataset):
+        dataset = find_dataset(dataset).name
     entries = model_entries(models_dir)
     chosen: dict[ModelId, ModelEntry] = {}
     for pattern in patterns:
         for entry in _matching(pattern, entries, dataset):
+            if dataset in OWN and entry.named and entry.dataset != dataset:
+                entry = _moved(entry, dataset)
             known = chosen.setdefault(entry.id, entry)
             if known.source != entry.source:
                 raise UsageError(
@@ -161,10 +169,23 @@ def select_models(
                 )
     kept = [entry for entry in chosen.values() if dataset in (None, entry.dataset)]
     if not kept:
+        of = f" of data set {dataset}" if chosen else ""
         raise UsageError(
-            f"no model to run: nothing matches {', '.join(patterns) or 'an empty list'}"
+            f"no model to run: nothing{of} matches {', '.join(patterns) or 'an empty list'}"
         )
     return kept
+
+
+def _moved(entry: ModelEntry, dataset: str) -> ModelEntry:
+    """A model on another data set."""
+    model_id = ModelId(f"{dataset}/{entry.id.name}")
+
+    def load() -> Model:
+        model = copy(entry.load())  # with the settings that it was built in
+        model.id, model.dataset, model.checked = model_id, dataset, {}
+        return model
+
+    return replace(entry, id=model_id, load=load, card=None, place=entry.pattern)
 
 
 def _matching(
@@ -186,7 +207,7 @@ def _matching(
         model_id = registered or own_id(folder, card)
         load = partial(_load_folder, folder, model_id, registered=registered is not None)
         return [ModelEntry(model_id, pattern, False, "", load, named=True, place=pattern)]
-    if ".py:" in pattern or (":" in pattern and "/" not in pattern):
+    if is_reference(pattern):
         from robench.registry.functions import from_function
 
         model = from_function(pattern, dataset)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from robench.datasets import find_dataset
 from robench.errors import PluginError, RobenchError, UsageError
 from robench.isolation import isolated
+from robench.model_id import ModelId, dashed
 from robench.plugins import Plugin
+from robench.registry.fingerprint.libraries import library_class
 from robench.registry.model import Model
-from robench.text import one_line
+from robench.spiking import Wrapped
+from robench.user_code import SILENT, called, imported
 
 
 def from_plugin(plugin: Plugin) -> Model:
@@ -33,58 +33,28 @@ def from_plugin(plugin: Plugin) -> Model:
 
 
 def from_function(text: str, dataset: str | None = None) -> Model:
-    """The model of ``package.module:function`` or ``path/to/file.py:function``.
+    """The model of ``package.module:name`` or ``path/to/file.py:name``.
 
     Args:
-        text: names the function.
-        dataset: of a function that returns a plain network.
+        text: names a function or a class that makes a network without arguments, or a network.
+        dataset: of a plain network.
 
     Raises:
-        PluginError: the function cannot be imported, fails, or returns something else.
+        PluginError: it cannot be imported, fails, or makes something else.
     """
-    place, _, attribute = text.rpartition(":")
-    file = Path(place) if place.endswith(".py") else None
-    if file is not None and not _is_file(file):
-        raise PluginError(f"cannot import {text}: there is no file {file}")
-    folder = Path.cwd() if file is None else file.resolve().parent
-    module_name = place if file is None else file.stem
-    with isolated(), _importable(folder):  # the function may import its neighbours when called
-        try:
-            make = getattr(importlib.import_module(module_name), attribute)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            what = one_line(f"{type(error).__name__}: {error}")
-            raise PluginError(f"cannot import {text}: {what}") from error
-        if file is not None and not _is_from(module_name, file):
-            raise PluginError(f"cannot import {text}: another module is called {module_name}")
-        model = _call(make, lambda what: PluginError(f"{text} {what}"), dataset)
+    with imported(text) as made:  # it may import its neighbours when it is called
+        name = text.rpartition(":")[2]
+        model = _call(made, lambda what: PluginError(f"{text} {what}"), dataset, name)
     model.registered = False
     return model
 
 
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; also where the text cannot be a path."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _call(make: Any, fail: Callable[[str], RobenchError], dataset: str | None = None) -> Model:
-    try:
-        made = make()
-        if isinstance(made, nn.Module) and dataset is not None:
-            made = Model(made, dataset=dataset)
-    except UsageError as error:  # raised by the model's code: it must not stop other models
-        raise fail(f"failed: {error}") from error
-    except RobenchError:
-        raise
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # foreign code may raise anything
-        text = one_line(error)
-        raise fail(f"failed: {type(error).__name__}: {text}") from error
+def _call(
+    make: Any, fail: Callable[[str], RobenchError], dataset: str | None = None, name: str = ""
+) -> Model:
+    made = make if isinstance(make, nn.Module | Model) else called(make, fail)
+    if isinstance(made, nn.Module) and dataset is not None:
+        made = called(_of_network, fail, made, dataset, name)
     if isinstance(made, Model):
         return made
     what = "a network without its data set" if isinstance(made, nn.Module) else type(made).__name__
@@ -94,18 +64,19 @@ def _call(make: Any, fail: Callable[[str], RobenchError], dataset: str | None = 
     )
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let modules of a folder be imported; ``sys.path`` is as before at the end."""
-    before = list(sys.path)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path[:] = before
+def _of_network(network: nn.Module, dataset: str, name: str) -> Model:
+    """A plain network as a model, whose labels fit it.
 
-
-def _is_from(module_name: str, file: Path) -> bool:
-    """Whether an imported module is that of a file."""
-    found = getattr(sys.modules[module_name], "__file__", None)
-    return found is not None and Path(found).resolve() == file.resolve()
+    A network of a library's class, such as ``nn.Sequential`` or ``ResNet``, is called as the
+    function, if that has a name that describes it.
+    """
+    inner = network.net if isinstance(network, Wrapped) else network
+    named = ""
+    if name not in SILENT and library_class(type(inner)):
+        named = dashed(name.replace("_", "-"))
+    model_id = ModelId(f"{dataset}/{named}" if named else "")
+    model = Model(network, model_id, dataset=dataset)
+    found = find_dataset(dataset)
+    if found.derived and (reason := found.read("test").misfit(model.classes)):
+        raise UsageError(f"{model.id}: {reason}")
+    return model

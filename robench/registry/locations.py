@@ -8,6 +8,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from robench.errors import UsageError
+from robench.plugins import ATTACKS, plugins
 from robench.registry.cards import CARD, WEIGHTS
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -21,10 +22,13 @@ def _roots() -> list[Path]:
 
     A cache that the user cannot read is left out.
     """
-    roots, cache = [_PACKAGE / _CARRIED], user_cache_path("robench")
-    if os.access(cache, os.R_OK | os.X_OK):
-        roots.append(cache)
-    checkout = _PACKAGE.parent
+    cache = user_cache_path("robench")
+    return [*_own_roots(), *([cache] if os.access(cache, os.R_OK | os.X_OK) else [])]
+
+
+def _own_roots() -> list[Path]:
+    """Those of robench itself."""
+    roots, checkout = [_PACKAGE / _CARRIED], _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "models").is_dir():
         roots.insert(0, checkout)
     return roots
@@ -57,6 +61,31 @@ def model_folders(models_dir: Path | None = None) -> dict[str, Path]:
             if known is None or (is_carried(known) and not (known / WEIGHTS).is_file()):
                 found[name] = card.parent
     return found
+
+
+def attack_names() -> dict[str, str]:
+    """Every attack by name with its origin; nothing is imported."""
+    names = dict.fromkeys(attack_files(), "robench")
+    for name, claims in plugins(ATTACKS).items():
+        names[name] = " and ".join(plugin.origin for plugin in claims)
+    return dict(sorted(names.items()))
+
+
+def published() -> Path | None:
+    """The folder of the published results: that of the checkout, or that in the wheel, if any."""
+    places = [root / "results" for root in _own_roots()]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is one of robench's own contents."""
+    return any(path.is_relative_to(root) for root in _own_roots())
+
+
+def is_published(results: Path) -> bool:
+    """Whether a folder is that of the published results."""
+    known = published()
+    return known is not None and results.resolve() == known.resolve()
 
 
 def is_carried(path: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -19,7 +18,8 @@ from robench.architectures import VGG, InputKind, Mode
 from robench.datasets import find_dataset
 from robench.errors import EvaluationError, UsageError
 from robench.isolation import Settings, contained
-from robench.model_id import ModelId
+from robench.model_id import ModelId, dashed
+from robench.registry.borrowing import count_logits
 from robench.registry.copies import copied
 from robench.registry.fingerprint import network_sha256
 from robench.spiking import Wrapped, spiking_layers
@@ -130,7 +130,7 @@ class Model:
                     "robench.Model(net, 'digits/my-net')"
                 )
             named = self.network.net if isinstance(self.network, Wrapped) else self.network
-            self.id = ModelId(f"{self.dataset}/{_dashed(type(named).__name__)}")
+            self.id = ModelId(f"{self.dataset}/{dashed(type(named).__name__)}")
         self.id = ModelId.parse(self.id)
         if self.dataset not in ("", self.id.dataset):
             raise UsageError(
@@ -138,7 +138,11 @@ class Model:
             )
         self.dataset = self.id.dataset
         if self.classes == 0 and not isinstance(self.classes, bool):
-            self.classes = find_dataset(self.dataset).classes
+            dataset = find_dataset(self.dataset)
+            self.classes = dataset.classes
+            if dataset.derived and isinstance(self.network, nn.Module):
+                image = dataset.read("test").first(1).tensor()
+                self.classes = count_logits(self.network, image, dataset.name)
         if self.input_kind == "":
             self.input_kind = "images"
             with suppress(UsageError):  # a data set that is not registered
@@ -283,8 +287,3 @@ class Model:
 
 def _is_count(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _dashed(name: str) -> str:
-    """The name of a class as part of an id: ``MyNet`` is ``my-net``, and ``VGG16`` ``vgg16``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower().strip("_")

@@ -11,7 +11,7 @@ import torch
 
 from robench.errors import UsageError
 from robench.registry import Model
-from robench.runtime.borrowing import borrowed
+from robench.registry.borrowing import borrowed
 
 
 def find_device(text: str) -> str:

@@ -11,8 +11,8 @@ from torch.nn.parameter import is_lazy
 
 from robench.errors import EvaluationError
 from robench.registry import Model
+from robench.registry.borrowing import borrowed, noted
 from robench.runtime.batch_size import is_out_of_memory
-from robench.runtime.borrowing import borrowed
 from robench.text import one_line
 
 SAME = 1e-3
@@ -40,7 +40,7 @@ def first_call(
     before = set(model.module.state_dict())
     if any(is_lazy(parameter) for parameter in model.module.parameters()):
         raise EvaluationError(f"the network has parameters without a shape: {_ONCE}")
-    with drawn(len(x)):
+    with drawn(len(x)), noted(x, model.dataset):
         _find_type(model, x)
     if made := sorted(set(model.module.state_dict()) - before):
         names = ", ".join(made[:3])

@@ -245,3 +245,41 @@ def test_a_cell_on_floats_is_evaluated_and_is_another_cell(
         assert done.code == 0
         hashes = [path.stem for path in tmp_path.rglob("*.json")]
     assert len(hashes) == 2
+
+
+COUNTS = torch.tensor([0, 3, 12, 5]).reshape(2, 2, 1, 1, 1).expand(2, 2, 2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [COUNTS, COUNTS.float(), COUNTS.int().numpy(), COUNTS.byte(), COUNTS[:, 0].short()],
+    ids=["int64", "float", "int32", "uint8", "images"],
+)
+def test_counts_of_events_are_refused_with_the_way_to_divide_them(images: Any) -> None:
+    largest = int(images.max())
+    with pytest.raises(UsageError) as error:
+        Images.of(images, [0, 1])
+    assert f"images / {largest} and let the network multiply by {largest}" in one_line(error)
+    assert f"1/{largest} is then one event" in str(error.value)
+    divided = Images.of(images / largest, [0, 1])
+    assert torch.equal(divided.tensor() * largest, torch.as_tensor(images).float())
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.tensor([0, 1]).reshape(1, 2, 1, 1, 1).expand(2, 2, 2, 4, 4) * 255,
+        torch.tensor([0, 101]).reshape(1, 2, 1, 1, 1).expand(2, 2, 2, 4, 4),
+        torch.zeros(2, 2, 2, 4, 4),
+        torch.full((2, 3, 4, 4), 12),  # a dark image
+    ],
+)
+def test_brightness_is_not_taken_for_counts(images: torch.Tensor) -> None:
+    assert len(Images.of(images.to(torch.uint8), [0, 1])) == 2
+
+
+@pytest.mark.parametrize("images", [COUNTS.float() + 0.5, -COUNTS.float(), COUNTS.float() / 0])
+def test_other_numbers_are_no_counts(images: torch.Tensor) -> None:
+    with pytest.raises(UsageError) as error:
+        Images.of(images, [0, 1])
+    assert "counts" not in one_line(error)

@@ -16,19 +16,11 @@ from PIL import Image
 import robench
 from robench import plugins
 from robench.compat import torchvision
-from robench.datasets import DIGITS
 from tests.support import pages
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli
 
 PAGE = ROOT / "docs" / "data.md"
-NETWORK = """
-from torch import nn
-
-
-def load():
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-"""
 
 
 @pytest.fixture
@@ -42,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for module in ("my_data", "my_cnn"):
+    for module in ("my_data", "my_nets", "bars"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     torchvision.prepare()
     return tmp_path
@@ -56,16 +48,19 @@ def test_the_blocks_run_and_print_what_they_show(
     assert len(shown) == 2
     for text, printed in shown:
         assert printed == text
-    test = DIGITS.load("test").first(20)
-    torch.save((test.tensor(), test.targets()), folder / "test.pt")
     text = PAGE.read_text("utf-8")
-    ((name, value),) = re.findall(r'^([\w-]+) = "(my_data:\w+)"$', text, re.M)
+    ((name, value),) = re.findall(r'^([\w-]+) = "(bars:\w+)"$', text, re.M)
     points = EntryPoints([EntryPoint(name, value, plugins.DATASETS)])
     monkeypatch.setattr(plugins, "_installed", lambda group, path: points.select(group=group))
-    (folder / "my_cnn.py").write_text(NETWORK, "utf-8")
-    (command,) = re.findall(r"^    robench run (.*)$", text, re.M)
-    done = cli("run", *shlex.split(command.replace("pgd,spgd", "fgsm")))
-    assert done.code == 0, done.err
-    named = robench.load_results(folder / "out" / "mine").to_frame()
-    assert set(named["model"]) == {"my-data/sequential"}
-    assert set(named["samples"]) == {20}
+    commands = re.findall(r"^    robench (.*)$", text, re.M)
+    assert [command.split()[0] for command in commands] == ["check", "run", "leaderboard", "run"]
+    for command in commands:
+        done = cli(*shlex.split(command.replace("pgd,spgd", "fgsm")))
+        assert done.code == 0, done.err
+    for store, model in (("mine", "my-data/my-net"), ("bars", "bars/my-net")):
+        named = robench.load_results(folder / "out" / store).to_frame()
+        assert set(named["model"]) == {model}
+        assert set(named["samples"]) == {20}
+    assert "my-data/my-net" in (folder / "out" / "mine" / "leaderboard.md").read_text("utf-8")
+    same = robench.evaluate("my_nets.py:trained", "fgsm", dataset="my_data.py:make", progress=False)
+    assert same.cells[0].hash in {cell.hash for cell in robench.load_results("out/mine").cells}

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from robench.errors import EvaluationError
-from robench.evaluation.failure import LONGEST, full_text, short_reason
+from robench.evaluation.failure import full_text, short_reason
+from robench.user_code import LONGEST
 from tests.support.commands import Finished
 
 Cli = Callable[..., Finished]

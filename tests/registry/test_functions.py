@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from robench.registry import select_models
 from tests.support.commands import Cli, refused
@@ -85,3 +86,90 @@ def test_a_file_that_is_not_there_or_has_the_name_of_a_module(
     refused(cli(*run, "code/maker.py:other"), "code/maker.py:other", "no attribute 'other'")
     (folder / "json.py").write_text(MAKER, "utf-8")
     refused(cli(*run, "code/json.py:dumps"), "another module is called json")
+
+
+KINDS = """
+import robench.compat.torchvision
+from torch import nn
+
+
+class MyNet(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3072, 10))
+
+
+class Sized(MyNet):
+    def __init__(self, size):
+        super().__init__()
+
+
+def cnn(): return nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(1568, 10))
+def my_mlp(size=4): return nn.Sequential(nn.Flatten(), nn.Linear(3072, size), nn.Linear(size, 10))
+def load(): return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+def wrapped(): return robench.wrap(load())
+def instance(): return MyNet()
+def resnet(): return robench.compat.torchvision.load().models.resnet18(num_classes=10)
+def needs(size): return MyNet()
+
+
+net = cnn()
+declared = robench.Model(MyNet(), "digits/declared")
+number = 7
+"""
+
+
+@pytest.fixture
+def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kinds_of_nets.py").write_text(KINDS, "utf-8")
+    monkeypatch.delitem(sys.modules, "kinds_of_nets", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("kinds")
+@pytest.mark.parametrize(
+    ("name", "model_id"),
+    [
+        ("MyNet", "digits/my-net"),
+        ("instance", "digits/my-net"),
+        ("cnn", "digits/cnn"),
+        ("my_mlp", "digits/my-mlp"),
+        ("load", "digits/sequential"),
+        ("wrapped", "digits/wrapped"),
+        ("net", "digits/net"),
+        ("declared", "digits/declared"),
+        ("resnet", "digits/resnet"),
+    ],
+)
+def test_a_function_a_class_and_a_network_are_models(name: str, model_id: str) -> None:
+    for text in (f"./kinds_of_nets.py:{name}", f"kinds_of_nets:{name}"):
+        (entry,) = select_models([text], dataset="digits")
+        assert entry.id == model_id
+
+
+@pytest.mark.usefixtures("kinds")
+def test_an_untrained_network_is_the_same_in_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for _ in range(2):
+        for text in ("kinds_of_nets.py:net", "kinds_of_nets.py:cnn"):
+            (entry,) = select_models([text], dataset="digits")
+            found.add((entry.id, entry.load().fingerprint))
+        monkeypatch.delitem(sys.modules, "kinds_of_nets")
+        torch.rand(1)
+    assert len(found) == 2
+
+
+@pytest.mark.usefixtures("kinds")
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("Sized", ("cannot be called", "'size'", "default")),
+        ("needs", ("cannot be called", "'size'", "default")),
+        ("number", ("is of type int, which cannot be called",)),
+        ("cn", ("has no attribute 'cn'", "did you mean cnn")),
+    ],
+)
+def test_what_makes_no_network_is_one_line(
+    cli: Cli, tmp_path: Path, name: str, texts: tuple[str, ...]
+) -> None:
+    models = ("--models", f"kinds_of_nets.py:{name}", "--dataset", "digits")
+    refused(cli("run", *models, "--attacks", "fgsm", "--output", tmp_path / "out"), *texts)

@@ -73,7 +73,6 @@ def test_cuda_without_a_gpu_is_one_line(
     machine(monkeypatch, 0)
     done = cli("run", "--models", "digits/vgg16-ann", "--device", "cuda", "--output", tmp_path)
     assert done.code == 2
-    assert done.out == ""
     (line,) = done.err.splitlines()
     assert "--device cuda: torch" in line
 

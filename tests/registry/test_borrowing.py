@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import robench
-from robench.runtime.borrowing import borrowed
+from robench.errors import UsageError
+from robench.registry.borrowing import borrowed, count_logits
 
 
 class Busy(nn.Module):
@@ -133,3 +134,19 @@ def test_a_network_may_be_shared_frozen_or_empty(tmp_path: Path) -> None:
         needed = [p.requires_grad for p in net.parameters()]
         robench.evaluate(net, "fgsm", dataset="digits", limit=4, eps=["4/255"], store=tmp_path)
         assert [p.requires_grad for p in net.parameters()] == needed
+
+
+def test_the_logits_are_counted_on_the_device_of_the_network_without_a_trace() -> None:
+    there = nn.Linear(4, 3, device="meta")
+    assert count_logits(there, torch.rand(1, 4), "my-data") == 3
+    net, x = Busy(), torch.rand(1, 3, 32, 32)
+    before, random = state(net), torch.get_rng_state()
+    assert count_logits(net, x, "my-data") == 10
+    require_same(before, state(net))
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("net", [nn.Flatten(0), nn.Identity(), nn.LSTM(4, 2)])
+def test_an_output_without_logits_is_refused(net: nn.Module) -> None:
+    with pytest.raises(UsageError, match=r"logits \(N, K\).*it returned"):
+        count_logits(net, torch.rand(1, 3, 4), "my-data")

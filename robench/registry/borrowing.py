@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from robench.errors import UsageError
+from robench.isolation import isolated
+
+_OF_SHAPES = re.compile(r"shape|size|dimension|channel|unpack|expected input|out of range|index")
+"""Words of errors of a network that does not fit its images."""
 
 
 @contextmanager
@@ -33,6 +41,36 @@ def borrowed(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         before.restore()
+
+
+def count_logits(network: nn.Module, x: Tensor, dataset: str) -> int:
+    """The number of logits K of a network for an image ``(1, C, H, W)`` of a data set.
+
+    Raises:
+        UsageError: its output is not ``(1, K)``. Exceptions of the network are not caught, and say
+            what it was called with.
+    """
+    state = next(chain(network.parameters(), network.buffers()), x)
+    with isolated(), borrowed(network), torch.no_grad(), noted(x, dataset):
+        logits: object = network(x.to(state.device))
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+        what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(
+            f"the network has to return logits (N, K) for images (N, C, H, W): it returned {what} "
+            f"for {tuple(x.shape)}"
+        )
+    return logits.shape[1]
+
+
+@contextmanager
+def noted(x: Tensor, dataset: str) -> Iterator[None]:
+    """Add a note with the input, of a data set, to what a network raises about shapes."""
+    try:
+        yield
+    except Exception as error:
+        if _OF_SHAPES.search(str(error)):
+            error.add_note(f"it was called with {dataset}, {tuple(x.shape)}")
+        raise
 
 
 class _Snapshot:
@@ -86,6 +124,8 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors are equal in every element: a NaN is equal to itself."""
     if a.shape != b.shape:
         return False
+    if a.is_meta:  # without values
+        return True
     if a.is_floating_point() or a.is_complex():
         return bool(((a == b) | ((a != a) & (b != b))).all())
     return torch.equal(a, b)
