@@ -10,7 +10,7 @@ import pandas as pd
 
 from robench.analysis.curves import dataset_title
 from robench.model_id import ModelId
-from robench.reporting.figures.heatmap import draw_cells
+from robench.reporting.figures.heatmap import heat_map
 from robench.reporting.figures.style import DIVERGING
 from robench.results.metrics import wilson
 from robench.spiking import STBP
@@ -98,7 +98,6 @@ def _percent(count: int, samples: int) -> str:
 def draw_gradients(table: pd.DataFrame) -> Figure:
     """Heat map, runs × models: the number is the robust accuracy, the colour what it hides."""
     from matplotlib.colors import CenteredNorm
-    from matplotlib.figure import Figure
 
     models = list(dict.fromkeys(table["model"]))
     lines = _lines(table)
@@ -110,35 +109,23 @@ def draw_gradients(table: pd.DataFrame) -> Figure:
         above[place] = 100 * row["above"]
         labels[place] = _percent(row["robust"], row["samples"]) + _mark(str(row["verdict"]))
     low, high = _LIMITS
-    figure = Figure(
-        figsize=(0.85 * len(models) + 3.6, 0.27 * len(lines) + 1.9), layout="constrained"
-    )
-    ax = figure.subplots()
-    draw_cells(
-        ax, above, labels, columns=[ModelId(model).name for model in models],
-        rows=[_name(*line) for line in lines],
-        bar={"label": f"points above {ENSEMBLE}", "aspect": 18,
-             "ticks": [low, 0, 20, 40, 60, high]},
-        cmap=DIVERGING, norm=CenteredNorm(0, high),
-    )  # fmt: skip
-    ax.collections[0].colorbar.ax.set_ylim(low, high)  # type: ignore[union-attr]
-    for i, (before, after) in enumerate(pairwise(lines), 1):
-        if _group(before) != _group(after):
-            ax.axhline(i, color="white", linewidth=6)
-    for tick in ax.get_xticklabels():
-        tick.set(rotation=35, ha="left", rotation_mode="anchor")
     first = table.iloc[0]
-    notes = [
-        f"{dataset_title(first['dataset'])}, {first['samples']:,} images, "
-        f"ε = {first['epsilon']} (L∞)",
-        "in the cells: robust accuracy, %",
-    ]
+    title = f"{dataset_title(first['dataset'])}, {first['samples']:,} images"
+    notes = [f"{title}, ε = {first['epsilon']} (L∞); in the cells: robust accuracy, %"]
     if any(str(label).endswith(MARK) for label in labels.ravel()):
         notes.append(f"{MARK} not valid by the checks")
     if any(label == "—" for label in labels.ravel()):
         notes.append("— does not apply")
-    text = "\n".join((*notes[:2], "; ".join(notes[2:]))).strip()
-    figure.supxlabel(text, fontsize="small")  # as wide as the figure, also for few models
+    figure, ax = heat_map(
+        above, labels, columns=[ModelId(model).name for model in models],
+        rows=[_name(*line) for line in lines], notes=[notes[0], "; ".join(notes[1:])],
+        bar=f"points above {ENSEMBLE}", cell=(0.6, 0.25),
+        cmap=DIVERGING, norm=CenteredNorm(0, high),
+    )  # fmt: skip
+    figure.axes[-1].set_ylim(low, high)
+    for i, (before, after) in enumerate(pairwise(lines), 1):
+        if _group(before) != _group(after):
+            ax.axhline(i, color="white", linewidth=6)
     return figure
 
 

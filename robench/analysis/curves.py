@@ -72,13 +72,17 @@ def draw_training(logs: Sequence[TrainingLog]) -> Figure:
     for log, style, above, below in zip(logs, line_styles(logs), upper, lower, strict=False):
         _draw(above, log, "accuracy", style["color"])
         _draw(below, log, "loss", style["color"])
+        above.sharex(below)
         for ax in (above, below):
             _arrange(ax, log)
         _name_phases(above, log)
         above.set_title(log.model.name, loc="left", fontweight="bold")
         above.tick_params(labelbottom=False)
         below.set_xlabel("epoch")
-    _scale(upper[: len(logs)], lower[: len(logs)], logs)
+    for axes in (upper, lower):
+        for ax in axes[1 : len(logs)]:
+            ax.sharey(axes[0])
+    _scale(upper[0], lower[0], logs)
     for ax in grid[:, 1:].ravel():
         ax.tick_params(labelleft=False)
     for above, below in grid[:, 0].reshape(bands, 2):
@@ -140,8 +144,8 @@ def _name_phases(ax: Axes, log: TrainingLog) -> None:
         )  # fmt: skip
 
 
-def _scale(upper: Sequence[Axes], lower: Sequence[Axes], logs: Sequence[TrainingLog]) -> None:
-    """Set the same scale of accuracy, and of loss, in all panels."""
+def _scale(upper: Axes, lower: Axes, logs: Sequence[TrainingLog]) -> None:
+    """Set the scale of accuracy, and of loss, that all panels share."""
     from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
     accuracies = [value for log in logs for value in _values(log, "accuracy")]
@@ -149,17 +153,15 @@ def _scale(upper: Sequence[Axes], lower: Sequence[Axes], logs: Sequence[Training
     low = min(*accuracies, high - _LEAST)
     margin = 0.06 * (high - low)
     ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)]
-    for ax in upper:
-        ax.set_ylim(low - margin, high + margin)
-        ax.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick < 1.001]))
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    upper.set_ylim(low - margin, high + margin)
+    upper.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick < 1.001]))
+    upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     losses = [value for log in logs for value in _values(log, "loss") if value > 0]
-    for ax in lower:
-        if losses and max(losses) > _MANY * min(losses):
-            ax.set_yscale("log")
-            ax.set_ylim(0.8 * min(losses), 1.25 * max(losses))
-        elif losses:
-            ax.set_ylim(0, 1.05 * max(losses))
+    if losses and max(losses) > _MANY * min(losses):
+        lower.set_yscale("log")
+        lower.set_ylim(0.8 * min(losses), 1.25 * max(losses))
+    elif losses:
+        lower.set_ylim(0, 1.05 * max(losses))
 
 
 def _values(log: TrainingLog, what: str) -> list[float]:

@@ -16,7 +16,7 @@ from robench.evaluation import Plan, Planned, Request, look_up, make_plan
 from robench.file_names import file_name
 from robench.registry import ModelEntry, find_attack
 from robench.reporting.figures import FigureFormat, save_figure
-from robench.reporting.figures.heatmap import draw_cells
+from robench.reporting.figures.heatmap import heat_map
 from robench.reporting.figures.style import SEQUENTIAL
 from robench.results import CellResult, ResultStore
 
@@ -157,7 +157,6 @@ def draw_transfer(matrix: Matrix) -> Figure:
 
     A frame marks the pairs whose source is the target itself.
     """
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     values = np.full((len(matrix.sources) + 1, len(matrix.targets)), np.nan)
@@ -167,14 +166,18 @@ def draw_transfer(matrix: Matrix) -> Figure:
         values[i, j], values[0, j] = entry.robust, entry.clean
         labels[i, j] = f"{100 * entry.robust:.1f}" + ("" if entry.verdict == "valid" else " ?")
         labels[0, j] = f"{100 * entry.clean:.1f}"
-    rows, columns = values.shape
-    figure = Figure(figsize=(0.75 * columns + 3.4, 0.42 * rows + 2.0), layout="constrained")
-    ax = figure.subplots()
-    draw_cells(
-        ax, values, labels, columns=matrix.targets, rows=("(no attack)", *matrix.sources),
-        bar={"label": "robust accuracy, %", "ticks": [0, 0.25, 0.5, 0.75, 1],
-             "format": lambda v, _: f"{v * 100:.0f}"},
-        vmin=0, vmax=1, cmap=SEQUENTIAL,
+    notes = ["framed: the source is the target"]
+    if any(label.endswith("?") for label in labels.ravel()):
+        notes.append("? the verdict is not valid")
+    if any(label == "—" for label in labels.ravel()):
+        notes.append("— no result")
+    first = (
+        f"{matrix.dataset.title}, {matrix.samples:,} images: robust accuracy at ε = "
+        f"{matrix.epsilon.text} (L∞), in %"
+    )
+    figure, ax = heat_map(
+        values, labels, columns=matrix.targets, rows=("(no attack)", *matrix.sources),
+        notes=[first, ";  ".join(notes)], side="examples made on", vmin=0, vmax=1, cmap=SEQUENTIAL,
     )  # fmt: skip
     for i, source in enumerate(matrix.sources, 1):
         if source in matrix.targets:
@@ -184,16 +187,4 @@ def draw_transfer(matrix: Matrix) -> Figure:
                           linewidth=1.2)
             )  # fmt: skip
     ax.axhline(1, color="white", linewidth=7)
-    for tick in ax.get_xticklabels():
-        tick.set(rotation=35, ha="left", rotation_mode="anchor")
-    ax.set_ylabel("examples made on")
-    notes = [
-        f"{matrix.dataset.title}, {matrix.samples:,} images, ε = {matrix.epsilon.text} (L∞)",
-        "framed: the source is the target",
-    ]
-    if any(label.endswith("?") for label in labels.ravel()):
-        notes.append("? the verdict is not valid")
-    if any(label == "—" for label in labels.ravel()):
-        notes.append("— no result")
-    ax.set_xlabel("\n".join((notes[0], ";  ".join(notes[1:]))))
     return figure

@@ -155,7 +155,7 @@ def test_estimators_of_a_spiking_network_of_any_style_are_ranked(
     (line,) = done.err.splitlines()
     assert f"it cannot take {'cba' if over_time else 'rga, cba'}: " in line
     again = cli(*command, "--results", tmp_path / "cells")
-    assert again.out.count("  kept  ") == 2 * len(found)
+    assert again.out.count("  kept\n") == 2 * len(found)
 
 
 def test_a_model_is_made_once_for_all_epsilons(cli: Cli, nets: str, tmp_path: Path) -> None:

@@ -151,6 +151,10 @@ def test_many_models_stand_in_bands_of_four_at_the_most() -> None:
     axes = [ax for ax in draw_training(logs).axes if ax.axison]
     assert len(axes) == 10
     assert len({ax.get_ylim() for ax in axes if ax.get_title("left")}) == 1
+    above = [ax for ax in axes if ax.get_title("left")]
+    below = [ax for ax in axes if not ax.get_title("left")]
+    for first, *others in (above, below):
+        assert all(first.get_shared_y_axes().joined(first, ax) for ax in others)
 
 
 def test_one_file_for_each_data_set_and_the_same_each_time(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ MISSING_NAMES = ("sysconf", "getuid", "geteuid", "fork", "kill", "killpg", "unam
 """Of the module ``os``."""
 THEIRS = (
     "advertorch.attacks", "foolbox", "jinja2", "matplotlib.figure", "pandas", "platformdirs",
-    "pyarrow.parquet", "pydantic", "rich.progress", "scipy.stats", "seaborn", "sklearn.datasets",
+    "pyarrow.parquet", "pydantic", "rich.progress", "scipy.stats", "sklearn.datasets",
     "sklearn.metrics", "snntorch", "torch", "typer",
 )  # fmt: skip
 """Other libraries, which ask for the system when they are imported."""

@@ -33,7 +33,9 @@ def draw_sparsity(analyses: Sequence[Analysis]) -> Figure:
 
     attacked = any("adversarial" in analysis.summary for analysis in analyses)
     figure = Figure(figsize=(3.1 * (2 + attacked), 3.9), layout="constrained")
-    axes = figure.subplots(1, 2 + attacked, squeeze=False)[0]
+    axes = figure.subplots(1, 2 + attacked, squeeze=False, sharex=True)[0]
+    axes[1].sharey(axes[0])
+    axes[1].tick_params(labelleft=False)
     styles = line_styles([Drawn(analysis) for analysis in analyses])
     for analysis, style in zip(analyses, styles, strict=True):
         clean = analysis.summary["clean"]["activations"]
@@ -51,8 +53,7 @@ def draw_sparsity(analyses: Sequence[Analysis]) -> Figure:
         ax.set_xlabel("layer of neurons")
         ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    for ax in axes[:2]:
-        ax.set_ylim(bottom=0)
+    axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel("share of the neurons")
     if attacked:
         axes[2].axhline(0, color=NOTE, linewidth=0.8)

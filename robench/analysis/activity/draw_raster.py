@@ -24,6 +24,9 @@ _INK = "#0a4a86"
 SIGNED = 0.2
 """The share of the largest change from which the sign of a change is written."""
 
+_DARK = 0.6
+"""The share from which the colour of a change is dark."""
+
 
 @dataclass(frozen=True)
 class DrawnRaster(Drawn):
@@ -89,10 +92,12 @@ def draw_raster(rasters: Sequence[DrawnRaster]) -> Figure:
     highest = max(
         float(one.get(name, "population").max()) for one in rasters for name in one.conditions
     )
+    first_above = None
     for row, one in enumerate(rasters):
         for column, condition in enumerate(one.conditions):
             place = 2 * row, 2 * column
-            above = figure.add_subplot(grid[place])
+            above = figure.add_subplot(grid[place], sharey=first_above)
+            first_above = first_above or above
             raster = figure.add_subplot(grid[place[0] + 1, place[1]], sharex=above)
             beside = figure.add_subplot(grid[place[0] + 1, place[1] + 1])
             _draw_spikes(raster, one.get(condition, "fired"))
@@ -100,6 +105,7 @@ def draw_raster(rasters: Sequence[DrawnRaster]) -> Figure:
             _draw_counts(beside, one.get(condition, "spikes"))
             if column:
                 raster.set_ylabel("")
+                above.tick_params(labelleft=False)
     first = rasters[0].analysis
     summary = first.summary
     figure.suptitle(
@@ -185,8 +191,9 @@ def draw_rates(rasters: Sequence[DrawnRaster]) -> Figure:
     attacked = all(len(one.conditions) > 1 for one in rasters)
     columns = 2 if attacked else 1
     figure = Figure(figsize=(4.3 * columns + 0.6, 2.6 * len(rasters) + 0.6), layout="constrained")
-    axes = figure.subplots(len(rasters), columns, squeeze=False)
     clean = [one.rates("clean") for one in rasters]
+    same = len({rates.shape for rates in clean}) == 1
+    axes = figure.subplots(len(rasters), columns, squeeze=False, sharex=same, sharey=same)
     highest = max(float(np.nanmax(rates)) for rates in clean)
     changes = [one.rates("adversarial") - c for one, c in zip(rasters, clean, strict=True)
                if attacked]  # fmt: skip
@@ -233,7 +240,8 @@ def _draw_signs(ax: Axes, changes: NDArray[np.float32], largest: float) -> None:
     """Write the sign of the larger changes, which a print in grey does not show."""
     for layer, step in np.argwhere(np.abs(changes) > SIGNED * largest):
         sign = "+" if changes[layer, step] > 0 else "−"
-        ax.text(step, layer + 1, sign, ha="center", va="center", fontsize="x-small", color="0.1")
+        colour = "w" if abs(changes[layer, step]) > _DARK * largest else "0.1"
+        ax.text(step, layer + 1, sign, ha="center", va="center", fontsize="x-small", color=colour)
 
 
 def _bar(figure: Figure, shown: Any, axes: Any, label: str) -> None:

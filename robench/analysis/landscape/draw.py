@@ -151,8 +151,8 @@ def draw_inputs(models: Sequence[Drawn]) -> Figure:
     scale = Scale.of([of.arrays[name] for of in models for name in ("own", "attack")])
     beside = min(2, len(models))
     lines = ceil(len(models) / beside)
-    figure = Figure(figsize=(4.0 * beside + 0.9, 2.55 * lines + 0.5), layout="constrained")
-    grid = figure.subplots(lines, 2 * beside, squeeze=False)
+    figure = Figure(figsize=(4.0 * beside + 0.9, 2.35 * lines + 0.5), layout="constrained")
+    grid = figure.subplots(lines, 2 * beside, squeeze=False, sharex=True, sharey=True)
     axes = list(grid.flat)
     for ax in axes[2 * len(models) :]:
         ax.remove()
@@ -163,10 +163,12 @@ def draw_inputs(models: Sequence[Drawn]) -> Figure:
         zero = summary["zero_gradient"]
         own.set_xlabel("own gradient" + (f" (zero: {100 * zero:.0f} %)" if zero else ""))
         attack.set_xlabel(of_attack["attack"])
-        own.set_ylabel("random signs")
         own.set_title(of.name, loc="left", fontweight="bold")
         attack.set_title(f"{summary['images']:,} images", loc="right", fontsize="small")
-        attack.tick_params(labelleft=False)
+    for ax in grid[:, 0]:
+        ax.set_ylabel("random signs")
+    for ax in axes[max(0, 2 * (len(models) - beside)) : 2 * len(models)]:
+        ax.tick_params(labelbottom=True)
     add_bar(figure, scale, ax=axes[: 2 * len(models)], aspect=30, pad=0.02, fraction=0.04)
     epsilon = models[0].analysis.identity.settings["epsilon"]
     _title(figure, models, f"loss over the inputs, ε = {epsilon}")

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robench.analysis.robustness.stored import StoredTables, row_names
+from robench.analysis.robustness.stored import StoredTables
 from robench.errors import UsageError
 from robench.registry import find_attack
+from robench.reporting.figures import row_names
 from robench.reporting.report import Row, Table, row_verdict, verdict_text
 from robench.reporting.tables import worst_positions
 from robench.results.metrics import bootstrap, sample_areas

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.analysis.robustness.stored import StoredTables, row_names
+from robench.analysis.robustness.stored import StoredTables
 from robench.datasets import find_dataset
 from robench.errors import ContentError, UsageError
 from robench.model_id import ModelId
 from robench.registry.patterns import is_glob
+from robench.reporting.figures import row_names
 from robench.reporting.report import Entry, Row, Table, verdict_text
 from robench.results import AdversarialExamples, Identity
 

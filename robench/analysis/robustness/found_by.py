@@ -189,7 +189,8 @@ def draw_found(found: Sequence[FoundBy]) -> Figure:
         places = {(m, a): (i, j) for i, m in enumerate(models) for j, a in enumerate(attacks)}
     lines = 1 + max(row for row, _ in places.values())
     figure = Figure(figsize=(2.9 * columns + 1.9, 1.65 * lines + 0.7), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    same = len({one.epsilons for one in shown}) == 1
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=same, sharey=True)
     colours, short = _colours(shown), _in_255(shown)
     for ax in axes.flat:
         ax.set_visible(False)
@@ -208,6 +209,8 @@ def draw_found(found: Sequence[FoundBy]) -> Figure:
     figure.supylabel("samples", fontsize="medium")
     for line in axes:
         next(ax for ax in line if ax.get_visible()).tick_params(labelleft=True)
+    for column in axes.T:
+        next(ax for ax in reversed(column) if ax.get_visible()).tick_params(labelbottom=True)
     unit = " (in 1/255)" if short else ""
     figure.supxlabel(f"minimal ε of the sample{unit}", fontsize="medium")
     title = dataset_title(found[0].model.dataset)

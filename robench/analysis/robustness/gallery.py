@@ -35,7 +35,7 @@ def write_gallery(gallery: Gallery, folder: Path, form: FigureFormat = "png") ->
     """
     names = map(file_name, (gallery.table.dataset.name, gallery.attack))
     path = folder / f"{'-gallery-'.join(names)}.{form}"
-    return save_figure(draw_gallery, gallery, path, photographs=True)
+    return save_figure(draw_gallery, gallery, path)
 
 
 def draw_gallery(gallery: Gallery) -> Figure:

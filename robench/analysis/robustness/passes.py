@@ -12,18 +12,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robench.analysis.robustness.stored import StoredTables, row_names
+from robench.analysis.robustness.stored import StoredTables
 from robench.file_names import file_name
 from robench.reporting.figures import (
     LINE,
     FigureFormat,
     Label,
+    Shown,
+    add_legend,
+    invalid_entry,
     label_ends,
+    row_names,
     save_figure,
     shortened,
     spread,
 )
-from robench.reporting.figures.style import INVALID, numbered_style, text_colour
+from robench.reporting.figures.style import NOTE, invalid, numbered_style, text_colour
 from robench.reporting.report import Entry, Row, Table
 from robench.results import ROBUST
 
@@ -164,12 +168,15 @@ def draw_passes(passes: Passes) -> Figure:
     for number, (ax, name) in enumerate(zip(axes, row_names(table.rows), strict=False)):
         spent = passes.spent[number]
         if passes.single:
-            label_ends(ax, [_draw_survival(ax, o, styles[a]) for a, o in spent.items()], height)
+            ends = [_draw_survival(ax, o, styles[a]) for a, o in spent.items()]
+            label_ends(ax, ends, _WIDTH / columns, height)
         else:
             _draw_points(ax, list(spent.values()), styles)
         ax.set_title(name, loc="left", fontweight="bold")
         ax.grid(visible=True, axis="x", which="minor", linewidth=0.4)
-        ax.tick_params(labelbottom=number + columns >= len(table.rows))
+        if number + columns >= len(table.rows):
+            ax.tick_params(labelbottom=True)
+            ax.set_xlabel("forward + backward passes of a sample", fontsize="small")
         if number % columns == 0:
             ax.set_ylabel("robust accuracy" if passes.single else "AUC")
     for ax in axes[len(table.rows) :]:
@@ -180,16 +187,28 @@ def draw_passes(passes: Passes) -> Figure:
     else:
         what = f"AUC up to ε = {table.limit} against passes"
     figure.suptitle(f"{table.title}: {what}", x=0.01, ha="left", fontweight="bold")
-    notes = ["bars: 95 % interval"]
-    verdicts = {one.entry.verdict for spent in passes.spent for one in spent.values()}
-    if "invalid" in verdicts:
-        notes.append("grey, hollow: invalid, no evidence of robustness")
-    if verdicts & {"suspect", "unchecked"}:
-        notes.append("?: suspect or unchecked")
-    figure.supxlabel(
-        f"forward + backward passes for each sample\n{';  '.join(notes)}", fontsize="medium"
-    )
+    entries = _entries(passes, styles)
+    add_legend(figure, entries, loc="outside lower center", ncols=len(entries), fontsize="small")
     return figure
+
+
+def _entries(passes: Passes, styles: dict[str, dict[str, Any]]) -> list[Shown]:
+    """What the legend says."""
+    from matplotlib.lines import Line2D
+
+    entries: list[Shown] = [
+        (Line2D([], [], color=NOTE, marker="|", markersize=9, linestyle="none"), "95 % interval")
+    ]
+    every = [one.entry for spent in passes.spent for one in spent.values()]
+    found = {entry.attack for entry in every if entry.verdict == "invalid"}
+    if found:
+        # points have no line
+        looks = [style | ({} if passes.single else {"linestyle": "none"})
+                 for attack, style in styles.items() if attack in found]  # fmt: skip
+        entries.append(invalid_entry(looks, markersize=5))
+    if any(entry.verdict in ("suspect", "unchecked") for entry in every):
+        entries.append((Line2D([], [], linestyle="none"), "?  suspect or unchecked"))
+    return entries
 
 
 def _arrange(ax: Axes, passes: Passes) -> None:
@@ -215,9 +234,7 @@ def _arrange(ax: Axes, passes: Passes) -> None:
 
 
 def _shown(one: Spent, style: dict[str, Any]) -> dict[str, Any]:
-    if one.entry.verdict == "invalid":
-        return style | {"color": INVALID, "markerfacecolor": "white"}
-    return style
+    return invalid(style) if one.entry.verdict == "invalid" else style
 
 
 def _label(one: Spent) -> str:
@@ -232,7 +249,8 @@ def _draw_survival(ax: Axes, one: Spent, style: dict[str, Any]) -> Label:
     style = _shown(one, style)
     k, accuracy = one.survival
     right = ax.get_xlim()[1]
-    line = {"linewidth": 1.3, "drawstyle": "steps-post", "color": style["color"]}
+    line: dict[str, Any] = {"linewidth": 1.3, "drawstyle": "steps-post"}
+    line |= {name: style[name] for name in ("color", "linestyle")}
     ax.plot(np.maximum(k, 1), accuracy, **line)
     # all passes are spent
     ax.plot([k[-1], right], accuracy[[-1, -1]], **line | {"linewidth": 0.6})

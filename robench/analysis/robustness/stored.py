@@ -10,10 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.errors import UsageError, nearest
-from robench.model_id import ModelId
 from robench.registry.patterns import is_glob, match
 from robench.reporting import build_report
-from robench.reporting.report import Row, Table
+from robench.reporting.report import Table
 from robench.results import CellResult, Damaged, ResultStore
 
 
@@ -103,9 +102,3 @@ def _matching(pattern: str, known: Sequence[str], store: ResultStore) -> Sequenc
             f"{nearest(pattern, known)}; make one with: robench run --models {pattern}"
         )
     return found
-
-
-def row_names(rows: Sequence[Row]) -> list[str]:
-    """The names of rows in a figure: that of the model, with the seed where there are several."""
-    several = len({row.seed for row in rows}) > 1
-    return [ModelId(row.model).name + (f", seed {row.seed}" if several else "") for row in rows]

@@ -109,7 +109,7 @@ def test_it_stores_prints_and_draws_checkpoints_beside_a_users_network(
     pictures = {name: (tmp_path / "f" / f"{name}.png").read_bytes() for name in FIGURES}
     again = run(*models, *attack)
     assert again.code == 0, again.err
-    assert again.out.count("  kept  ") == 6
+    assert again.out.count("  kept") == 6
     assert {name: (tmp_path / "f" / f"{name}.png").read_bytes() for name in FIGURES} == pictures
 
     for path in sorted((tmp_path / "e").rglob("*"), reverse=True):  # the examples are not needed

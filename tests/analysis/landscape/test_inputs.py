@@ -20,7 +20,7 @@ from robench.evaluation import at_work
 from robench.registry import Model
 from robench.spiking import ModelNoise
 from tests.support.analysing import attacked_at, cell_of, of_network
-from tests.support.rebuilt import OfSnnTorch, OfSpikingJelly
+from tests.support.rebuilt import OfSpikingJelly
 from tests.support.spiking_digits import Bare, Small, trained
 
 
@@ -47,9 +47,7 @@ def test_a_zero_gradient_is_flat_along_itself_and_rises_along_the_attack(tmp_pat
     assert sound.summary["rise"]["own"]["low"] > 0
 
 
-@pytest.mark.parametrize(
-    "make", [Small, lambda: trained(Small()), OfSnnTorch, OfSpikingJelly], ids=range(4)
-)
+@pytest.mark.parametrize("make", [Small, lambda: trained(Small()), OfSpikingJelly], ids=range(3))
 def test_networks_of_other_libraries_are_measured(
     make: Callable[[], nn.Module], tmp_path: Path
 ) -> None:

@@ -192,3 +192,16 @@ def test_a_wrong_argument_is_one_line(cli: Cli, store, tmp_path, arguments, text
 def test_an_empty_store_is_said() -> None:
     with pytest.raises(UsageError, match="no finished cell"):
         read_found(ResultStore(Path("nowhere")))
+
+
+def test_panels_of_one_grid_share_their_axes(store) -> None:
+    first, second = [ax for ax in draw_found(read_found(store)[0]).axes if ax.get_visible()]
+    assert first.get_shared_x_axes().joined(first, second)
+    assert first.get_shared_y_axes().joined(first, second)
+
+
+def test_panels_of_other_grids_keep_their_own(builder) -> None:
+    add(builder, "digits/m", "spgd")
+    add(builder, "digits/n", "spgd", grid=GRID[:5])
+    axes = [ax for ax in draw_found(read_found(builder.store)[0]).axes if ax.get_visible()]
+    assert len({len(ax.get_xticks()) for ax in axes}) == 2

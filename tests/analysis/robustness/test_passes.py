@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 
 from robench.analysis.robustness.passes import (
     draw_passes,
@@ -74,6 +75,8 @@ def test_one_epsilon_has_a_line_of_steps(builder: Builder) -> None:
     assert spent.survival[1] == pytest.approx([1, 0.5, 0.5], abs=1 / N)
     (ax,) = draw_passes(passes).axes
     assert {text.get_text() for text in ax.texts} == {"pgd", "spgd"}
+    steps = [line for line in ax.lines if line.get_drawstyle() == "steps-post"]
+    assert len({str(line._unscaled_dash_pattern) for line in steps}) == 2  # no public getter
     markers = [line for line in ax.lines if line.get_marker() == "^"]  # of the second attack
     assert [line.get_markerfacecolor() for line in markers] == ["white", "white"]
     assert spent.survival[1][-1] == pytest.approx(spent.entry.curve[-1].accuracy)
@@ -86,7 +89,12 @@ def test_an_invalid_area_is_grey_and_hollow(builder: Builder) -> None:
     figure = draw_passes(passes)
     markers = [line for line in figure.axes[0].lines if line.get_marker() in ("s", "^")]
     assert [line.get_markerfacecolor() == "white" for line in markers] == [True, False]
-    assert "grey, hollow: invalid" in figure._supxlabel.get_text()  # matplotlib has no getter
+    (legend,) = figure.legends
+    assert "invalid: no evidence of robustness" in {text.get_text() for text in legend.get_texts()}
+    shown = [line for line in legend.findobj(Line2D) if isinstance(line, Line2D)]
+    (hollow,) = [line for line in shown if line.get_marker() == markers[0].get_marker()]
+    for line in (hollow, markers[0]):
+        assert (line.get_color(), line.get_markerfacecolor()) == ("0.55", "white")
 
 
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])
