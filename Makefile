@@ -9,7 +9,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --no-compile --editable '.[dev]' --constraint constraints.txt
 	touch $@
 
 # its folder goes first, so that every cell is computed and none is taken from an earlier run; out/

@@ -15,16 +15,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.utils.data import Dataset as Pairs
 
 from robench.arguments import dataset_of, epsilons_of, model_of, whole
 from robench.datasets import find_dataset
 from robench.errors import UsageError
 from robench.evaluation import (
-    Cell,
     LocalExecutor,
     Request,
     checks_alone,
@@ -37,13 +37,16 @@ from robench.registry import Model, ModelEntry, find_attacks, select_models
 from robench.reporting.between import comparisons
 from robench.reporting.cells import Results, read_results
 from robench.reporting.model_checks import ModelChecks
-from robench.reporting.progress import ProgressBar
+from robench.reporting.terminal.estimates import Estimates
+from robench.reporting.terminal.progress import RunProgress
 from robench.results import ResultStore, Thoroughness
 
 if TYPE_CHECKING:  # scikit-learn is slow to import
     from robench.analysis import PlantedTests
 
 ATTACKS = ("fgsm", "pgd", "spgd")
+CHECKED = 64
+"""How many images :func:`check` looks at by default."""
 
 
 def list_models(pattern: str = "all", *, dataset: str | None = None) -> list[str]:
@@ -66,7 +69,7 @@ def evaluate(
     attacks: str | Sequence[str] = ATTACKS,
     *,
     dataset: str | None = None,
-    images: Tensor | ArrayLike | None = None,
+    images: Tensor | ArrayLike | Pairs[Any] | None = None,
     labels: Tensor | ArrayLike | None = None,
     eps: str | float | Sequence[str | float] | None = None,
     limit: int | float | str | None = None,
@@ -86,8 +89,10 @@ def evaluate(
         model: id of a registered model, a :class:`robench.Model`, or a network from images
             ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``.
         attacks: names, with parameters such as ``pgd[steps=100]``.
-        dataset: name of the data set of a network, or a new name for ``images``.
-        images: instead of a data set's, ``(N, C, H, W)`` in [0, 1].
+        dataset: name of the data set of a network, ``file.py:make`` for one of your own, or a new
+            name for ``images``.
+        images: instead of a data set's, ``(N, C, H, W)`` in [0, 1]; or a torch Dataset of pairs of
+            an image and its label, such as an ``ImageFolder``.
         labels: of the images, ``(N,)``, from 0.
         eps: such as ``["2/255", 0.03]``; by default the grid of the data set, and that of CIFAR-10
             for ``images``.
@@ -126,18 +131,14 @@ def evaluate(
         named = find_attacks(attacks)
         with isolated():  # another thread may be changing the network, which is hashed here
             plan = make_plan([entry], named, request, kept, find=lambda n: own or find_dataset(n))
-        todo = sum(len(planned.cell.images) for planned in plan.cells if not planned.done)
-        bar = stack.enter_context(ProgressBar(todo, sys.stderr, shown=progress))
-
-        def show(cell: Cell, finished: int) -> None:
-            bar.update(f"{cell.model.id} {cell.attack.name}", finished)
-
+        bar = RunProgress(plan, Estimates.of(plan, kept), sys.stderr, shown=progress)
+        stack.enter_context(bar)
         cells = []
-        here = LocalExecutor(strict=True, progress=show)
-        for cell, computed in run_plan(plan, kept, executor=here):
+        here = LocalExecutor(strict=True, progress=bar.update)
+        for cell, computed in run_plan(plan, kept, executor=here, finished=bar.count):
             cells.append(cell)
-            if computed and cell.outcome is not None:
-                bar.next_cell(cell.outcome.identity.samples)
+            if computed:
+                bar.learn(cell)
         compared = comparisons(cells, kept)
     return Results(tuple(cells), compared=compared)
 
@@ -146,9 +147,9 @@ def check(
     model: str | Model | nn.Module,
     *,
     dataset: str | None = None,
-    images: Tensor | ArrayLike | None = None,
+    images: Tensor | ArrayLike | Pairs[Any] | None = None,
     labels: Tensor | ArrayLike | None = None,
-    limit: int | float | str | None = 64,
+    limit: int | float | str | None = None,
     device: str = "auto",
 ) -> ModelChecks:
     """Check a model before an attack, on a few images.
@@ -162,12 +163,14 @@ def check(
         dataset: name of the data set of a network.
         images: instead of a data set's.
         labels: of the images.
-        limit: number of images.
+        limit: number of images; 64 by default, or all where there are fewer.
         device: of the network.
     """
     own = dataset_of(model, dataset, images, labels)
     chosen = model_of(model, dataset, own)
-    request = Request(limit=None if limit is None else str(limit), device=str(device))
+    if limit is None:
+        limit = min(CHECKED, len((own or find_dataset(chosen.dataset)).read("test")))
+    request = Request(limit=str(limit), device=str(device))
     entry = ModelEntry(chosen.id, "Python", False, "", lambda: chosen, named=True)
     with TemporaryDirectory(prefix="robench-") as folder, isolated():
         plan = make_plan(
@@ -182,7 +185,7 @@ def planted(
     attacks: str | Sequence[str] = "spgd",
     *,
     dataset: str | None = None,
-    images: Tensor | ArrayLike | None = None,
+    images: Tensor | ArrayLike | Pairs[Any] | None = None,
     labels: Tensor | ArrayLike | None = None,
     eps: str | float | None = None,
     limit: int | float | str | None = None,

@@ -14,6 +14,10 @@ from robench.errors import UsageError
 _NUMBER = r"([0-9]{1,50}\.?[0-9]{0,50}|\.[0-9]{1,50})(e[+-]?[0-9]{1,3})?"
 _EPSILON = re.compile(rf"[+-]?{_NUMBER}(/{_NUMBER})?", re.ASCII | re.IGNORECASE)
 """At most one slash, one sign in front, and no exponent that makes the fraction too long."""
+NORMS: dict[str, str] = {"linf": "L∞", "l2": "L2"}
+"""The norms that ε can be measured in, with their display names."""
+MOST = 1000
+"""Points of a range."""
 
 
 @dataclass(frozen=True, order=True)
@@ -36,11 +40,10 @@ class Epsilon:
             UsageError: the text is not a number, or is negative or infinite.
         """
         text = text.strip()
-        numerator, _, denominator = text.partition("/")
         try:
             if not _EPSILON.fullmatch(text):
                 raise ValueError
-            value = float(Fraction(numerator) / Fraction(denominator or "1"))
+            value = float(_fraction(text))
         except (ValueError, ArithmeticError):  # division by zero, or beyond the range of a float
             raise UsageError(f"ε {text!r} is not a number or a fraction such as 8/255") from None
         if not 0 <= value < math.inf:
@@ -49,6 +52,36 @@ class Epsilon:
 
     def __str__(self) -> str:
         return self.text
+
+
+def parse_part(text: str) -> tuple[Epsilon, ...]:
+    """Read an ε, or a range such as ``0:16/255:2/255``: first, last and step.
+
+    Raises:
+        UsageError: a part is not an ε, or the range is empty or longer than ``MOST``.
+    """
+    if ":" not in text:
+        return (Epsilon.parse(text),)
+    parts = [Epsilon.parse(part).text for part in text.split(":")]
+    if len(parts) != 3:
+        raise UsageError(f"ε {text!r}: write a range as first:last:step, like 0:16/255:2/255")
+    first, last, step = (_fraction(part) for part in parts)
+    if step <= 0 or last < first:
+        raise UsageError(f"ε {text!r}: a range ascends, with a step above 0, like 0:16/255:2/255")
+    count = int((last - first) / step) + 1
+    if count > MOST:
+        raise UsageError(f"ε {text!r}: {count:,} points are too many; give at most {MOST:,}")
+    of = max((part.partition("/")[2] for part in parts), key=len)
+    scale = _fraction(of or "1")
+    unit = f"/{of}" if of else ""
+    values = [first + k * step for k in range(count)]
+    texts = [f"{float(value * scale):.9g}{unit}" if value else "0" for value in values]
+    return tuple(map(Epsilon.parse, texts))  # so that each is what its text says
+
+
+def _fraction(text: str) -> Fraction:
+    numerator, _, denominator = text.partition("/")
+    return Fraction(numerator) / Fraction(denominator or "1")
 
 
 def make_grid(epsilons: Iterable[Epsilon]) -> tuple[Epsilon, ...]:

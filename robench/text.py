@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 _KEPT = ("Zs",)
@@ -30,6 +30,25 @@ def one_line(text: object, longest: int | None = None) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def aligned(rows: Iterable[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """Rows of texts as lines with aligned columns.
+
+    Args:
+        rows: of the same length.
+        numbers: whether all columns but the first are aligned to the right.
+    """
+    table = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = [
+            text.rjust(width) if numbers and k else text.ljust(width)
+            for k, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _shown(sign: str) -> str:

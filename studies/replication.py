@@ -96,8 +96,8 @@ def _cells(store: ResultStore) -> tuple[Cells, list[Damaged]]:
         if cell.model not in ours or not known or outcome is None or not outcome.registered:
             continue
         if not all(differences(outcome, dataset) for dataset in accepted):
-            listed.append(Listed.of(cell, outcome))
-    chosen, _, bad = choose_sound(store, listed)
+            listed.append(Listed.of(cell, outcome, store))
+    chosen, _, bad = choose_sound(listed)
     return {(c.identity.model, c.identity.attack): c for c in chosen}, [*damaged, *bad]
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.analysis.curves import dataset_title
-from robench.attacks.primitives.norms import NORMS
+from robench.epsilon import NORMS
 from robench.errors import UsageError
 from robench.model_id import ModelId
 from robench.registry import NamedAttack

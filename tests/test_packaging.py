@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import sysconfig
 import types
-import venv
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +13,7 @@ import pytest
 
 import robench
 from tests.support.checkpoints import ROOT
+from tests.support.wheel import call, installed_wheel, output
 
 HEAVY = ("torch", "pandas")
 WHEEL_BYTES = 5_000_000
@@ -50,21 +48,7 @@ def test_all_names_exactly_what_is_exported() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment with the built wheel and without the checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
-    _run(sys.executable, "-m", "pip", *build)
-    (wheel,) = folder.glob("robench-*.whl")
-    environment = folder / "environment"
-    venv.create(environment, with_pip=False, symlinks=True)
-    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
-    python = scripts / Path(sys.executable).name
-    # the wheel goes in first, then the dependencies of this environment come behind it on the path:
-    # a .pth file adds a folder, but does not read that folder's own .pth of the editable robench
-    _run(sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", str(wheel))
-    site = Path(_run(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return scripts
+    return installed_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_a_wheel_carries_every_card_and_the_weights_of_digits_alone(installed: Path) -> None:
@@ -86,7 +70,10 @@ def test_a_wheel_carries_every_card_and_the_weights_of_digits_alone(installed: P
     assert templates <= set(names)
     parts = {part for name in names for part in name.split("/")}
     assert not parts & {".training", "tests", "performance", "studies"}
-    assert {name.split("/")[0].partition("-")[0] for name in names} == {"robench"}  # no results/
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"robench"}
+    published = {p.relative_to(ROOT).as_posix() for p in (ROOT / "results").rglob("*.json")}
+    assert published <= contents
+    assert not {name for name in contents if name.startswith("results/figures")}
 
 
 @pytest.mark.slow
@@ -96,58 +83,42 @@ def test_a_wheel_skips_what_it_does_not_carry_and_says_how_to_get_it(
     command = (str(installed / Path(sys.executable).name), "-m", "robench", "run", "--dry-run")
     selection = ("--models", "all", "--dataset", "cifar10", "--attacks", "fgsm")
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = _call(*command, *selection, at=tmp_path, **cache)
+    done = call(*command, *selection, at=tmp_path, **cache)
     assert done.returncode == 2, done.stderr  # no model can run
     (line,) = [line for line in done.stderr.splitlines() if "cifar10/vgg16-ann:" in line]
     assert line.startswith("skipped cifar10/vgg16-ann: weights are absent")
     assert "robench train cifar10/vgg16-ann" in line
     # the command in that line finds its recipe, and then lacks the images
     train = (*command[:3], "train", "cifar10/vgg16-ann", "--data-dir", str(tmp_path))
-    done = _call(*train, at=tmp_path, **cache, ROBENCH_DATA=str(tmp_path))
+    done = call(*train, at=tmp_path, **cache, ROBENCH_DATA=str(tmp_path))
     assert done.returncode == 2
     assert "robench data download cifar10" in done.stderr
     # --models-dir finds the weights
-    found = _call(*command, *selection, "--models-dir", str(ROOT / "models"), at=tmp_path, **cache)
+    found = call(*command, *selection, "--models-dir", str(ROOT / "models"), at=tmp_path, **cache)
     assert "weights are absent" not in found.stderr
 
 
 @pytest.mark.slow
 def test_a_wheel_runs_the_main_job_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     python, command = installed / Path(sys.executable).name, installed / "robench"
-    package = Path(_run(str(python), "-c", "import robench; print(robench.__file__)", at=tmp_path))
+    package = Path(
+        output(str(python), "-c", "import robench; print(robench.__file__)", at=tmp_path)
+    )
     assert ROOT not in package.parents
     ask = (
         "from robench.registry.locations import attack_files, model_folders\n"
         "print(model_folders()['digits/vgg16-ann'], attack_files()['fgsm'], sep='\\n')"
     )
-    folder, card = map(Path, _run(str(python), "-c", ask, at=tmp_path).splitlines())
+    folder, card = map(Path, output(str(python), "-c", ask, at=tmp_path).splitlines())
     contents = package.parent / "_contents"
     assert folder == contents / "models" / "digits" / "vgg16-ann"
     assert card == contents / "attacks" / "fgsm.toml"
 
     results, table = tmp_path / "results", tmp_path / "leaderboard.md"
     selection = ("--models", "digits/vgg16-ann", "--attacks", "fgsm", "--limit", "20")
-    _run(str(command), "run", *selection, "--output", str(results), at=tmp_path)
+    output(str(command), "run", *selection, "--output", str(results), at=tmp_path)
     assert len(list(results.glob("digits/vgg16-ann/fgsm/*.json"))) == 1
 
     options = ("--results", str(results), "--output", str(table), "--all-runs")
-    _run(str(command), "leaderboard", *options, at=tmp_path)
+    output(str(command), "leaderboard", *options, at=tmp_path)
     assert "digits/vgg16-ann" in table.read_text("utf-8")
-
-
-def _run(*command: str, at: Path | None = None) -> str:
-    """The output of a command that has to succeed."""
-    done = _call(*command, at=at)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout.strip()
-
-
-def _call(
-    *command: str, at: Path | None = None, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """A command without this process's Python settings."""
-    dropped = ("PYTHONPATH", "ROBENCH_MODELS", "PIP_REQUIRE_VIRTUALENV")
-    environment = {key: value for key, value in os.environ.items() if key not in dropped}
-    return subprocess.run(
-        command, cwd=at, env=environment | variables, capture_output=True, text=True, check=False
-    )

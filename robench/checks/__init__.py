@@ -6,7 +6,13 @@ et al., On evaluating adversarial robustness, 2019; Croce and Hein, AutoAttack, 
 
 from robench.checks.batch_gradient import BATCH_GRADIENT, batch_gradient
 from robench.checks.between_cells import Compared, compared, weaker_wins
-from robench.checks.catalogue import OF_CELLS, OF_CELLS_IN_FULL, OF_MODELS, OF_OWN_GRADIENT
+from robench.checks.catalogue import (
+    OF_CELLS,
+    OF_CELLS_IN_FULL,
+    OF_MODELS,
+    OF_OWN_GRADIENT,
+    advice_on,
+)
 from robench.checks.registry import (
     Attacked,
     CellCheck,
@@ -32,6 +38,7 @@ __all__ = [
     "Compared",
     "Examined",
     "ModelCheck",
+    "advice_on",
     "asked",
     "at_most",
     "batch_gradient",

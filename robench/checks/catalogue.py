@@ -8,10 +8,18 @@ from robench.checks.frozen import frozen
 from robench.checks.logits import clean_accuracy, offset, probabilities, ties
 from robench.checks.own_gradient import agreement, own_gradient
 from robench.checks.probes import baselines, gradient_free, large_epsilon, more_steps
-from robench.checks.registry import CellCheck, ModelCheck
+from robench.checks.registry import CellCheck, ModelCheck, with_plugins
 from robench.checks.rows import asked, card_accuracy, reverified, usable_gradient
 from robench.checks.spikes import replaceable, silent_neurons
 from robench.checks.zero_epsilon import zero_epsilon
+
+BETWEEN_CELLS = {
+    "surrogate-gap": "The network's own gradient hides adversarial examples: quote the stronger "
+    "attack.",
+    "estimator-spread": "Quote the stronger attack.",
+    "weaker-attack": "The gradient leads nowhere: quote the stronger attack, and compare square.",
+}
+"""What to do where a check that compares the cells of a model fails."""
 
 OF_MODELS = (
     ModelCheck(
@@ -161,3 +169,12 @@ OF_CELLS_IN_FULL = (
         "Athalye et al., ICML 2018; Croce and Hein, ICML 2020",
     ),
 )
+
+
+def advice_on(name: str) -> str:
+    """What to do where a check fails; empty for an unknown one."""
+    if name == "draws":  # deterministic, of a stochastic model
+        return advice_on("deterministic")
+    of_models = {c.name: c.advice for c in with_plugins(OF_MODELS, ModelCheck)}
+    of_cells = {c.name: c.advice for c in with_plugins((*OF_CELLS, *OF_CELLS_IN_FULL), CellCheck)}
+    return (of_models | of_cells | BETWEEN_CELLS).get(name, "")

@@ -6,7 +6,6 @@ Every figure is that of clean images.
 from __future__ import annotations
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from robench.checks.verdicts import at_most
@@ -111,6 +110,8 @@ def _shares(found: Tensor, classes: int) -> Tensor:
 
 def _best_order(found: Tensor, y: Tensor, classes: int) -> float:
     """The largest accuracy after the classes are given other names."""
+    from scipy.optimize import linear_sum_assignment  # imported late: it is slow
+
     counts = torch.zeros(classes, classes)
     counts.index_put_((y, found), torch.ones(len(y)), accumulate=True)
     rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import json as jsonlib
-import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from robench.cli.analyze import analyze
 from robench.cli.check import check
 from robench.cli.exits import CELLS_KEPT, run_app
+from robench.cli.leaderboard import leaderboard
 from robench.cli.new import new
 from robench.cli.options import (
     DataDir,
     Device,
     Json,
     ModelsDir,
-    Results,
-    file_at,
     folder_at,
     look_in,
-    require_results,
     require_writable,
-    shown,
 )
 from robench.cli.run import run
+from robench.cli.show import compare, show
 from robench.cli.validate import validate
 from robench.errors import UsageError
 
@@ -47,7 +44,6 @@ _KEPT = {
     "analyze landscape": "finished models are kept",
 }
 """What an interrupted command leaves behind."""
-Format = Literal["md", "html", "csv", "json"]
 
 
 def _print_version(wanted: bool) -> None:
@@ -68,82 +64,27 @@ def robench(
 
 app.command()(run)
 app.command()(check)
+app.command()(leaderboard)
 app.command()(validate)
-
-
-@app.command()
-def leaderboard(
-    results: Results = Path("results"),
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            parser=file_at("--output"),
-            metavar="FILE",
-            help="The file to write; leaderboard.FORMAT by default.",
-        ),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 if the file is stale.")
-    ] = False,
-    format: Annotated[Format, typer.Option(help="Of the file.")] = "md",
-    all_runs: Annotated[
-        bool, typer.Option("--all-runs", help="Show older runs too, and those without a result.")
-    ] = False,
-) -> None:
-    """Make the leaderboard and its figures from the stored results."""
-    from robench.reporting import (
-        build_report,
-        is_stale,
-        link,
-        page_of_checks,
-        render,
-        write,
-        write_figures,
-    )
-    from robench.results import ResultStore
-
-    output = output or Path(f"leaderboard.{format}")
-    require_results(results)
-    report = build_report(ResultStore(results), all_runs=all_runs)
-    for damaged in report.damaged:
-        print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
-    figures = results / "figures"
-    links = {"figures": link(figures, output), "checks": page_of_checks(output)}
-    text = render(report, format, **links, all_runs=all_runs)
-    if check:
-        if is_stale(output, text):
-            again = "robench leaderboard" + ("" if format == "md" else f" --format {format}")
-            print(f"{output} is stale; make it again with: {again}", file=sys.stderr)
-            raise typer.Exit(1)
-        print(f"{output} is up to date")
-        return
-    require_writable("--output", output)
-    wrote = str(output)
-    if format in ("md", "html"):  # which show them
-        require_writable("--results", figures)
-        wrote += f" and {len(write_figures(report, figures))} figures in {shown(figures)}"
-    write(output, text)
-    left_out = [
-        (report.older, "cells of older runs"),
-        (len(report.others), "runs without a result"),
-    ]
-    hidden = " and ".join(f"{number} {what}" for number, what in left_out if number)
-    hint = f"; {hidden} left out: --all-runs shows them" if hidden and not all_runs else ""
-    print(f"wrote {wrote}{hint}")
+app.command()(show)
+app.command()(compare)
 
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="models, attacks, datasets or plugins")],
+    what: Annotated[str, typer.Argument(help="models, attacks, datasets or plugins")] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="List the attacks of foolbox and advertorch too.")
+    ] = False,
     models_dir: ModelsDir = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """List what is registered, and whether it can run."""
-    from robench.cli.inventory import inventory, table_lines
+    from robench.cli.inventory import inventory, overview, table_lines
 
     look_in(None, data_dir)
-    rows = inventory(what, models_dir)
+    rows = inventory(what, models_dir, everything=everything) if what else overview(models_dir)
     if json:
         print(jsonlib.dumps(rows, indent=1))
         return

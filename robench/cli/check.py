@@ -40,7 +40,7 @@ def check(
     name = Path(model).as_posix() if Path(model).is_dir() else model
     if attack is None:
         with _failures_as_lines():
-            found = robench.check(name, dataset=dataset, limit=limit or 64, device=device)
+            found = robench.check(name, dataset=dataset, limit=limit, device=device)
         colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         frame = found.to_frame()
         text = frame.to_json(orient="records", indent=1) if json else found.text(colours=colours)

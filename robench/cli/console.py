@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from robench.checks import worst_verdict
 from robench.errors import UsageError
@@ -24,11 +24,11 @@ from robench.evaluation import (
     run_plan,
 )
 from robench.reporting.between import comparisons
-from robench.reporting.cells import quoted
-from robench.reporting.progress import ProgressBar
-from robench.reporting.report import verdict_text
+from robench.reporting.terminal.estimates import Estimates
+from robench.reporting.terminal.lines import check_lines, heading, result_line
+from robench.reporting.terminal.progress import RunProgress, duration
 from robench.results import CellResult, Check, Damaged, ResultStore
-from robench.text import counted
+from robench.text import aligned, counted
 
 
 def trouble_lines(plan: Plan) -> Iterator[str]:
@@ -70,13 +70,48 @@ def require_cells(plan: Plan) -> None:
     raise UsageError(f"no model can run: {reasons.pop()}")
 
 
-def plan_lines(plan: Plan, units: Sequence[Unit]) -> Iterator[str]:
-    """A line for each unit, with the state of its cell."""
+def plan_lines(plan: Plan, units: Sequence[Unit], estimates: Estimates) -> Iterator[str]:
+    """A line for each unit: its images, ε, what it will take, and the state of its cell."""
     cells = {planned.digest: planned for planned in plan.cells}
-    for unit in units:
-        planned = cells[unit.digest]
-        part = "" if unit.whole else f"  {unit.samples} of {unit.images} samples"
-        yield f"{planned.cell.model.id}  {planned.cell.attack.name}  {_state(planned)}{part}"
+
+    def rows() -> Iterator[Sequence[str]]:
+        yield "cell", "images", "ε", "passes", "time", "state"
+        for unit in units:
+            planned = cells[unit.digest]
+            cell, share = planned.cell, unit.samples / unit.images
+            passes = f"{estimates.passes(cell) * unit.samples:,.0f}"
+            seconds = estimates.seconds(cell)
+            took = "?" if seconds is None else duration(seconds * share)
+            images = str(unit.samples) if unit.whole else f"{unit.samples} of {unit.images}"
+            name = f"{cell.model.id}  {cell.attack.name}"
+            yield name, images, str(len(cell.settings.grid)), passes, took, _state(planned)
+
+    if units:
+        yield from aligned(rows(), numbers=True)
+    yield total_line(plan, units, estimates)
+
+
+def total_line(
+    plan: Plan, units: Sequence[Unit], estimates: Estimates, *, force: bool = False
+) -> str:
+    """What is to do in all, as far as it can be estimated."""
+    cells = {planned.digest: planned for planned in plan.cells}
+    todo = [unit for unit in units if force or not cells[unit.digest].done]
+    if not todo:
+        return "nothing to do"
+    passes, seconds, unknown = 0.0, 0.0, 0
+    for unit in todo:
+        cell = cells[unit.digest].cell
+        passes += estimates.passes(cell) * unit.samples
+        known = estimates.seconds(cell)
+        unknown += known is None
+        seconds += (known or 0.0) * unit.samples / unit.images
+    number = counted(len({unit.digest for unit in todo}), "cell")
+    took = "" if unknown == len(todo) else f", {duration(seconds)} by the times that are stored"
+    if unknown:
+        of = "of its model" if unknown == 1 else f"of {counted(unknown, 'cell')}"
+        took += f"; the time {of} is known after the first cell of a model"
+    return f"to do: {number}, about {passes:,.0f} passes{took}"
 
 
 def plan_data(plan: Plan, units: Sequence[Unit]) -> dict[str, list[dict[str, Any]]]:
@@ -103,28 +138,12 @@ def _state(planned: Planned) -> str:
 
 
 class Progress:
-    """One bar with the time left on a terminal, a line for each finished cell elsewhere."""
+    """One bar with the time left on a terminal, and a line for each finished cell."""
 
-    def __init__(self, plan: Plan, *, quiet: bool) -> None:
-        self.quiet = quiet
-        self.out = sys.stdout  # what is printed in a cell goes to stderr, as a network's prints do
-        self.shown: set[str] = set()
-        self.said: set[tuple[str, str]] = set()
-        names = [len(planned.cell.attack.name) for planned in plan.cells]
-        self.width = min(max((12, *names)), 40)
-        todo = sum(len(planned.cell.images) for planned in plan.cells if not planned.done)
-        self.bar = ProgressBar(todo, sys.stdout, shown=not quiet)
-
-    def __enter__(self) -> Self:
-        self.bar.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.__exit__(*error)
-
-    def update(self, cell: Cell, finished: int) -> None:
-        """Show how many samples of a unit of a cell are finished."""
-        self.bar.update(f"{cell.model.id} {cell.attack.name}", finished)
+    def __init__(self, bar: RunProgress, *, quiet: bool) -> None:
+        self.bar, self.quiet = bar, quiet
+        self.above = ""
+        self.explained: set[tuple[str, str]] = set()
 
     def checked(self, cell: Cell, found: Sequence[Check], *, strict: bool) -> None:
         """Print once what the checks of a model say before its sweep.
@@ -139,27 +158,44 @@ class Progress:
         """
         without_hope = hopeless(found)
         verdict = "invalid" if without_hope else worst_verdict(found)
-        reasons = [check.reason for check in without_hope or found if check.reason]
-        if reasons and not self.quiet and (cell.model.id, verdict) not in self.said:
-            self.said.add((cell.model.id, verdict))
-            said = verdict_text(verdict, reasons)
-            print(f"{cell.model.id:32} {said} before any attack", file=self.out, flush=True)
+        if not self.quiet and self._unknown(cell.model.id, without_hope or found):
+            self._print([f"{cell.model.id}  {verdict} before any attack"])
+            self._print(self._reasons(cell.model.id, without_hope or found))
         if strict:
             refuse_hopeless(found)
 
-    def count(self, unit: Unit) -> None:
-        """Count the samples of a finished unit."""
-        self.bar.next_cell(unit.samples)
-
     def finish(self, result: CellResult, computed: bool) -> None:
         """Print a cell's result; ``computed`` is False if it was stored already."""
+        if computed:
+            self.bar.learn(result)
         if self.quiet:
             return
-        spikes = result.outcome.spikes if result.outcome else ""
-        if spikes and result.model not in self.shown:
-            self.shown.add(result.model)
-            print(f"{result.model:32} {spikes}", flush=True)
-        print(result_line(result, computed, self.width), flush=True)
+        if result.model != self.above:
+            self.above = result.model
+            self._print([heading(result)])
+        took = f"{result.run.seconds:.1f} s" if computed else "kept"
+        self._print([result_line(result, took=took)])
+        if result.outcome is not None:
+            self._print(self._reasons(result.model, result.outcome.checks))
+
+    def _unknown(self, model: str, found: Sequence[Check]) -> bool:
+        return any(check.reason and (model, check.reason) not in self.explained for check in found)
+
+    def _reasons(self, model: str, found: Sequence[Check]) -> list[str]:
+        """Why a verdict is not valid, with advice where it was not given before."""
+        lines: list[str] = []
+        again: list[str] = []
+        for check in found:
+            if check.reason and (model, check.reason) in self.explained:
+                again.append(check.reason)
+            elif check.reason:
+                self.explained.add((model, check.reason))
+                lines += check_lines(check)
+        return [*lines, *([f"      as above: {', '.join(again)}"] if again else [])]
+
+    def _print(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.bar.bar.say(line)
 
 
 def carry_out(
@@ -171,6 +207,7 @@ def carry_out(
     fail_fast: bool = False,
     executor: Executor | None = None,
     units: Sequence[Unit] | None = None,
+    estimates: Estimates | None = None,
 ) -> list[CellResult]:
     """Evaluate the missing cells of a plan and show the progress.
 
@@ -182,16 +219,22 @@ def carry_out(
         fail_fast: stop after the first cell that fails, or whose model is invalid before an attack.
         executor: computes the cells; by default this process.
         units: the part of the work to do, None for all of it.
+        estimates: of the work, by default from the store.
 
     Returns:
         The results, in the order of the cells.
     """
     results = []
-    with Progress(plan, quiet=quiet) as progress:
+    bar = RunProgress(
+        plan, estimates or Estimates.of(plan, store), sys.stdout,
+        units=units, force=force, shown=not quiet,
+    )  # fmt: skip
+    progress = Progress(bar, quiet=quiet)
+    with bar:
         checked = partial(progress.checked, strict=fail_fast)
-        executor = executor or LocalExecutor(progress=progress.update, checked=checked)
+        executor = executor or LocalExecutor(progress=bar.update, checked=checked)
         cells = run_plan(
-            plan, store, executor=executor, units=units, force=force, finished=progress.count
+            plan, store, executor=executor, units=units, force=force, finished=bar.count
         )
         with closing(cells):
             for result, computed in cells:
@@ -203,38 +246,23 @@ def carry_out(
     return sorted(results, key=lambda result: order[result.hash])
 
 
+def left_lines(results: Sequence[CellResult], cells: int, *, fail_fast: bool) -> Iterator[str]:
+    """Why some cells of a run have no result."""
+    if missing := cells - len(results):
+        left = counted(missing, "cell")
+        if fail_fast and any(result.status == "failed" for result in results):
+            yield f"{left} not computed, because --fail-fast stops at a failure"
+        else:
+            yield f"{left} waiting for other shards; the last that ends completes them"
+
+
 def compared_lines(results: Sequence[CellResult], store: ResultStore) -> list[str]:
     """What the comparison of a model's cells says about them, one line for each."""
     checks = comparisons(results, store)
     lines = []
     for result in results:
-        verdict = worst_verdict(checks.get(result.hash, ()))
-        if result.outcome is not None and verdict not in ("valid", "unchecked"):
-            reasons = [check.reason for check in checks[result.hash] if check.reason]
-            lines.append(f"{result.model:32} {result.attack}: {verdict_text(verdict, reasons)}")
+        found = [check for check in checks.get(result.hash, ()) if check.reason]
+        if result.outcome is not None and found:
+            lines.append(f"{result.model}  {worst_verdict(found)}  {result.attack}, beside others")
+            lines += [line for check in found for line in check_lines(check)]
     return lines
-
-
-def result_line(result: CellResult, computed: bool, width: int = 12) -> str:
-    """A cell on one line: accuracy, areas and verdict, or the reason why it has none.
-
-    Args:
-        result: of the cell.
-        computed: False if it was stored already.
-        width: of the column of attacks.
-    """
-    name = f"{result.model:32} {result.attack:{width}}"
-    took = f"{result.run.seconds:6.1f} s" if computed else "  kept"
-    if result.outcome is None:
-        return f"{name} {result.status}: {result.reason}"
-    outcome = result.outcome
-    point = quoted(outcome)
-    bound = "≤ " if outcome.verdict == "invalid" else ""
-    found = [
-        f"clean {outcome.clean_accuracy:6.1%}",
-        f"at {point.epsilon.text} {bound}{point.accuracy:.1%}",
-        *(f"AUC@{limit} {bound}{value:.3f}" for limit, value in outcome.auc.items()),
-    ]
-    passes = f"{outcome.forwards + outcome.backwards:.0f} passes"
-    verdict = verdict_text(outcome.verdict, outcome.reasons)
-    return "  ".join([f"{name} {took}", *found, passes, verdict])

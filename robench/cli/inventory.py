@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robench.datasets import dataset_names, find_dataset, is_plugin
+from robench.epsilon import NORMS
 from robench.errors import MissingDataError, RobenchError, UsageError, nearest
 from robench.model_id import ModelId
 from robench.plugins import GROUPS, Plugin, plugins
-from robench.registry import NOT_LOADED, model_entries
+from robench.registry import NOT_LOADED, ModelEntry, model_entries, published
+from robench.text import aligned, one_line
 
 if TYPE_CHECKING:
     from robench.attacks.backends import Library
@@ -18,19 +20,20 @@ if TYPE_CHECKING:
 Rows = list[dict[str, str]]
 
 
-def inventory(what: str, models_dir: Path | None = None) -> Rows:
+def inventory(what: str, models_dir: Path | None = None, *, everything: bool = False) -> Rows:
     """The rows of a table by its name.
 
     Args:
         what: ``models``, ``attacks``, ``datasets`` or ``plugins``.
         models_dir: a folder in which checkpoints are looked for first.
+        everything: whether to list the attacks of libraries too.
 
     Raises:
         UsageError: there is no such table.
     """
     tables: dict[str, Callable[[], Rows]] = {
         "models": lambda: model_rows(models_dir),
-        "attacks": attack_rows,
+        "attacks": lambda: attack_rows(libraries=everything),
         "datasets": dataset_rows,
         "plugins": plugin_rows,
     }
@@ -41,45 +44,113 @@ def inventory(what: str, models_dir: Path | None = None) -> Rows:
     return tables[what]()
 
 
-def model_rows(models_dir: Path | None) -> Rows:
-    """Every model with T, clean accuracy, its source and its state.
+def overview(models_dir: Path | None = None) -> Rows:
+    """How many models, attacks, data sets and plug-ins there are, and what lists them."""
+    from robench.registry.locations import attack_names
 
-    The state is ``ready``, or the reason why it cannot run. The digest of the weights is computed,
-    but no network is built and no plug-in imported.
-    """
+    counts = {
+        "models": len(model_entries(models_dir)),
+        "attacks": len(attack_names()),
+        "datasets": len(dataset_names()),
+        "plugins": sum(len(claims) for group in GROUPS for claims in plugins(group).values()),
+    }
+    more = {"attacks": "--all: those of foolbox and advertorch too"}
     return [
-        {
-            "model": entry.id,
-            "T": str(entry.card.model.timesteps or "") if entry.card else "",
-            "clean": f"{entry.card.about.clean_accuracy:.1%}" if entry.card else "",
-            "source": entry.source,
-            "kind": "control" if entry.control else "model",
-            "state": entry.missing or entry.examine() or dataset_state(entry.dataset),
-        }
-        for entry in model_entries(models_dir).values()
+        {"what": what, "number": str(n), "command": f"robench list {what}", "": more.get(what, "")}
+        for what, n in counts.items()
     ]
 
 
-def attack_rows() -> Rows:
-    """Every attack, other libraries' last; a plug-in's is not imported.
+def model_rows(models_dir: Path | None) -> Rows:
+    """Every model with its kind of network, T, accuracies, source and state.
 
-    The state of a card that is damaged, or whose library is missing, is the reason.
+    ``robust`` is the lowest published accuracy at the headline ε. The state is ``ready``, or the
+    reason why it cannot run. The digest of the weights is computed, but no network is built and no
+    plug-in imported.
     """
-    from robench.attacks.backends import LIBRARIES
-    from robench.registry import attack_names, find_attack
-
     rows = []
-    for name, source in attack_names().items():
-        state, about = "ready", ""
+    for entry in model_entries(models_dir).values():
+        config = entry.card.model if entry.card else None
+        rows.append(
+            {
+                "model": str(entry.id),
+                "architecture": config.architecture if config else "",
+                "mode": config.mode if config else "",
+                "T": str(config.timesteps or "") if config else "",
+                "clean": f"{entry.card.about.clean_accuracy:.1%}" if entry.card else "",
+                "robust": _robust(entry),
+                "kind": "control" if entry.control else "model",
+                "source": entry.source,
+                "state": model_state(entry),
+            }
+        )
+    return rows
+
+
+def _robust(entry: ModelEntry) -> str:
+    """The lowest published accuracy of a model at the headline ε, and that ε."""
+    from robench.results.schema import CellResult
+
+    folder = published()
+    if folder is None or entry.card is None or entry.control:
+        return ""
+    headline = find_dataset(entry.dataset).protocol.headline.get("linf")
+    found: list[float] = []
+    for path in (folder / entry.dataset / entry.id.name).glob("*/*.json"):
         try:
-            if source == "robench":
-                about = find_attack(name).description
-            else:
-                state = NOT_LOADED
-        except RobenchError as error:
-            state = str(error)
-        rows.append({"attack": name, "source": source, "state": state, "description": about})
+            cell = CellResult.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            continue  # robench validate names it
+        points = cell.outcome.curve if cell.outcome and cell.outcome.identity.norm == "linf" else ()
+        found += [point.accuracy for point in points if point.epsilon.text == str(headline)]
+    return f"{min(found):.1%} at {headline}" if found else ""
+
+
+def model_state(entry: ModelEntry) -> str:
+    """``ready``, or the reason why a model cannot run."""
+    return entry.missing or entry.examine() or dataset_state(entry.dataset)
+
+
+def attack_rows(*, libraries: bool = False) -> Rows:
+    """Every attack, those of libraries last; neither a plug-in nor torch is imported for others.
+
+    The state of a card that is damaged, or of a library that is missing, is the reason.
+
+    Args:
+        libraries: whether to show the attacks of foolbox, advertorch and others.
+    """
+    from robench.registry.cards import AttackCard, read_table
+    from robench.registry.locations import attack_files, attack_names, is_own
+
+    rows, cards = [], attack_files()
+    for name, source in attack_names().items():
+        row = {"attack": name, "norm": "", "source": source, "state": NOT_LOADED, "description": ""}
+        if name in cards:
+            try:
+                card = read_table(cards[name], AttackCard)
+                norm = NORMS.get(card.norm, card.norm)
+                row |= {"norm": norm, "state": "ready", "description": card.description}
+                if not is_own(cards[name]):
+                    _require_attack(name)
+            except RobenchError as error:
+                row["state"] = str(error)
+        rows.append(row)
+    if not libraries:
+        return rows
+    from robench.attacks.backends import LIBRARIES
+
     return rows + [row for library in LIBRARIES.values() for row in _library_rows(library)]
+
+
+def _require_attack(name: str) -> None:
+    """Refuse an attack whose card names something unknown, which needs torch to be seen.
+
+    Raises:
+        RobenchError: the attack cannot be made.
+    """
+    from robench.registry import find_attack
+
+    find_attack(name)
 
 
 def _library_rows(library: Library) -> Rows:
@@ -101,8 +172,17 @@ def _library_rows(library: Library) -> Rows:
 
 
 def dataset_rows() -> Rows:
-    """Every data set and whether its test images are available."""
-    return [{"dataset": name, "state": dataset_state(name)} for name in dataset_names()]
+    """Every data set: its samples, the slice of the protocol, and whether it is available."""
+    rows = []
+    for name in dataset_names():
+        facts = dict.fromkeys(("shape", "classes", "slice"), "")
+        if not is_plugin(name):
+            dataset = find_dataset(name)
+            facts["shape"] = " × ".join(map(str, dataset.shape))
+            facts["classes"] = str(dataset.classes)
+            facts["slice"] = f"first {dataset.protocol.slice} test images"
+        rows.append({"dataset": name} | facts | {"state": dataset_state(name)})
+    return rows
 
 
 def dataset_state(name: str) -> str:
@@ -163,7 +243,6 @@ def _try_model(plugin: Plugin) -> None:
 
 
 def _try_attack(plugin: Plugin) -> None:
-    from robench.attacks.primitives.norms import NORMS
     from robench.registry import find_attack
 
     norm = find_attack(plugin.name).attack.norm
@@ -191,11 +270,26 @@ _TRIALS: dict[str, Callable[[Plugin], None]] = dict(
 )
 
 
+WIDTH = 100
+"""Columns of a line, for the longest text of a row."""
+_USUAL = ("robench", "ready", "model")
+_FACTS = ("source", "state", "kind")
+"""Columns that are left out of the text where they say the same of every row."""
+
+
 def table_lines(rows: Rows) -> Iterator[str]:
-    """Rows with the same keys as aligned columns, below a line with the keys."""
+    """Rows with the same keys as aligned columns, below a line with the keys.
+
+    What is the same in every row, such as *ready*, is left out, and long descriptions are cut.
+    """
     if not rows:
         yield "nothing is registered"
         return
-    widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
-    for row in ({key: key for key in widths}, *rows):
-        yield "  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip()
+    facts = () if "plugin" in rows[0] else _FACTS
+    same = {key for key in facts if key in rows[0] and len({row[key] for row in rows}) == 1}
+    kept = [key for key in rows[0] if key not in same or rows[0][key] not in _USUAL]
+    table = [kept, *([row[key] for key in kept] for row in rows)]
+    if kept[-1] == "description":
+        wide = sum(max(len(row[k]) for row in table) + 2 for k in range(len(kept) - 1))
+        table = [[*row[:-1], one_line(row[-1], max(30, WIDTH - wide))] for row in table]
+    yield from aligned(table)

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from robench.epsilon import Epsilon
+from robench.epsilon import Epsilon, parse_part
 from robench.errors import UsageError
 
+RESULTS, OWN = Path("results"), Path("out")
+"""Where results go by default, and those of own models where ``results`` are the published ones."""
 FIGURES = Path("results/figures")
-"""Where figures go by default."""
+"""Where figures go by default: those of other results go beside them."""
 
 
 def folder_at(option: str) -> Callable[[str | Path], Path]:
@@ -117,10 +119,26 @@ Results = Annotated[
         "--results", parser=store_at("--results"), metavar="FOLDER", help="Folder of the results."
     ),
 ]
+
+
+def _beside_results(context: typer.Context, output: Path) -> Path:
+    """The folder of the figures: that of the option, or ``figures`` in that of the results."""
+    source = context.get_parameter_source("output")
+    given = source is not None and source.name != "DEFAULT"
+    if not given and "results" in context.params:
+        return Path(context.params["results"]) / "figures"
+    return output
+
+
 Figures = Annotated[
     Path,
     typer.Option(
-        "--output", parser=folder_at("--output"), metavar="FOLDER", help="Folder of the figures."
+        "--output",
+        parser=folder_at("--output"),
+        callback=_beside_results,
+        metavar="FOLDER",
+        show_default="figures in --results",
+        help="Folder of the figures.",
     ),
 ]
 FigureFormat = Annotated[
@@ -146,9 +164,11 @@ AnyModels = Annotated[
     str, typer.Option(help="all, ids, globs, folders, module:function or file.py:function.")
 ]
 Epsilons = Annotated[str, typer.Option(help="One or more ε with commas, each attacked separately.")]
-DatasetName = Annotated[str | None, typer.Option(help="Keep the models of this data set.")]
+DatasetName = Annotated[
+    str | None, typer.Option(help="Keep the models of this data set; or your own, file.py:make.")
+]
 Limit = Annotated[
-    str | None, typer.Option(help="How many test images: a count, or a fraction such as 0.1.")
+    str | None, typer.Option(help="How many test images: a count, or a share such as 10%.")
 ]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes CUDA if there is any.")
@@ -161,18 +181,17 @@ def split_patterns(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def look_in(dataset: str | None, data_dir: Path | None) -> None:
-    """Refuse an unknown data set, and look for images in ``data_dir`` first.
+def look_in(dataset: str | None, data_dir: Path | None) -> str | None:
+    """Look for images in ``data_dir`` first; returns the name of the data set, if one is given.
 
     Raises:
         UsageError: there is no such data set or folder.
     """
     from robench.datasets import find_dataset, look_first_in
 
-    if dataset is not None:
-        find_dataset(dataset)
     if data_dir is not None:
         look_first_in(data_dir)
+    return None if dataset is None else find_dataset(dataset).name
 
 
 def split_epsilons(text: str) -> tuple[Epsilon, ...]:
@@ -183,7 +202,7 @@ def split_epsilons(text: str) -> tuple[Epsilon, ...]:
     """
     if not text.strip():
         raise UsageError("the list of ε is empty; write it like --eps 0,4/255,8/255")
-    return tuple(Epsilon.parse(part) for part in text.split(","))
+    return tuple(epsilon for part in text.split(",") for epsilon in parse_part(part))
 
 
 def require_one_epsilon(text: str) -> Epsilon:

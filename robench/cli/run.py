@@ -5,14 +5,17 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from robench.cli.options import (
+    OWN,
+    RESULTS,
     DataDir,
     DatasetName,
     Device,
@@ -20,12 +23,16 @@ from robench.cli.options import (
     Limit,
     ModelsDir,
     look_in,
+    shown,
     split_epsilons,
     split_patterns,
     store_at,
 )
 from robench.errors import UsageError
 from robench.text import counted
+
+if TYPE_CHECKING:
+    from robench.results import CellResult
 
 
 def run(
@@ -72,9 +79,13 @@ def run(
         typer.Option("--keep-examples", help="Keep the adversarial examples beside the results."),
     ] = False,
     output: Annotated[
-        Path,
-        typer.Option(parser=store_at("--output"), metavar="FOLDER", help="Folder of the results."),
-    ] = Path("results"),
+        Path | None,
+        typer.Option(
+            parser=store_at("--output"),
+            metavar="FOLDER",
+            help="Folder of the results: results, or out for own models in a checkout.",
+        ),
+    ] = None,
     checks: Annotated[
         Literal["cheap", "full", "off"],
         typer.Option(help="full attacks 64 images again; off gives no verdict."),
@@ -100,16 +111,31 @@ def run(
     json: Json = False,
 ) -> None:
     """Attack models over a sweep of ε and store the results; the same command continues."""
+    folder = output or _folder(split_patterns(models))
+    if not json:  # before the imports, which take seconds
+        print(f"results go to {shown(folder)}; reading models and images", flush=True)
     from robench.cli.console import (
         carry_out,
         compared_lines,
+        left_lines,
         plan_data,
         plan_lines,
         print_troubles,
         require_cells,
+        total_line,
     )
     from robench.datasets.files import VARIABLE
-    from robench.evaluation import Order, Request, Shard, Unit, find_grid, make_executor
+    from robench.evaluation import (
+        Order,
+        Request,
+        Shard,
+        Unit,
+        find_grid,
+        make_executor,
+    )
+    from robench.registry.locations import is_published, published
+    from robench.reporting.terminal.estimates import Estimates
+    from robench.results import ResultStore
 
     look_in(dataset, data_dir)
     if eps is not None and grid is not None:
@@ -143,7 +169,7 @@ def run(
         models=tuple(split_patterns(models)),
         attacks=attacks,
         request=request,
-        output=output.absolute(),
+        output=folder,
         folder=Path.cwd(),
         data=os.environ.get(VARIABLE, ""),
         dataset=dataset,
@@ -160,44 +186,78 @@ def run(
     units = [Unit.of(planned) for planned in plan.cells] if part is None else part.of(plan)
     cells = {planned.digest: planned for planned in plan.cells}
     chosen = [cells[digest] for digest in dict.fromkeys(unit.digest for unit in units)]
+    known = published()  # of registered models: a first run has no times of its own
+    estimates = Estimates.of(plan, store, *([] if known is None else [ResultStore(known)]))
     if not json:
         done = sum(planned.done for planned in chosen)
         of_all = "" if part is None else f" of {len(plan.cells)} in shard {shard}"
-        print(f"{counted(len(chosen), 'cell')}{of_all}, {done} of them done already")
+        number = f"{counted(len(chosen), 'cell')}{of_all}"
+        if done and is_published(order.output):
+            again = "" if force else "; compute them again with --output out"
+            print(f"{done} of {number} are published already{again}")
+        else:
+            print(f"{number}, {done} of them done already")
     if dry_run:
-        lines = [jsonlib.dumps(plan_data(plan, units))] if json else plan_lines(plan, units)
+        lines = (
+            [jsonlib.dumps(plan_data(plan, units))] if json else plan_lines(plan, units, estimates)
+        )
         for line in lines:
             print(line)
         return
     todo = force or not all(planned.done for planned in chosen)
+    if todo and not json:
+        print(total_line(plan, units, estimates, force=force), flush=True)
     workers = (
         make_executor(where, order, jobs, partial(print, file=sys.stderr))
         if todo and where != "local"
         else None
     )
     results = carry_out(
-        plan, store, quiet=json, force=force, fail_fast=fail_fast, executor=workers, units=units
-    )
-    failed = [r for r in results if r.status == "failed"]
-    unloadable = [s for s in plan.skipped if s.unloadable]
+        plan, store, quiet=json, force=force, fail_fast=fail_fast, executor=workers, units=units,
+        estimates=estimates,
+    )  # fmt: skip
     if json:
         print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
-    for line in [] if json else compared_lines(results, store):
-        print(line)
-    if not json and (missing := len(chosen) - len(results)):
-        left = counted(missing, "cell")
-        if fail_fast and failed:
-            print(f"{left} not computed, because --fail-fast stops at a failure")
-        else:
-            print(f"{left} waiting for other shards; the last that ends completes them")
+    else:
+        for line in compared_lines(results, store):
+            print(line)
+        for line in left_lines(results, len(chosen), fail_fast=fail_fast):
+            print(line)
+        if any(result.outcome for result in results):
+            print(f"look closer: {_next_steps(results, order.output)}")
+    failed = sum(result.status == "failed" for result in results)
+    unloadable = sum(skipped.unloadable for skipped in plan.skipped)
     if not json and (failed or unloadable):
         print(
-            f"{counted(len(failed), 'cell')} failed, {counted(len(unloadable), 'model')} could "
+            f"{counted(failed, 'cell')} failed, {counted(unloadable, 'model')} could "
             "not be loaded; the same command tries again.",
             file=sys.stderr,
         )
     if failed or unloadable:
         raise typer.Exit(1)
+
+
+def _next_steps(results: Sequence[CellResult], output: Path) -> str:
+    """The commands that show more of some results."""
+    newest = [result for result in results if result.outcome is not None][-1]
+    folder = shown(output)
+    there = "" if folder == RESULTS else f" --results {folder}"
+    name = f"{newest.model}/{newest.attack}"
+    quoted = f"'{name}'" if "[" in name else name
+    return f"robench show {quoted}{there}   robench leaderboard{there}"
+
+
+def _folder(models: Sequence[str]) -> Path:
+    """The folder of the results by default: own models do not go to the published ones."""
+    from robench.registry.locations import is_published, model_folders
+
+    results = RESULTS.absolute()
+    if not is_published(results):
+        return results
+    registered = {folder.resolve() for folder in model_folders().values()}
+    own = (":" in name or (Path(name).is_dir() and Path(name).resolve() not in registered)
+           for name in models)  # fmt: skip
+    return OWN.absolute() if any(own) else results
 
 
 _MOST_ROWS = 10**6

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robench.attacks.primitives.norms import NORMS, length
+from robench.attacks.primitives.norms import length
+from robench.epsilon import NORMS
 from robench.errors import EvaluationError
 from robench.results import CLEAN_WRONG, ROBUST
 

@@ -33,6 +33,12 @@ class QueryCounter:
         forwards, not_finite = (torch.zeros(n, dtype=torch.int64) for _ in range(2))
         return cls(forwards, backwards, zero_gradients, not_finite)
 
+    @property
+    def total(self) -> int:
+        """Passes of all samples through all models."""
+        own = int(self.forwards.sum() + self.backwards.sum())
+        return own + (self.on_sources.total if self.on_sources else 0)
+
     def without_gradient(self) -> Tensor:
         """Samples on which gradients were taken, but in no stage usable ones, ``(N,)``.
 

@@ -30,6 +30,13 @@ from robench.registry import Model
 from robench.runtime.threads import Workers
 from robench.spiking import used
 
+Progress = Callable[[int, int], None]
+"""Called with the number of samples that are finished, and of the passes of all samples so far."""
+
+
+def silent(finished: int, passes: int) -> None:
+    """Show no progress."""
+
 
 class ChunkSweep:
     """An attack on one chunk over a grid.
@@ -91,11 +98,11 @@ class ChunkSweep:
         """The adversarial examples as inputs of the model, of the shape of the chunk's images."""
         return self.target.examples(self.found.example)
 
-    def run(self, progress: Callable[[int], None] = lambda finished: None) -> pd.DataFrame:
+    def run(self, progress: Progress = silent) -> pd.DataFrame:
         """Sweep; returns the rows of the store, see :func:`~robench.engine.sample_table.table`.
 
         Args:
-            progress: called with the number of samples that are finished.
+            progress: called after each call of the attack or the model.
         """
         prediction = self._clean()
         right = (prediction == self.y).nonzero().squeeze(1)
@@ -112,7 +119,7 @@ class ChunkSweep:
             rows = rows.assign(**self.found.raw_columns())
         return rows
 
-    def _along(self, attack: LineAttack, right: Tensor, progress: Callable[[int], None]) -> None:
+    def _along(self, attack: LineAttack, right: Tensor, progress: Progress) -> None:
         """Evaluate every ε of the grid along the direction of each sample."""
         done = len(self.x) - len(right)
         for samples in batches(right, self.batch_size):
@@ -127,9 +134,9 @@ class ChunkSweep:
                 positions = torch.full_like(rows, point)
                 self.found.note(samples[rows], positions, image[rows], finders)
             done += len(samples)
-            progress(done)
+            progress(done, self.target.queries.total)
 
-    def _search(self, right: Tensor, progress: Callable[[int], None]) -> None:
+    def _search(self, right: Tensor, progress: Progress) -> None:
         """Search for the minimal ε of each sample."""
         points = len(self.budgets)
         search = self.search = Search(right, points, self.stages, self.sweep, self.parts)
@@ -144,7 +151,8 @@ class ChunkSweep:
         self.produced_by = torch.zeros(n, dtype=torch.int64)
         while search.live.any():
             self._work()
-            progress(len(self.x) - len(set(search.sample[search.live].tolist())))
+            live = set(search.sample[search.live].tolist())
+            progress(len(self.x) - len(live), self.target.queries.total)
 
     def _work(self) -> None:
         """One call of the attack or the model, for the largest group of rows.

@@ -13,7 +13,7 @@ import pandas as pd
 
 from robench import checks
 from robench.attacks import Need
-from robench.engine.sweep import ChunkSweep
+from robench.engine.sweep import ChunkSweep, Progress, silent
 from robench.evaluation.cell import Cell
 from robench.evaluation.checking import checks_of_cell, checks_of_model, take_by_row
 from robench.evaluation.chunks import chunk_of, spans
@@ -42,7 +42,7 @@ Part = tuple[pd.DataFrame, AdversarialExamples | None]
 def evaluate_cell(
     cell: Cell,
     store: ResultStore,
-    progress: Callable[[int], None] = lambda finished: None,
+    progress: Progress = silent,
     checked: Callable[[Sequence[Check]], None] = lambda found: None,
 ) -> CellResult:
     """Evaluate a cell and store it; finished chunks of an interrupted run are reused.
@@ -50,7 +50,7 @@ def evaluate_cell(
     Args:
         cell: the cell.
         store: for the result and its chunks.
-        progress: called with the number of samples that are finished.
+        progress: called with the samples and passes that are finished.
         checked: called before the sweep with the checks of the model; it may raise.
 
     Raises:
@@ -65,7 +65,7 @@ def evaluate_chunks(
     cell: Cell,
     store: ResultStore,
     chunks: range | None,
-    progress: Callable[[int], None] = lambda finished: None,
+    progress: Progress = silent,
     checked: Callable[[Sequence[Check]], None] = lambda found: None,
 ) -> CellResult | None:
     """Evaluate some chunks of a cell and store them; if all are stored now, also the cell.
@@ -74,7 +74,7 @@ def evaluate_chunks(
         cell: see :func:`evaluate_cell`, like the arguments that follow ``chunks``.
         store: for the result and its chunks.
         chunks: the numbers of the chunks to compute, None for all.
-        progress: called with the number of samples of these chunks that are finished.
+        progress: called with the samples and passes of these chunks that are finished.
         checked: called before the sweep.
 
     Returns:
@@ -140,7 +140,8 @@ class _Chunks:
     digest: str
     workers: Workers
     batch: int
-    progress: Callable[[int], None]
+    progress: Progress
+    passes: int = 0
     start: int = 0
     earlier: float = 0.0
     """Seconds that the chunks took that were stored before."""
@@ -171,18 +172,23 @@ class _Chunks:
         cell, span = self.cell, self.spans[number]
         part = self._stored(number)
         if part is None:
-            began, before = time.monotonic(), span.start - self.start
+            began, before, passes = time.monotonic(), span.start - self.start, self.passes
             compute = partial(
-                _swept, cell, span, self.workers, lambda done: self.progress(before + done)
+                _swept,
+                cell,
+                span,
+                self.workers,
+                lambda done, taken: self.progress(before + done, passes + taken),
             )
             sweep, rows = with_fewer(compute, self.batch)
             if sweep.batch_size < self.batch:
                 self.batch = sweep.batch_size
                 self.workers.allow(self.batch)
             rows.attrs = {SECONDS: time.monotonic() - began}
+            self.passes += sweep.target.queries.total
             part = rows, _examples(sweep) if cell.settings.examples else None
             self.store.write_chunk(cell.model.id, cell.attack.name, self.digest, number, *part)
-        self.progress(span.stop - self.start)
+        self.progress(span.stop - self.start, self.passes)
         return part
 
     def _stored(self, number: int) -> Part | None:
@@ -210,7 +216,7 @@ def _examples(sweep: ChunkSweep) -> AdversarialExamples:
 
 
 def _swept(
-    cell: Cell, span: range, workers: Workers, progress: Callable[[int], None], batch: int
+    cell: Cell, span: range, workers: Workers, progress: Progress, batch: int
 ) -> tuple[ChunkSweep, pd.DataFrame]:
     sweep = _sweep(cell, span, workers, batch)
     return sweep, sweep.run(progress)

@@ -9,10 +9,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import get_args
 
-from robench.attacks.primitives.norms import NORMS
 from robench.datasets import Dataset, Images, find_dataset
 from robench.engine.evaluation_draws import EOT
-from robench.epsilon import Epsilon, make_grid
+from robench.epsilon import NORMS, Epsilon, make_grid
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings
 from robench.evaluation.request import Request

@@ -6,12 +6,20 @@ from robench.datasets import Dataset, Images, Split
 from robench.errors import UsageError
 
 
+def _share(limit: str) -> float | None:
+    """The part of all images; None for a count."""
+    if limit.endswith("%"):
+        return float(limit[:-1]) / 100
+    return float(limit) if "." in limit else None
+
+
 def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Images:
     """The images of a run.
 
     Args:
         dataset: the data set.
-        limit: None for the protocol's slice, a count, or a fraction with a decimal point.
+        limit: None for the protocol's slice, a count, a fraction with a decimal point, or a share
+            such as ``10%``.
         split: test images, or training images to tune an attack on.
 
     Raises:
@@ -22,10 +30,13 @@ def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Im
     if limit is None:
         return images.first(dataset.protocol.slice)
     try:
-        count = int(float(limit) * len(images)) if "." in limit else int(limit)
+        share = _share(limit)
+        count = int(limit) if share is None else int(share * len(images))
     except (ValueError, OverflowError):
-        raise UsageError(f"--limit {limit!r} is neither a count nor a fraction") from None
-    if count < 1 or ("." in limit and float(limit) > 1):
+        raise UsageError(
+            f"--limit {limit!r} is neither a count nor a fraction; write it like 100, 0.1 or 10%"
+        ) from None
+    if count < 1 or (share is not None and share > 1):
         raise UsageError(
             f"--limit {limit} leaves no valid number of images: "
             "give a count from 1 or a fraction up to 1.0"

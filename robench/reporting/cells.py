@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -11,8 +11,8 @@ import pandas as pd
 
 from robench.errors import ContentError
 from robench.reporting.between import Comparer, Comparisons, verdict_of
-from robench.reporting.comparable import Candidate
-from robench.results import CellResult, CurvePoint, Damaged, Outcome, ResultStore
+from robench.reporting.comparable import Candidate, quoted
+from robench.results import CellResult, CurvePoint, Damaged, ResultStore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,12 +55,17 @@ class StoredCells(Sequence[CellResult]):
         return found
 
 
-def read_results(store: ResultStore) -> Results:
-    """The cells of a store and the checks that compare them; the records are not kept."""
+def read_results(store: ResultStore, chosen: Iterable[Path] | None = None) -> Results:
+    """The cells of a store and the checks that compare them; the records are not kept.
+
+    Args:
+        store: the results.
+        chosen: the paths of some records, None for all.
+    """
     paths: list[Path] = []
     damaged: list[Damaged] = []
     comparer = Comparer()
-    for path in store.paths():
+    for path in store.paths() if chosen is None else chosen:
         found = store.load(path)
         if isinstance(found, Damaged):
             damaged.append(found)
@@ -103,9 +108,9 @@ class Results:
         return plot_curves(self.cells, ax, self.compared)
 
     def __repr__(self) -> str:
-        spikes = {c.outcome.spikes: c.model for c in self.cells if c.outcome and c.outcome.spikes}
-        lines = [f"{model}: {found}" for found, model in spikes.items()]
-        return "\n".join([_text(_summary(self.cells, self.compared)), *lines])
+        from robench.reporting.terminal.lines import all_lines
+
+        return "\n".join(all_lines(self.cells, self.compared))
 
     def _repr_html_(self) -> str:
         return str(_summary(self.cells, self.compared).to_html(index=False))
@@ -160,12 +165,6 @@ def _summary(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
     return frame[[*(name for name in frame if name not in ends), *ends]]
 
 
-def quoted(outcome: Outcome) -> CurvePoint:
-    """The point of a curve at the limit of the AUC, or at the largest ε without one."""
-    points = [point for point in outcome.curve if point.epsilon.text in outcome.auc]
-    return points[0] if points else outcome.curve[-1]
-
-
 def curves_frame(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
     """Robust accuracy with its 95 % interval, one row for each cell and ε.
 
@@ -211,13 +210,15 @@ def plot_curves(
 
     A line is dashed if its verdict is not valid; the legend names the verdict.
     """
+    import seaborn as sns
     from matplotlib import pyplot
     from matplotlib.ticker import PercentFormatter
 
     if ax is None:
         ax = pyplot.figure(figsize=(6, 4), layout="constrained").subplots()
     several = len({cell.model for cell in cells}) > 1
-    for cell, marker in zip(cells, "os^vDPX<>ph" * len(cells), strict=False):
+    colours = sns.color_palette("colorblind", len(cells))
+    for cell, marker, colour in zip(cells, "os^vDPX<>ph" * len(cells), colours, strict=False):
         if cell.outcome is None:
             continue
         outcome = cell.outcome
@@ -228,7 +229,7 @@ def plot_curves(
         x = [point.epsilon.value for point in outcome.curve]
         (line,) = ax.plot(
             x, [point.accuracy for point in outcome.curve], marker=marker, markersize=4,
-            linestyle="-" if valid else "--", label=name,
+            linestyle="-" if valid else "--", label=name, color=colour,
         )  # fmt: skip
         low, high = zip(*((p.interval.low, p.interval.high) for p in outcome.curve), strict=True)
         ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from sys import intern
 from typing import Self
 
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 from robench.datasets import Dataset
 from robench.engine.evaluation_draws import EOT
 from robench.reporting.report import OtherRun
-from robench.results import PROTOCOL, CellResult, Damaged, Identity, Outcome, ResultStore
+from robench.results import (
+    PROTOCOL,
+    CellResult,
+    CurvePoint,
+    Damaged,
+    Identity,
+    Outcome,
+    ResultStore,
+)
 
 SWEEP = "fast"
 OTHER_DATA = "other data than in the newest run"
@@ -37,6 +46,8 @@ class Listed:
         data: the SHA-256 of images and labels.
         attack_key: equal for cells whose attacks have the same settings.
         model_key: equal for cells whose models have the same weights and card.
+        store: in which the cell is.
+        published: whether it stands beside a user's own cells, which go before it.
     """
 
     model: str
@@ -47,25 +58,35 @@ class Listed:
     data: str
     attack_key: str
     model_key: str
+    store: ResultStore
+    published: bool = False
 
     @classmethod
-    def of(cls, cell: CellResult, outcome: Outcome) -> Self:
+    def of(cls, cell: CellResult, outcome: Outcome, store: ResultStore) -> Self:
         """That of a cell with a result."""
         i = outcome.identity
-        settings = _key([i.implementation, i.attack_version, i.parameters])
+        settings = _key(settings_of(i))
         network = _key([i.fingerprint, i.model_config_, i.architecture_version])
         model, attack, data = map(intern, (i.model, i.attack, i.data_sha256))
         created = cell.run.created
-        return cls(model, attack, cell.hash, i.seed, created, data, settings, network)
+        return cls(model, attack, cell.hash, i.seed, created, data, settings, network, store)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cell with a result, and its minimal positions ``(N,)`` in data order."""
+    """A cell with a result.
+
+    Attributes:
+        cell: its record.
+        outcome: the result.
+        positions: the minimal positions ``(N,)`` in data order.
+        root: the folder of its store.
+    """
 
     cell: CellResult
     outcome: Outcome
     positions: NDArray[np.int64]
+    root: Path = Path()
 
     @property
     def identity(self) -> Identity:
@@ -116,7 +137,7 @@ def read_candidate(store: ResultStore, model: str, attack: str, digest: str) -> 
         return found
     if found.cell.outcome is None:
         return Damaged(path, f"it is {found.cell.status} now")
-    return Candidate(found.cell, found.cell.outcome, found.positions)
+    return Candidate(found.cell, found.cell.outcome, found.positions, store.root)
 
 
 def choose(cells: Iterable[Listed]) -> tuple[list[Listed], dict[tuple[str, ...], list[Listed]]]:
@@ -126,7 +147,7 @@ def choose(cells: Iterable[Listed]) -> tuple[list[Listed], dict[tuple[str, ...],
     data = ""
     attacks: dict[str, str] = {}
     models: dict[str, str] = {}
-    for cell in sorted(cells, key=lambda c: (c.created, c.hash), reverse=True):
+    for cell in sorted(cells, key=lambda c: (not c.published, c.created, c.hash), reverse=True):
         data = data or cell.data
         key = (cell.model, cell.attack, cell.seed)
         if cell.data != data:
@@ -151,7 +172,7 @@ def choose(cells: Iterable[Listed]) -> tuple[list[Listed], dict[tuple[str, ...],
 
 
 def choose_sound(
-    store: ResultStore, cells: Iterable[Listed]
+    cells: Iterable[Listed],
 ) -> tuple[list[Candidate], dict[tuple[str, ...], list[Listed]], list[Damaged]]:
     """The chosen cells with their rows, the others by the reason, and those not believed.
 
@@ -164,7 +185,7 @@ def choose_sound(
         chosen, rest = choose(left)
         for cell in chosen:
             if cell.hash not in read:
-                read[cell.hash] = read_candidate(store, cell.model, cell.attack, cell.hash)
+                read[cell.hash] = read_candidate(cell.store, cell.model, cell.attack, cell.hash)
         damaged = {digest for digest, found in read.items() if isinstance(found, Damaged)}
         if damaged.isdisjoint(cell.hash for cell in chosen):
             found = [read[cell.hash] for cell in chosen]
@@ -176,6 +197,17 @@ def choose_sound(
 def other_run(cell: CellResult, *differs: str) -> OtherRun:
     """A cell as a run outside the tables."""
     return OtherRun(cell.model, cell.attack, cell.dataset, cell.hash, cell.status, differs)
+
+
+def quoted(outcome: Outcome) -> CurvePoint:
+    """The point of a curve at the limit of the AUC, or at the largest ε without one."""
+    points = [point for point in outcome.curve if point.epsilon.text in outcome.auc]
+    return points[0] if points else outcome.curve[-1]
+
+
+def settings_of(identity: Identity) -> list[object]:
+    """What two cells of an attack in one table have in common."""
+    return [identity.implementation, identity.attack_version, identity.parameters]
 
 
 def _key(data: object) -> str:

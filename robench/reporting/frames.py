@@ -48,7 +48,8 @@ def _record(table: Table, row: Row) -> dict[str, object]:
     record |= _columns("energy_pj", work.energy_pj if work else None)
     record["verdict"] = row_verdict(row)
     record["registered"] = row.registered
-    record["differs"] = "; ".join(table.differs)
+    record["differs"] = "; ".join(row.differs or table.differs)
+    record["published"] = row.published
     return record
 
 

@@ -14,11 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from robench.atomic import remove_leftovers, replacing
-from robench.attacks.primitives.norms import NORMS
+from robench.epsilon import NORMS
 from robench.errors import UsageError
+from robench.reporting.footnotes import footnotes, row_words
 from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name
-from robench.reporting.report import Entry, Estimate, Report, Row, Table, row_verdict
+from robench.reporting.report import Entry, Estimate, Report, Row, Table
 from robench.reporting.work import COLUMNS, has_work, work_line, work_texts
 from robench.results import PROTOCOL
 from robench.text import visible
@@ -108,20 +109,14 @@ def entry_number(row: Row, attack: str) -> Markup:
     entry = row.entries.get(attack)
     if entry is None:
         return Markup("—")
-    return struck(entry.auc.value) if entry.verdict == "invalid" else decimal(entry.auc)
+    if entry.verdict == "invalid":
+        return struck(entry.auc.value)
+    return decimal(entry.auc) + ("" if entry.verdict == "valid" else " ⚠")
 
 
 def struck(value: float) -> Markup:
     """An AUC that is no measure of robustness, struck through in Markdown and HTML."""
     return Markup(f"<s>{value:.3f}</s>")
-
-
-def entry_words(row: Row, attack: str) -> str:
-    """The text behind the number of a cell: empty if it is valid. The row has the reasons."""
-    entry = row.entries.get(attack)
-    if entry is None:
-        return " not applicable" if attack in row.not_applicable else ""
-    return "" if entry.verdict in ("valid", "invalid") else " ⚠"
 
 
 def _finalize_markdown(value: object) -> object:
@@ -151,13 +146,13 @@ def _document(template: str, report: Report, figures: str, checks: str) -> str:
         "curves_name": curves_name,
         "decimal": decimal,
         "entry_number": entry_number,
-        "entry_words": entry_words,
         "expected": _expected,
+        "footnotes": footnotes,
         "has_work": has_work,
         "other_runs": _other_runs,
         "percent": percent,
         "protocol_lines": _protocol_lines,
-        "row_verdict": row_verdict,
+        "row_words": row_words,
         "work_columns": COLUMNS,
         "work_texts": work_texts,
     }
@@ -274,6 +269,8 @@ def _row_data(row: Row) -> dict[str, Any]:
         "rank": row.rank,
         "model": row.model,
         "registered": row.registered,
+        "published": row.published,
+        "differs": list(row.differs),
         "architecture": row.family,
         "mode": row.mode,
         "timesteps": row.timesteps,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from robench.attacks.primitives.norms import NORMS
 from robench.datasets import Dataset
-from robench.epsilon import Epsilon
+from robench.epsilon import NORMS, Epsilon
 from robench.results import CurvePoint, Damaged, Identity, Verdict
 
+PUBLISHED, YOURS = "published", "yours"
 NORM = "linf"
 """The norm of a data set's first table; the tables of other norms follow."""
 
@@ -79,6 +79,8 @@ class Row:
         worst_accuracy: of the same minimum, at the headline ε.
         worst_curve: of the same minimum.
         work: None if it was not measured for these weights.
+        origin: ``published`` or ``yours`` where both are in one report, else empty.
+        differs: of a row of other runs beside those under the protocol: how they differ.
     """
 
     rank: int | None
@@ -98,6 +100,18 @@ class Row:
     worst_accuracy: Estimate
     worst_curve: tuple[CurvePoint, ...]
     work: Work | None = None
+    origin: str = ""
+    differs: tuple[str, ...] = ()
+
+    @property
+    def published(self) -> bool:
+        """Whether it is a published row beside those of a user."""
+        return self.origin == PUBLISHED
+
+    @property
+    def run(self) -> str:
+        """Whose run it is, and how it differs from the protocol."""
+        return "; ".join(filter(None, [self.origin, *self.differs]))
 
     @property
     def caught(self) -> bool:
@@ -158,6 +172,11 @@ class Table:
         if not self.differs:
             return name
         return f"{name}-other" + (f"-{self.number}" if self.number > 1 else "")
+
+    @property
+    def mixed(self) -> bool:
+        """Whether rows of several origins, or under several conditions, stand beside each other."""
+        return any(row.run for row in self.rows)
 
     @property
     def samples(self) -> int:

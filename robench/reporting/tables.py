@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from itertools import count
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.attacks.primitives.norms import NORMS
 from robench.checks import compared
-from robench.datasets import CIFAR10, Dataset, find_dataset
+from robench.datasets import Dataset
 from robench.epsilon import Epsilon
-from robench.errors import RobenchError
 from robench.reporting.between import mode_of, to_compare, verdict_of
-from robench.reporting.comparable import Candidate, Listed, choose_sound, differences, other_run
-from robench.reporting.report import NORM, Entry, Estimate, OtherRun, Report, Row, Table
+from robench.reporting.comparable import Candidate, Listed, choose_sound
+from robench.reporting.listing import Listing, dataset_of
+from robench.reporting.report import (
+    NORM,
+    PUBLISHED,
+    YOURS,
+    Entry,
+    Estimate,
+    Report,
+    Row,
+    Table,
+)
 from robench.reporting.work import read_work, with_work
 from robench.results import (
     ROBUST,
     AnalysisStore,
-    CellResult,
     Check,
-    Damaged,
     Outcome,
     ResultStore,
 )
@@ -37,11 +43,9 @@ BASELINE = "noise"
 _ORDER = ("fgsm", "pgd", "spgd")
 
 
-Group = tuple[str, str, tuple[str, ...]]
-"""Data set, norm, and how the runs differ from the protocol."""
-
-
-def build_report(store: ResultStore, *, all_runs: bool = True) -> Report:
+def build_report(
+    store: ResultStore, *, all_runs: bool = True, published: ResultStore | None = None
+) -> Report:
     """Sort the cells of a store into tables.
 
     A table is for one data set and one norm. In its first table are the cells under the data set's
@@ -54,25 +58,31 @@ def build_report(store: ResultStore, *, all_runs: bool = True) -> Report:
         store: the results. Other runs may write to it.
         all_runs: whether to make the tables of older runs. Only cells of a table are kept in memory
             and compared with their rows.
+        published: other results, whose rows of the same data sets and norms stand beside them.
     """
     work, bad_analyses = read_work(AnalysisStore(store.root))
-    listing = _Listing.of(store)
+    listing = Listing.of(store)
+    if published is not None:
+        listing.add_published(published)
+        work = {**read_work(AnalysisStore(published.root))[0], **work}
     damaged = [*listing.damaged, *bad_analyses]
     tables: list[Table] = []
     older = 0
     places = {(name, norm) for name, norm, _ in listing.groups}
     for name, norm in sorted(places, key=lambda p: (p[0] == "digits", p[0], p[1] != NORM, p[1])):
-        dataset, _ = _dataset(name)
+        dataset, _ = dataset_of(name)
         found: list[Table] = []
         for group in sorted(g for g in listing.groups if g[:2] == (name, norm)):
             waiting = [(group[2], listing.groups[group], False)]
             while waiting:
                 differs, cells, is_older = waiting.pop(0)
-                chosen, rest, bad = choose_sound(store, cells)
+                chosen, rest, bad = choose_sound(cells)
                 damaged += bad
                 if chosen:
-                    table = _table(dataset, norm, chosen, listing.not_applicable)
+                    root = None if published is None else published.root
+                    table = _table(dataset, norm, chosen, listing.not_applicable, root)
                     found.append(replace(table, differs=differs, older=is_older))
+                rest = _own(rest)
                 older += sum(map(len, rest.values()))
                 if all_runs:
                     waiting = [
@@ -84,61 +94,6 @@ def build_report(store: ResultStore, *, all_runs: bool = True) -> Report:
     others = sorted(listing.others, key=lambda run: (run.dataset, run.model, run.attack, run.hash))
     with_energy = (with_work(table, work) for table in tables)
     return Report(tuple(with_energy), tuple(others), tuple(damaged), older)
-
-
-@dataclass
-class _Listing:
-    """What a store has, without the numbers.
-
-    Attributes:
-        groups: the cells that may be in a table.
-        others: cells without a row in a table.
-        not_applicable: model and attack of the cells whose attack needs what the model lacks.
-        damaged: files that are not believed.
-    """
-
-    groups: dict[Group, list[Listed]]
-    others: list[OtherRun]
-    not_applicable: set[tuple[str, str, str]]
-    damaged: list[Damaged]
-
-    @classmethod
-    def of(cls, store: ResultStore) -> Self:
-        """Read all records once."""
-        listing, find = cls({}, [], set(), []), cache(_dataset)
-        for path in store.paths():
-            cell = store.record(path)
-            if not isinstance(cell, Damaged) and _without_row(cell):
-                cell = store.read(path)
-            if isinstance(cell, Damaged):
-                listing.damaged.append(cell)
-            elif reason := _without_row(cell):
-                listing.others.append(other_run(cell, reason))
-                if cell.status == "not-applicable":
-                    listing.not_applicable.add((cell.dataset, cell.model, cell.attack))
-            elif (outcome := cell.outcome) is not None:
-                dataset, known = find(cell.dataset)
-                differs = differences(outcome, dataset, known=known)
-                group = cell.dataset, outcome.identity.norm, differs
-                listing.groups.setdefault(group, []).append(Listed.of(cell, outcome))
-        return listing
-
-
-def _dataset(name: str) -> tuple[Dataset, bool]:
-    """A data set, or one with the ε of CIFAR-10 in its place; and whether it is installed."""
-    try:
-        return find_dataset(name), True
-    except RobenchError:
-        return replace(CIFAR10, name=name, title=name), False
-
-
-def _without_row(cell: CellResult) -> str:
-    """Why a cell has no row in a table; empty if it has one."""
-    if cell.status != "done" or cell.outcome is None:
-        return f"{cell.status}: {cell.reason}" if cell.reason else cell.status
-    if cell.outcome.identity.norm not in NORMS:
-        return f"norm {cell.outcome.identity.norm}, which this version does not know"
-    return "" if len(cell.outcome.curve) > 1 else "no ε but 0"
 
 
 def _numbered(tables: Sequence[Table]) -> Iterator[Table]:
@@ -168,6 +123,7 @@ def _table(
     norm: str,
     chosen: Sequence[Candidate],
     not_applicable: set[tuple[str, str, str]],
+    published: Path | None,
 ) -> Table:
     settings = {c.identity.attack: c.identity for c in chosen}
     attacks = tuple(sorted(settings, key=_attack_order))
@@ -182,6 +138,7 @@ def _table(
             attacks,
             groups[key],
             {a for d, m, a in not_applicable if (d, m) == (dataset.name, key[0])},
+            published,
         )
         for key in sorted(groups)
     ]
@@ -207,7 +164,7 @@ def _table(
             default=1.0,
         ),
         rows=tuple(ranked),
-        controls=tuple(row for row in rows if row.control),
+        controls=tuple(row for row in rows if row.control and not row.published),
         **scale._asdict(),
         norm=norm,
     )
@@ -250,6 +207,7 @@ def _row(
     attacks: Sequence[str],
     group: Mapping[str, Candidate],
     not_applicable: set[str],
+    published: Path | None,
 ) -> Row:
     first = next(iter(group.values()))
     identity = first.identity
@@ -286,7 +244,21 @@ def _row(
             at_headline.accuracy, at_headline.interval.low, at_headline.interval.high
         ),
         worst_curve=worst_curve,
+        origin=_origin([c.root for c in group.values()], published),
     )
+
+
+def _own(rest: Mapping[tuple[str, ...], list[Listed]]) -> dict[tuple[str, ...], list[Listed]]:
+    """Only a user's own cells: published rows that are not comparable with them are left out."""
+    own = {why: [cell for cell in cells if not cell.published] for why, cells in rest.items()}
+    return {why: cells for why, cells in own.items() if cells}
+
+
+def _origin(roots: Sequence[Path], published: Path | None) -> str:
+    """Whose run a row is, where published rows stand beside others."""
+    if published is None:
+        return ""
+    return PUBLISHED if all(root == published for root in roots) else YOURS
 
 
 def _entry(

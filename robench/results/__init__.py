@@ -1,52 +1,8 @@
-"""The records of cells and of analyses, and the stores that keep them."""
+"""The records of cells and of analyses, and the stores that keep them.
 
-from robench.results.analyses import E_AC, E_MAC, Analysis, AnalysisIdentity, AnalysisStore, Kind
-from robench.results.files import ROWS, AdversarialExamples, Damaged
-from robench.results.reading import Sound
-from robench.results.schema import (
-    CLEAN_WRONG,
-    PROTOCOL,
-    ROBUST,
-    SCHEMA,
-    CellResult,
-    Check,
-    CurvePoint,
-    EpsilonRecord,
-    Identity,
-    Interval,
-    Outcome,
-    RunRecord,
-    Status,
-    Thoroughness,
-    Verdict,
-)
-from robench.results.store import ResultStore
+Names are imported when they are first used: a record needs neither pandas nor pyarrow.
+"""
 
-__all__ = [
-    "CLEAN_WRONG",
-    "E_AC",
-    "E_MAC",
-    "PROTOCOL",
-    "ROBUST",
-    "ROWS",
-    "SCHEMA",
-    "AdversarialExamples",
-    "Analysis",
-    "AnalysisIdentity",
-    "AnalysisStore",
-    "CellResult",
-    "Check",
-    "CurvePoint",
-    "Damaged",
-    "EpsilonRecord",
-    "Identity",
-    "Interval",
-    "Kind",
-    "Outcome",
-    "ResultStore",
-    "RunRecord",
-    "Sound",
-    "Status",
-    "Thoroughness",
-    "Verdict",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

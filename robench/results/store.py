@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +41,11 @@ from robench.results.schema import CellResult, attack_name, cell_hash, model_id
 @lru_cache(4096)
 def _folder(root: Path, model: str, attack: str) -> Path:
     return root.joinpath(*map(file_name, (*model.split("/"), attack)))
+
+
+def _pattern(name: str) -> str:
+    """The pattern of a folder name."""
+    return escape(file_name(name))
 
 
 def _file(digest: str) -> str:
@@ -180,9 +186,11 @@ class ResultStore:
         """Whether the adversarial examples of a cell are stored."""
         return self.examples(cell) is not None
 
-    def paths(self) -> Iterator[Path]:
-        """The paths of all records, sorted."""
-        for folder in sorted(self.root.glob("*/*/*")):
+    def paths(self, *, model: str | None = None, attack: str | None = None) -> Iterator[Path]:
+        """The paths of all records, sorted; or of those of a model or an attack."""
+        of_model = "*/*" if model is None else "/".join(map(_pattern, model.split("/")))
+        of_attack = "*" if attack is None else _pattern(attack)
+        for folder in sorted(self.root.glob(f"{of_model}/{of_attack}")):
             if folder.is_dir():  # names are sorted faster than paths
                 with os.scandir(folder) as entries:
                     names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robench.attacks.primitives.norms import NORMS, in_box, length, tolerance
+from robench.attacks.primitives.norms import in_box, length, tolerance
 from robench.datasets import Split, find_dataset
 from robench.engine.shared_perturbation import SCALE
-from robench.registry.attacks import FRAMES
+from robench.epsilon import NORMS
+from robench.registry.attack_parameters import FRAMES
 from robench.results import CLEAN_WRONG, AdversarialExamples, CellResult, Identity, ResultStore
 from robench.results.files import EXAMPLES
 from robench.validation.findings import Finding, attempt, fault

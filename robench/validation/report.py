@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 
 from robench.atomic import TEMPORARY
-from robench.registry import attack_files, model_entries
-from robench.reporting import build_report
+from robench.registry import attack_files, is_published, model_entries, published
+from robench.reporting import Report, beside, build_report
 from robench.results import AnalysisStore, ResultStore
 from robench.results.files import EXAMPLES
 from robench.validation.analyses import check_analysis
@@ -74,13 +74,19 @@ def validate(store: ResultStore, models_dir: Path | None, pages: Sequence[Path])
 
 
 def _check_pages(store: ResultStore, pages: Sequence[Path]) -> Iterator[Finding]:
-    report = cache(lambda all_runs: build_report(store, all_runs=all_runs))
+    others = None if is_published(store.root) else published()
+
+    @cache
+    def report(all_runs: bool, with_published: bool) -> Report:
+        beside_it = ResultStore(others) if with_published and others is not None else None
+        return beside(build_report(store, all_runs=all_runs, published=beside_it))
+
     for page in pages:
-        found = attempt("page-stale", page, lambda: report(False))
+        found = attempt("page-stale", page, lambda: report(False, False))
         if isinstance(found, Finding):
             yield found
         else:
-            yield from check_page(page, report, store.root / "figures")
+            yield from check_page(page, report, store.root)
 
 
 def _leftovers(store: ResultStore, models: dict[str, Path]) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robench.attacks.primitives.norms import NORMS
+from robench.epsilon import NORMS
 from robench.model_id import ModelId
 from robench.registry import ModelEntry
 from robench.registry.loading import facts

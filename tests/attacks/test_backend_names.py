@@ -88,7 +88,7 @@ def test_a_trial_accepts_sound_parameters(name) -> None:
 
 
 def listed(cli) -> dict[str, dict[str, str]]:
-    return {row["attack"]: row for row in json.loads(cli("list", "attacks", "--json").out)}
+    return {row["attack"]: row for row in json.loads(cli("list", "attacks", "--all", "--json").out)}
 
 
 def test_the_list_shows_the_attacks_of_each_library(cli) -> None:

@@ -85,10 +85,11 @@ def test_an_invalid_model_is_said_before_its_sweep(
     assert found.code == 0
     lines = found.out.splitlines()
     (said,) = (line for line in lines if "before any attack" in line)
-    (result,) = (line for line in lines if "clean" in line)
-    assert reason in said
+    (result,) = (line for line in lines if " at 8/255 " in line)
+    first, last = lines.index(said), lines.index(result)
+    assert first < last
+    assert any(f" {reason}: " in line for line in lines[first:last])
     assert "invalid" in said
-    assert lines.index(said) < lines.index(result)
 
 
 @pytest.mark.parametrize(("name", "attack"), [("random", "fgsm"), ("detached", "pgd")])
@@ -97,7 +98,7 @@ def test_fail_fast_computes_no_cell_of_an_invalid_model(
 ) -> None:
     found = cli(*arguments(folder, name, attack), "--fail-fast")
     assert found.code == 1
-    assert "clean" not in found.out
+    assert " at 8/255 " not in found.out
     assert "before any attack; leave out --fail-fast" in found.out
 
 

@@ -129,7 +129,8 @@ def test_one_damaged_attack_card_hides_no_other(
     for name, change in damaged.items():
         cards[name] = tmp_path / f"{name}.toml"
         cards[name].write_text(cards["spgd"].read_text("utf-8").replace(*change), "utf-8")
-    monkeypatch.setattr("robench.registry.attacks.attack_files", lambda: cards)
+    for module in ("attacks", "locations"):
+        monkeypatch.setattr(f"robench.registry.{module}.attack_files", lambda: cards)
     assert listed(cli, "attacks", "fgsm") == "ready"
     assert listed(cli, "attacks", "spgd") == "ready"
     for name in damaged:

@@ -33,7 +33,7 @@ except SystemExit as stop:
 """
 
 
-@pytest.mark.parametrize("what", ["models", "datasets"])
+@pytest.mark.parametrize("what", ["models", "datasets", "attacks"])
 def test_a_list_needs_no_torch(what: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LISTING.format(what=what)],
@@ -65,7 +65,11 @@ def test_a_dry_run_loads_no_network(
         "run", "--dataset", "digits", "--attacks", attacks, "--dry-run", "--output", tmp_path
     )
     assert done.code == 0, done.err
-    assert done.out.count("to do") == 4 * len(robench.list_models(dataset="digits"))
+    cells = 4 * len(robench.list_models(dataset="digits"))
+    assert done.out.count("  to do\n") == cells
+    last = done.out.splitlines()[-1]
+    assert last.startswith(f"to do: {cells} cells, about ")
+    assert last.endswith(" by the times that are stored")  # the published ones
 
 
 def test_only_the_networks_of_the_present_cell_are_in_memory(
@@ -85,7 +89,9 @@ def test_only_the_networks_of_the_present_cell_are_in_memory(
     plan = make_plan(entries, attacks, Request(limit="4", device="cpu"), store)
     assert not made
     for result, _ in run_plan(
-        plan, store, executor=LocalExecutor(progress=lambda cell, done: most.append(len(made)))
+        plan,
+        store,
+        executor=LocalExecutor(progress=lambda cell, done, passes: most.append(len(made))),
     ):
         assert result.status == "done"
     assert len(plan.cells) == 8

@@ -120,16 +120,14 @@ def test_what_is_not_there_is_refused(cli: Cli, stored: Stored, tmp_path: Path) 
     refused(cli("validate", "--data-dir", tmp_path / "none"), "does not exist")
 
 
-def test_any_page_of_the_leaderboard_can_be_named(
-    cli: Cli, stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("robench.reporting.write_figures", lambda *_: [])
+def test_any_page_of_the_leaderboard_can_be_named(cli: Cli, stored: Stored) -> None:
     record = json.loads(stored.json.read_text("utf-8"))
     failed = CellResult.model_validate(
         record | {"status": "failed", "outcome": None, "attack": "x"}
     )
     ResultStore(stored.results).write(failed)  # --all-runs shows it
-    (missing,) = findings(cli, "--leaderboard", "other.html")
+    missing, *figures = findings(cli, "--leaderboard", "other.html")
+    assert {finding["rule"] for finding in figures} == {"figure-missing"}
     assert (missing["rule"], missing["path"]) == ("page-stale", "other.html")
     for options in ((), ("--all-runs",), ("--format", "html")):
         ending = "html" if "html" in options else "md"

@@ -132,7 +132,7 @@ def test_failed_and_inapplicable_cells_are_listed(builder: Builder) -> None:
     report = build_report(builder.store)
     row = next(row for row in report.tables[0].rows if row.model == "digits/a")
     assert row.not_applicable == ("spgd",)
-    assert "not applicable |" in render(report)
+    assert "not applicable: spgd" in render(report)
     assert [run.differs for run in report.others] == [
         ("failed: out of memory",), ("not-applicable: needs spikes",),
     ]  # fmt: skip

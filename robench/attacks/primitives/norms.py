@@ -9,9 +9,6 @@ from torch import Tensor
 
 from robench.attacks.primitives.per_sample import magnitude, spread
 
-NORMS: dict[str, str] = {"linf": "L∞", "l2": "L2"}
-"""The norms that a sweep can use, with their display names."""
-
 TOLERANCE = 1e-6
 """How far an adversarial example may lie outside ball and box by rounding."""
 

@@ -74,7 +74,7 @@ def found_by(
     from robench.analysis.robustness.found_by import read_found, write_found
     from robench.results import ResultStore
 
-    look_in(dataset, None)
+    dataset = look_in(dataset, None)
     require_results(results)
     found, damaged = read_found(ResultStore(results), split_patterns(models), dataset)
     _print_damaged(damaged)
@@ -129,7 +129,7 @@ def _read(results: Path, models: str, dataset: str | None) -> StoredTables:
     from robench.analysis.robustness.stored import read_tables
     from robench.results import ResultStore
 
-    look_in(dataset, None)
+    dataset = look_in(dataset, None)
     require_results(results)
     stored = read_tables(ResultStore(results), split_patterns(models), dataset)
     _print_damaged(stored.damaged)

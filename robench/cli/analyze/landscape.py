@@ -84,7 +84,6 @@ def landscape(
     from robench.results import AnalysisStore
 
     look_in(dataset, data_dir)
-    entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     if input and (norm := find_attack(attack).attack.norm) != "linf":
         raise UsageError(f"--attack {attack} is measured in {norm}; give one that is in linf")
     over_weights = Landscape(points, pairs, seed)
@@ -112,6 +111,7 @@ def landscape(
                     print(f"{analysis.identity.model:32} {input_line(analysis.summary)}")
                 print(f"wrote {write_input_figure(here, store, output, format)}")
         return
+    entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     require_writable("--results", results)
     failed = 0
     for name in dict.fromkeys(entry.dataset for entry in entries):
@@ -152,7 +152,7 @@ def _analysed(
 ) -> tuple[list[Analysis], int]:
     """The analyses of models, printed one by one, and how many models failed."""
     from robench.analysis.measuring import analyse
-    from robench.reporting.progress import ProgressBar
+    from robench.reporting.terminal.progress import ProgressBar
 
     found, failed, size = [], 0, measurement.evaluations
     with ProgressBar(len(cells) * size, sys.stdout) as bar:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from robench.cli.options import look_in, require_one_epsilon, split_patterns
+from robench.cli.options import look_in, require_one_epsilon, shown, split_patterns
 from robench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,17 +109,18 @@ def stored(
         UsageError: none is stored.
     """
     from robench.analysis.measuring import comparable
-    from robench.registry import select_models
+    from robench.registry import model_entries
     from robench.results import AnalysisStore
 
     look_in(options.dataset, options.data_dir)
-    entries = select_models(
-        split_patterns(options.models), dataset=options.dataset, models_dir=options.models_dir
-    )
-    cards = {str(entry.id): entry.card for entry in entries}
+    entries = model_entries(options.models_dir)
     found, damaged = AnalysisStore(options.results).analyses(kind)
     for bad in damaged:
         print(f"left out, damaged: {bad.path}: {bad.reason}", file=sys.stderr)
+    found = [of for of in found if options.dataset in (None, of.identity.dataset)]
+    chosen_names = _asked(options, {analysis.identity.model for analysis in found})
+    known_cards = {str(entry.id): entry.card for entry in entries.values()}
+    cards = {name: known_cards.get(name) for name in chosen_names}
     known = []
     for analysis in found:
         of = analysis.identity
@@ -133,11 +134,42 @@ def stored(
         known.append(analysis)
     chosen = comparable(known)
     if not chosen:
-        raise UsageError(f"{options.results} has no {kind} of these; leave out --no-run")
+        raise UsageError(f"{shown(options.results)} has no {kind} of these; leave out --no-run")
     drawn = {analysis.identity.model for analysis in chosen}
     if left := sorted({analysis.identity.model for analysis in known} - drawn):
         print(f"left out, of other images or settings: {', '.join(left)}", file=sys.stderr)
     return chosen
+
+
+def _asked(options: Options, stored_models: set[str]) -> set[str]:
+    """Those of the stored models that the user asked for; they need not be registered.
+
+    Raises:
+        UsageError: a pattern means neither a stored model nor one that can be loaded.
+    """
+    from robench.registry import model_entries, select_models
+    from robench.registry.patterns import is_glob, match
+
+    entries = model_entries(options.models_dir)
+    public = sorted(
+        name
+        for name in stored_models
+        if not any(entry.control for entry in entries.values() if entry.id == name)
+    )
+    asked: set[str] = set()
+    for pattern in split_patterns(options.models):
+        if pattern == "all":
+            asked |= set(public)
+        elif pattern in stored_models:
+            asked.add(pattern)
+        elif is_glob(pattern) and (found := match(pattern, public)):
+            asked |= set(found)
+        else:
+            chosen = select_models(
+                [pattern], dataset=options.dataset, models_dir=options.models_dir
+            )
+            asked |= {str(entry.id) for entry in chosen}
+    return asked
 
 
 def attacked_with(analysis: Analysis, attack: str | None, eps: str | None) -> bool:

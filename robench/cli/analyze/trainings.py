@@ -24,7 +24,7 @@ def curves(
     """Accuracy and loss against epoch of the trainings."""
     from robench.analysis import find_logs, write_training_figures
 
-    look_in(dataset, None)
+    dataset = look_in(dataset, None)
     logs = find_logs(split_patterns(models), dataset=dataset, models_dir=models_dir)
     for path in write_training_figures(logs, output, format):
         print(f"wrote {path}")

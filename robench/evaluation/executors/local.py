@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
 
+from robench.engine.sweep import Progress, silent
 from robench.evaluation.cell import Cell
 from robench.evaluation.evaluate import evaluate_chunks
 from robench.evaluation.failure import full_text, short_reason
@@ -29,14 +30,14 @@ class LocalExecutor:
         self,
         *,
         strict: bool = False,
-        progress: Callable[[Cell, int], None] = lambda cell, finished: None,
+        progress: Callable[[Cell, int, int], None] = lambda cell, finished, passes: None,
         checked: Callable[[Cell, Sequence[Check]], None] = lambda cell, found: None,
     ) -> None:
         """Prepare.
 
         Args:
             strict: whether an exception of a cell is raised, rather than stored.
-            progress: called with a cell and the number of samples of the unit that are finished.
+            progress: called with a cell, and the samples and passes of the unit that are finished.
             checked: called with a cell and the checks of its model, before the sweep; it may raise.
         """
         self.strict, self.progress, self.checked = strict, progress, checked
@@ -63,7 +64,7 @@ def evaluate_unit(
     store: ResultStore,
     *,
     strict: bool = False,
-    progress: Callable[[int], None] = lambda finished: None,
+    progress: Progress = silent,
     checked: Callable[[Sequence[Check]], None] = lambda found: None,
 ) -> CellResult | None:
     """Evaluate a unit of a cell; if it raises, the cell is stored as failed.

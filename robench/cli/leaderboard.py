@@ -1,0 +1,87 @@
+"""``robench leaderboard``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from robench.cli.options import Results, file_at, require_results, require_writable, shown
+
+Format = Literal["md", "html", "csv", "json"]
+
+
+def leaderboard(
+    results: Results = Path("results"),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=file_at("--output"),
+            metavar="FILE",
+            help="The file to write; leaderboard.FORMAT beside or in the results by default.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if the file is stale.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="Of the file.")] = "md",
+    all_runs: Annotated[
+        bool, typer.Option("--all-runs", help="Show older runs too, and those without a result.")
+    ] = False,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Leave out the published rows beside your own.")
+    ] = False,
+) -> None:
+    """Make the leaderboard and its figures from the stored results."""
+    from robench.registry import is_published, published
+    from robench.reporting import (
+        beside,
+        build_report,
+        figures_of,
+        is_stale,
+        link,
+        page_of,
+        page_of_checks,
+        render,
+        write,
+        write_figures,
+    )
+    from robench.results import ResultStore
+
+    require_results(results)
+    output = output or shown(page_of(results, format))
+    others = None if alone or is_published(results) else published()
+    report = beside(
+        build_report(
+            ResultStore(results),
+            all_runs=all_runs,
+            published=None if others is None else ResultStore(others),
+        )
+    )
+    for damaged in report.damaged:
+        print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
+    figures = figures_of(results, output)
+    links = {"figures": link(figures, output), "checks": page_of_checks(output)}
+    text = render(report, format, **links, all_runs=all_runs)
+    if check:
+        if is_stale(output, text):
+            again = "robench leaderboard" + ("" if format == "md" else f" --format {format}")
+            print(f"{output} is stale; make it again with: {again}", file=sys.stderr)
+            raise typer.Exit(1)
+        print(f"{output} is up to date")
+        return
+    require_writable("--output", output)
+    wrote = str(output)
+    if format in ("md", "html"):  # which show them
+        require_writable("--output", figures)
+        wrote += f" and {len(write_figures(report, figures))} figures in {shown(figures)}"
+    write(output, text)
+    left_out = [
+        (report.older, "cells of older runs"),
+        (len(report.others), "runs without a result"),
+    ]
+    hidden = " and ".join(f"{number} {what}" for number, what in left_out if number)
+    hint = f"; {hidden} left out: --all-runs shows them" if hidden and not all_runs else ""
+    print(f"wrote {wrote}{hint}")

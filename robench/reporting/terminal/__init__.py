@@ -1,0 +1,1 @@
+"""What a terminal shows: a progress bar, result lines, curves as bars, cards and comparisons."""

@@ -1,0 +1,50 @@
+from .analyses import E_AC, E_MAC, Analysis, AnalysisIdentity, AnalysisStore, Kind
+from .files import ROWS, AdversarialExamples, Damaged
+from .reading import Sound
+from .schema import (
+    CLEAN_WRONG,
+    PROTOCOL,
+    ROBUST,
+    SCHEMA,
+    CellResult,
+    Check,
+    CurvePoint,
+    EpsilonRecord,
+    Identity,
+    Interval,
+    Outcome,
+    RunRecord,
+    Status,
+    Thoroughness,
+    Verdict,
+)
+from .store import ResultStore
+
+__all__ = [
+    "CLEAN_WRONG",
+    "E_AC",
+    "E_MAC",
+    "PROTOCOL",
+    "ROBUST",
+    "ROWS",
+    "SCHEMA",
+    "AdversarialExamples",
+    "Analysis",
+    "AnalysisIdentity",
+    "AnalysisStore",
+    "CellResult",
+    "Check",
+    "CurvePoint",
+    "Damaged",
+    "EpsilonRecord",
+    "Identity",
+    "Interval",
+    "Kind",
+    "Outcome",
+    "ResultStore",
+    "RunRecord",
+    "Sound",
+    "Status",
+    "Thoroughness",
+    "Verdict",
+]
