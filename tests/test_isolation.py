@@ -140,6 +140,7 @@ def test_models_of_the_same_run_give_the_numbers_of_a_run_alone(
     file.write_text(MAKER.format(change=change), "utf-8")
     small = ("--attacks", "fgsm", "--limit", "6", "--eps", "4/255", "--dataset", "digits")
     own = "digits/vgg16-stbp"
+    cli("run", "--models", own, *small, "--output", tmp_path / "first")  # imports, signal handlers
     with unchanged():
         for models, folder in ((f"{file}:make,{own}", "both"), (own, "alone")):
             done = cli("run", "--models", models, *small, "--output", tmp_path / folder)

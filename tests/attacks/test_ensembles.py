@@ -114,15 +114,13 @@ def load(name: str) -> Model:
 @pytest.mark.parametrize(
     ("name", "order"),
     [
-        ("digits/vgg16-stbp", "fast"),
         ("digits/flex-hybrid", "fast"),
-        ("digits/vgg16-ann", "fast"),
         ("digits/vgg16-ann", "ascending"),
     ],
 )
 def test_spiking_autoattack_goes_on_below_what_spgd_found(name, order) -> None:
     model, sources = load(name), (load("digits/flex-ann"), load("digits/flex-stbp"))
-    images = find_dataset("digits").load("test").first(5)
+    images = find_dataset("digits").load("test").first(3)
     x, y = images.tensor(), images.targets()
 
     def positions(attack) -> np.ndarray:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 ANN = ("digits/vgg16-ann", "digits/flex-ann")
 SPIKING = ("vgg16-hybrid", "flex-hybrid", "vgg16-stbp", "flex-stbp")
-NAMES = (*ANN, *(f"digits/{name}" for name in SPIKING), "cifar10/vgg16-stbp")
+NAMES = (*ANN, *(f"digits/{name}" for name in SPIKING))
 GRIDS = {
     "digits": parse_grid(["4/255", "8/255", "16/255", "24/255"]),
     "cifar10": parse_grid(["0.5/255", "1/255", "2/255", "4/255"]),

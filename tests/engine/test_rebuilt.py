@@ -13,7 +13,7 @@ from robench import Cell, ResultStore, Settings, evaluate_cell, find_attack
 from robench.datasets import DIGITS
 from robench.epsilon import parse_grid
 from robench.results import Outcome
-from tests.support.rebuilt import TIMESTEPS, ByHand, OfSnnTorch, OfSpikingJellyAtOnce, checkpoint
+from tests.support.rebuilt import TIMESTEPS, OfSnnTorch, OfSpikingJellyAtOnce, checkpoint
 
 N = 20
 SPGD = "spgd[pgd_steps=4,steps=4]"
@@ -34,7 +34,6 @@ def run(net: nn.Module, attack: str, folder: Path) -> tuple[Outcome, list[int]]:
     ("make", "reset", "attack"),
     [
         (OfSnnTorch, "subtract", SPGD),
-        (ByHand, "subtract", CHOSEN),
         (OfSpikingJellyAtOnce, "zero", CHOSEN),
     ],
 )
