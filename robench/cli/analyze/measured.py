@@ -118,9 +118,13 @@ def stored(
     for bad in damaged:
         print(f"left out, damaged: {bad.path}: {bad.reason}", file=sys.stderr)
     found = [of for of in found if options.dataset in (None, of.identity.dataset)]
-    chosen_names = _asked(options, {analysis.identity.model for analysis in found})
-    known_cards = {str(entry.id): entry.card for entry in entries.values()}
-    cards = {name: known_cards.get(name) for name in chosen_names}
+    registered = {str(entry.id): entry for entry in entries.values()}
+    names = {analysis.identity.model for analysis in found}
+    public = [n for n in sorted(names) if n not in registered or not registered[n].control]
+    cards = {
+        name: registered[name].card if name in registered else None
+        for name in _asked(options, names, public)
+    }
     known = []
     for analysis in found:
         of = analysis.identity
@@ -141,21 +145,20 @@ def stored(
     return chosen
 
 
-def _asked(options: Options, stored_models: set[str]) -> set[str]:
+def _asked(options: Options, stored_models: set[str], public: Sequence[str]) -> set[str]:
     """Those of the stored models that the user asked for; they need not be registered.
+
+    Args:
+        options: of the command.
+        stored_models: all of them.
+        public: those that are no controls.
 
     Raises:
         UsageError: a pattern means neither a stored model nor one that can be loaded.
     """
-    from robench.registry import model_entries, select_models
+    from robench.registry import select_models
     from robench.registry.patterns import is_glob, match
 
-    entries = model_entries(options.models_dir)
-    public = sorted(
-        name
-        for name in stored_models
-        if not any(entry.control for entry in entries.values() if entry.id == name)
-    )
     asked: set[str] = set()
     for pattern in split_patterns(options.models):
         if pattern == "all":
