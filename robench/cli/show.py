@@ -187,18 +187,14 @@ def _print_results(
 ) -> None:
     """Print the results at some paths of a store, or all of them: a line each."""
     from robench.reporting.cells import read_results
-    from robench.reporting.terminal.lines import heading, result_line
+    from robench.reporting.terminal.lines import all_lines
 
     found = read_results(store, paths)
     if json:
         print(jsonlib.dumps([cell.model_dump(mode="json", by_alias=True) for cell in found.cells]))
         return
-    above = ""
-    for cell in found.cells:
-        if cell.model != above:
-            print(heading(cell))
-            above = cell.model
-        print(result_line(cell, found.compared.get(cell.hash, ()), cell.hash[:8]))
+    for line in all_lines(found.cells, found.compared, hashes=True):
+        print(line)
     for damaged in found.damaged:
         print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
 

@@ -49,16 +49,18 @@ def result_line(result: CellResult, checks: Sequence[Check] = (), took: str = ""
     return f"  {'  '.join(parts)}".rstrip()
 
 
-def all_lines(cells: Sequence[CellResult], compared: Comparisons) -> Iterator[str]:
-    """Results below the heading of their model, each with its reasons."""
+def all_lines(
+    cells: Sequence[CellResult], compared: Comparisons, *, hashes: bool = False
+) -> Iterator[str]:
+    """Results below the heading of their model, each with its reasons, or with its hash instead."""
     above = ""
     for cell in cells:
         if cell.model != above:
             above = cell.model
             yield heading(cell)
         checks = compared.get(cell.hash, ())
-        yield result_line(cell, checks)
-        if cell.outcome is not None:
+        yield result_line(cell, checks, cell.hash[:8] if hashes else "")
+        if cell.outcome is not None and not hashes:
             yield from reason_lines(cell.outcome, checks)
 
 
