@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from robench.reporting.links import page_of
+from robench.reporting.leaderboard import page_of
 from robench.results import CellResult, Identity, ResultStore
 from robench.results.metrics import sample_areas
 

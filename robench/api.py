@@ -33,7 +33,7 @@ from robench.evaluation import (
     run_plan,
 )
 from robench.isolation import isolated
-from robench.registry import Model, ModelEntry, find_attacks, select_models
+from robench.registry import AttackRequest, Model, ModelEntry, find_attacks, select_models
 from robench.reporting.between import comparisons
 from robench.reporting.cells import Results, read_results
 from robench.reporting.model_checks import ModelChecks
@@ -66,7 +66,7 @@ def list_models(pattern: str = "all", *, dataset: str | None = None) -> list[str
 
 def evaluate(
     model: str | Model | nn.Module,
-    attacks: str | Sequence[str] = ATTACKS,
+    attacks: AttackRequest | Sequence[AttackRequest] = ATTACKS,
     *,
     dataset: str | None = None,
     images: Tensor | ArrayLike | Pairs[Any] | None = None,
@@ -88,7 +88,8 @@ def evaluate(
     Args:
         model: id of a registered model, a :class:`robench.Model`, or a network from images
             ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``.
-        attacks: names, with parameters such as ``pgd[steps=100]``.
+        attacks: names, with parameters such as ``pgd[steps=100]``, or subclasses of
+            :class:`robench.Attack`, with or without parameters.
         dataset: name of the data set of a network, ``file.py:make`` for one of your own, or a new
             name for ``images``.
         images: instead of a data set's, ``(N, C, H, W)`` in [0, 1]; or a torch Dataset of pairs of
@@ -126,8 +127,6 @@ def evaluate(
             store = stack.enter_context(TemporaryDirectory(prefix="robench-"))
         kept = ResultStore(Path(store))
         kept.require_writable()
-        if not isinstance(attacks, str) and not isinstance(attacks, list | tuple):
-            raise UsageError(f"attacks={attacks!r}: give names, such as ['pgd', 'spgd']")
         named = find_attacks(attacks)
         with isolated():  # another thread may be changing the network, which is hashed here
             plan = make_plan([entry], named, request, kept, find=lambda n: own or find_dataset(n))
@@ -182,7 +181,7 @@ def check(
 
 def planted(
     model: str | Model | nn.Module,
-    attacks: str | Sequence[str] = "spgd",
+    attacks: AttackRequest | Sequence[AttackRequest] = "spgd",
     *,
     dataset: str | None = None,
     images: Tensor | ArrayLike | Pairs[Any] | None = None,

@@ -101,3 +101,8 @@ def parse_grid(texts: Sequence[str]) -> tuple[Epsilon, ...]:
     if not [text for text in texts if text.strip()]:
         raise UsageError("the list of ε is empty; write it like --eps 0,4/255,8/255")
     return make_grid(Epsilon.parse(text) for text in texts)
+
+
+def scale_of(texts: Iterable[str]) -> float:
+    """What an axis multiplies ε by: 255 where one is written as a multiple of 1/255, else 1."""
+    return 255 if any(text.endswith("/255") for text in texts) else 1

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from robench.compat.torchvision import prepare
 from robench.errors import PluginError, RobenchError, nearest
 from robench.text import one_line
 
@@ -131,6 +132,7 @@ def _of_library(filename: str) -> bool:
 
 
 def _attribute(text: str, module_name: str, attribute: str, file: Path | None) -> Any:
+    prepare()  # the code may import torchvision
     try:
         module = importlib.import_module(module_name)
     except KeyboardInterrupt:
@@ -170,6 +172,7 @@ def _importable(folder: Path) -> Iterator[None]:
     """Let modules of a folder be imported; ``sys.path`` is as before at the end."""
     before = list(sys.path)
     sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()  # a file that was written just now is found too
     try:
         yield
     finally:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from robench.errors import UsageError
-from studies.pages import markdown_table
+from studies.pages import render, table_of
 
 
 def reliability_page(faults: Path, fuzz: Path) -> str:
@@ -46,18 +43,6 @@ def reliability_page(faults: Path, fuzz: Path) -> str:
         fuzz_count=f"{sum(report['inputs'] for report in given):,}",
         fuzz_findings=sum(len(report["findings"]) for report in given),
     )
-
-
-def render(name: str, **values: Any) -> str:
-    """A page of its template beside this file."""
-    template = Path(__file__).with_name(f"{name}.md.j2").read_text("utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(template).render(values)
-
-
-def table_of(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, words: int) -> str:
-    """A table as one text, see :func:`~studies.pages.markdown_table`."""
-    return "\n".join(markdown_table(head, rows, words=words))
 
 
 def _each(kind: dict[str, Any]) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from robench.checks import weaker_wins
 from robench.datasets import MNIST
 from robench.epsilon import Epsilon
@@ -16,8 +14,8 @@ from robench.reporting.between import to_compare
 from robench.reporting.comparable import Candidate, Listed, choose_sound, differences
 from robench.reporting.leaderboard import decimal, escape_markdown
 from robench.reporting.report import NORM, verdict_text
+from robench.reporting.rows import auc_of
 from robench.results import Damaged, ResultStore
-from robench.results.metrics import area, bootstrap, sample_areas
 from studies.pages import markdown_table, page
 
 GRID = "bioflexnet"
@@ -125,12 +123,7 @@ def _ours(found: Cells, model: str, attack: str) -> str:
 
 def _area(candidate: Candidate) -> Estimate:
     """The area up to the end of the source's grid, divided by it."""
-    limit = _grid()[-1].value
-    curve = candidate.outcome.curve
-    values = [point.epsilon.value for point in curve]
-    accuracies = np.array([point.accuracy for point in curve])
-    interval = bootstrap(sample_areas(candidate.positions, values, limit))
-    return Estimate(area(accuracies, values, limit), interval.low, interval.high)
+    return auc_of(candidate.positions, candidate.outcome.curve, _grid()[-1].value)
 
 
 def _provenance(found: Cells) -> str:

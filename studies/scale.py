@@ -17,7 +17,8 @@ from robench.evaluation.executors.queue import UnitQueue
 from robench.evaluation.units import Unit, split_units
 from robench.reporting import write
 from robench.results import CellResult, ResultStore
-from studies.reliability import read_json, render, table_of
+from studies.pages import render, table_of
+from studies.reliability import read_json
 
 DATASET = "cifar10"
 ATTACKS = ("fgsm", "pgd", "spgd")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.cli.measure import MakePlan, measure, require_success
+from robench.datasets import find_dataset
+from robench.epsilon import Epsilon
 from robench.errors import UsageError
+from robench.registry import ModelEntry
 from robench.reporting.figures import save_figure
 from robench.results import CellResult, Outcome, ResultStore
 from robench.results.metrics import sample_areas
@@ -30,6 +33,21 @@ def first_areas(outcome: Outcome, rows: pd.DataFrame) -> tuple[str, NDArray[np.f
     limit = next(iter(outcome.auc))
     position = rows["minimal_position"].to_numpy(np.int64)
     return limit, sample_areas(position, list(epsilons.values()), epsilons[limit])
+
+
+def at_headlines(
+    entries: Sequence[ModelEntry], norm: str
+) -> Iterator[tuple[Epsilon, list[ModelEntry]]]:
+    """The headline ε of each data set among some models, and its models.
+
+    Raises:
+        UsageError: a data set has no headline ε in this norm.
+    """
+    for name in dict.fromkeys(entry.id.dataset for entry in entries):
+        headline = find_dataset(name).protocol.headline
+        if norm not in headline:
+            raise UsageError(f"data set {name} has no headline ε for {norm}")
+        yield headline[norm], [entry for entry in entries if entry.id.dataset == name]
 
 
 @dataclass(frozen=True)

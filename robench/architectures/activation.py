@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.architectures.config import ModelConfig
-from robench.spiking import LIF, LIFParameters, Surrogate
+from robench.spiking import LIF, LIFParameters, Surrogate, full_precision
 
 
 class _FloorThrough(torch.autograd.Function):
@@ -35,6 +35,7 @@ class ClipFloorShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation, of the shape of ``x``."""
+        x = full_precision(x)
         steps: Tensor = _FloorThrough.apply(x / self.threshold * self.levels + 0.5)  # type: ignore[no-untyped-call]
         return self.threshold * (steps / self.levels).clamp(0, 1)
 

@@ -59,12 +59,17 @@ class NeuronConfig(_Table):
 
 
 class FlexConfig(_Table):
-    """The options of the flexible layer; only a control has ``redrawn`` thresholds."""
+    """The options of the flexible layer.
 
-    sigmoid: Literal["hard", "soft"] = "hard"
+    ``half`` and ``zero`` are no sigmoids but constant masks, of 1/2 and of pooling alone. With
+    ``frozen`` the mask keeps the thresholds and gains of an untrained layer, and with ``redrawn``,
+    which only a control has, it draws its thresholds at every call.
+    """
+
+    sigmoid: Literal["hard", "soft", "half", "zero"] = "hard"
     plasticity: float = Field(0.0, ge=0, description="λ: how far η moves in a step")
     kappa: float = Field(0.1, ge=0, le=1, description="κ: how fast η₀ follows in training")
-    threshold: Literal["trained", "redrawn"] = "trained"
+    threshold: Literal["trained", "frozen", "redrawn"] = "trained"
 
 
 class ModelConfig(_Table):

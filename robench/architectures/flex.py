@@ -16,7 +16,10 @@ from robench.architectures.flex_training import Plasticity, mix, moments
 from robench.architectures.fused_flex import ETA_LIMIT, NINE, Flex, flex
 from robench.architectures.fusion import Folded, fold, is_frozen
 from robench.architectures.pooling import max_pool
-from robench.spiking import PathModule, is_constant, kernels, over_time
+from robench.spiking import PathModule, full_precision, is_constant, kernels, over_time
+
+CONSTANT = {"half": 0.5, "zero": 0.0}
+"""Masks that route nothing."""
 
 
 class PlasticFlexLayer(PathModule):
@@ -42,6 +45,9 @@ class PlasticFlexLayer(PathModule):
         self.pool_norm = nn.BatchNorm2d(out_channels, affine=False)
         self.gain = nn.Parameter(torch.ones(1, out_channels, 1, 1))
         self.theta = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
+        if config.threshold == "frozen":
+            self.gain.requires_grad_(False)
+            self.theta.requires_grad_(False)
         self.register_buffer("eta", torch.zeros(out_channels))
         source = torch.arange(out_channels) % in_channels
         self.register_buffer("source", source, persistent=False)
@@ -51,14 +57,15 @@ class PlasticFlexLayer(PathModule):
     def forward(self, x: Tensor) -> Tensor:
         """Mixed responses ``(T, N, C, H, W)`` to an input ``(T, N, C_in, H, W)``."""
         timesteps = x.shape[0]
+        x = full_precision(x)
         if is_constant(x):
             x = x[:1]  # C, P and the logits are equal in all steps: computed once
-        plain = self.config.sigmoid != "hard" or self.config.threshold != "trained"
+        plain = self.config.sigmoid != "hard" or self.config.threshold == "redrawn"
         if not plain and is_frozen(self) and kernels.usable(x):
             return flex(x, self._frozen(), timesteps)
         if not plain and self._fast_training(x):
             return self._trained(x, timesteps)
-        selective = over_time(lambda y: self.norm(self.conv(y)), x)
+        selective = full_precision(over_time(lambda y: self.norm(self.conv(y)), x))
         invariant = over_time(self._pool, x)
         logits = over_time(self._logits, invariant)
         eta = self._adaptation(selective, invariant, timesteps)
@@ -89,14 +96,15 @@ class PlasticFlexLayer(PathModule):
 
     def _fast_training(self, x: Tensor) -> bool:
         """Whether training on ``x`` can use the kernels."""
-        on_cpu = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        on_cpu = x.device.type == "cpu"
         return self.training and self.pool_norm.training and on_cpu and kernels.usable(x)
 
     def _trained(self, x: Tensor, timesteps: int) -> Tensor:
         """The same in training, by kernels."""
         steps, n = x.shape[:2]
         images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        selective = self.norm(self.conv(images)).contiguous(memory_format=torch.channels_last)
+        selective = full_precision(self.norm(self.conv(images)))
+        selective = selective.contiguous(memory_format=torch.channels_last)
         pooled = max_pool(images, NINE)
         mean, variance = (values[self.source] for values in moments(pooled))
         self._track(mean, variance, images[:, 0].numel())
@@ -125,9 +133,11 @@ class PlasticFlexLayer(PathModule):
         norm.running_var.lerp_(variance * count / (count - 1), share)
 
     def mask(self, z: Tensor) -> Tensor:
-        """``σ(z)``, hard or soft according to the card."""
+        """``σ(z)``, hard or soft, or a constant, according to the card."""
         if self.config.sigmoid == "soft":
             return torch.sigmoid(z)
+        if self.config.sigmoid in CONSTANT:
+            return torch.full_like(z, CONSTANT[self.config.sigmoid])
         # not F.hardsigmoid, whose backward pass has 1/6 in float32
         return (z / 6 + 0.5).clamp(0, 1)
 

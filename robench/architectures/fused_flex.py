@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from robench.architectures.fusion import Folded, convolve, convolve_back
 from robench.architectures.pooling import Window, pool, pool_back
-from robench.spiking import kernels
+from robench.spiking import full_precision, kernels
 
 ETA_LIMIT = 3.0
 """The bound of the adaptation η, at which the hard sigmoid saturates."""
@@ -48,7 +48,7 @@ class _Flex(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layer: Flex, timesteps: int) -> Tensor:
         steps, n = x.shape[:2]
         images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        selective = convolve(images, layer.conv, sparse=layer.sparse)
+        selective = full_precision(convolve(images, layer.conv, sparse=layer.sparse))
         selective = selective.contiguous(memory_format=torch.channels_last)
         pooled, which = pool(images, NINE)
         wide, height, width = selective.shape[1:]
@@ -80,7 +80,7 @@ class _Flex(torch.autograd.Function):
             pooled.shape[1], layer.plasticity, ETA_LIMIT, layer.through_plasticity,
             len(selective) < timesteps * n,
         )  # fmt: skip
-        into = convolve_back(to_selective, layer.conv)
+        into = full_precision(convolve_back(to_selective, layer.conv))
         into = into.contiguous(memory_format=torch.channels_last)
         pool_back(to_pooled, which, into, NINE)
         return into.view(ctx.shape), None, None

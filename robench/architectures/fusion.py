@@ -134,7 +134,7 @@ def convolve_back(gradient: Tensor, folded: Folded) -> Tensor:
     if rows is not None and not twice and kernels.usable(gradient, rows):
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         return _by_rows("conv", gradient, rows, None, len(folded.back))
-    return F.conv2d(gradient, folded.back, padding=1)
+    return F.conv2d(gradient.to(folded.back.dtype), folded.back, padding=1)
 
 
 def _by_rows(kernel: str, x: Tensor, rows: Tensor, bias: Tensor | None, out: int) -> Tensor:

@@ -1,8 +1,8 @@
 """Checks that compare the attacks on one model, over the same images and ε.
 
 An attack that another one beats did not find what there is to find. If the better one chose its own
-gradients, the network's own gradient hides adversarial examples; if it needs no gradient at all, or
-takes a single step, the gradient leads nowhere.
+gradients, the network's own gradient hides adversarial examples, or the attack takes too few steps;
+if it needs no gradient at all, or takes a single step, the gradient leads nowhere.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.attacks.contract.attack import Gradients
-from robench.results import Check, Verdict
-from robench.results.metrics import bootstrap, robust_matrix, sample_areas
+from robench.checks.verdicts import at_most, beyond_chance
+from robench.results import Check, Gradients, Verdict
+from robench.results.metrics import robust_matrix, sample_areas
 
 MASKED = 0.10
 """The gap in AUC above which an accuracy through the network's own gradient measures nothing."""
@@ -62,7 +62,7 @@ def compared(
     found: dict[str, list[Check]] = {cell.key: [] for cell in cells}
     for cell in cells:
         here = found[cell.key]
-        if cell.gradients == "own" and (spiking or cell.steps > 1):
+        if cell.gradients == "own":
             rivals = [c for c in cells if c.gradients == "chosen"]
             gap = partial(surrogate_gap, values=values, limit=limit, spiking=spiking)
             here += _worst(cell, rivals, gap)
@@ -95,13 +95,14 @@ def surrogate_gap(
     paired interval and the network spikes; one without spikes has one gradient, of which the other
     attack took more steps.
     """
-    gap, beaten = _gap(own, chosen, values, limit)
+    gap = _gap(own, chosen, values, limit)
     verdict: Verdict = "valid"
-    if beaten and (spiking or gap > MASKED):
+    reason = f"{chosen.attack} is {100 * gap:.1f} points of AUC lower"
+    if gap > (0 if spiking else MASKED):
         verdict = "invalid" if gap > MASKED else "suspect"
     return Check(
         name="surrogate-gap", value=gap, threshold=MASKED, verdict=verdict,
-        reason=f"{chosen.attack} is {100 * gap:.1f} points lower" if verdict != "valid" else "",
+        reason=reason if verdict != "valid" else "",
     )  # fmt: skip
 
 
@@ -112,22 +113,15 @@ def estimator_spread(
 
     Suspect if its AUC is lower by more than 2 points and more than the paired interval.
     """
-    gap, beaten = _gap(cell, other, values, limit)
-    bad = beaten and gap > SPREAD
-    return Check(
-        name="estimator-spread", value=gap, threshold=SPREAD,
-        verdict="suspect" if bad else "valid",
-        reason=f"{other.attack} is {100 * gap:.1f} points lower" if bad else "",
-    )  # fmt: skip
+    gap = _gap(cell, other, values, limit)
+    reason = f"{other.attack} is {100 * gap:.1f} points of AUC lower"
+    return at_most("estimator-spread", gap, SPREAD, reason, "suspect")
 
 
-def _gap(
-    cell: Compared, other: Compared, values: Sequence[float], limit: float
-) -> tuple[float, bool]:
-    """By how much the AUC of another attack is lower, and whether that is beyond chance."""
+def _gap(cell: Compared, other: Compared, values: Sequence[float], limit: float) -> float:
+    """By how much the AUC of another attack is lower, beyond chance."""
     areas = [sample_areas(each.positions, values, limit) for each in (cell, other)]
-    difference = areas[0] - areas[1]
-    return float(difference.mean()), bootstrap(difference).low > 0
+    return beyond_chance(areas[0] - areas[1])
 
 
 def weaker_wins(cell: Compared, weaker: Compared, points: int) -> Check:
@@ -142,11 +136,6 @@ def weaker_wins(cell: Compared, weaker: Compared, points: int) -> Check:
     """
     more = robust_matrix(cell.positions, points).astype(np.float64)
     difference = more - robust_matrix(weaker.positions, points)
-    gaps = difference.mean(0)
-    at = int(gaps.argmax())
-    beaten = gaps[at] > MARGIN and bootstrap(difference[:, at]).low > 0
-    return Check(
-        name="weaker-attack", value=float(gaps[at]), threshold=MARGIN,
-        verdict="invalid" if beaten else "valid",
-        reason=f"{weaker.attack} is {100 * gaps[at]:.1f} points lower" if beaten else "",
-    )  # fmt: skip
+    gap = beyond_chance(difference[:, int(difference.mean(0).argmax())])
+    reason = f"{weaker.attack} is {100 * gap:.1f} points lower"
+    return at_most("weaker-attack", gap, MARGIN, reason)

@@ -14,8 +14,8 @@ from robench.checks.spikes import replaceable, silent_neurons
 from robench.checks.zero_epsilon import zero_epsilon
 
 BETWEEN_CELLS = {
-    "surrogate-gap": "The network's own gradient hides adversarial examples: quote the stronger "
-    "attack.",
+    "surrogate-gap": "The own gradient, or too few steps, hides adversarial examples: quote the "
+    "stronger attack.",
     "estimator-spread": "Quote the stronger attack.",
     "weaker-attack": "The gradient leads nowhere: quote the stronger attack, and compare square.",
 }
@@ -85,7 +85,8 @@ OF_MODELS = (
         "spikes",
         replaceable,
         "Every spike of the network is found and can be given another derivative.",
-        "Write the spike as a function of one tensor, or as a comparison; see spike-discovery.md.",
+        "Where it is constant on clean images, train the network or lower its thresholds. Else "
+        "write the spike as a function of one tensor, or as a comparison; see spike-discovery.md.",
     ),
     ModelCheck(
         "silent-neurons",
@@ -109,7 +110,7 @@ OF_CELLS = (
         "gradient",
         lambda s: usable_gradient(s.rows),
         "The attack has a gradient that is finite and not zero.",
-        "Use spgd, which chooses its own surrogates; a gradient of zero shows no robustness.",
+        "Use spgd, which chooses its gradients; a gradient of zero shows no robustness.",
         "Athalye et al., ICML 2018",
     ),
     CellCheck(
@@ -158,7 +159,7 @@ OF_CELLS_IN_FULL = (
         "steps",
         more_steps,
         "Twice the steps find little more, and nothing less.",
-        "Give the attack more steps; the number is an upper bound.",
+        "Give the attack more steps, as spgd-long has; the number is an upper bound.",
         "Carlini et al., 2019",
     ),
     CellCheck(

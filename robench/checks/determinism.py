@@ -139,8 +139,14 @@ def _difference_under_attack(call: Call, x: Tensor) -> tuple[float, float]:
 
 
 def difference(some: Tensor, others: Tensor) -> float:
-    """The largest difference of logits ``(N, K)``, in units of their spread over the classes."""
+    """The largest difference of logits ``(N, K)``, in units of their spread over the classes.
+
+    Equal infinities do not differ, and neither does NaN from NaN.
+    """
     info = torch.finfo(others.dtype)
-    spread = (others.amax(1) - others.amin(1)).max()
-    rounding = others.abs().max() * _ROUNDING * info.eps / TOLERANCE
-    return float((some - others).abs().max() / torch.maximum(spread, rounding).clamp(min=info.tiny))
+    same = (some == others) | (some.isnan() & others.isnan())
+    gap = (some - others).abs().masked_fill(same, 0).max()
+    finite = others.masked_fill(~others.isfinite(), 0)
+    spread = (finite.amax(1) - finite.amin(1)).max()
+    rounding = finite.abs().max() * _ROUNDING * info.eps / TOLERANCE
+    return float(gap / torch.maximum(spread, rounding).clamp(min=info.tiny))

@@ -16,11 +16,11 @@ from robench.attacks import IMPLEMENTATIONS
 from robench.attacks.square import Square
 from robench.checks.between_cells import Compared, weaker_wins
 from robench.checks.registry import PROBED, Attacked
-from robench.checks.verdicts import at_most
+from robench.checks.verdicts import at_most, beyond_chance
 from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.results import ROBUST, Check, Verdict
-from robench.results.metrics import bootstrap, sample_areas, wilson
+from robench.results.metrics import sample_areas, wilson
 
 LARGE = 128 / 255
 """Half of the range of a pixel, in which every image can become grey."""
@@ -87,12 +87,11 @@ def more_steps(subject: Attacked) -> Check | None:
     values = [epsilon.value for epsilon in subject.grid]
     longer = subject.again(subject.attack.lengthened(2), subject.grid)
     areas = [_areas(rows, values) for rows in (subject.rows[: len(longer)], longer)]
-    gain = areas[0] - areas[1]
-    if bootstrap(-gain).low > 0:
-        return at_most("steps", -float(gain.mean()), GAIN, "more-steps-find-less")
-    value = float(gain.mean()) if bootstrap(gain).low > 0 else 0.0
-    more = f"not converged: twice the steps find {100 * value:.1f} points more"
-    return at_most("steps", value, GAIN, more, "suspect")
+    gain, loss = (beyond_chance(sign * (areas[0] - areas[1])) for sign in (1, -1))
+    if loss > 0:
+        return at_most("steps", loss, GAIN, "more-steps-find-less")
+    more = f"not converged: twice the steps find {100 * gain:.1f} points more"
+    return at_most("steps", max(gain, 0.0), GAIN, more, "suspect")
 
 
 def baselines(subject: Attacked) -> Check | None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robench.results import Check, Verdict
+from robench.results.metrics import bootstrap
 
 SHARE = 0.01
 """The largest share of samples on which a check may fail in a valid cell."""
+
+
+def beyond_chance(differences: NDArray[np.float64]) -> float:
+    """The mean of paired differences; 0 where it is above 0 by no more than its interval."""
+    mean = float(differences.mean())
+    return mean if mean <= 0 or bootstrap(differences).low > 0 else 0.0
 
 
 def at_most(

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from robench.checks import worst_verdict
+import typer
+
 from robench.errors import UsageError
 from robench.evaluation import (
     Cell,
@@ -26,8 +27,8 @@ from robench.evaluation import (
 from robench.reporting.between import comparisons
 from robench.reporting.terminal.estimates import Estimates
 from robench.reporting.terminal.lines import check_lines, heading, result_line
-from robench.reporting.terminal.progress import RunProgress, duration
-from robench.results import CellResult, Check, Damaged, ResultStore
+from robench.reporting.terminal.progress import RunProgress, Work, duration
+from robench.results import CellResult, Check, Damaged, ResultStore, worst_verdict
 from robench.text import aligned, counted
 
 
@@ -88,30 +89,13 @@ def plan_lines(plan: Plan, units: Sequence[Unit], estimates: Estimates) -> Itera
 
     if units:
         yield from aligned(rows(), numbers=True)
-    yield total_line(plan, units, estimates)
+    yield Work.of(plan, units, estimates).line()
 
 
-def total_line(
-    plan: Plan, units: Sequence[Unit], estimates: Estimates, *, force: bool = False
-) -> str:
-    """What is to do in all, as far as it can be estimated."""
-    cells = {planned.digest: planned for planned in plan.cells}
-    todo = [unit for unit in units if force or not cells[unit.digest].done]
-    if not todo:
-        return "nothing to do"
-    passes, seconds, unknown = 0.0, 0.0, 0
-    for unit in todo:
-        cell = cells[unit.digest].cell
-        passes += estimates.passes(cell) * unit.samples
-        known = estimates.seconds(cell)
-        unknown += known is None
-        seconds += (known or 0.0) * unit.samples / unit.images
-    number = counted(len({unit.digest for unit in todo}), "cell")
-    took = "" if unknown == len(todo) else f", {duration(seconds)} by the times that are stored"
-    if unknown:
-        of = "of its model" if unknown == 1 else f"of {counted(unknown, 'cell')}"
-        took += f"; the time {of} is known after the first cell of a model"
-    return f"to do: {number}, about {passes:,.0f} passes{took}"
+def require_yes(question: str) -> None:
+    """Ask on a terminal, and end the command unless the answer is yes; elsewhere go on."""
+    if sys.stdin.isatty() and sys.stdout.isatty() and not typer.confirm(question):
+        raise typer.Exit(0)
 
 
 def plan_data(plan: Plan, units: Sequence[Unit]) -> dict[str, list[dict[str, Any]]]:
@@ -138,11 +122,21 @@ def _state(planned: Planned) -> str:
 
 
 class Progress:
-    """One bar with the time left on a terminal, and a line for each finished cell."""
+    """One bar with the time left on a terminal, and lines for the finished cells.
 
-    def __init__(self, bar: RunProgress, *, quiet: bool) -> None:
-        self.bar, self.quiet = bar, quiet
-        self.above = ""
+    The cells of a model are printed together, since each changes the verdicts of the others.
+    Models of which nothing is computed are left out, unless that is so for all.
+    """
+
+    def __init__(
+        self, bar: RunProgress, cells: Sequence[Planned], store: ResultStore, *, quiet: bool
+    ) -> None:
+        """For cells of which all are to come."""
+        self.bar, self.store, self.quiet = bar, store, quiet
+        self.order = [planned.digest for planned in cells]
+        self.to_come = Counter(str(planned.cell.model.id) for planned in cells)
+        self.all_kept = all(planned.done for planned in cells)
+        self.finished: dict[str, list[tuple[CellResult, bool]]] = {}
         self.explained: set[tuple[str, str]] = set()
 
     def checked(self, cell: Cell, found: Sequence[Check], *, strict: bool) -> None:
@@ -165,18 +159,33 @@ class Progress:
             refuse_hopeless(found)
 
     def finish(self, result: CellResult, computed: bool) -> None:
-        """Print a cell's result; ``computed`` is False if it was stored already."""
+        """Count a cell, and print its model's if it is the last; not ``computed`` were stored."""
         if computed:
             self.bar.learn(result)
-        if self.quiet:
+        found = self.finished.setdefault(result.model, [])
+        found.append((result, computed))
+        if len(found) == self.to_come[result.model]:
+            self._show(result.model)
+
+    def finish_all(self) -> None:
+        """Print the cells of models that were left unfinished."""
+        for model in list(self.finished):
+            self._show(model)
+
+    def _show(self, model: str) -> None:
+        found = self.finished.pop(model)
+        computed = {result.hash for result, computed in found if computed}
+        if self.quiet or not (computed or self.all_kept):
             return
-        if result.model != self.above:
-            self.above = result.model
-            self._print([heading(result)])
-        took = f"{result.run.seconds:.1f} s" if computed else "kept"
-        self._print([result_line(result, took=took)])
-        if result.outcome is not None:
-            self._print(self._reasons(result.model, result.outcome.checks))
+        cells = sorted((result for result, _ in found), key=lambda r: self.order.index(r.hash))
+        compared = comparisons(cells, self.store)
+        self._print(heading(cells[0]))
+        for result in cells:
+            checks = compared.get(result.hash, ())
+            took = f"{result.run.seconds:.1f} s" if result.hash in computed else "kept"
+            self._print([result_line(result, checks, took)])
+            if result.outcome is not None:
+                self._print(self._reasons(model, [*result.outcome.checks, *checks]))
 
     def _unknown(self, model: str, found: Sequence[Check]) -> bool:
         return any(check.reason and (model, check.reason) not in self.explained for check in found)
@@ -229,7 +238,10 @@ def carry_out(
         plan, estimates or Estimates.of(plan, store), sys.stdout,
         units=units, force=force, shown=not quiet,
     )  # fmt: skip
-    progress = Progress(bar, quiet=quiet)
+    here = {planned.digest for planned in plan.cells if units is None}
+    here |= {unit.digest for unit in units or ()}
+    chosen = [planned for planned in plan.cells if planned.digest in here]
+    progress = Progress(bar, chosen, store, quiet=quiet)
     with bar:
         checked = partial(progress.checked, strict=fail_fast)
         executor = executor or LocalExecutor(progress=bar.update, checked=checked)
@@ -242,6 +254,7 @@ def carry_out(
                 progress.finish(result, computed)
                 if fail_fast and result.status == "failed":
                     break
+        progress.finish_all()
     order = {planned.digest: k for k, planned in enumerate(plan.cells)}
     return sorted(results, key=lambda result: order[result.hash])
 
@@ -254,15 +267,3 @@ def left_lines(results: Sequence[CellResult], cells: int, *, fail_fast: bool) ->
             yield f"{left} not computed, because --fail-fast stops at a failure"
         else:
             yield f"{left} waiting for other shards; the last that ends completes them"
-
-
-def compared_lines(results: Sequence[CellResult], store: ResultStore) -> list[str]:
-    """What the comparison of a model's cells says about them, one line for each."""
-    checks = comparisons(results, store)
-    lines = []
-    for result in results:
-        found = [check for check in checks.get(result.hash, ()) if check.reason]
-        if result.outcome is not None and found:
-            lines.append(f"{result.model}  {worst_verdict(found)}  {result.attack}, beside others")
-            lines += [line for check in found for line in check_lines(check)]
-    return lines

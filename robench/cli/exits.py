@@ -68,6 +68,8 @@ def _run(app: typer.Typer, command: str, kept: Mapping[str, str]) -> object:
         code = INTERRUPTED
     except ConnectionError:  # nobody reads on
         code = PIPE_CLOSED
+    except SystemExit as stop:  # click's own answer to that
+        code = PIPE_CLOSED if isinstance(stop.__context__, ConnectionError) else stop.code
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         print(f"{name}: {error.strerror or error}{where}", file=sys.stderr)

@@ -55,10 +55,11 @@ def overview(models_dir: Path | None = None) -> Rows:
         "plugins": sum(len(claims) for group in GROUPS for claims in plugins(group).values()),
     }
     more = {"attacks": "--all: those of foolbox and advertorch too"}
-    return [
-        {"what": what, "number": str(n), "command": f"robench list {what}", "": more.get(what, "")}
-        for what, n in counts.items()
-    ]
+    keys = ("what", "number", "command", "more")
+    rows = (
+        (name, str(n), f"robench list {name}", more.get(name, "")) for name, n in counts.items()
+    )
+    return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 def model_rows(models_dir: Path | None) -> Rows:
@@ -158,30 +159,33 @@ def _library_rows(library: Library) -> Rows:
     try:
         library.require()
     except UsageError as error:
-        row = {"attack": f"{library.name}:*", "source": "nowhere", "state": str(error)}
-        return [row | {"description": ""}]
+        found = [("*", "nowhere", str(error), "")]
+    else:
+        found = [
+            (o.name, library.version, "cannot run" if o.reason else "ready", o.description)
+            for o in library.offers()
+        ]
+    names = ("attack", "norm", "source", "state", "description")
     return [
-        {
-            "attack": f"{library.name}:{offer.name}",
-            "source": library.version,
-            "state": "cannot run" if offer.reason else "ready",
-            "description": offer.description,
-        }
-        for offer in library.offers()
+        dict(zip(names, (f"{library.name}:{name}", "", *rest), strict=True))
+        for name, *rest in found
     ]
 
 
 def dataset_rows() -> Rows:
-    """Every data set: its samples, the slice of the protocol, and whether it is available."""
+    """Every data set: its samples, the slice of the protocol, and where it is found."""
     rows = []
     for name in dataset_names():
-        facts = dict.fromkeys(("shape", "classes", "slice"), "")
+        facts = dict.fromkeys(("shape", "classes", "test images", "found in"), "")
         if not is_plugin(name):
             dataset = find_dataset(name)
-            facts["shape"] = " × ".join(map(str, dataset.shape))
+            facts["shape"] = "×".join(map(str, dataset.shape))
             facts["classes"] = str(dataset.classes)
-            facts["slice"] = f"first {dataset.protocol.slice} test images"
-        rows.append({"dataset": name} | facts | {"state": dataset_state(name)})
+            facts["test images"] = f"first {dataset.protocol.slice}"
+        state = dataset_state(name)
+        if state == "ready":
+            facts["found in"] = find_dataset(name).place()
+        rows.append({"dataset": name} | facts | {"state": state})
     return rows
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from robench.cli.options import Results, file_at, require_results, require_writable, shown
+from robench.errors import UsageError
 
 Format = Literal["md", "html", "csv", "json"]
 
@@ -26,7 +27,10 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the file is stale.")
     ] = False,
-    format: Annotated[Format, typer.Option(help="Of the file.")] = "md",
+    format: Annotated[
+        Format | None,
+        typer.Option(help="Of the file; by default what its name ends with, else md."),
+    ] = None,
     all_runs: Annotated[
         bool, typer.Option("--all-runs", help="Show older runs too, and those without a result.")
     ] = False,
@@ -51,6 +55,7 @@ def leaderboard(
     from robench.results import ResultStore
 
     require_results(results)
+    format = format or _format_of(output)
     output = output or shown(page_of(results, format))
     others = None if alone or is_published(results) else published()
     report = beside(
@@ -85,3 +90,17 @@ def leaderboard(
     hidden = " and ".join(f"{number} {what}" for number, what in left_out if number)
     hint = f"; {hidden} left out: --all-runs shows them" if hidden and not all_runs else ""
     print(f"wrote {wrote}{hint}")
+
+
+def _format_of(output: Path | None) -> Format:
+    """The format that the name of a file asks for.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    ending = "md" if output is None else output.suffix.removeprefix(".") or "md"
+    formats: tuple[Format, ...] = get_args(Format)
+    for form in formats:
+        if ending == form:
+            return form
+    raise UsageError(f"--output {output}: write {', '.join(f'.{f}' for f in formats)}")

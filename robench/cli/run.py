@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from robench.results import CellResult
 
 
+ATTACKS = "fgsm,pgd,spgd"
+LONG = 600.0
+"""Seconds; a run of everything that takes longer is started only after a question."""
+
+
 def run(
     models: Annotated[
         str,
@@ -45,7 +50,7 @@ def run(
         typer.Option(
             help="Names with commas; parameters as in pgd[steps=9,restarts=5], lists too."
         ),
-    ] = "fgsm,pgd,spgd",
+    ] = ATTACKS,
     dataset: DatasetName = None,
     eps: Annotated[
         str | None, typer.Option(help="Grid such as 0,1/255,2/255; the data set's own by default.")
@@ -116,13 +121,12 @@ def run(
         print(f"results go to {shown(folder)}; reading models and images", flush=True)
     from robench.cli.console import (
         carry_out,
-        compared_lines,
         left_lines,
         plan_data,
         plan_lines,
         print_troubles,
         require_cells,
-        total_line,
+        require_yes,
     )
     from robench.datasets.files import VARIABLE
     from robench.evaluation import (
@@ -135,6 +139,7 @@ def run(
     )
     from robench.registry.locations import is_published, published
     from robench.reporting.terminal.estimates import Estimates
+    from robench.reporting.terminal.progress import Work
     from robench.results import ResultStore
 
     look_in(dataset, data_dir)
@@ -206,7 +211,11 @@ def run(
         return
     todo = force or not all(planned.done for planned in chosen)
     if todo and not json:
-        print(total_line(plan, units, estimates, force=force), flush=True)
+        work = Work.of(plan, units, estimates, force=force)
+        print(work.line(), flush=True)
+        bare = (models, attacks, dataset, limit) == ("all", ATTACKS, None, None)
+        if bare and work.seconds > LONG:
+            require_yes("that is the whole benchmark; go on?")
     workers = (
         make_executor(where, order, jobs, partial(print, file=sys.stderr))
         if todo and where != "local"
@@ -219,12 +228,10 @@ def run(
     if json:
         print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
     else:
-        for line in compared_lines(results, store):
-            print(line)
         for line in left_lines(results, len(chosen), fail_fast=fail_fast):
             print(line)
         if any(result.outcome for result in results):
-            print(f"look closer: {_next_steps(results, order.output)}")
+            print("look closer:", "\n             ".join(_next_steps(results, order.output)))
     failed = sum(result.status == "failed" for result in results)
     unloadable = sum(skipped.unloadable for skipped in plan.skipped)
     if not json and (failed or unloadable):
@@ -237,14 +244,14 @@ def run(
         raise typer.Exit(1)
 
 
-def _next_steps(results: Sequence[CellResult], output: Path) -> str:
+def _next_steps(results: Sequence[CellResult], output: Path) -> tuple[str, str]:
     """The commands that show more of some results."""
     newest = [result for result in results if result.outcome is not None][-1]
     folder = shown(output)
     there = "" if folder == RESULTS else f" --results {folder}"
     name = f"{newest.model}/{newest.attack}"
     quoted = f"'{name}'" if "[" in name else name
-    return f"robench show {quoted}{there}   robench leaderboard{there}"
+    return f"robench show {quoted}{there}", f"robench leaderboard{there}"
 
 
 def _folder(models: Sequence[str]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,7 @@ from robench.errors import UsageError, nearest
 if TYPE_CHECKING:
     from robench.registry import ModelEntry
     from robench.reporting.terminal.comparison import Key, Pair
-    from robench.results import ResultStore, Sound
+    from robench.results import Check, ResultStore, Sound
 
 
 def show(
@@ -71,8 +71,9 @@ def compare(
         raise UsageError(f"{other!r} is no folder of results; compare two folders or two results")
     if not folders:
         store = ResultStore(results)
-        one, two = (one_result(name, store) for name in (first, second))
-        pair = Pair(one.cell, two.cell, paired(one, two))
+        (one, of_one), (two, of_two) = (one_result(name, store) for name in (first, second))
+        beside = _checks_beside(one, of_one), _checks_beside(two, of_two)
+        pair = Pair(one.cell, two.cell, paired(one, two), beside)
         _print([_pair_data(pair)] if json else None, pair_lines(pair))
         return
     left, right = (cells_of(folder) for folder in folders)
@@ -89,6 +90,8 @@ def compare(
     data = [_pair_data(pair) for pair in pairs.values()]
     alone = len(left.keys() - right.keys()), len(right.keys() - left.keys())
     _print(data if json else None, folder_lines(pairs, refused, alone))
+    if not pairs:
+        raise typer.Exit(1)
 
 
 def _pair_data(pair: Pair) -> dict[str, object]:
@@ -118,17 +121,35 @@ def _print(data: object, lines: Iterator[str]) -> None:
 
 def _model(name: str, models_dir: Path | None, dataset: str | None) -> ModelEntry | None:
     """The model of that name, or None."""
-    from robench.attacks.backends import LIBRARIES
     from robench.registry import model_entries, select_models
     from robench.registry.patterns import is_glob
 
-    function = ":" in name and name.partition(":")[0] not in LIBRARIES
+    function = ":" in name and not _is_of_a_library(name) and not _is_attack(name)
     if name in model_entries(models_dir) or function or Path(name).is_dir():
         found = select_models([name], dataset=dataset, models_dir=models_dir)
         return found[0]
     if is_glob(name) and "[" not in name:
         raise UsageError(f"{name!r}: show takes one model; see: robench list models")
     return None
+
+
+def _is_of_a_library(name: str) -> bool:
+    """Whether a name with a colon is that of another library's attack."""
+    from robench.attacks.backends import LIBRARIES
+
+    return name.partition(":")[0] in LIBRARIES
+
+
+def _is_attack(name: str) -> bool:
+    """Whether a name is that of an attack's class in a file."""
+    from robench.attacks import Attack
+    from robench.registry.attack_classes import is_file
+    from robench.user_code import imported
+
+    if not is_file(name):
+        return False
+    with imported(name.partition("[")[0]) as found:
+        return isinstance(found, type) and issubclass(found, Attack)
 
 
 def _show_model(
@@ -201,14 +222,19 @@ def _print_results(
 
 def _print_result(found: Sound, store: ResultStore, *, json: bool) -> None:
     """Print one result with its curve and checks."""
-    from robench.reporting.cells import read_results
     from robench.reporting.terminal.bars import fits
     from robench.reporting.terminal.cards import result_lines
 
     if json:
         print(found.cell.model_dump_json(by_alias=True, indent=1))
         return
-    beside = read_results(store, list(store.paths(model=found.cell.model)))
-    checks = beside.compared.get(found.cell.hash, ())
+    checks = _checks_beside(found, store)
     for line in result_lines(found.cell, checks, plain=not fits(sys.stdout.encoding)):
         print(line)
+
+
+def _checks_beside(found: Sound, store: ResultStore) -> Sequence[Check]:
+    from robench.reporting.cells import read_results
+
+    beside = read_results(store, list(store.paths(model=found.cell.model)))
+    return beside.compared.get(found.cell.hash, ())

@@ -169,6 +169,7 @@ class Dataset:
             they are missing. Slow imports belong in here.
         download: downloads the data set into a folder; None if there is nothing to download.
         present: whether the images of a split exist, without reading them.
+        place: where the test images are, as lists write it.
         derived: whether shape and classes are those of the test images; a network may have more
             classes then.
     """
@@ -181,6 +182,7 @@ class Dataset:
     load: Callable[[Split], Images]
     download: Callable[[Path], None] | None = None
     present: Callable[[Split], bool] = lambda split: True
+    place: Callable[[], str] = str
     derived: bool = False
 
     @property

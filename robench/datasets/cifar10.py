@@ -71,5 +71,6 @@ CIFAR10 = Dataset(
     ),
     load=partial(files.load, LAYOUT),
     present=partial(files.present, LAYOUT),
+    place=partial(files.folder_of, LAYOUT, "test"),
     download=fetch,
 )

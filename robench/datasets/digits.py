@@ -92,5 +92,6 @@ DIGITS = Dataset(
         auc_limits={"linf": ("16/255", "32/255"), "l2": ("2", "6")},
         slice=225,
     ),
+    place=lambda: "sklearn",
     load=load,
 )

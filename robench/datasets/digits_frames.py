@@ -74,5 +74,6 @@ DIGITS_FRAMES = Dataset(
         slice=225,
         measured=f"{FRAMES} frames in [0, 1], each perturbed separately",
     ),
+    place=digits.DIGITS.place,
     load=load,
 )

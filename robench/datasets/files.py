@@ -52,7 +52,7 @@ class _Source:
 def places() -> list[Path]:
     """The folders in which the folder of a data set is looked for, in order."""
     named = os.environ.get(VARIABLE, "").split(os.pathsep)
-    return [Path(text).expanduser() for text in named if text] + [cache_folder()]
+    return [Path(text).expanduser().resolve() for text in named if text] + [cache_folder()]
 
 
 def cache_folder() -> Path:
@@ -110,7 +110,7 @@ def load(layout: Layout, split: Split) -> Images:
         ContentError: a file is damaged, or its images are not those of this data set.
     """
     for place in places():
-        source = _find(layout, split, (place / layout.name).absolute())
+        source = _find(layout, split, place / layout.name)
         if source is not None:
             return _decoded(source)
     looked = ", ".join(str(place / layout.name) for place in places())
@@ -123,7 +123,13 @@ def load(layout: Layout, split: Split) -> Images:
 
 def present(layout: Layout, split: Split) -> bool:
     """Whether the files of a split exist; they are not read."""
-    return any(_find(layout, split, (place / layout.name).absolute()) for place in places())
+    return bool(folder_of(layout, split))
+
+
+def folder_of(layout: Layout, split: Split) -> str:
+    """The first folder that has the files of a split; empty if there is none."""
+    folders = (place / layout.name for place in places())
+    return next((str(folder) for folder in folders if _find(layout, split, folder)), "")
 
 
 def _find(layout: Layout, split: Split, folder: Path) -> _Source | None:

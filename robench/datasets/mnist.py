@@ -81,5 +81,6 @@ MNIST = Dataset(
     ),
     load=partial(files.load, LAYOUT),
     present=partial(files.present, LAYOUT),
+    place=partial(files.folder_of, LAYOUT, "test"),
     download=fetch,
 )

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from robench.engine.sample_noise import SampleNoise
+from robench.results import EOT
 
 DRAWS = 10
 """Evaluation draws: their mean logits decide whether an image is misclassified."""
-EOT = 10
-"""Default number of draws that a gradient is averaged over."""
 DrawSet = Literal["evaluation", "confirmation"]
 """The draws that decide what is an adversarial example, and others that confirm it."""
 _STREAMS: dict[DrawSet, str] = {"evaluation": "model decide", "confirmation": "model again"}

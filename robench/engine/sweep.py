@@ -18,7 +18,6 @@ from robench.attacks.primitives.norms import project, tolerance
 from robench.attacks.primitives.per_sample import same
 from robench.engine.candidates import nearest_examples, require_usable
 from robench.engine.chunk import Chunk, batches
-from robench.engine.evaluation_draws import EOT
 from robench.engine.minimal_epsilon import MinimalEpsilons
 from robench.engine.sample_table import reverify, table
 from robench.engine.search import BEGIN, RUN, SHRINK, Search, SweepName
@@ -27,6 +26,7 @@ from robench.engine.target import Target
 from robench.engine.view import ModelView
 from robench.epsilon import Epsilon
 from robench.registry import Model
+from robench.results import EOT
 from robench.runtime.threads import Workers
 from robench.spiking import used
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from robench.engine.chunk import Chunk
-from robench.engine.evaluation_draws import EOT, Draws
+from robench.engine.evaluation_draws import Draws
 from robench.engine.query_counter import QueryCounter
 from robench.engine.sample_noise import SampleNoise
 from robench.engine.shared_perturbation import SCALE, SharedView, blank, perturbation, shown
 from robench.engine.view import ModelView
 from robench.registry import Model
+from robench.results import EOT
 from robench.runtime.threads import Workers
 
 

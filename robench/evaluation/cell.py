@@ -7,12 +7,11 @@ from functools import cached_property
 
 from robench.attacks import Attack, Need
 from robench.datasets import Dataset, Images, Split
-from robench.engine.evaluation_draws import EOT
 from robench.engine.search import SweepName
 from robench.epsilon import Epsilon
 from robench.evaluation.source_models import fingerprint
 from robench.registry import Model, NamedAttack
-from robench.results import PROTOCOL, SCHEMA, Identity, Thoroughness
+from robench.results import EOT, PROTOCOL, SCHEMA, Identity, Thoroughness
 from robench.spiking.discovery import DISCOVERY
 
 

@@ -28,6 +28,7 @@ from robench.results import (
     Outcome,
     ResultStore,
     metrics,
+    worst_verdict,
 )
 from robench.runtime.batch_size import cached_rows, choose_rows, with_fewer
 from robench.runtime.threads import LARGEST, Workers
@@ -271,9 +272,10 @@ def _outcome(
         forwards=float(rows["forwards"].mean()),
         backwards=float(rows["backwards"].mean()),
         source_passes=float(rows["source_passes"].mean()) if cell.sources else None,
+        gradients=cell.attack.attack.gradients,
         checked=cell.settings.checks,
         checks=tuple(found),
         spikes=str(cell.model.discovery or ""),
-        verdict=checks.worst_verdict(found),
+        verdict=worst_verdict(found),
         reasons=tuple(dict.fromkeys(check.reason for check in found if check.reason)),
     )

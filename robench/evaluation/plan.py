@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import get_args
 
 from robench.datasets import Dataset, Images, find_dataset
-from robench.engine.evaluation_draws import EOT
 from robench.epsilon import NORMS, Epsilon, make_grid
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings
@@ -18,7 +17,7 @@ from robench.evaluation.request import Request
 from robench.evaluation.slices import read_slice
 from robench.evaluation.source_models import Sources
 from robench.registry import Model, ModelEntry, NamedAttack, model_entries
-from robench.results import CellResult, Damaged, ResultStore, Thoroughness
+from robench.results import EOT, CellResult, Damaged, ResultStore, Thoroughness
 from robench.runtime.device import find_device
 
 LARGEST: dict[str, Callable[[int], float]] = {"linf": lambda pixels: 1.0, "l2": math.sqrt}

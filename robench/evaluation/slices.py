@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from robench.datasets import Dataset, Images, Split
 from robench.errors import UsageError
+
+FEW = 10
+"""Fewer images may have few classes by chance."""
 
 
 def _share(limit: str) -> float | None:
@@ -23,7 +28,8 @@ def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Im
         split: test images, or training images to tune an attack on.
 
     Raises:
-        UsageError: the limit is not a positive number, or there are too few images.
+        UsageError: the limit is not a positive number, there are too few images, or they are
+            sorted by class.
         ContentError: the images are missing or do not fit the data set.
     """
     images = dataset.read(split)
@@ -46,4 +52,18 @@ def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Im
             f"--limit {limit}: {dataset.name} has {len(images)} {split} images; give fewer, or "
             "choose a data set that has so many with --dataset"
         )
-    return images.first(count)
+    chosen = images.first(count)
+    there, expected = len(np.unique(chosen.labels)), _expected_classes(images, count)
+    if count >= FEW and there < expected / 2:
+        raise UsageError(
+            f"--limit {limit}: the first {count} of {len(images)} images have {there} of "
+            f"{len(np.unique(images.labels))} classes; shuffle the images of {dataset.name} once, "
+            "with a fixed seed, or take all of them"
+        )
+    return chosen
+
+
+def _expected_classes(images: Images, count: int) -> float:
+    """How many classes as many images have, on average, if they are drawn at random."""
+    shares = np.unique(images.labels, return_counts=True)[1] / len(images)
+    return float((1 - (1 - shares) ** count).sum())

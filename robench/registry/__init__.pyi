@@ -1,6 +1,6 @@
 from .attack_classes import NamedAttack
 from .attack_spec import split_names
-from .attacks import find_attack, find_attacks
+from .attacks import AttackRequest, find_attack, find_attacks
 from .cards import AboutTable, AttackCard, ModelCard, WeightsTable
 from .entries import NOT_LOADED, ModelEntry, model_entries, select_models
 from .loading import load_folder
@@ -23,6 +23,7 @@ __all__ = [
     "SEEDS",
     "AboutTable",
     "AttackCard",
+    "AttackRequest",
     "Model",
     "ModelCard",
     "ModelEntry",

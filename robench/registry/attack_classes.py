@@ -76,24 +76,31 @@ def of_file(
         PluginError: it cannot be imported, or is something else.
         UsageError: a parameter is wrong, another attack has its name, or its code cannot be hashed.
     """
+    with imported(text) as kind:
+        return of_own(request, text, kind, changes, taken)
+
+
+def of_own(
+    request: str, text: str, kind: object, changes: dict[str, Any], taken: Collection[str]
+) -> NamedAttack:
+    """The attack of a user's class; the arguments and errors are those of :func:`of_file`."""
 
     def fail(what: str) -> RobenchError:
         return PluginError(f"attack {text} {what}")
 
-    with imported(text) as kind:
-        if not (isinstance(kind, type) and issubclass(kind, Attack)):
-            raise fail("is not a subclass of robench.Attack, such as robench.DirectAttack")
-        name = vars(kind).get("name", dashed(kind.__name__.replace("_", "-")))
-        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name):
-            raise fail(f"is called {name!r}; give it a name in letters, digits and . _ + -")
-        if name in taken:
-            raise UsageError(
-                f"attack {text} is called {name!r}, as another one; give the class another name: "
-                f"name = 'my-{name}'"
-            )
-        if not hasattr(kind, "name"):
-            kind.name = name
-        return of_class(request, kind, changes, name, _version(text, kind), fail)
+    if not (isinstance(kind, type) and issubclass(kind, Attack)):
+        raise fail("is not a subclass of robench.Attack, such as robench.DirectAttack")
+    name = vars(kind).get("name", dashed(kind.__name__.replace("_", "-")))
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name):
+        raise fail(f"is called {name!r}; give it a name in letters, digits and . _ + -")
+    if name in taken:
+        raise UsageError(
+            f"attack {text} is called {name!r}, as another one; give the class another name: "
+            f"name = 'my-{name}'"
+        )
+    if not hasattr(kind, "name"):
+        kind.name = name
+    return of_class(request, kind, changes, name, _version(text, kind), fail)
 
 
 def of_class(

@@ -13,7 +13,7 @@ from robench.attacks import IMPLEMENTATIONS, Attack
 from robench.attacks.backends import LIBRARIES
 from robench.errors import ContentError, UsageError, nearest
 from robench.plugins import ATTACKS, plugins, the_plugin
-from robench.registry.attack_classes import NamedAttack, is_file, of_class, of_file
+from robench.registry.attack_classes import NamedAttack, is_file, of_class, of_file, of_own
 from robench.registry.attack_parameters import (
     FRAMES,
     changed,
@@ -25,9 +25,12 @@ from robench.registry.attack_spec import label, read_request, split_names
 from robench.registry.cards import AttackCard, Frames, read_table
 from robench.registry.locations import attack_files, attack_names
 
+AttackRequest = str | Attack | type[Attack]
+"""An attack of a user: its specification, a class, or an attack with its parameters."""
 
-def find_attacks(requests: str | Sequence[str]) -> list[NamedAttack]:
-    """What a user names, also in one text with commas, each attack once.
+
+def find_attacks(requests: AttackRequest | Sequence[AttackRequest]) -> list[NamedAttack]:
+    """What a user asks for, also in one text with commas, each attack once.
 
     ``pgd`` and ``pgd[steps=20]`` are one.
 
@@ -36,7 +39,9 @@ def find_attacks(requests: str | Sequence[str]) -> list[NamedAttack]:
     """
     if isinstance(requests, str):
         requests = split_names(requests)
-    found = [find_attack(request) for request in dict.fromkeys(requests)]
+    elif not isinstance(requests, list | tuple):
+        requests = [requests]  # type: ignore[list-item]
+    found = [_asked_for(request) for request in requests]
     if not found:
         raise UsageError("no attack was named; see: robench list attacks")
     named: dict[str, NamedAttack] = {}
@@ -47,6 +52,22 @@ def find_attacks(requests: str | Sequence[str]) -> list[NamedAttack]:
                 "name = 'my-attack', or run them one by one"
             )
     return list(named.values())
+
+
+def _asked_for(request: object) -> NamedAttack:
+    if isinstance(request, str):
+        return find_attack(request)
+    kind = request if isinstance(request, type) else type(request)
+    if not issubclass(kind, Attack):
+        raise UsageError(
+            f"attacks={request!r}: give names, such as ['pgd', 'spgd'], or attacks of your own, "
+            "which are subclasses of robench.Attack"
+        )
+    changes = dict(request) if isinstance(request, Attack) else {}
+    if kind in IMPLEMENTATIONS.values():
+        return _find(kind.name, kind.name, changes)
+    where = f"{kind.__module__}.{kind.__qualname__}"
+    return of_own(where, where, kind, changes, attack_names())
 
 
 def find_attack(request: str) -> NamedAttack:

@@ -258,12 +258,14 @@ class Model:
                 out = self.module(x.to(self.input_type or x.dtype, copy=True))
         wanted = (len(x), self.classes)
         if not isinstance(out, Tensor) or out.shape != wanted or not out.is_floating_point():
-            what = type(out).__name__
+            what, hint = type(out).__name__, ""
+            if isinstance(out, tuple) or (isinstance(out, Tensor) and out.dim() == 3):
+                hint = "; robench.wrap(net, …) reads logits out of spikes over time, or of a tuple"
             if isinstance(out, Tensor):
                 what = str(tuple(out.shape)) if out.is_floating_point() else str(out.dtype)
             raise EvaluationError(
                 f"the model returned {what} for {len(x)} images; "
-                f"with its {self.classes} classes, logits of shape {wanted} are expected"
+                f"with its {self.classes} classes, logits of shape {wanted} are expected{hint}"
             )
         return out
 

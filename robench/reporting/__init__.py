@@ -1,32 +1,8 @@
-"""Tables, leaderboard and figures, made from the store and from nothing else."""
+"""Tables, leaderboard and figures, made from the store and from nothing else.
 
-from robench.reporting.beside import beside
-from robench.reporting.frames import frame, others_frame
-from robench.reporting.leaderboard import FIGURES, Format, is_stale, render, write
-from robench.reporting.links import figures_of, link, page_of, page_of_checks
-from robench.reporting.plots import write_figures
-from robench.reporting.report import Entry, Estimate, OtherRun, Report, Row, Table
-from robench.reporting.tables import build_report
+Names are imported when they are first used.
+"""
 
-__all__ = [
-    "FIGURES",
-    "Entry",
-    "Estimate",
-    "Format",
-    "OtherRun",
-    "Report",
-    "Row",
-    "Table",
-    "beside",
-    "build_report",
-    "figures_of",
-    "frame",
-    "is_stale",
-    "link",
-    "others_frame",
-    "page_of",
-    "page_of_checks",
-    "render",
-    "write",
-    "write_figures",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from robench.attacks import IMPLEMENTATIONS, Attack
-from robench.checks import Compared, compared, more_severe, worst_verdict
+from robench.checks import Compared, compared
 from robench.reporting.comparable import Candidate, read_candidate
-from robench.results import CellResult, Check, Damaged, Outcome, ResultStore, Verdict
+from robench.results import (
+    CellResult,
+    Check,
+    Damaged,
+    Gradients,
+    Outcome,
+    ResultStore,
+    Verdict,
+    more_severe,
+    worst_verdict,
+)
 
 Comparisons = Mapping[str, Sequence[Check]]
 """The checks that compare a cell with others, by its hash."""
@@ -82,8 +91,15 @@ def mode_of(outcome: Outcome) -> str:
 def to_compare(candidate: Candidate, key: str) -> Compared:
     """A cell as the checks take it, under a key of one's own."""
     identity = candidate.identity
-    kind = IMPLEMENTATIONS.get(identity.implementation, Attack)
+    gradients = candidate.outcome.gradients or _gradients_of(identity.implementation)
     steps = [v for k, v in identity.parameters.items() if "steps" in k and isinstance(v, int)]
     passes = candidate.outcome.forwards + candidate.outcome.backwards
     most = max(steps, default=1)
-    return Compared(key, identity.attack, kind.gradients, most, passes, candidate.positions)
+    return Compared(key, identity.attack, gradients, most, passes, candidate.positions)
+
+
+def _gradients_of(implementation: str) -> Gradients:
+    """Where the gradients of an attack come from whose record does not say so."""
+    from robench.attacks import IMPLEMENTATIONS, Attack
+
+    return IMPLEMENTATIONS.get(implementation, Attack).gradients

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
+from robench.epsilon import scale_of
 from robench.errors import ContentError
 from robench.reporting.between import Comparer, Comparisons, verdict_of
 from robench.reporting.comparable import Candidate, quoted
@@ -152,7 +153,9 @@ def _summary(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
         else:
             outcome = cell.outcome
             point = quoted(outcome)
-            record |= {"clean": outcome.clean_accuracy, f"at {point.epsilon.text}": point.accuracy}
+            low, high = point.interval.low, point.interval.high
+            left = f"{point.accuracy:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+            record |= {"clean": f"{outcome.clean_accuracy:.1%}", f"at {point.epsilon.text}": left}
             verdict, reasons = verdict_of(outcome, checks.get(cell.hash, ()))
             bound = "≤ " if verdict == "invalid" else ""
             record |= {f"AUC@{n}": f"{bound}{area:.4g}" for n, area in outcome.auc.items()}
@@ -234,6 +237,13 @@ def plot_curves(
         low, high = zip(*((p.interval.low, p.interval.high) for p in outcome.curve), strict=True)
         ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     ax.set(xlabel="ε", ylabel="robust accuracy", ylim=(-0.02, 1.02))
+    epsilons = {
+        p.epsilon.value: p.epsilon.text for c in cells if c.outcome for p in c.outcome.curve
+    }
+    if (scale := scale_of(epsilons.values())) > 1:
+        shown = sorted(epsilons)[:: max(1, len(epsilons) // 8)]
+        ax.set_xticks(shown, [f"{scale * value:.3g}" for value in shown])
+        ax.set_xlabel("ε, in 1/255")
     ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     ax.grid(color="0.9")
     ax.legend(frameon=False, title=None if several or not cells else cells[0].model)

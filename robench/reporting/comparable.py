@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets import Dataset
-from robench.engine.evaluation_draws import EOT
+from robench.epsilon import Epsilon
 from robench.reporting.report import OtherRun
 from robench.results import (
+    EOT,
     PROTOCOL,
     CellResult,
     CurvePoint,
@@ -66,7 +67,7 @@ class Listed:
         """That of a cell with a result."""
         i = outcome.identity
         settings = _key(settings_of(i))
-        network = _key([i.fingerprint, i.model_config_, i.architecture_version])
+        network = network_key(i)
         model, attack, data = map(intern, (i.model, i.attack, i.data_sha256))
         created = cell.run.created
         return cls(model, attack, cell.hash, i.seed, created, data, settings, network, store)
@@ -115,7 +116,7 @@ def differences(outcome: Outcome, dataset: Dataset, *, known: bool = True) -> tu
         (identity.samples != protocol.slice or not known, images),
         (
             [point.epsilon.value for point in outcome.curve] != values,
-            f"ε {', '.join(point.epsilon.text for point in outcome.curve)}",
+            _epsilons(outcome.curve, protocol.headline.get(identity.norm)),
         ),
         (identity.seed not in protocol.seeds, f"seed {identity.seed}"),
         (identity.timesteps != own, f"T {identity.timesteps}, the card says {own}"),
@@ -124,9 +125,23 @@ def differences(outcome: Outcome, dataset: Dataset, *, known: bool = True) -> tu
         (identity.protocol != PROTOCOL, f"robench protocol {identity.protocol}"),
     ]
     differs = tuple(text for applies, text in found if applies)
-    if not differs and "[" in identity.attack:  # in another table it is a column as any other
-        return ("attacks with parameters of their own",)
+    first = differs in ((), only_headline(dataset, identity.norm))
+    if first and "[" in identity.attack:  # in another table it is a column as any other
+        return (*differs, "attacks with parameters of their own")
     return differs
+
+
+def only_headline(dataset: Dataset, norm: str) -> tuple[str, ...]:
+    """How cells at the headline ε alone differ from the protocol; ``("",)`` without such an ε."""
+    headline = dataset.protocol.headline.get(norm)
+    return ("" if headline is None else f"ε 0, {headline.text}",)
+
+
+def _epsilons(curve: Sequence[CurvePoint], headline: Epsilon | None) -> str:
+    texts = [point.epsilon.text for point in curve]
+    if headline and [point.epsilon.value for point in curve] == [0, headline.value]:
+        texts = ["0", headline.text]
+    return f"ε {', '.join(texts)}"
 
 
 def read_candidate(store: ResultStore, model: str, attack: str, digest: str) -> Candidate | Damaged:
@@ -194,6 +209,34 @@ def choose_sound(
         left = [cell for cell in left if cell.hash not in damaged]
 
 
+def split(
+    cells: Iterable[Listed], chosen: Sequence[Candidate]
+) -> tuple[list[Listed], dict[tuple[str, ...], list[Listed]], list[Listed]]:
+    """Sort cells by whether they belong to the rows of chosen ones.
+
+    Returns:
+        Those of the same networks, images and seeds; those of the same models otherwise, by the
+        reason; and a user's own ones of other models.
+    """
+    rows = {(c.identity.model, c.identity.seed) for c in chosen}
+    known = {
+        (c.identity.model, c.identity.seed, c.identity.data_sha256, network_key(c.identity))
+        for c in chosen
+    }
+    same: list[Listed] = []
+    stale: dict[tuple[str, ...], list[Listed]] = {}
+    apart: list[Listed] = []
+    for cell in cells:
+        if (cell.model, cell.seed, cell.data, cell.model_key) in known:
+            same.append(cell)
+        elif (cell.model, cell.seed) in rows:
+            other_data = cell.data not in {row[2] for row in known}
+            stale.setdefault((OTHER_DATA if other_data else OTHER_WEIGHTS,), []).append(cell)
+        elif not cell.published:
+            apart.append(cell)
+    return same, stale, apart
+
+
 def other_run(cell: CellResult, *differs: str) -> OtherRun:
     """A cell as a run outside the tables."""
     return OtherRun(cell.model, cell.attack, cell.dataset, cell.hash, cell.status, differs)
@@ -203,6 +246,12 @@ def quoted(outcome: Outcome) -> CurvePoint:
     """The point of a curve at the limit of the AUC, or at the largest ε without one."""
     points = [point for point in outcome.curve if point.epsilon.text in outcome.auc]
     return points[0] if points else outcome.curve[-1]
+
+
+def network_key(identity: Identity) -> str:
+    """Equal for cells whose networks have the same weights and card."""
+    i = identity
+    return _key([i.fingerprint, i.model_config_, i.architecture_version])
 
 
 def settings_of(identity: Identity) -> list[object]:

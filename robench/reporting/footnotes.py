@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count, islice, product
 from string import ascii_lowercase
 
-from robench.reporting.report import Row
+from robench.reporting.report import AtHeadline, Entry, Row
 
 _NUMBER = re.compile(r"(?<= )\d+(?:\.\d+)?(?= )")
 """A number between words, as in ``spgd is 41.0 points lower``."""
@@ -28,15 +28,14 @@ class Footnotes:
     marks: Mapping[str, str]
     texts: Mapping[str, str]
 
-    def of(self, row: Row, attack: str) -> list[str]:
+    def of(self, entry: Entry | AtHeadline | None) -> list[str]:
         """The marks of a cell, in order."""
-        entry = row.entries.get(attack)
         return sorted({self.marks[reason] for reason in entry.reasons} if entry else (), key=_order)
 
 
 def footnotes(rows: Sequence[Row]) -> Footnotes:
     """The footnotes for the reasons of these rows, in the order in which they appear."""
-    reasons = [r for row in rows for entry in row.entries.values() for r in entry.reasons]
+    reasons = [reason for row in rows for entry in row.results for reason in entry.reasons]
     alike: dict[str, list[str]] = {}
     for reason in dict.fromkeys(reasons):
         alike.setdefault(_NUMBER.sub("#", reason), []).append(reason)
@@ -70,8 +69,9 @@ def _order(mark: str) -> tuple[int, str]:
 def row_words(row: Row) -> str:
     """``valid`` if all cells are; else the attacks by verdict, e.g. ``invalid: fgsm, pgd``."""
     groups = {
-        verdict: [attack for attack, entry in row.entries.items() if entry.verdict == verdict]
+        verdict: [entry.attack for entry in row.results if entry.verdict == verdict]
         for verdict in _VERDICTS
     }
     groups |= {"not applicable": list(row.not_applicable), "missing": list(row.missing)}
+    groups |= {"missing at the headline ε": list(row.missing_at_headline)}
     return "; ".join(f"{word}: {', '.join(of)}" for word, of in groups.items() if of) or "valid"

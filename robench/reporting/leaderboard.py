@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from robench.atomic import remove_leftovers, replacing
 from robench.epsilon import NORMS
 from robench.errors import UsageError
+from robench.reporting.export import csv_text, json_text
 from robench.reporting.footnotes import footnotes, row_words
-from robench.reporting.frames import frame, others_frame
 from robench.reporting.plots import areas_name, curves_name
-from robench.reporting.report import Entry, Estimate, Report, Row, Table
+from robench.reporting.report import AtHeadline, Entry, Estimate, Report, Row, Table
 from robench.reporting.work import COLUMNS, has_work, work_line, work_texts
-from robench.results import PROTOCOL
+from robench.results.again import table_command
 from robench.text import visible
 
 Format = Literal["md", "html", "csv", "json"]
@@ -59,9 +58,9 @@ def render(
         case "html":
             return _document("leaderboard.html.j2", report, figures, checks)
         case "csv":
-            return _csv(report, header=bool(others))
+            return csv_text(report, header=bool(others))
         case "json":
-            return _json(report)
+            return json_text(report)
     raise UsageError(f"unknown format {form!r}; formats: {', '.join(get_args(Format))}")
 
 
@@ -88,6 +87,33 @@ def is_stale(path: Path, text: str) -> bool:
         return True
 
 
+def link(path: Path, document: Path) -> str:
+    """The path as a link in a document."""
+    try:
+        return Path(os.path.relpath(path, document.parent)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.resolve().as_uri()
+
+
+def page_of_checks(document: Path) -> str:
+    """The page about the checks as a link in a document of a checkout; empty without one."""
+    page = document.parent / "docs" / "checks.md"
+    return link(page, document) if page.is_file() else ""
+
+
+def page_of(results: Path, form: str = "md") -> Path:
+    """The leaderboard of a folder of results: beside it if it is called ``results``, else in it."""
+    folder = results.parent if results.name == "results" else results
+    return folder / f"leaderboard.{form}"
+
+
+def figures_of(results: Path, page: Path) -> Path:
+    """The folder of the figures of a page: beside the page, unless it is that of the results."""
+    if page.absolute() == page_of(results.absolute(), page.suffix.removeprefix(".")):
+        return results / "figures"
+    return page.with_name(f"{page.stem}-figures")
+
+
 def escape_markdown(text: str) -> str:
     """Text escaped for one line, or one cell of a table, in Markdown."""
     return _SPECIAL.sub(lambda match: "\\" + match[0], visible(_SPACE.sub(" ", text)))
@@ -104,19 +130,14 @@ def decimal(estimate: Estimate) -> Markup:
     return Markup(f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]")
 
 
-def entry_number(row: Row, attack: str) -> Markup:
-    """The AUC; struck through if the verdict is invalid, and a dash if there is none."""
-    entry = row.entries.get(attack)
+def entry_number(entry: Entry | AtHeadline | None) -> Markup:
+    """AUC or accuracy; struck through if the verdict is invalid, and a dash if there is none."""
     if entry is None:
         return Markup("—")
+    text = decimal(entry.auc) if isinstance(entry, Entry) else percent(entry.accuracy)
     if entry.verdict == "invalid":
-        return struck(entry.auc.value)
-    return decimal(entry.auc) + ("" if entry.verdict == "valid" else " ⚠")
-
-
-def struck(value: float) -> Markup:
-    """An AUC that is no measure of robustness, struck through in Markdown and HTML."""
-    return Markup(f"<s>{value:.3f}</s>")
+        return Markup(f"<s>{text.partition(' ')[0]}</s>")
+    return text + ("" if entry.verdict == "valid" else " ?")
 
 
 def _finalize_markdown(value: object) -> object:
@@ -194,103 +215,20 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
         *([("Spikes, SynOps and energy", work_line(table))] if has_work(table) else []),
         ("robench protocol", str(first.protocol)),
     ]
-    for attack in table.attacks:
-        identity = table.settings[attack]
+    alone = {f"{name} at ε = {table.headline}": of for name, of in table.at_headline.items()}
+    for attack, identity in {**table.settings, **alone}.items():
         parameters = ", ".join(
             f"{name} = {_plain(value)}" for name, value in sorted(identity.parameters.items())
         )
         parts = [f"version {identity.attack_version}", *([parameters] if parameters else [])]
         lines.append((attack, ", ".join(parts)))
-    return lines
+    commands = [table_command(first, table.attacks, table.grid)]
+    if table.at_headline:
+        commands.append(table_command(first, tuple(table.at_headline), (table.headline,)))
+    return [*lines, ("Again", ", ".join(commands))] if commands[0] else lines
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " + ".join(_plain(item) for item in value) or "none"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _csv(report: Report, *, header: bool) -> str:
-    """The tables one below the other; without a row, the names of columns where there are runs."""
-    frames = [
-        frame(table, controls=controls).assign(control=controls)
-        for table in report.tables
-        for controls in (False, True)
-        if (table.controls if controls else table.rows)
-    ]
-    if not frames and not header:
-        return ""
-    if report.others or not frames:
-        frames.append(others_frame(report))
-    columns = list(dict.fromkeys(name for each in frames for name in each.columns))
-    records = [record for each in frames for record in each.to_dict("records")]
-    whole = pd.DataFrame(records, columns=columns)
-    for name in {"rank", "timesteps"} & {*columns}:
-        whole[name] = whole[name].astype("Int64")
-    return str(whole.to_csv(index=False, lineterminator="\n"))
-
-
-def _json(report: Report) -> str:
-    document: dict[str, Any] = {
-        "protocol": PROTOCOL,
-        "datasets": [_table_data(table) for table in report.tables],
-        "without_result": others_frame(report).to_dict("records"),
-    }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _table_data(table: Table) -> dict[str, Any]:
-    return {
-        "name": table.dataset.name,
-        "title": table.title,
-        "norm": table.norm,
-        "differs": list(table.differs),
-        "samples": table.samples,
-        "data_sha256": table.data_sha256,
-        "reverified": table.reverified,
-        "epsilons": [epsilon.text for epsilon in table.grid],
-        "headline": table.headline.text,
-        "auc_limit": table.limit.text,
-        "attacks": {
-            attack: {
-                "implementation": identity.implementation,
-                "version": identity.attack_version,
-                "parameters": identity.parameters,
-            }
-            for attack, identity in table.settings.items()
-        },
-        "rows": [_row_data(row) for row in table.rows],
-        "controls": [_row_data(row) | {"caught": row.caught} for row in table.controls],
-    }
-
-
-def _row_data(row: Row) -> dict[str, Any]:
-    return {
-        "rank": row.rank,
-        "model": row.model,
-        "registered": row.registered,
-        "published": row.published,
-        "differs": list(row.differs),
-        "architecture": row.family,
-        "mode": row.mode,
-        "timesteps": row.timesteps,
-        "seed": row.seed,
-        "clean_accuracy": asdict(row.clean),
-        "attacks": {attack: _entry_data(entry) for attack, entry in row.entries.items()},
-        "work": None if row.work is None else asdict(row.work),
-        "not_applicable": list(row.not_applicable),
-        "missing": list(row.missing),
-        "worst": {
-            "auc": asdict(row.worst_auc),
-            "accuracy": asdict(row.worst_accuracy),
-        },
-    }
-
-
-def _entry_data(entry: Entry) -> dict[str, Any]:
-    return {
-        "verdict": entry.verdict,
-        "reasons": list(entry.reasons),
-        "auc": asdict(entry.auc),
-        "hash": entry.hash,
-    }

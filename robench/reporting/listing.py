@@ -9,7 +9,7 @@ from typing import Self
 from robench.datasets import CIFAR10, Dataset, find_dataset
 from robench.epsilon import NORMS
 from robench.errors import RobenchError
-from robench.reporting.comparable import Listed, differences, other_run
+from robench.reporting.comparable import Listed, differences, only_headline, other_run
 from robench.reporting.report import OtherRun
 from robench.results import CellResult, Damaged, ResultStore
 
@@ -55,14 +55,17 @@ class Listing:
         return listing
 
     def add_published(self, store: ResultStore) -> None:
-        """Add the cells under the protocol of another store, where this one has such cells.
+        """Add the cells of another store under the protocol, where this one has the data set.
 
-        Controls are left out, and cells that this one has too.
+        Those at the headline ε alone are added, too, but not cells that this one has.
         """
         known = {listed.hash for group in self.groups.values() for listed in group}
         places = {(name, norm) for name, norm, _ in self.groups}
-        for (name, norm, differs), cells in Listing.of(store).groups.items():
-            if (name, norm) in places and not differs:
+        other, find = Listing.of(store), cache(dataset_of)
+        self.not_applicable |= other.not_applicable
+        for (name, norm, differs), cells in other.groups.items():
+            under_protocol = differs in ((), only_headline(find(name)[0], norm))
+            if (name, norm) in places and under_protocol:
                 group = self.groups.setdefault((name, norm, differs), [])
                 new = (listed for listed in cells if listed.hash not in known)
                 group += [replace(listed, published=True) for listed in new]

@@ -8,8 +8,8 @@ from textwrap import wrap
 
 import pandas as pd
 
-from robench.checks import OF_MODELS, ModelCheck, with_plugins, worst_verdict
-from robench.results import Check, Verdict
+from robench.checks import OF_MODELS, ModelCheck, with_plugins
+from robench.results import Check, Verdict, worst_verdict
 from robench.text import one_line, visible
 
 COLUMNS = ("check", "value", "threshold", "verdict", "reason", "sees", "advice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     written: list[Path] = []
     remove_leftovers(folder)
     for table in report.newest().tables:
+        table = replace(table, rows=tuple(row for row in table.rows if row.entries))
         if table.rows:
             written.append(save_figure(draw_curves, table, folder / curves_name(table)))
             written.append(save_figure(draw_areas, table, folder / areas_name(table)))

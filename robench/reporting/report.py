@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 from robench.datasets import Dataset
 from robench.epsilon import NORMS, Epsilon
-from robench.results import CurvePoint, Damaged, Identity, Verdict
+from robench.results import CurvePoint, Damaged, Identity, Interval, Verdict
 
 PUBLISHED, YOURS = "published", "yours"
 NORM = "linf"
@@ -21,6 +22,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, value: float, interval: Interval) -> Self:
+        """A number with an interval that was computed apart."""
+        return cls(value, interval.low, interval.high)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,37 @@ class Entry:
     auc: Estimate
     curve: tuple[CurvePoint, ...]
     hash: str
+
+
+@dataclass(frozen=True)
+class AtHeadline:
+    """The result of one attack on one model at the headline ε alone.
+
+    Attributes:
+        attack: the attack's name.
+        verdict: as in :class:`Entry`.
+        reasons: as in :class:`Entry`.
+        accuracy: robust accuracy; no more than an upper bound if the verdict is invalid.
+        hash: of the cell.
+    """
+
+    attack: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    accuracy: Estimate
+    hash: str
+
+    @classmethod
+    def of(
+        cls,
+        attack: str,
+        verdict: tuple[Verdict, tuple[str, ...]],
+        curve: Sequence[CurvePoint],
+        digest: str,
+    ) -> Self:
+        """That of a cell whose curve ends at the headline ε, with its verdict and reasons."""
+        accuracy = Estimate.of(curve[-1].accuracy, curve[-1].interval)
+        return cls(attack, *verdict, accuracy, digest)
 
 
 @dataclass(frozen=True)
@@ -76,11 +113,13 @@ class Row:
         missing: attacks of the table without a comparable cell, except the baseline.
         registered: whether ``robench list models`` shows the model.
         worst_auc: of the minimum over the entries for each sample, up to the first limit.
-        worst_accuracy: of the same minimum, at the headline ε.
-        worst_curve: of the same minimum.
+        worst_accuracy: at the headline ε, of the minimum over the entries and ``at_headline``.
+        worst_curve: of the minimum over the entries.
         work: None if it was not measured for these weights.
         origin: ``published`` or ``yours`` where both are in one report, else empty.
         differs: of a row of other runs beside those under the protocol: how they differ.
+        at_headline: results at the headline ε alone, by attack.
+        missing_at_headline: attacks that other rows of the table have there, except the baseline.
     """
 
     rank: int | None
@@ -102,6 +141,13 @@ class Row:
     work: Work | None = None
     origin: str = ""
     differs: tuple[str, ...] = ()
+    at_headline: Mapping[str, AtHeadline] = field(default_factory=dict)
+    missing_at_headline: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> list[Entry | AtHeadline]:
+        """All of them."""
+        return [*self.entries.values(), *self.at_headline.values()]
 
     @property
     def published(self) -> bool:
@@ -116,7 +162,7 @@ class Row:
     @property
     def caught(self) -> bool:
         """Whether a check caught the model."""
-        return any(entry.verdict == "invalid" for entry in self.entries.values())
+        return any(entry.verdict == "invalid" for entry in self.results)
 
 
 @dataclass(frozen=True)
@@ -139,6 +185,7 @@ class Table:
         differs: how the runs differ from the data set's protocol; empty if they do not.
         older: whether newer runs take their place.
         number: of the table among those with differences, from 1.
+        at_headline: as ``settings``, of the attacks that were run at the headline ε alone.
     """
 
     dataset: Dataset
@@ -155,6 +202,7 @@ class Table:
     differs: tuple[str, ...] = ()
     older: bool = False
     number: int = 0
+    at_headline: Mapping[str, Identity] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -229,9 +277,10 @@ def row_verdict(row: Row) -> str:
     """``valid`` if all cells are; else the cells that are not, and those that are missing."""
     parts = [
         f"{entry.attack} {verdict_text(entry.verdict, entry.reasons)}"
-        for entry in row.entries.values()
+        for entry in row.results
         if entry.verdict != "valid"
     ]
     parts += [f"{attack} not applicable" for attack in row.not_applicable]
     parts += [f"{attack} missing" for attack in row.missing]
+    parts += [f"{attack} missing at the headline ε" for attack in row.missing_at_headline]
     return "; ".join(parts) or "valid"

@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from robench.checks import compared
 from robench.datasets import Dataset
-from robench.epsilon import Epsilon
-from robench.reporting.between import mode_of, to_compare, verdict_of
-from robench.reporting.comparable import Candidate, Listed, choose_sound
+from robench.reporting.comparable import Candidate, Listed, choose_sound, only_headline, split
 from robench.reporting.listing import Listing, dataset_of
-from robench.reporting.report import (
-    NORM,
-    PUBLISHED,
-    YOURS,
-    Entry,
-    Estimate,
-    Report,
-    Row,
-    Table,
-)
+from robench.reporting.report import NORM, Report, Table
+from robench.reporting.rows import BASELINE, columns_of, make_row, scale_of
 from robench.reporting.work import read_work, with_work
-from robench.results import (
-    ROBUST,
-    AnalysisStore,
-    Check,
-    Outcome,
-    ResultStore,
-)
-from robench.results.metrics import area, bootstrap, curve, sample_areas, wilson
-
-BASELINE = "noise"
-"""An attack without gradients: it counts in ``worst``, but is not required for a rank."""
-
-_ORDER = ("fgsm", "pgd", "spgd")
+from robench.results import AnalysisStore, Damaged, ResultStore
 
 
 def build_report(
-    store: ResultStore, *, all_runs: bool = True, published: ResultStore | None = None
+    store: ResultStore,
+    *,
+    all_runs: bool = True,
+    published: ResultStore | None = None,
+    merge: bool = True,
 ) -> Report:
     """Sort the cells of a store into tables.
 
@@ -52,43 +29,37 @@ def build_report(
     protocol, with the T of their card and with the attacks' own parameters. Cells that differ from
     it in the same way have a table of their own. In a table, all cells have the same data, all
     cells of an attack the same settings, and all cells of a model the same weights; if runs differ,
-    the newest is the reference, and the older ones follow in a table of their own.
+    the newest is the reference, and the older ones follow in a table of their own. Cells at the
+    headline ε alone stand in the rows of the same networks.
 
     Args:
         store: the results. Other runs may write to it.
         all_runs: whether to make the tables of older runs. Only cells of a table are kept in memory
             and compared with their rows.
         published: other results, whose rows of the same data sets and norms stand beside them.
+        merge: whether cells at the headline ε alone stand in the first table; else they have a
+            table of their own.
     """
     work, bad_analyses = read_work(AnalysisStore(store.root))
     listing = Listing.of(store)
     if published is not None:
         listing.add_published(published)
         work = {**read_work(AnalysisStore(published.root))[0], **work}
+    root = None if published is None else published.root
     damaged = [*listing.damaged, *bad_analyses]
     tables: list[Table] = []
     older = 0
     places = {(name, norm) for name, norm, _ in listing.groups}
     for name, norm in sorted(places, key=lambda p: (p[0] == "digits", p[0], p[1] != NORM, p[1])):
         dataset, _ = dataset_of(name)
+        groups = {how: cells for (*at, how), cells in listing.groups.items() if at == [name, norm]}
+        headline = only_headline(dataset, norm) if merge else None
         found: list[Table] = []
-        for group in sorted(g for g in listing.groups if g[:2] == (name, norm)):
-            waiting = [(group[2], listing.groups[group], False)]
-            while waiting:
-                differs, cells, is_older = waiting.pop(0)
-                chosen, rest, bad = choose_sound(cells)
-                damaged += bad
-                if chosen:
-                    root = None if published is None else published.root
-                    table = _table(dataset, norm, chosen, listing.not_applicable, root)
-                    found.append(replace(table, differs=differs, older=is_older))
-                rest = _own(rest)
-                older += sum(map(len, rest.values()))
-                if all_runs:
-                    waiting = [
-                        (tuple(dict.fromkeys((*differs, *why))), rest[why], True)
-                        for why in sorted(rest)
-                    ] + waiting
+        for choice in _choices(groups, headline, damaged, all_runs=all_runs):
+            older += choice.left
+            if choice.cells:
+                table = _table(dataset, norm, choice, listing.not_applicable, root)
+                found.append(replace(table, differs=choice.differs, older=choice.older))
         found.sort(key=lambda table: table.older)
         tables += _numbered(found)
     others = sorted(listing.others, key=lambda run: (run.dataset, run.model, run.attack, run.hash))
@@ -102,46 +73,84 @@ def _numbered(tables: Sequence[Table]) -> Iterator[Table]:
         yield replace(table, number=next(numbers)) if table.differs else table
 
 
-def worst_positions(positions: Iterable[NDArray[np.int64]], points: int) -> NDArray[np.int64]:
-    """The smallest minimal position of each sample over several cells.
+@dataclass(frozen=True)
+class _Choice:
+    """The cells of a table.
+
+    Attributes:
+        differs: how they differ from the protocol.
+        older: whether newer runs take their place.
+        cells: on the grid of the table.
+        alone: at its headline ε alone.
+        left: how many older cells were not chosen.
+    """
+
+    differs: tuple[str, ...]
+    older: bool
+    cells: Sequence[Candidate]
+    alone: Sequence[Candidate]
+    left: int
+
+
+def _choices(
+    groups: dict[tuple[str, ...], list[Listed]],
+    headline: tuple[str, ...] | None,
+    damaged: list[Damaged],
+    *,
+    all_runs: bool,
+) -> Iterator[_Choice]:
+    """The cells of each table; those under the protocol are first.
 
     Args:
-        positions: minimal positions of each cell, ``(N,)``.
-        points: number of ε in the grid.
-
-    Returns:
-        ``(N,)``, with −1 for a sample that is robust in all cells.
+        groups: the cells of a data set in a norm, by how they differ from the protocol.
+        headline: how those at the headline ε alone differ, if they stand in the first table.
+        damaged: gets the files that are not believed.
+        all_runs: whether older runs have tables, too.
     """
-    stacked = np.stack(list(positions))
-    lowest = np.where(stacked == ROBUST, points, stacked).min(0)
-    result: NDArray[np.int64] = np.where(lowest == points, ROBUST, lowest)
-    return result
+    for how in sorted(groups):  # under the protocol nothing differs, and () is the first
+        waiting = [(how, groups[how], False)]
+        while waiting:
+            differs, cells, is_older = waiting.pop(0)
+            chosen, rest, bad = choose_sound(cells)
+            damaged += bad
+            alone: list[Candidate] = []
+            if headline in groups and not differs:
+                same, stale, groups[headline] = split(groups[headline], chosen)
+                alone, more, bad = choose_sound(same)
+                damaged += bad
+                for why, left in (*more.items(), *stale.items()):
+                    rest.setdefault((*headline, *why), []).extend(left)
+            rest = _own(rest)
+            yield _Choice(differs, is_older, chosen, alone, sum(map(len, rest.values())))
+            if all_runs:
+                waiting = [
+                    (tuple(dict.fromkeys((*differs, *why))), rest[why], True)
+                    for why in sorted(rest)
+                ] + waiting
 
 
 def _table(
     dataset: Dataset,
     norm: str,
-    chosen: Sequence[Candidate],
+    choice: _Choice,
     not_applicable: set[tuple[str, str, str]],
     published: Path | None,
 ) -> Table:
-    settings = {c.identity.attack: c.identity for c in chosen}
-    attacks = tuple(sorted(settings, key=_attack_order))
-    groups: dict[tuple[str, int], dict[str, Candidate]] = {}
-    for candidate in chosen:
-        identity = candidate.identity
-        groups.setdefault((identity.model, identity.seed), {})[identity.attack] = candidate
-    scale = _scale(dataset, norm, chosen[0].outcome)
-    rows = [
-        _row(
-            scale,
-            attacks,
-            groups[key],
-            {a for d, m, a in not_applicable if (d, m) == (dataset.name, key[0])},
-            published,
-        )
-        for key in sorted(groups)
-    ]
+    chosen, alone = choice.cells, choice.alone
+    settings, at_headline = (
+        {attack: next(c.identity for c in cells if c.identity.attack == attack)
+         for attack in columns_of(cells)}
+        for cells in (chosen, alone)
+    )  # fmt: skip
+    groups, beside = _by_network(chosen), _by_network(alone)
+    scale = scale_of(dataset, norm, chosen[0].outcome)
+    rows = []
+    for key in sorted(groups):
+        unmet = {a for d, m, a in not_applicable if (d, m) == (dataset.name, key[0])}
+        here = beside.get(key, {})
+        row = make_row(scale, tuple(settings), groups[key], here, unmet, published)
+        absent = tuple(a for a in at_headline if a not in {*here, *unmet, BASELINE})
+        rows.append(replace(row, missing_at_headline=absent))
     public = sorted(
         (row for row in rows if not row.control),
         key=lambda row: (bool(row.missing), -row.worst_auc.value, row.model, row.seed),
@@ -152,13 +161,13 @@ def _table(
     ]
     return Table(
         dataset=dataset,
-        attacks=attacks,
-        settings={attack: settings[attack] for attack in attacks},
+        attacks=tuple(settings),
+        settings=settings,
         data_sha256=chosen[0].identity.data_sha256,
         reverified=min(
             (
                 c.outcome.reverified
-                for c in chosen
+                for c in (*chosen, *alone)
                 if not c.outcome.control and c.identity.eot is None  # others have new draws
             ),
             default=1.0,
@@ -167,106 +176,21 @@ def _table(
         controls=tuple(row for row in rows if row.control and not row.published),
         **scale._asdict(),
         norm=norm,
+        at_headline=at_headline,
     )
 
 
-class _Scale(NamedTuple):
-    """The grid of a table, its headline ε and the limit of its AUC."""
-
-    grid: tuple[Epsilon, ...]
-    headline: Epsilon
-    limit: Epsilon
-
-
-def _scale(dataset: Dataset, norm: str, outcome: Outcome) -> _Scale:
-    """The scale of a table by one of its cells.
-
-    Without those of the protocol in the grid, the headline ε is the limit, and the limit the
-    largest ε.
-    """
-    protocol = dataset.protocol
-    points = [point.epsilon for point in outcome.curve]
-    grid = protocol.grids.get(norm, ())
-    if [epsilon.value for epsilon in grid] != [point.value for point in points]:
-        grid = tuple(Epsilon(point.value, point.text) for point in points)
-    known = {epsilon.value: epsilon for epsilon in grid[1:]}
-    limits = [limit for limit in protocol.auc_limits.get(norm, ()) if limit.value in known]
-    limit = limits[0] if limits else grid[-1]
-    headline = protocol.headline.get(norm, limit)
-    return _Scale(grid, headline if headline.value in known else limit, limit)
-
-
-def _attack_order(attack: str) -> tuple[int, str]:
-    if attack == BASELINE:
-        return len(_ORDER) + 1, attack
-    return (_ORDER.index(attack) if attack in _ORDER else len(_ORDER)), attack
-
-
-def _row(
-    scale: _Scale,
-    attacks: Sequence[str],
-    group: Mapping[str, Candidate],
-    not_applicable: set[str],
-    published: Path | None,
-) -> Row:
-    first = next(iter(group.values()))
-    identity = first.identity
-    grid, headline, limit = scale
-    values = [epsilon.value for epsilon in grid]
-
-    positions = worst_positions([c.positions for c in group.values()], len(grid))
-    worst_curve = curve(positions, grid)
-    accuracies = np.array([point.accuracy for point in worst_curve])
-    interval = bootstrap(sample_areas(positions, values, limit.value))
-    at_headline = worst_curve[values.index(headline.value)]
-    clean = wilson(round(first.outcome.clean_accuracy * identity.samples), identity.samples)
-    absent = [attack for attack in attacks if attack not in group]
-    spiking = mode_of(first.outcome) != "ann"
-    checks = compared(
-        [to_compare(c, a) for a, c in group.items()], values, limit.value, spiking=spiking
-    )
-    return Row(
-        rank=None,
-        model=identity.model,
-        family=str(identity.model_config_.get("architecture", "other")),
-        mode=mode_of(first.outcome),
-        fingerprint=identity.fingerprint,
-        timesteps=identity.timesteps,
-        seed=identity.seed,
-        control=first.outcome.control,
-        clean=Estimate(first.outcome.clean_accuracy, clean.low, clean.high),
-        entries={a: _entry(group[a], checks[a], values, limit) for a in attacks if a in group},
-        not_applicable=tuple(a for a in absent if a in not_applicable),
-        missing=tuple(a for a in absent if a not in not_applicable and a != BASELINE),
-        registered=first.outcome.registered,
-        worst_auc=Estimate(area(accuracies, values, limit.value), interval.low, interval.high),
-        worst_accuracy=Estimate(
-            at_headline.accuracy, at_headline.interval.low, at_headline.interval.high
-        ),
-        worst_curve=worst_curve,
-        origin=_origin([c.root for c in group.values()], published),
-    )
+def _by_network(cells: Sequence[Candidate]) -> dict[tuple[str, int], dict[str, Candidate]]:
+    """Cells by model and seed, then by attack in the order of the columns."""
+    groups: dict[tuple[str, int], dict[str, Candidate]] = {}
+    order = columns_of(cells)
+    for candidate in sorted(cells, key=lambda c: order.index(c.identity.attack)):
+        identity = candidate.identity
+        groups.setdefault((identity.model, identity.seed), {})[identity.attack] = candidate
+    return groups
 
 
 def _own(rest: Mapping[tuple[str, ...], list[Listed]]) -> dict[tuple[str, ...], list[Listed]]:
     """Only a user's own cells: published rows that are not comparable with them are left out."""
     own = {why: [cell for cell in cells if not cell.published] for why, cells in rest.items()}
     return {why: cells for why, cells in own.items() if cells}
-
-
-def _origin(roots: Sequence[Path], published: Path | None) -> str:
-    """Whose run a row is, where published rows stand beside others."""
-    if published is None:
-        return ""
-    return PUBLISHED if all(root == published for root in roots) else YOURS
-
-
-def _entry(
-    candidate: Candidate, checks: Sequence[Check], values: Sequence[float], limit: Epsilon
-) -> Entry:
-    outcome = candidate.outcome
-    accuracies = np.array([point.accuracy for point in outcome.curve])
-    interval = bootstrap(sample_areas(candidate.positions, values, limit.value))
-    auc = Estimate(area(accuracies, values, limit.value), interval.low, interval.high)
-    verdict, reasons = verdict_of(outcome, checks)
-    return Entry(outcome.identity.attack, verdict, reasons, auc, outcome.curve, outcome.hash)

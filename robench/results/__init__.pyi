@@ -3,6 +3,7 @@ from .files import ROWS, AdversarialExamples, Damaged
 from .reading import Sound
 from .schema import (
     CLEAN_WRONG,
+    EOT,
     PROTOCOL,
     ROBUST,
     SCHEMA,
@@ -10,6 +11,7 @@ from .schema import (
     Check,
     CurvePoint,
     EpsilonRecord,
+    Gradients,
     Identity,
     Interval,
     Outcome,
@@ -17,11 +19,14 @@ from .schema import (
     Status,
     Thoroughness,
     Verdict,
+    more_severe,
+    worst_verdict,
 )
 from .store import ResultStore
 
 __all__ = [
     "CLEAN_WRONG",
+    "EOT",
     "E_AC",
     "E_MAC",
     "PROTOCOL",
@@ -37,6 +42,7 @@ __all__ = [
     "CurvePoint",
     "Damaged",
     "EpsilonRecord",
+    "Gradients",
     "Identity",
     "Interval",
     "Kind",
@@ -47,4 +53,6 @@ __all__ = [
     "Status",
     "Thoroughness",
     "Verdict",
+    "more_severe",
+    "worst_verdict",
 ]

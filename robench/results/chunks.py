@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 from pyarrow import ArrowException
 
 from robench.atomic import replacing
-from robench.results.files import AdversarialExamples, read_file, sha256
+from robench.results.files import AdversarialExamples, read_file, read_frame, sha256
 
 SEAL = hashlib.sha256().digest_size
 """Bytes of a digest."""
@@ -36,7 +35,7 @@ class Chunks:
         """The rows of a chunk, or None."""
         data = self._read(number, "rows")
         try:
-            return None if data is None else pd.read_parquet(BytesIO(data))
+            return None if data is None else read_frame(data)
         except (ValueError, ArrowException):  # of another version of the library
             return None
 

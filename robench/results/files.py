@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -204,8 +205,27 @@ def read_table(
     groups = (found.row_group(k) for k in range(found.num_row_groups))
     if max(found.num_rows * len(names) * 8, sum(g.total_byte_size for g in groups)) > LARGEST_ROWS:
         raise ContentError(f"its columns are larger than {LARGEST_ROWS} bytes")
-    with ParquetFile(BytesIO(data), metadata=found, read_dictionary=[FINDER]) as file:
-        return file.read(columns, use_threads=False)  # threads slow the reading of few rows down
+    return _read(data, columns, metadata=found, read_dictionary=[FINDER])
+
+
+def read_frame(data: bytes) -> pd.DataFrame:
+    """The rows of a Parquet file that nothing is required of.
+
+    Raises:
+        ArrowException: it is no Parquet file.
+    """
+    frame: pd.DataFrame = _read(data).to_pandas(use_threads=False)
+    return frame
+
+
+def _read(data: bytes, columns: list[str] | None = None, **options: Any) -> pa.Table:
+    """Read a file without pyarrow's threads.
+
+    One that still has a part of ``data`` when the interpreter ends aborts the process; and they
+    slow the reading of few rows down.
+    """
+    with ParquetFile(BytesIO(data), pre_buffer=False, **options) as file:
+        return file.read(columns, use_threads=False)
 
 
 def columns_of(table: pa.Table) -> Columns:
@@ -241,5 +261,5 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
         if any(len(name) > LONGEST_NAME for name in names.to_pylist() if name is not None):
             raise ContentError("the name of a finder is too long")
         table = table.set_column(place, FINDER, finders.cast(pa.string()))
-    frame: pd.DataFrame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas(use_threads=False)
     return frame

@@ -17,10 +17,13 @@ from robench.model_id import ModelId
 SCHEMA = 2
 PROTOCOL = 3
 """Raised when robench computes something else than before."""
+EOT = 10
+"""Default number of draws that a gradient of a stochastic model is averaged over."""
 
 Status = Literal["done", "failed", "not-applicable"]
 Verdict = Literal["valid", "suspect", "invalid", "unchecked"]
 Thoroughness = Literal["off", "cheap", "full"]
+Gradients = Literal["own", "chosen", "source", "none"]
 
 CLEAN_WRONG = 0
 ROBUST = -1
@@ -228,6 +231,9 @@ class Outcome(Record):
     )
     spikes: str = Field(
         "", description="of a user's network: what spikes or rounds, and what keeps its gradient"
+    )
+    gradients: Gradients | None = Field(
+        None, description="where those of the attack come from; null in older records"
     )
     checked: Thoroughness = Field("cheap", description="which checks were asked for")
     checks: tuple[Check, ...]

@@ -213,6 +213,12 @@ def lif(
     return out
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """``x`` in float32 under autocast, as sums over time and statistics need it."""
+    cast = x.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(x.device.type)
+    return x.float() if cast else x
+
+
 class LIF(PathModule):
     """A layer of LIF neurons over ``(T, N, …)``; its state is discarded after each call.
 
@@ -253,6 +259,7 @@ class LIF(PathModule):
         """Spikes ``(T, N, …)`` of the input current ``(T, N, …)``."""
         neuron = self.neuron()
         amplitude = neuron.threshold if self.graded else 1.0
+        x = full_precision(x)
         return lif(x, neuron, self.surrogate, amplitude, self.gradient_path.rule)
 
     def extra_repr(self) -> str:

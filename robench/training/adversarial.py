@@ -1,9 +1,9 @@
 """Adversarial training: images are replaced by adversarial perturbations (Madry et al., 2018).
 
 The attack is PGD with one or two long steps from a random point, as in Wong et al., "Fast is better
-than free" (2020), in float32. It uses the network that is trained, at the T of the phase, in
-evaluation mode: perturbed images do not update the statistics of batch norms, and flexible layers
-do not adapt.
+than free" (2020), in the precision of the training. It uses the network that is trained, at the T
+of the phase, in evaluation mode: perturbed images do not update the statistics of batch norms, and
+flexible layers do not adapt.
 """
 
 from __future__ import annotations

@@ -141,9 +141,9 @@ def train_epoch(
             x = AUGMENTATIONS[name](x.flatten(1, -3), generator).view(x.shape)
         x = laid_out(x, net)
         y = y.to(x.device)
-        if epsilon := table.epsilon(epoch).value:
-            x = perturbed(net, x, y, epsilon, table.adversarial_steps, generator)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=table.autocast == "bfloat16"):
+            if epsilon := table.epsilon(epoch).value:
+                x = perturbed(net, x, y, epsilon, table.adversarial_steps, generator)
             loss, logits = training_loss(net, x, y, table)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from robench.reporting import Format, Report, is_stale, link, page_of_checks, render
-from robench.reporting.links import figures_of, page_of
+from robench.reporting.leaderboard import figures_of, page_of
 from robench.reporting.plots import areas_name, curves_name
 from robench.validation.findings import Finding, attempt
 

@@ -40,6 +40,26 @@ def test_redrawn_thresholds_do_not_repeat():
     assert not torch.equal(model(x), model(x))
 
 
+@pytest.mark.parametrize(("sigmoid", "share"), [("half", 0.5), ("zero", 0.0)])
+def test_a_constant_mask_routes_nothing(sigmoid, share):
+    for layer in flex_layers(network(sigmoid=sigmoid)):
+        x = torch.rand(1, 2, layer.conv.in_channels, 6, 6, dtype=torch.float64)
+        selective, invariant = layer.norm(layer.conv(x[0])), layer._pool(x[0])
+        assert torch.allclose(layer(x)[0], share * selective + (1 - share) * invariant, **CLOSE)
+
+
+def test_a_frozen_mask_is_not_trained():
+    model = network(threshold="frozen").train()
+    before = [(layer.theta.clone(), layer.gain.clone()) for layer in flex_layers(model)]
+    F.cross_entropy(model(images()), torch.tensor([0, 1, 2, 0, 1])).backward()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    optimiser.step()
+    for layer, (theta, gain) in zip(flex_layers(model), before, strict=True):
+        assert layer.conv.weight.grad.any()
+        assert torch.equal(layer.theta, theta)
+        assert torch.equal(layer.gain, gain)
+
+
 def hard(z):
     return min(max(z / 6 + 0.5, 0.0), 1.0)
 

@@ -79,6 +79,15 @@ def test_an_ensemble_passes_the_sources_to_its_members() -> None:
     assert ensemble.model_dump() == SpikingAutoAttack().model_dump()
 
 
+def test_twice_the_steps_keep_the_sources() -> None:
+    attack = Transfer().with_sources(("a", "b"))
+    longer = attack.lengthened(2)
+    assert longer.steps == 2 * attack.steps
+    assert longer.finders == attack.finders
+    ensemble = SpikingAutoAttack().with_sources(("a", "b"))
+    assert ensemble.lengthened(2).transfer.finders == ("transfer: a", "transfer: b")
+
+
 RUN = ("--models", "digits/flex-ann", "--limit", "6", "--eps", "16/255")
 
 

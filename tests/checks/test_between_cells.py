@@ -43,8 +43,8 @@ def of(attack: str, *cells: Compared, spiking: bool = True) -> dict[str, Check]:
     [
         (0.50, "valid", ""),
         (0.49, "valid", ""),  # of 200 samples two, which may be chance
-        (0.40, "suspect", "spgd is 7.5 points lower"),
-        (0.30, "invalid", "spgd is 15.0 points lower"),
+        (0.40, "suspect", "spgd is 7.5 points of AUC lower"),
+        (0.30, "invalid", "spgd is 15.0 points of AUC lower"),
         (0.60, "valid", ""),
     ],
 )
@@ -55,7 +55,8 @@ def test_the_gap_to_chosen_gradients(share: float, verdict: str, reason: str) ->
     assert "surrogate-gap" not in of("spgd", own, chosen)
     of_ann = of("pgd", own, chosen, spiking=False)["surrogate-gap"]  # it has one gradient
     assert of_ann.verdict == ("invalid" if verdict == "invalid" else "valid")
-    assert not of("fgsm", cell("fgsm", "own", 0.5, 1), chosen, spiking=False)
+    of_step = of("fgsm", cell("fgsm", "own", 0.5, 1), chosen, spiking=False)["surrogate-gap"]
+    assert of_step.verdict == of_ann.verdict  # one step is no excuse
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_another_choice_of_gradients_finds_more(share: float, passes: float, ver
     spread = found.get("estimator-spread")
     assert (spread.verdict if spread else "") == verdict
     if verdict == "suspect":
-        assert spread.reason == "other is 7.5 points lower"
+        assert spread.reason == "other is 7.5 points of AUC lower"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,24 @@ def test_a_weaker_kind_of_attack_finds_more(gradients: Gradients, steps: int, ve
             assert equal["weaker-attack"].verdict == "valid"
 
 
+@pytest.mark.parametrize("images", [1, 2, 5, 64])
+def test_a_figure_of_chance_is_below_its_threshold(images: int) -> None:
+    """A stored check that is valid above its threshold is taken for a damaged one."""
+    rng = np.random.default_rng(0)
+    kinds: tuple[Gradients, ...] = ("own", "chosen", "chosen", "none", "own")
+    for _ in range(40):
+        positions = rng.choice([0, 1, 2, ROBUST], (len(kinds), images))
+        if rng.random() < 0.5:  # attacks that find nearly the same
+            positions = np.where(rng.random(positions.shape) < 0.05, positions, positions[0])
+        cells = [
+            Compared(str(i), str(i), kind, 1 if i == 4 else 20, 20, positions[i])
+            for i, kind in enumerate(kinds)
+        ]
+        found = compared(cells, VALUES, 0.2, spiking=True)
+        for check in (check for of_cell in found.values() for check in of_cell):
+            assert check.verdict != "valid" or check.value <= check.threshold
+
+
 def test_a_single_step_need_not_beat_many() -> None:
     cells = cell("fgsm", "own", 0.5, steps=1), cell("pgd", "own", 0.1)
     assert not of("fgsm", *cells, spiking=False)
@@ -100,12 +119,14 @@ def test_pgd_through_a_weak_surrogate_is_marked_with_the_gap(tmp_path: Path, cli
         model, attacks, eps=["16/255", "32/255", "64/255"], limit=60, store=where, progress=False
     )
     frame = result.to_frame().groupby("attack")[["verdict", "reasons"]].first()
-    assert frame["verdict"].tolist() == ["invalid", "valid"]
+    first, second = frame["verdict"]
+    assert first in ("suspect", "invalid")  # by the size of the gap, which the machine changes
+    assert second == "valid"
     assert frame["reasons"].iloc[0].startswith("spgd[pgd_steps=5,steps=60] is ")
     assert "surrogate-gap" in set(result.checks().to_frame()["check"])
-    assert "points lower" in repr(result)
+    assert "points of AUC lower" in repr(result)
     again = robench.load_results(where).to_frame()
     assert again.equals(result.to_frame())
     board = tmp_path / "board.md"
     assert cli("leaderboard", "--results", where, "--output", board).code == 0
-    assert "points lower" in board.read_text("utf-8")
+    assert "points of AUC lower" in board.read_text("utf-8")

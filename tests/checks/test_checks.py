@@ -4,10 +4,12 @@ from typing import ClassVar
 
 import pandas as pd
 import pytest
+import torch
 from torch import Tensor
 
 from robench import checks
 from robench.attacks import DirectAttack, Noise, View
+from robench.checks.determinism import difference
 from robench.datasets import find_dataset
 from robench.epsilon import parse_grid
 from robench.evaluation import Cell, Settings, evaluate_cell
@@ -122,3 +124,12 @@ def test_a_sample_with_the_smallest_minimal_epsilon_needs_no_gradient() -> None:
     assert smallest is not None
     assert (smallest.value, smallest.verdict) == (0.0, "valid")
     assert checks.usable_gradient(rows.assign(backwards=0)) is None
+
+
+def test_equal_nan_and_infinities_are_no_difference() -> None:
+    logits = torch.tensor([[1.0, 2.0], [torch.nan, torch.inf], [-torch.inf, 0.0]])
+    assert difference(logits, logits.clone()) == 0
+    for row, column, value in ((1, 0, 0.0), (1, 1, torch.nan), (2, 0, torch.inf)):
+        other = logits.clone()
+        other[row, column] = value
+        assert not difference(other, logits) <= 1

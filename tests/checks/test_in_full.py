@@ -106,7 +106,7 @@ def test_a_linear_map_of_the_gradient_is_caught(function: Any, attack: str) -> N
 
 
 def test_too_few_steps_are_noticed() -> None:
-    found = more_steps(attacked(trained(Small()), "sapgd[steps=2]"))
+    found = more_steps(attacked(trained(Small()), "sapgd[steps=1]"))
     verdict, reason = said(found)
     assert verdict == "suspect"
     assert reason == f"not converged: twice the steps find {100 * found.value:.1f} points more"

@@ -20,29 +20,31 @@ from robench.registry import find_attacks, model_entries, select_models
 from robench.results import ResultStore
 from tests.support.commands import Cli
 
-LISTING = """
+COMMAND = """
 import sys
 from robench.cli import main
 
-sys.argv = ["robench", "list", "{what}", "--json"]
 try:
     main()
 except SystemExit as stop:
     heavy = ("torch", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib", "foolbox")
-    print(stop.code, *[name for name in heavy if name in sys.modules], file=sys.stderr)
+    loaded = [name for name in heavy if name in sys.modules]
+    print(stop.code, *loaded, file=sys.stderr)
 """
+
+
+def fresh(*arguments: object) -> tuple[str, list[str]]:
+    """What a command prints, and its exit code with the large libraries that it loaded."""
+    command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr.splitlines()[-1].split()
 
 
 @pytest.mark.parametrize("what", ["models", "datasets", "attacks"])
 def test_a_list_needs_no_torch(what: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LISTING.format(what=what)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr.split() == ["0"]
-    rows = json.loads(done.stdout)
+    out, loaded = fresh("list", what, "--json")
+    assert loaded == ["0"]
+    rows = json.loads(out)
     assert rows
     if what == "models":
         row = next(row for row in rows if row["model"] == "digits/vgg16-stbp")
@@ -51,6 +53,32 @@ def test_a_list_needs_no_torch(what: str) -> None:
         assert row["T"] == str(card.model.timesteps)
         assert row["clean"] == f"{card.about.clean_accuracy:.1%}"
         assert next(row for row in rows if row["model"] == "digits/vgg16-ann")["T"] == ""
+
+
+def test_tables_and_results_need_no_torch(tmp_path: Path) -> None:
+    robench.evaluate("digits/vgg16-ann", ["fgsm", "noise"], limit=4, store=tmp_path, progress=False)
+    page = ("leaderboard", "--alone", "--format", "csv", "--output", tmp_path / "page.csv")
+    for command in (("show", "digits/vgg16-ann/noise"), page):
+        out, (code, *loaded) = fresh(*command, "--results", tmp_path)
+        assert code == "0"
+        assert out
+        assert not {"torch", "matplotlib"} & set(loaded)
+
+
+def test_the_lists_of_libraries_have_the_same_columns(cli: Cli) -> None:
+    done = cli("list", "attacks", "--all")
+    assert done.code == 0, done.err
+    assert "foolbox:" in done.out
+    assert (
+        len({tuple(row) for row in json.loads(cli("list", "attacks", "--all", "--json").out)}) == 1
+    )
+
+
+def test_a_reader_who_leaves_ends_a_command_quietly() -> None:
+    command = f"{sys.executable} -m robench list models | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("model ")
+    assert done.stderr == ""
 
 
 def test_a_dry_run_loads_no_network(
@@ -69,7 +97,7 @@ def test_a_dry_run_loads_no_network(
     assert done.out.count("  to do\n") == cells
     last = done.out.splitlines()[-1]
     assert last.startswith(f"to do: {cells} cells, about ")
-    assert last.endswith(" by the times that are stored")  # the published ones
+    assert last.endswith(" by stored times")  # the published ones
 
 
 def test_only_the_networks_of_the_present_cell_are_in_memory(

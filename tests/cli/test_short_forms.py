@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import robench
-from robench.datasets import DIGITS
+from robench.datasets import DIGITS, Images
+from robench.datasets.files import VARIABLE
 from robench.epsilon import MOST, Epsilon, parse_part
 from robench.errors import UsageError
 from robench.evaluation import read_slice
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli, refused
 from tests.support.made_up import Builder, fall
+
+PIXELS = np.zeros((200, 3, 32, 32), np.uint8)
 
 
 def test_a_range_of_epsilons_is_the_list() -> None:
@@ -47,6 +52,21 @@ def test_a_limit_may_be_a_share() -> None:
             read_slice(DIGITS, limit)
 
 
+def test_the_first_images_of_sorted_ones_are_refused() -> None:
+    labels = np.repeat(np.arange(10), 20)
+    for order, count in ((labels, "40"), (labels, "10%")):
+        data = replace(DIGITS, load=lambda split, y=order: Images(PIXELS, y))
+        with pytest.raises(UsageError, match=r"2 of 10 classes|1 of 10 classes"):
+            read_slice(data, count)
+        assert len(read_slice(data, "9")) == 9
+        assert len(read_slice(data, "100%")) == len(labels)
+    mixed = np.random.default_rng(0).permutation(labels)
+    rare = np.where(mixed > 0, 1, 0)  # a class that few images have
+    for fine in (mixed, rare, np.zeros(200, np.int64)):
+        data = replace(DIGITS, load=lambda split, y=fine: Images(PIXELS, y))
+        assert len(read_slice(data, "10")) == 10
+
+
 def test_ranges_and_shares_reach_the_cells(cli: Cli, tmp_path: Path) -> None:
     given = ("--models", "digits/vgg16-ann", "--attacks", "fgsm", "--dry-run", "--output", tmp_path)
     done = cli("run", *given, "--eps", "0:16/255:2/255", "--limit", "10%")
@@ -56,7 +76,7 @@ def test_ranges_and_shares_reach_the_cells(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_list_without_a_name_says_what_there_is(cli: Cli) -> None:
     rows = {row["what"]: row for row in json.loads(cli("list", "--json").out)}
-    assert int(rows["attacks"]["number"]) == 20
+    assert int(rows["attacks"]["number"]) == 21
     assert rows["models"]["command"] == "robench list models"
     assert all(what in cli("list").out for what in rows)
 
@@ -71,7 +91,8 @@ def test_attacks_of_libraries_are_listed_with_all(cli: Cli) -> None:
     assert any(name.startswith("foolbox:") for name in all_of_them)
 
 
-def test_lines_of_a_list_fit_a_terminal(cli: Cli) -> None:
+def test_lines_of_a_list_fit_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "/none")  # the length of the user's own folders is not ours
     for what in ("attacks", "datasets"):
         assert max(map(len, cli("list", what).out.splitlines())) <= 100
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,27 @@ def test_a_model_is_shown_with_its_card_and_its_results(cli: Cli, builder: Build
     assert (card["id"], card["model"]["timesteps"], card["state"]) == (MODEL, 10, "ready")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--attacks", "fgsm"),
+        ("--attacks", "pgd[steps=2,restarts=2]", "--eps", "1/255,0.1", "--limit", "6"),
+        ("--attacks", "fgsm", "--limit", "5", "--seed", "3", "--timesteps", "2", "--no-carry"),
+    ],
+)
+def test_a_result_is_shown_with_the_command_that_computes_it(
+    cli: Cli, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    place = ("--output", tmp_path)
+    assert cli("run", "--models", MODEL, *options, *place).code == 0
+    (path,) = tmp_path.rglob("*.json")
+    text = " ".join(cli("show", path).out.split())
+    again = shlex.split(text[text.index("robench run") : text.index(" valid:")])
+    assert again[:2] == ["robench", "run"]
+    done = cli(*again[1:], *place, "--dry-run")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "nothing to do")
+
+
 def test_every_parameter_of_robench_s_attacks_has_a_meaning() -> None:
     for name in attack_names():
         kind = type(find_attack(name).attack)
@@ -46,7 +68,19 @@ def test_an_attack_is_shown_with_its_values(cli: Cli) -> None:
     assert done.out.splitlines()[0] == "pgd[steps=7]"
     assert re.search(r"^  steps = 7 +the number of steps of one run", done.out, re.MULTILINE)
     assert "L∞" in done.out
-    assert max(map(len, done.out.splitlines())) <= 100
+    for name in ("pgd[steps=7]", "surrogate-ensemble", "spiking-autoattack"):
+        assert max(map(len, cli("show", name).out.splitlines())) <= 100
+
+
+def test_an_attack_of_a_file_is_shown(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from robench.attacks import PGD\n\n\nclass Mine(PGD):\n    pass\n"
+    (tmp_path / "shown_attack.py").write_text(text, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = cli("show", "shown_attack.py:Mine[steps=7]")
+    assert done.code == 0, done.err
+    assert done.out.startswith("mine[steps=7]\n")
 
 
 @pytest.mark.parametrize("verdict", ["valid", "invalid"])
@@ -75,8 +109,24 @@ def test_a_failed_check_comes_with_advice(cli: Cli, builder: Builder) -> None:
     builder.add(MODEL, "pgd", fall(90))
     builder.add(MODEL, "spgd", fall(10))
     out = cli("show", f"{MODEL}/pgd", "--results", builder.store.root).out
-    assert re.search(r"spgd is [\d.]+ points\s+lower: .*hides\s+adversarial\s+examples", out)
+    said = " ".join(out.split())
+    assert re.search(r"spgd is [\d.]+ points of AUC lower: .*hides adversarial examples", said)
     assert "docs/checks.md" in out
+
+
+def test_show_compare_and_a_path_from_here_agree_on_the_verdict(
+    cli: Cli, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = builder.add(MODEL, "pgd", fall(90))
+    builder.add(MODEL, "spgd", fall(10))
+    path = builder.store.path(MODEL, "pgd", first.hash)
+    monkeypatch.chdir(builder.store.root.parent)
+    shown = cli("show", path.relative_to(builder.store.root.parent))
+    assert shown.code == 0, shown.err
+    assert " invalid " in shown.out
+    here = ("--results", builder.store.root)
+    lines = cli("compare", f"{MODEL}/pgd", f"{MODEL}/spgd", *here).out.splitlines()
+    assert [line.split()[3] for line in lines[:2]] == ["invalid", "valid"]
 
 
 def test_names_that_mean_nothing_are_refused(cli: Cli, builder: Builder) -> None:

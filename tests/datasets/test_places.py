@@ -128,6 +128,13 @@ def test_list_shows_what_is_missing(cli: Cli, tmp_path: Path, models_dir: Path) 
     assert states(*models, "--data-dir", mine)["cifar10/tiny"] == "ready"
 
 
+def test_folders_are_named_as_the_file_system_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(files.VARIABLE, str(tmp_path / "absent" / ".." / "mine"))
+    assert files.places()[0] == tmp_path / "mine"
+
+
 def test_data_dir_of_a_run(cli: Cli, tmp_path: Path, models_dir: Path) -> None:
     made = pixels(CIFAR10, 2)
     mine = tmp_path / "mine"

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import robench
 from tests.support import pages
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli
@@ -76,10 +75,3 @@ def test_a_page_runs_and_the_command_line_repeats_nothing(
     done = cli("run", *(COMMAND_CUTS.get(word, word) for word in shlex.split(command)))
     assert done.code == 0, done.err
     assert "\n2 cells, 2 of them done already\n" in done.out
-
-
-def test_the_index_evaluates_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with torch.random.fork_rng():
-        pages.run(FOLDER / "README.md", CUTS)
-    assert len(robench.load_results("out/mine").cells) == 2

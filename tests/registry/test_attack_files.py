@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import robench
+from robench.attacks import PGD
+from robench.errors import UsageError
 from robench.registry import find_attack
 from tests.support.commands import Cli, refused
 
@@ -97,6 +101,26 @@ def test_an_attack_has_the_name_of_its_class_and_takes_parameters() -> None:
     assert find_attack("own_attacks.py:Named[share=1.0]").name == "to-grey"
     assert find_attack("own_attacks.py:MyPGD[steps=3,frames=shared]").shared
     assert find_attack("own_attacks.py:MyPGD").name == "my-pgd"
+
+
+def test_python_takes_classes_and_attacks_with_parameters() -> None:
+    sys.path.insert(0, "")
+    try:
+        module = importlib.import_module("own_attacks")
+    finally:
+        sys.path.remove("")
+    asked = [module.Grey(share=0.5), module.Named, PGD(steps=3), PGD]
+    result = robench.evaluate("digits/vgg16-ann", asked, limit=4, eps="8/255", store="out")
+    known = {cell.attack: cell.hash for cell in result.cells}
+    written = "own_attacks.py:Grey[share=0.5],own_attacks.py:Named,pgd[steps=3],pgd"
+    again = robench.evaluate("digits/vgg16-ann", written, limit=4, eps="8/255", store="out")
+    assert {cell.attack: cell.hash for cell in again.cells} == known
+    assert set(known) == {"grey[share=0.5]", "to-grey", "pgd[steps=3]", "pgd"}
+    alone = robench.evaluate("digits/vgg16-ann", module.Named(), limit=4, eps="8/255", store="out")
+    assert alone.cells[0].hash == known["to-grey"]
+    for wrong in (3, [nn.Linear], None):
+        with pytest.raises(UsageError, match="give names"):
+            robench.evaluate("digits/vgg16-ann", wrong, limit=4, store="out")  # type: ignore[arg-type]
 
 
 def test_an_attack_of_a_file_is_run_and_continues(cli: Cli) -> None:

@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
     pytest.mark.filterwarnings("ignore:.*beta state:UserWarning"),  # compressed sparse tensors
     pytest.mark.filterwarnings("ignore:.*prototype stage:UserWarning"),  # nested tensors
+    pytest.mark.filterwarnings("ignore:.*quantize:UserWarning"),  # once in a process
 ]
 
 

@@ -122,6 +122,16 @@ def test_the_lines_of_a_panel_differ_without_colour(builder: Builder) -> None:
     assert len({line.get_markevery() for line in found}) >= 3
 
 
+def test_two_bands_have_two_colours(builder: Builder) -> None:
+    builder.add("digits/a", "pgd", fall(40))
+    builder.add("digits/a", "spgd", fall(39))
+    ax = draw_curves(build_report(builder.store).tables[0]).axes[0]
+    (bands,) = [
+        c for c in ax.collections if isinstance(c, PolyCollection) and len(c.get_paths()) == 2
+    ]
+    assert len({tuple(colour) for colour in bands.get_facecolors()}) == 2
+
+
 def test_labels_name_what_is_not_valid(builder: Builder) -> None:
     builder.add("digits/vgg16-stbp", "pgd", fall(30), verdict="invalid", reasons=("x",))
     builder.add("digits/vgg16-stbp", "spgd", fall(20))

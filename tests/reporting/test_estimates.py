@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import robench
@@ -24,6 +25,7 @@ def plan_of(net: nn.Module, attacks: str, store: ResultStore, limit: int = 8) ->
 
 @pytest.fixture
 def net() -> nn.Module:
+    torch.manual_seed(0)
     return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, 10))
 
 
@@ -51,6 +53,23 @@ def test_stored_results_of_the_model_give_passes_and_time(net: nn.Module, tmp_pa
     pace = cell.run.seconds / (found.passes(pgd) * 8)
     assert found.seconds(spgd) == pytest.approx(pace * found.passes(spgd) * 16)
     assert DIGITS.protocol.slice == 225
+
+
+def test_another_attack_is_expected_to_leave_what_those_before_it_left(
+    net: nn.Module, tmp_path: Path
+) -> None:
+    store = ResultStore(tmp_path)
+    alone = Estimates.of(plan := plan_of(net, "spgd", store), store).passes(plan.cells[0].cell)
+    done = robench.evaluate(
+        net, "fgsm", dataset="digits", eps=["2/255"], limit=60, store=tmp_path, progress=False
+    )
+    assert done.cells[0].outcome is not None
+    left = done.cells[0].outcome.curve[-1].accuracy
+    assert 0.02 < left < 1
+    plan = plan_of(net, "spgd", store)
+    (spgd,) = (planned.cell for planned in plan.cells)
+    assert spgd.settings.grid[1].text == "2/255"
+    assert Estimates.of(plan, store).passes(spgd) == pytest.approx(left * alone)
 
 
 def test_times_are_written_for_people() -> None:

@@ -82,12 +82,14 @@ def test_csv_and_json_keep_the_words(six: Builder) -> None:
     report = build_report(six.store)
     rows = list(csv.DictReader(io.StringIO(render(report, "csv"))))
     found = next(row for row in rows if row["model"] == "digits/vgg16-hybrid")
-    assert "gradient-unavailable, spgd is 52.0 points lower" in found["pgd_reasons"]
-    assert "; pgd invalid (gradient-unavailable, spgd is 52.0 points lower" in found["verdict"]
+    assert "gradient-unavailable, spgd is 52.0 points of AUC lower" in found["pgd_reasons"]
+    assert (
+        "; pgd invalid (gradient-unavailable, spgd is 52.0 points of AUC lower" in found["verdict"]
+    )
     data = json.loads(render(report, "json"))
     row = next(r for r in data["datasets"][0]["rows"] if r["model"] == "digits/vgg16-hybrid")
     assert row["attacks"]["pgd"]["reasons"] [:2] == [
-        "gradient-unavailable", "spgd is 52.0 points lower",
+        "gradient-unavailable", "spgd is 52.0 points of AUC lower",
     ]  # fmt: skip
 
 

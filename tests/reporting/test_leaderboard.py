@@ -42,7 +42,7 @@ def test_the_area_of_an_invalid_cell_is_struck_through(
 def test_a_suspect_number_is_shown_with_a_mark(builder: Builder) -> None:
     builder.add("digits/a", "pgd", fall(30), verdict="suspect", reasons=("few-steps",))
     text = render(build_report(builder.store))
-    assert "] ⚠ <sup>a</sup> |" in text
+    assert "] ? <sup>a</sup> |" in text
     assert "| suspect: pgd |" in text
     assert "<sup>a</sup> few-steps." in text
 

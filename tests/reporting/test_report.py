@@ -9,7 +9,7 @@ import pytest
 from robench.datasets import DIGITS
 from robench.epsilon import parse_grid
 from robench.reporting import build_report, frame, others_frame, render
-from robench.reporting.tables import worst_positions
+from robench.reporting.rows import worst_positions
 from robench.results import ROBUST
 from tests.support.made_up import GRID, Builder, N, fall
 

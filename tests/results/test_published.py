@@ -10,7 +10,7 @@ STORE = ResultStore(ROOT / "results")
 CELLS = {(cell.model, cell.attack): cell for cell in STORE.cells()[0]}
 SIX = ("flex-ann", "flex-hybrid", "flex-stbp", "vgg16-ann", "vgg16-hybrid", "vgg16-stbp")
 NAMES = {
-    "cifar10": (*SIX, "vgg16-ann-at", "vgg16-stbp-at"),
+    "cifar10": SIX,
     "digits": (*SIX, "control-random-mask", "control-zero-gradient"),
     "mnist": SIX,
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -85,3 +87,30 @@ def test_the_start_of_a_run_removes_old_temporary_files(tmp_path: Path) -> None:
     os.utime(left, (0, 0))
     ResultStore(tmp_path).require_writable()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+THREADS = """
+import os
+import sys
+from pathlib import Path
+
+from robench.results.files import read_frame, read_table
+
+data = Path(sys.argv[1]).read_bytes()
+before = len(os.listdir("/proc/self/task"))
+for _ in range(3):
+    read_table(data)
+    read_frame(data)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
+def test_no_thread_reads_rows(builder: Builder) -> None:
+    # one that still holds a buffer of Python when the interpreter ends aborts the process
+    cell = builder.add("digits/a", "pgd", fall(40))
+    path = builder.store.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "0"

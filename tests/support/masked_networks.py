@@ -179,7 +179,7 @@ class Following(Homeostatic):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             self.shift += 0.1 * (self.first(pooled(x)).clamp(min=0).mean(0) - self.shift)
-        return self.second(self.neurons.spike_grad(self.first(pooled(x)) - 1 - 0.1 * self.shift))
+        return self.second(self.neurons.spike_grad(self.first(pooled(x)) - 1 - self.shift))
 
 
 class RandomLeak(Small):

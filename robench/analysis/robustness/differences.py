@@ -15,7 +15,7 @@ from robench.errors import UsageError
 from robench.registry import find_attack
 from robench.reporting.figures import row_names
 from robench.reporting.report import Row, Table, row_verdict, verdict_text
-from robench.reporting.tables import worst_positions
+from robench.reporting.rows import worst_positions
 from robench.results.metrics import bootstrap, sample_areas
 
 WORST = "worst"
@@ -168,7 +168,7 @@ def sign_flip_test(difference: NDArray[np.float64], resamples: int = RESAMPLES) 
     from scipy.stats import permutation_test  # imported late: it is slow
 
     apart = difference[difference != 0]  # the sign of 0 changes nothing
-    if not len(apart):
+    if len(apart) < 2:  # both signs of one difference are equally large
         return 1.0
     test = permutation_test(
         (apart,), np.mean, permutation_type="samples", vectorized=True, n_resamples=resamples,

@@ -42,7 +42,11 @@ class StoredTables:
 
 
 def read_tables(
-    store: ResultStore, patterns: Sequence[str] = ("all",), dataset: str | None = None
+    store: ResultStore,
+    patterns: Sequence[str] = ("all",),
+    dataset: str | None = None,
+    *,
+    merge: bool = False,
 ) -> StoredTables:
     """The tables of a store.
 
@@ -50,11 +54,12 @@ def read_tables(
         store: the results.
         patterns: ``all``, ids or globs of models that are stored; controls are left out.
         dataset: keep the tables of this data set.
+        merge: whether cells at the headline ε alone stand in the tables of the sweeps.
 
     Raises:
         UsageError: there is no finished cell, or a pattern matches no model of one.
     """
-    report = build_report(store, all_runs=False).newest()
+    report = build_report(store, all_runs=False, merge=merge).newest()
     of_dataset = [table for table in report.tables if dataset in (None, table.dataset.name)]
     known = sorted({row.model for table in of_dataset for row in table.rows})
     if not known:
@@ -67,10 +72,10 @@ def read_tables(
     ]
     shown = tuple(table for table in tables if table.rows)
     found = (
-        store.find(row.model, attack, entry.hash)
+        store.find(row.model, result.attack, result.hash)
         for table in shown
         for row in table.rows
-        for attack, entry in row.entries.items()
+        for result in row.results
     )
     cells = {cell.hash: cell for cell in found if isinstance(cell, CellResult)}
     return StoredTables(store, shown, cells, report.damaged)

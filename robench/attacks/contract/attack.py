@@ -136,9 +136,10 @@ class Attack(BaseModel, ABC):
         if not longer:
             raise UsageError(f"attack {self.name} has no steps")
         try:
-            return type(self)(**dict(self) | longer)
+            type(self)(**dict(self) | longer)
         except ValidationError:
             raise UsageError(f"attack {self.name}: {factor} times its steps are too many") from None
+        return self.model_copy(update=longer)  # with the names of sources, which are no parameter
 
     @property
     def parts(self) -> tuple[Attack, ...]:

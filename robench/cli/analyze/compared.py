@@ -49,7 +49,9 @@ def differences(
         rank_frame,
     )
 
-    found, lacking = find_differences(_read(results, models, dataset), attack)
+    found, lacking = find_differences(
+        _read(results, models, dataset, merge=attack == "worst"), attack
+    )
     if lacking:
         print(f"left out, {lacking}", file=sys.stderr)
     for one in found:
@@ -124,14 +126,14 @@ def gallery(
         print(f"wrote {write_gallery(one, output, format)}")
 
 
-def _read(results: Path, models: str, dataset: str | None) -> StoredTables:
+def _read(results: Path, models: str, dataset: str | None, *, merge: bool = False) -> StoredTables:
     """The tables of a store; files that are damaged are named on stderr."""
     from robench.analysis.robustness.stored import read_tables
     from robench.results import ResultStore
 
     dataset = look_in(dataset, None)
     require_results(results)
-    stored = read_tables(ResultStore(results), split_patterns(models), dataset)
+    stored = read_tables(ResultStore(results), split_patterns(models), dataset, merge=merge)
     _print_damaged(stored.damaged)
     return stored
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import asinh, ceil, log2
 from typing import TYPE_CHECKING, Any
 
-from robench.epsilon import NORMS
+from robench.epsilon import NORMS, scale_of
 from robench.reporting.figures.labels import (
     LINE,
     TEXT,
@@ -116,10 +116,16 @@ def upper_bound(row: Row) -> bool:
     return bool(row.missing) or all(entry.verdict == "invalid" for entry in row.entries.values())
 
 
+def _bounded(row: Row) -> bool:
+    """The same at the headline ε, where other attacks may have been run."""
+    absent = row.missing or row.missing_at_headline
+    return bool(absent) or all(result.verdict == "invalid" for result in row.results)
+
+
 def _titles(table: Table, width: float) -> list[tuple[str, str]]:
     """The name of each network, cut to what its panel has room for, and what is left of it."""
     left = [
-        f"{'≤ ' * upper_bound(row)}{100 * row.worst_accuracy.value:.0f} % at {table.headline}"
+        f"{'≤ ' * _bounded(row)}{100 * row.worst_accuracy.value:.0f} % at {table.headline}"
         for row in table.rows
     ]
     room = width - 0.15 - max(map(text_width, left))
@@ -137,7 +143,9 @@ def _texts(row: Row, table: Table, names: Sequence[str]) -> list[str]:
 def _text(row: Row, attack: str, name: str) -> str:
     if entry := row.entries.get(attack):
         return f"{name} ?" if entry.verdict in ("suspect", "unchecked") else name
-    return f"{name} n/a" if attack in row.not_applicable else f"no {name}"
+    if attack in row.not_applicable:
+        return f"{name} n/a"
+    return f"no {name}" if attack in row.missing else ""
 
 
 def _draw(ax: Axes, row: Row, table: Table, names: Sequence[str]) -> list[Label]:
@@ -158,7 +166,8 @@ def _draw(ax: Axes, row: Row, table: Table, names: Sequence[str]) -> list[Label]
     ):
         entry = row.entries.get(attack)
         if entry is None:
-            labels.append(Label(1, text, None))
+            if text:
+                labels.append(Label(1, text, None))
             continue
         style = numbered_style(number)
         x = [point.epsilon.value for point in entry.curve]
@@ -173,7 +182,8 @@ def _draw(ax: Axes, row: Row, table: Table, names: Sequence[str]) -> list[Label]
         ax.plot(x, y, markevery=(number % every, every), **_LINE | style)
         labels.append(Label(y[-1], text, style))
     if bands:
-        outlines, colours = zip(*bands, strict=True)
+        outlines = [outline for outline, _ in bands]
+        colours = [colour for _, colour in bands]  # a pair as a tuple would be (colour, alpha)
         ax.add_collection(PolyCollection(outlines, facecolors=colours, **_BAND), autolim=False)
     return labels
 
@@ -219,7 +229,7 @@ def _linear_up_to(table: Table) -> float:
 
 def _factor(table: Table) -> float:
     """From ε to what the axis shows."""
-    return 255 if any(epsilon.text.endswith("/255") for epsilon in table.grid) else 1
+    return scale_of(epsilon.text for epsilon in table.grid)
 
 
 def _axis(table: Table) -> str:

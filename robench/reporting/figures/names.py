@@ -8,15 +8,21 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from robench.model_id import ModelId
+from robench.reporting.report import YOURS
 
 if TYPE_CHECKING:
     from robench.reporting.report import Row
 
 
 def row_names(rows: Sequence[Row]) -> list[str]:
-    """The names of rows in a figure: that of the model, with the seed where there are several."""
+    """The names of rows in a figure: that of the model, with the seed, and whose it is."""
     several = len({row.seed for row in rows}) > 1
-    return [ModelId(row.model).name + (f", seed {row.seed}" if several else "") for row in rows]
+    return [
+        ModelId(row.model).name
+        + (f", seed {row.seed}" if several else "")
+        + (f" ({row.origin})" if row.origin == YOURS else "")
+        for row in rows
+    ]
 
 
 def shortened(name: str, width: int = 18) -> str:

@@ -6,18 +6,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import cleandoc
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from robench.attacks import Attack
 from robench.epsilon import NORMS
-from robench.registry import ModelEntry, NamedAttack
 from robench.reporting.between import verdict_of
 from robench.reporting.terminal.bars import curve_lines
 from robench.reporting.terminal.lines import WIDTH, heading, reason_lines, result_line
 from robench.results import CellResult, Check
+from robench.results.again import cell_command
 from robench.text import one_line
+
+if TYPE_CHECKING:
+    from robench.registry import ModelEntry, NamedAttack
 
 _GRADIENTS = {
     "own": "the gradient that the model itself gives",
@@ -80,10 +82,16 @@ def attack_lines(named: NamedAttack) -> Iterator[str]:
         return
     yield ""
     yield f"parameters, as in {named.name.partition('[')[0]}[{next(iter(values))}=…]"
-    wide = min(32, max(len(f"{name} = {value}") for name, value in values.items()))
-    for name, value in values.items():
-        text = f"{name} = {value}"
+    texts = {name: f"{name} = {value}" for name, value in values.items()}
+    wide = max((len(text) for text in texts.values() if len(text) <= 32), default=0)
+    for name, text in texts.items():
         begin = f"  {text:{wide}}  "
+        if len(text) > wide:  # its meaning goes below
+            yield from wrap(
+                text.replace(",", ", "), WIDTH, initial_indent="  ", subsequent_indent="    ",
+                break_on_hyphens=False,
+            )  # fmt: skip
+            begin = " " * (wide + 4)
         yield from wrap(
             meanings.get(name, ""), WIDTH, initial_indent=begin,
             subsequent_indent=" " * (wide + 4), break_on_hyphens=False,
@@ -92,6 +100,8 @@ def attack_lines(named: NamedAttack) -> Iterator[str]:
 
 def parameter_meanings(kind: type[BaseModel]) -> dict[str, str]:
     """What the parameters of an attack mean, from the docstrings of its classes."""
+    from robench.attacks import Attack
+
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if issubclass(base, BaseModel) and base.__doc__:
@@ -122,7 +132,7 @@ def result_lines(
         checks: those that compare it with other cells of the store.
         plain: whether the curve is drawn in ASCII.
     """
-    yield heading(result)
+    yield from heading(result)
     run = result.run
     yield result_line(result, checks, f"{run.seconds:.1f} s")
     if (outcome := result.outcome) is None:
@@ -152,6 +162,7 @@ def result_lines(
             "seed": identity.seed,
             "run": f"{run.created} on {run.device}, {run.threads} threads",
             "hash": result.hash,
+            "again": cell_command(result),
         }
     )
     yield ""

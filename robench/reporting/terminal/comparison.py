@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from robench.results import CellResult
+from robench.reporting.between import verdict_of
+from robench.results import CellResult, Check
 from robench.results.paired import Difference, Paired
 from robench.text import aligned
 
@@ -21,12 +22,14 @@ class Pair:
     first: CellResult
     second: CellResult
     paired: Paired
+    checks: tuple[Sequence[Check], Sequence[Check]] = ((), ())
+    """Those that compare each with other cells of its model."""
 
 
 def pair_lines(pair: Pair) -> Iterator[str]:
     """The differences of two results at every ε, and of their AUC."""
-    for letter, cell in (("A", pair.first), ("B", pair.second)):
-        verdict = cell.outcome.verdict if cell.outcome else cell.status
+    for letter, cell, checks in zip("AB", (pair.first, pair.second), pair.checks, strict=True):
+        verdict = verdict_of(cell.outcome, checks)[0] if cell.outcome else cell.status
         yield f"{letter}  {cell.model} {cell.attack}  {verdict}  {cell.hash[:12]}"
     yield ""
     found = pair.paired

@@ -14,6 +14,8 @@ from robench.results import CellResult, ResultStore
 
 MOST = 40
 """So many stored results of a model or an attack are read."""
+_LEAST = 0.02
+"""The least share of its passes that an attack without results is expected to take."""
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Estimates:
         self._of_attack = defaultdict[str, _Mean](_Mean)
         self._of_model = defaultdict[str, _Mean](_Mean)
         self._of_step = _Mean()
+        self._left = defaultdict[tuple[str, str, float], float](lambda: 1.0)
 
     @classmethod
     def of(cls, plan: Plan, *stores: ResultStore) -> Estimates:
@@ -75,6 +78,9 @@ class Estimates:
             passes = outcome.forwards + outcome.backwards + (outcome.source_passes or 0)
             self._of_pair[identity.model, cell.attack].add(passes, 1)
             self._of_attack[cell.attack].add(passes, 1)
+            for point in outcome.curve:
+                of = identity.model, identity.norm, point.epsilon.value
+                self._left[of] = min(self._left[of], point.accuracy)
             total = passes * identity.samples
             if total and seconds:
                 self._of_model[identity.model].add(seconds, total)
@@ -83,13 +89,16 @@ class Estimates:
     def passes(self, cell: Cell) -> float:
         """Expected passes for each image.
 
-        Without results of the attack they are those of one run that finds nothing, as most of the
-        work of a sweep is.
+        Without results of the attack they are those of one run at the smallest ε, as most of the
+        work of a sweep is, on the images that no other attack is known to find there.
         """
-        attack = cell.attack.name
-        known = self._of_pair.get((str(cell.model.id), attack)) or self._of_attack.get(attack)
-        found = known.value if known else None
-        return 2 * weight_of(cell.attack.attack) if found is None else found
+        attack, model = cell.attack, str(cell.model.id)
+        known = self._of_pair.get((model, attack.name)) or self._of_attack.get(attack.name)
+        if known and known.value is not None:
+            return known.value
+        first = next((epsilon.value for epsilon in cell.settings.grid if epsilon.value), 0.0)
+        left = self._left.get((model, attack.attack.norm, first), 1.0)
+        return 2 * weight_of(attack.attack) * max(left, _LEAST)
 
     def seconds(self, cell: Cell) -> float | None:
         """Expected time of a cell; None if no result of its model is known."""

@@ -21,7 +21,7 @@ def result_paths(name: str, store: ResultStore) -> list[Path]:
     """
     path = Path(name)
     if path.suffix == ".json" and path.is_file():
-        return [path]
+        return [path.absolute()]
     if re.fullmatch(f"[0-9a-f]{{{SHORTEST},64}}", name):
         return [p for p in store.paths() if p.stem.startswith(name[:16])]
     # the name of an attack may contain a slash itself
@@ -46,26 +46,27 @@ def newest(paths: list[Path], store: ResultStore) -> Sound | None:
     return None
 
 
-def one_result(name: str, store: ResultStore) -> Sound:
-    """The result that a name means; the newest one of several.
+def one_result(name: str, store: ResultStore) -> tuple[Sound, ResultStore]:
+    """The result that a name means, the newest one of several, and the store in which it is.
 
     Raises:
         UsageError: there is none, or it is damaged.
     """
-    found = newest(result_paths(name, store), store)
+    paths = result_paths(name, store)
+    found = newest(paths, store)
     if found is None:
         raise UsageError(
             f"no result {name!r} in {store.root}; give MODEL/ATTACK, the beginning of a hash or "
             "the path of a record, and --results FOLDER for another folder"
         )
-    return found
+    return found, store_of(paths[0], store)
 
 
 def store_of(path: Path, store: ResultStore) -> ResultStore:
     """The store in which a record lies: the given one, or that of its own folder."""
     if path.is_relative_to(store.root):
         return store
-    return ResultStore(path.absolute().parents[3])
+    return ResultStore(path.parents[3])
 
 
 def has_results(folder: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-from robench.checks import advice_on
 from robench.reporting.between import Comparisons, verdict_of
 from robench.reporting.comparable import quoted
 from robench.results import CellResult, Check, Outcome
@@ -16,14 +15,15 @@ WIDTH = 100
 _PAGE = "docs/checks.md"
 
 
-def heading(result: CellResult) -> str:
-    """The line above the results of a model: clean accuracy, images, and what spikes."""
+def heading(result: CellResult) -> list[str]:
+    """The lines above the results of a model: clean accuracy, images, and what spikes."""
     if (outcome := result.outcome) is None:
-        return result.model
+        return [result.model]
     samples = outcome.identity.samples
     parts = [f"clean {outcome.clean_accuracy:.1%} of {samples} images of {result.dataset}"]
     spikes = [outcome.spikes] if outcome.spikes else []
-    return f"{result.model}  " + "; ".join([*parts, *spikes])
+    text = f"{result.model}  " + "; ".join([*parts, *spikes])
+    return wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def result_line(result: CellResult, checks: Sequence[Check] = (), took: str = "") -> str:
@@ -57,7 +57,7 @@ def all_lines(
     for cell in cells:
         if cell.model != above:
             above = cell.model
-            yield heading(cell)
+            yield from heading(cell)
         checks = compared.get(cell.hash, ())
         yield result_line(cell, checks, cell.hash[:8] if hashes else "")
         if cell.outcome is not None and not hashes:
@@ -73,7 +73,9 @@ def reason_lines(outcome: Outcome, checks: Sequence[Check] = ()) -> Iterator[str
 
 def check_lines(check: Check) -> list[str]:
     """A check that failed, with advice."""
-    advice = advice_on(check.name)
+    from robench import checks  # which need torch
+
+    advice = checks.advice_on(check.name)
     text = f"{check.reason}: {advice}" if advice else check.reason
     indent = " " * 6
     return wrap(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from math import inf
-from typing import Self, TextIO
+from typing import NamedTuple, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from robench.evaluation import Cell, Plan, Unit
 from robench.reporting.terminal.estimates import Estimates
 from robench.results import CellResult
-from robench.text import terminal, visible
+from robench.text import counted, terminal, visible
 
 _AGAIN = 1.0
 """Seconds until the work that is left is added up again."""
@@ -187,3 +187,47 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02} min"
     return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+
+
+class Work(NamedTuple):
+    """What is to do, as far as it can be estimated.
+
+    Attributes:
+        units: the units.
+        passes: of all images.
+        seconds: of those units whose time is known.
+        unknown: the number of the others.
+    """
+
+    units: list[Unit]
+    passes: float
+    seconds: float
+    unknown: int
+
+    @classmethod
+    def of(
+        cls, plan: Plan, units: Sequence[Unit], estimates: Estimates, *, force: bool = False
+    ) -> Self:
+        """The work of those units whose cells are not done, or of all with ``force``."""
+        cells = {planned.digest: planned for planned in plan.cells}
+        todo = [unit for unit in units if force or not cells[unit.digest].done]
+        passes, seconds, unknown = 0.0, 0.0, 0
+        for unit in todo:
+            cell = cells[unit.digest].cell
+            passes += estimates.passes(cell) * unit.samples
+            known = estimates.seconds(cell)
+            unknown += known is None
+            seconds += (known or 0.0) * unit.samples / unit.images
+        return cls(todo, passes, seconds, unknown)
+
+    def line(self) -> str:
+        """The work on one line."""
+        if not self.units:
+            return "nothing to do"
+        number = counted(len({unit.digest for unit in self.units}), "cell")
+        known = self.unknown < len(self.units)
+        took = f", {duration(self.seconds)} by stored times" if known else ""
+        if self.unknown:
+            of = "of its model" if self.unknown == 1 else f"of {counted(self.unknown, 'cell')}"
+            took += f"; that {of} is not known yet"
+        return f"to do: {number}, about {self.passes:,.0f} passes{took}"

@@ -190,3 +190,7 @@ def test_an_empty_store_has_no_tables(tmp_path: Path) -> None:
 def test_every_sample_counts(store) -> None:
     (one,), _ = find_differences(read_tables(store))
     assert all(contender.areas.shape == (N,) for contender in one.contenders)
+
+
+def test_one_image_that_differs_shows_nothing() -> None:
+    assert sign_flip_test(np.array([0.0, 0.0, 1.0])) == 1

@@ -1,0 +1,64 @@
+"""The command that computes stored numbers again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from robench.datasets import find_dataset
+from robench.epsilon import Epsilon
+from robench.errors import RobenchError
+from robench.results.schema import EOT, CellResult, EpsilonRecord, Identity
+
+_SWEEPS = {"raw": ["--no-carry"], "ascending": ["--reference"]}
+
+
+def cell_command(result: CellResult) -> str:
+    """The command for a cell; empty if its network has no name, or its images none."""
+    outcome = result.outcome
+    if outcome is None or not outcome.registered:
+        return ""
+    options = _options(outcome.identity, [point.epsilon for point in outcome.curve])
+    if options is None:
+        return ""
+    checks = [] if outcome.checked == "cheap" else ["--checks", outcome.checked]
+    return _line(["--models", result.model, "--attacks", result.attack, *options, *checks])
+
+
+def table_command(identity: Identity, attacks: Sequence[str], grid: Sequence[Epsilon]) -> str:
+    """The command for a table; empty if its images have no name.
+
+    Args:
+        identity: of one of its cells.
+        attacks: its columns.
+        grid: the ε, from 0.
+    """
+    options = _options(identity, grid)
+    if options is None:
+        return ""
+    return _line(["--dataset", identity.dataset, "--attacks", ",".join(attacks), *options])
+
+
+def _options(identity: Identity, grid: Sequence[Epsilon | EpsilonRecord]) -> list[str] | None:
+    """The options by which a cell differs from the protocol; None for images without a name."""
+    try:
+        dataset = find_dataset(identity.dataset)
+    except RobenchError:
+        return None
+    protocol, found = dataset.protocol, []
+    usual = [epsilon.value for epsilon in protocol.grids.get(identity.norm, ())]
+    if [epsilon.value for epsilon in grid] != usual:
+        found += ["--eps", ",".join(epsilon.text for epsilon in grid if epsilon.value)]
+    if identity.samples != protocol.slice:
+        found += ["--limit", str(identity.samples)]
+    if identity.timesteps != identity.model_config_.get("timesteps", identity.timesteps):
+        found += ["--timesteps", str(identity.timesteps)]
+    if identity.seed != 0:
+        found += ["--seed", str(identity.seed)]
+    if identity.eot not in (None, EOT):
+        found += ["--eot", str(identity.eot)]
+    return [*found, *_SWEEPS.get(identity.sweep, [])]
+
+
+def _line(options: Sequence[str]) -> str:
+    return " ".join(["robench run", *map(shlex.quote, options)])

@@ -1,0 +1,138 @@
+"""A claim, the paired differences that decide it, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robench.analysis.robustness.differences import LEVEL, holm, sign_flip_test
+from robench.results.paired import Difference
+
+Verdict = Literal["supported", "not supported", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One paired difference.
+
+    Attributes:
+        data: the title of the data set.
+        what: the mode, and the attack or the model that FLEX is compared with.
+        difference: FLEX minus the other.
+        p: of a paired sign-flip test.
+        against: why it decides nothing, such as an invalid number; empty if it counts.
+    """
+
+    data: str
+    what: str
+    difference: Difference
+    p: float
+    against: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        data: str,
+        what: str,
+        values: Sequence[NDArray[np.float64]],
+        against: str = "",
+    ) -> Evidence:
+        """That of the values of FLEX and of another network on the same samples, ``(N,)`` each."""
+        flex, other = values
+        return cls(data, what, Difference.of(flex, other), sign_flip_test(flex - other), against)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and its evidence.
+
+    Attributes:
+        title: of its section.
+        claim: what the source says.
+        measure: what is compared, with its unit.
+        better: whether larger (1) or smaller (−1) is better for FLEX.
+        scale: from the numbers to the unit.
+        digits: after the decimal point.
+        evidence: the differences.
+        change: what would change the verdict.
+        margin: the claim is that FLEX is no worse than by this much; None if it is that it is
+            better.
+    """
+
+    title: str
+    claim: str
+    measure: str
+    better: Literal[1, -1]
+    scale: float
+    digits: int
+    evidence: Sequence[Evidence]
+    change: str
+    margin: float | None = None
+
+    @property
+    def counted(self) -> list[Evidence]:
+        """The evidence that counts."""
+        return [one for one in self.evidence if not one.against]
+
+    @property
+    def adjusted(self) -> NDArray[np.float64]:
+        """Holm's adjusted p-values of the evidence that counts."""
+        return holm(np.array([one.p for one in self.counted]))
+
+    @property
+    def signs(self) -> list[int]:
+        """For each difference that counts: 1 for the claim, −1 against it, 0 for neither."""
+        if self.margin is not None:
+            return [self._beside(one.difference, self.margin) for one in self.counted]
+        return [
+            0 if p >= LEVEL else self.better * int(np.sign(one.difference.value))
+            for one, p in zip(self.counted, self.adjusted, strict=True)
+        ]
+
+    def _beside(self, difference: Difference, margin: float) -> int:
+        """Whether the interval lies above, below or on both sides of the margin."""
+        ends = sorted((self.better * difference.low, self.better * difference.high))
+        return 1 if ends[0] >= -margin else -1 if ends[1] < -margin else 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Supported by every difference, not supported by at least one, or neither."""
+        signs = self.signs
+        if -1 in signs:
+            return "not supported"
+        return "supported" if signs and 0 not in signs else "cannot tell"
+
+    @property
+    def count(self) -> str:
+        """How many differences say what, in words."""
+        signs = self.signs
+        parts = [
+            f"{signs.count(sign)} of {len(signs)} {word}"
+            for sign, word in ((1, "for it"), (-1, "against it"), (0, "neither"))
+        ]
+        return ", ".join(parts)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The evidence as texts: data, what, both numbers, the difference, p, and what it says."""
+        tested = iter(zip(self.adjusted, self.signs, strict=True))
+        return [self._row(one, None if one.against else next(tested)) for one in self.evidence]
+
+    def _row(self, one: Evidence, tested: tuple[float, int] | None) -> tuple[str, ...]:
+        d = one.difference
+        other, flex, value, low, high = (
+            f"{number * self.scale:{sign},.{self.digits}f}"
+            for number, sign in (
+                (d.second, ""), (d.first, ""), (d.value, "+"), (d.low, "+"), (d.high, "+"),
+            )
+        )  # fmt: skip
+        said = one.against
+        p = "—"
+        if tested is not None:
+            said = {1: "for", -1: "against", 0: "neither"}[tested[1]]
+        if tested is not None and self.margin is None:
+            p = "< 0.001" if tested[0] < 0.001 else f"{tested[0]:.3f}"
+        return one.data, one.what, other, flex, f"{value} [{low}, {high}]", p, said

@@ -1,0 +1,68 @@
+"""What each attack leaves of each model at the headline ε."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from robench.datasets import find_dataset
+from robench.epsilon import Epsilon
+from studies.findings.measured import Stores
+from studies.pages import table_of
+
+COLUMNS = ("noise", "fgsm", "pgd", "spgd", "spgd-long", "spiking-autoattack")
+"""Attacks at the headline ε, from the weakest to the strongest."""
+
+
+class Left(NamedTuple):
+    """What an attack leaves, beside the clean accuracy, with the verdict beside other attacks."""
+
+    accuracy: float
+    clean: float
+    verdict: str
+
+
+Cells = dict[str, dict[str, Left]]
+"""What is left by model and attack."""
+
+
+def headline_of(dataset: str) -> Epsilon:
+    """The ε that summaries quote."""
+    return find_dataset(dataset).protocol.headline["linf"]
+
+
+def at_headline(stores: Stores, dataset: str) -> Cells:
+    """What is left of each model under the protocol."""
+    left: Cells = {}
+    table = stores.table(dataset)
+    for row in table.rows if table is not None else ():
+        here = left[row.model] = {}
+        for entry in row.entries.values():
+            points = {point.epsilon.value: point.accuracy for point in entry.curve}
+            accuracy = points[headline_of(dataset).value]
+            here[entry.attack] = Left(accuracy, row.clean.value, entry.verdict)
+        for attack, alone in row.at_headline.items():
+            here.setdefault(attack, Left(alone.accuracy.value, row.clean.value, alone.verdict))
+    return left
+
+
+def attacked_table(cells: Cells, attacks: Sequence[str] = COLUMNS) -> str:
+    """Robust accuracy at the headline ε, attack by attack."""
+    shown = [name for name in attacks if any(name in by_attack for by_attack in cells.values())]
+    rows = [
+        (
+            f"`{model.partition('/')[2]}`",
+            f"{next(iter(by_attack.values())).clean:.1%}",
+            *(_text(by_attack.get(attack)) for attack in shown),
+        )
+        for model, by_attack in sorted(cells.items())
+    ]
+    return table_of(("model", "clean", *(f"`{name}`" for name in shown)), rows, words=1)
+
+
+def _text(left: Left | None) -> str:
+    """What an attack leaves; struck through if it is invalid, marked if it is suspect."""
+    if left is None:
+        return "—"
+    text = f"{left.accuracy:.1%}"
+    return {"invalid": f"~~{text}~~", "suspect": f"{text} ?"}.get(left.verdict, text)

@@ -1,0 +1,277 @@
+"""The evidence on each claim, from what is stored of pairs that were trained alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robench.analysis.measuring import newest
+from robench.analysis.robustness.stored import StoredTables, read_tables
+from robench.datasets import find_dataset
+from robench.registry import SEEDS
+from robench.reporting.report import NORM, AtHeadline, Entry, Row, Table
+from robench.results import CLEAN_WRONG, ROBUST, Analysis, AnalysisStore, ResultStore
+from robench.results.metrics import sample_areas
+from robench.training import find_recipe
+from robench.training.log import LOG
+from studies.findings.claims import Claim, Evidence
+
+DATASETS = ("cifar10", "mnist", "digits")
+MODES = ("ann", "hybrid", "stbp")
+ATTACKS = ("fgsm", "pgd", "spgd", "spgd-long")
+ENSEMBLE = "spiking-autoattack"
+"""The strongest attack, which runs at the headline ε alone."""
+MARGIN = 0.05
+"""AUC by which a network may be worse than another one and still be called comparable."""
+RADIUS = 2
+"""Position of the largest ρ among those of the sharpness."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What is stored.
+
+    Attributes:
+        tables: of the results, with what was run at the headline ε alone in their rows.
+        analyses: what was measured of networks.
+        models: the folder of the models, for the logs of their trainings.
+    """
+
+    tables: StoredTables
+    analyses: AnalysisStore
+    models: Path
+
+    @classmethod
+    def of(cls, results: Path, models: Path) -> Stores:
+        """Read the tables.
+
+        Raises:
+            UsageError: there is no finished cell.
+        """
+        tables = read_tables(ResultStore(results), merge=True)
+        return cls(tables, AnalysisStore(results), models)
+
+    def table(self, dataset: str) -> Table | None:
+        """The table under the protocol in L∞."""
+        place = dataset, NORM, ()
+        found = (t for t in self.tables.tables if (t.dataset.name, t.norm, t.differs) == place)
+        return next(found, None)
+
+
+def find_claims(stores: Stores) -> list[Claim]:
+    """Each claim of the source with its evidence."""
+    activity, landscapes = (_by_model(stores.analyses, kind) for kind in ("activity", "landscape"))
+    spikes, energy = "clean.spikes", "clean.energy"
+    return [
+        Claim(
+            "Accuracy", "FLEX is more accurate than VGG16 in every mode.",
+            "clean accuracy, %", 1, 100, 1, list(_accuracy(stores)),
+            "Longer trainings, wider networks, or other seeds.",
+        ),
+        Claim(
+            "Stability of training", "FLEX trains more stably.",
+            "mean change of the test accuracy from epoch to epoch, points", -1, 100, 2,
+            list(_stability(stores)),
+            "More seeds: the epochs of a training depend on each other.",
+        ),
+        Claim(
+            "Robustness of spiking networks",
+            "Spiking networks with FLEX are more robust than those without.",
+            f"AUC, and the share that the ensemble {ENSEMBLE} leaves", 1, 1, 3,
+            list(_robustness(stores)),
+            "A stronger attack, which lowers both numbers, or trainings on attacked images, "
+            "where there is robustness to compare.",
+        ),
+        Claim(
+            "Beside the ANNs", "Spiking networks with FLEX are as robust as ANNs.",
+            f"AUC under the longest spgd, no worse than by {MARGIN:g}", 1, 1, 3,
+            list(_beside_anns(stores)),
+            "Another margin, or another T.", margin=MARGIN,
+        ),
+        Claim(
+            "Sparsity", "Spiking networks with FLEX are sparser.",
+            "spikes of an image, thousands", -1, 1e-3, 1,
+            list(_per_image(stores, activity, spikes, MODES[1:])),
+            "A penalty on spikes in training.",
+        ),
+        Claim(
+            "Energy", "Networks with FLEX are cheaper.",
+            "energy of the operations for an image, µJ", -1, 1e-6, 2,
+            list(_per_image(stores, activity, energy, MODES)),
+            "Binary masks, or hardware on which real-valued ones cost less than spikes do.",
+        ),
+        Claim(
+            "Flatness", "Networks with FLEX have a flatter loss over the weights.",
+            "S(0.5), nats", -1, 1, 2, list(_sharpness(stores, landscapes)),
+            "More directions, or another measure of sharpness.",
+        ),
+    ]  # fmt: skip
+
+
+def unlike(dataset: str, mode: str) -> str:
+    """How the trainings of the pair of a mode differ; empty if they are alike."""
+    plain, flex = (find_recipe(f"{dataset}/{kind}-{mode}")[1] for kind in ("vgg16", "flex"))
+    same = {"init": ""}
+    one, other = (recipe.training.model_copy(update=same) for recipe in (plain, flex))
+    if one.epochs != other.epochs:
+        return f"trained for {one.epochs} and {other.epochs} epochs"
+    return "" if one == other else "trained by other recipes"
+
+
+def _pairs(stores: Stores) -> Iterator[tuple[Table, str, Row, Row, str]]:
+    """Table, mode, the row of VGG16, the row of FLEX, and how their trainings differ."""
+    for name in DATASETS:
+        table = stores.table(name)
+        rows = {} if table is None else {row.model: row for row in table.rows}
+        for mode in MODES:
+            plain, flex = (rows.get(f"{name}/{kind}-{mode}") for kind in ("vgg16", "flex"))
+            if table is not None and plain is not None and flex is not None:
+                yield table, mode, plain, flex, unlike(name, mode)
+
+
+def _accuracy(stores: Stores) -> Iterator[Evidence]:
+    for table, mode, plain, flex, why in _pairs(stores):
+        values = [_right(stores, row) for row in (flex, plain)]
+        yield Evidence.of(table.dataset.title, mode, values, why)
+
+
+def _right(stores: Stores, row: Row) -> NDArray[np.float64]:
+    """Which images are classified correctly without attack."""
+    positions = stores.tables.positions(next(iter(row.entries.values())).hash)
+    right: NDArray[np.float64] = (positions != CLEAN_WRONG).astype(np.float64)
+    return right
+
+
+def _robustness(stores: Stores) -> Iterator[Evidence]:
+    for table, mode, plain, flex, why in _pairs(stores):
+        for attack in _common(plain, flex) if mode != "ann" else ():
+            what = f"{mode}, {attack}"
+            yield _of_attack(stores, table, what, attack, (flex, plain), why)
+        if mode != "ann" and all(ENSEMBLE in row.at_headline for row in (plain, flex)):
+            alone = [row.at_headline[ENSEMBLE] for row in (flex, plain)]
+            left = [
+                (stores.tables.positions(one.hash) == ROBUST).astype(np.float64) for one in alone
+            ]
+            what = f"{mode}, ensemble at {table.headline}"
+            yield Evidence.of(table.dataset.title, what, left, why or _bad((flex, plain), alone))
+
+
+def _common(one: Row, other: Row) -> list[str]:
+    """The attacks of the claims that two rows have."""
+    return [attack for attack in ATTACKS if attack in one.entries and attack in other.entries]
+
+
+def _of_attack(
+    stores: Stores, table: Table, what: str, attack: str, rows: tuple[Row, Row], why: str
+) -> Evidence:
+    areas = [_areas(stores, table, row, attack) for row in rows]
+    bad = _bad(rows, [row.entries[attack] for row in rows])
+    return Evidence.of(table.dataset.title, what, areas, why or bad)
+
+
+def _bad(rows: Sequence[Row], results: Sequence[Entry | AtHeadline]) -> str:
+    """Which numbers are not valid."""
+    return ", ".join(
+        f"{row.model.partition('/')[2]} {result.verdict}"
+        for row, result in zip(rows, results, strict=True)
+        if result.verdict != "valid"
+    )
+
+
+def _areas(stores: Stores, table: Table, row: Row, attack: str) -> NDArray[np.float64]:
+    values = [epsilon.value for epsilon in table.grid]
+    positions = stores.tables.positions(row.entries[attack].hash)
+    areas: NDArray[np.float64] = sample_areas(positions, values, table.limit.value)
+    return areas
+
+
+def _beside_anns(stores: Stores) -> Iterator[Evidence]:
+    for table, mode, _, flex, why in _pairs(stores):
+        rows = {row.model.partition("/")[2]: row for row in table.rows}
+        for ann in ("vgg16-ann", "flex-ann"):
+            other = rows.get(ann)
+            if mode == "ann" or other is None or not (attacks := _common(flex, other)):
+                continue
+            why = why or unlike(table.dataset.name, "ann")
+            what = f"{mode} and {ann}"
+            yield _of_attack(stores, table, what, attacks[-1], (flex, other), why)
+
+
+def _stability(stores: Stores) -> Iterator[Evidence]:
+    for dataset in DATASETS:
+        for mode in MODES:
+            flex, plain = (
+                _changes(stores.models / dataset / f"{kind}-{mode}") for kind in ("flex", "vgg16")
+            )
+            both = [
+                seed for seed in flex if plain.get(seed, np.array([])).shape == flex[seed].shape
+            ]
+            if both:
+                what = f"{mode}, {len(both)} seed{'s' * (len(both) > 1)}"
+                values = [np.concatenate([of[seed] for seed in both]) for of in (flex, plain)]
+                title = find_dataset(dataset).title
+                yield Evidence.of(title, what, values, unlike(dataset, mode))
+
+
+def _changes(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """The absolute change of the test accuracy after each epoch but the first, by seed.
+
+    Trainings of another length than the published one are left out.
+    """
+    found = {}
+    for log in (folder / LOG, *sorted(folder.glob(f"{SEEDS}/*/{LOG}"))):
+        if log.is_file():
+            rows = pd.read_csv(log).dropna(subset=["train_loss"])  # not the steps of a conversion
+            seed = "published" if log.parent == folder else log.parent.name
+            found[seed] = np.abs(np.diff(rows["test_accuracy"].to_numpy(np.float64)))
+    whole = found.get("published", np.array([])).shape
+    return {seed: change for seed, change in found.items() if change.size and change.shape == whole}
+
+
+def _by_model(
+    store: AnalysisStore, kind: Literal["activity", "landscape"]
+) -> Mapping[str, Analysis]:
+    found, _ = store.analyses(kind)
+    clean = [one for one in found if "attack" not in one.identity.settings]
+    return {analysis.identity.model: analysis for analysis in newest(clean)}
+
+
+def _both(
+    found: Mapping[str, Analysis], dataset: str, mode: str
+) -> tuple[Analysis, Analysis] | None:
+    """What was measured of FLEX and of VGG16 with the same settings on the same images."""
+    names = [f"{dataset}/{kind}-{mode}" for kind in ("flex", "vgg16")]
+    if not all(name in found for name in names):
+        return None
+    flex, plain = (found[name] for name in names)
+    settings = [(of.identity.data_sha256, str(of.identity.settings)) for of in (flex, plain)]
+    return (flex, plain) if settings[0] == settings[1] else None
+
+
+def _per_image(
+    stores: Stores, found: Mapping[str, Analysis], name: str, modes: tuple[str, ...]
+) -> Iterator[Evidence]:
+    for dataset in DATASETS:
+        for mode in modes:
+            if both := _both(found, dataset, mode):
+                values = [stores.analyses.arrays(one)[name] for one in both]
+                title = find_dataset(dataset).title
+                yield Evidence.of(title, mode, values, unlike(dataset, mode))
+
+
+def _sharpness(stores: Stores, found: Mapping[str, Analysis]) -> Iterator[Evidence]:
+    for dataset in DATASETS:
+        for mode in MODES:
+            if both := _both(found, dataset, mode):
+                rises = [
+                    stores.analyses.arrays(of)["losses"][:, RADIUS] - of.summary["loss"]
+                    for of in both
+                ]
+                title = find_dataset(dataset).title
+                yield Evidence.of(title, mode, rises, unlike(dataset, mode))

@@ -1,0 +1,65 @@
+"""The part of the README that shows results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from robench.errors import UsageError
+from studies.findings.claims import Claim
+from studies.findings.headline import Cells, at_headline, attacked_table, headline_of
+from studies.findings.measured import Stores
+from studies.pages import render
+
+DATASET = "cifar10"
+BEGIN, END = "<!-- from results/, by python -m studies findings -->", "<!-- end of the results -->"
+
+
+def with_results(text: str, stores: Stores, claims: Sequence[Claim], gradients: Path) -> str:
+    """The text of the README with the present results.
+
+    Args:
+        text: the README.
+        stores: the results.
+        claims: the claims with their evidence.
+        gradients: the table of ``python -m studies gradients``.
+
+    Raises:
+        UsageError: the README has no place for them, or a result is missing.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UsageError(f"README: there are no lines {BEGIN} and {END}")
+    cells = at_headline(stores, DATASET)
+    part = render(
+        "readme",
+        epsilon=headline_of(DATASET).text,
+        board=attacked_table(cells, ("fgsm", "pgd", "spgd")),
+        has=lambda model: f"{DATASET}/{model}" in cells,
+        left=lambda model, attack: _left(cells, f"{DATASET}/{model}", attack),
+        through=lambda model, name: _through(gradients, f"{DATASET}/{model}", name),
+        claims=claims,
+    )
+    return f"{before}{BEGIN}\n{part}\n{END}{after}"
+
+
+def _left(cells: Cells, model: str, attack: str) -> str:
+    left = cells.get(model, {}).get(attack)
+    if left is None:
+        raise UsageError(f"there is no result of {attack} on {model}")
+    return _percent(left.accuracy)
+
+
+def _through(gradients: Path, model: str, surrogate: str) -> str:
+    """What PGD through a surrogate leaves, by the study of single gradients."""
+    table = pd.read_csv(gradients)
+    row = table[(table["model"] == model) & (table["surrogate"] == surrogate)].iloc[0]
+    return _percent(row["robust"] / row["samples"])
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.1f} %" if 0.05 <= percent < 1 else f"{percent:.0f} %"

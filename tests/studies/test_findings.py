@@ -1,0 +1,133 @@
+"""The claims, and the page that the published results give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robench.datasets import DIGITS
+from robench.results import ROBUST
+from robench.results.paired import Difference
+from studies.findings.claims import Claim, Evidence
+from studies.findings.figure import draw_findings
+from studies.findings.measured import ENSEMBLE, Stores, find_claims, unlike
+from tests.support.checkpoints import ROOT
+from tests.support.commands import Cli, refused
+from tests.support.made_up import GRID, Builder, fall
+from tests.support.made_up import N as SAMPLES
+
+N = 200
+
+
+def evidence(shift: float, against: str = "") -> Evidence:
+    rng = np.random.default_rng(0)
+    other = rng.normal(10, 3, N)  # the images differ more than the networks
+    noise = np.tile([0.1, -0.1], N // 2)
+    return Evidence.of("Digits", "ann", (other + shift + noise, other), against)
+
+
+def claim(*found: Evidence, better: int = 1, margin: float | None = None) -> Claim:
+    return Claim("T", "C.", "M", better, 1, 2, found, "X.", margin)  # type: ignore[arg-type]
+
+
+def test_the_difference_is_paired_and_its_sign_is_that_of_flex() -> None:
+    one = evidence(0.5)
+    assert isinstance(one.difference, Difference)
+    assert one.difference.value == pytest.approx(0.5)
+    assert one.difference.high - one.difference.low < 0.1
+    assert one.p < 0.001
+
+
+@pytest.mark.parametrize(
+    ("shifts", "verdict"),
+    [
+        ((0.5, 0.4), "supported"),
+        ((0.5, 0.0), "cannot tell"),
+        ((0.5, -0.4), "not supported"),
+        ((0.0, -0.4), "not supported"),
+        ((), "cannot tell"),
+    ],
+)
+def test_one_difference_against_a_claim_is_enough(shifts: tuple[float, ...], verdict: str) -> None:
+    found = [evidence(shift) for shift in shifts]
+    assert claim(*found).verdict == verdict
+    opposite = [evidence(-shift) for shift in shifts]
+    assert claim(*opposite, better=-1).verdict == verdict
+
+
+def test_what_counts_for_nothing_changes_no_verdict() -> None:
+    bad = evidence(-5, "vgg16-ann invalid")
+    assert claim(evidence(0.5), bad).verdict == "supported"
+    assert claim(bad).verdict == "cannot tell"
+    rows = claim(evidence(0.5), bad).rows()
+    assert rows[0][-2:] == ("< 0.001", "for")
+    assert rows[1][-2:] == ("—", "vgg16-ann invalid")
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [(0.5, "supported"), (-0.04, "supported"), (-0.1, "cannot tell"), (-0.5, "not supported")],
+)
+def test_comparable_is_no_worse_than_by_a_margin(shift: float, verdict: str) -> None:
+    assert claim(evidence(shift), margin=0.1).verdict == verdict
+
+
+def test_the_figure_shows_what_each_difference_says() -> None:
+    found = evidence(0.5), evidence(0.0), evidence(-0.4), evidence(-5, "vgg16-ann invalid")
+    figure = draw_findings([claim(*found), claim(*found, better=-1)])
+    panels = [ax for side in figure.subfigs for ax in side.axes]
+    assert [ax.get_title("left") for ax in panels] == ["T: not supported"] * 2
+    for ax, markers in zip(panels, (">o<o", "<o>o"), strict=True):
+        points = [line for line in ax.get_lines() if len(line.get_xdata()) == 1]
+        assert "".join(str(point.get_marker()) for point in points) == markers
+        assert points[-1].get_markerfacecolor() == "white"
+        assert len(ax.get_yticks()) == 4
+    assert [ax.xaxis.get_inverted() for ax in panels] == [False, True]
+
+
+def test_pairs_that_were_trained_by_one_recipe_count() -> None:
+    assert unlike("digits", "stbp") == ""
+
+
+def test_only_valid_numbers_are_evidence_of_robustness(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    attacks = {"fgsm": "invalid", "pgd": "suspect", "spgd": "suspect", "spgd-long": "valid"}
+    for attack, verdict in attacks.items():
+        for name, scale in (("vgg16", 40.0), ("flex", 90.0)):
+            reasons = () if verdict == "valid" else ("made up",)
+            builder.add(
+                f"digits/{name}-stbp", attack, fall(scale), verdict=verdict, reasons=reasons
+            )  # type: ignore[arg-type]
+    headline = DIGITS.protocol.headline["linf"]
+    for name, left in (("vgg16", 20), ("flex", 90)):
+        found = np.where(np.arange(SAMPLES) < left, ROBUST, 1)
+        builder.add(f"digits/{name}-stbp", ENSEMBLE, found, grid=(GRID[0], headline))
+    claims = {one.title: one for one in find_claims(Stores.of(tmp_path, ROOT / "models"))}
+    robust = claims["Robustness of spiking networks"]
+    assert [one.what for one in robust.evidence] == [
+        *(f"stbp, {attack}" for attack in attacks),
+        "stbp, ensemble at 16/255",
+    ]
+    assert [bool(one.against) for one in robust.evidence] == [True, True, True, False, False]
+    assert robust.evidence[-1].difference.value == pytest.approx(70 / SAMPLES)
+    assert robust.verdict == "supported"
+
+
+def test_a_page_without_the_marks_is_refused(study: Cli, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("# robench\n", "utf-8")
+    page = ("--output", tmp_path / "findings.md", "--readme", readme)
+    done = study("findings", *page, "--results", ROOT / "results", "--models-dir", ROOT / "models")
+    refused(done, "there are no lines <!-- from results/")
+    assert readme.read_text("utf-8") == "# robench\n"
+    assert not (tmp_path / "findings.md").exists()
+
+
+def test_the_committed_pages_show_the_committed_results(
+    study: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    done = study("findings", "--check")
+    assert done.code == 0, done.err
