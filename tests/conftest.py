@@ -46,6 +46,12 @@ def refuse_skip(report: pytest.TestReport | pytest.CollectReport, reason: str) -
         report.longrepr = f"unexpected skip: {reason}"
 
 
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """A test that draws from torch's own generator gets the same numbers in every run."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run ``robench`` with some arguments in this process."""
