@@ -187,10 +187,12 @@ def _draw_counts(ax: Axes, counts: NDArray[np.int64]) -> None:
 def draw_rates(rasters: Sequence[DrawnRaster]) -> Figure:
     """The mean rate of each layer in each time step over all images; with an attack, its change."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     attacked = all(len(one.conditions) > 1 for one in rasters)
     columns = 2 if attacked else 1
-    figure = Figure(figsize=(4.3 * columns + 0.6, 2.6 * len(rasters) + 0.6), layout="constrained")
+    layout = ConstrainedLayoutEngine(wspace=0.08)  # keeps the label of a bar beside its bar
+    figure = Figure(figsize=(4.3 * columns + 0.6, 2.6 * len(rasters) + 0.6), layout=layout)
     clean = [one.rates("clean") for one in rasters]
     same = len({rates.shape for rates in clean}) == 1
     axes = figure.subplots(len(rasters), columns, squeeze=False, sharex=same, sharey=same)
