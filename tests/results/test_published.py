@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from robench.registry import find_attack
 from robench.results import CLEAN_WRONG, ROBUST, CellResult, ResultStore
 from tests.support.checkpoints import ROOT
 
@@ -31,6 +32,16 @@ def test_each_model_has_a_result(attack: str) -> None:
     assert {model for model, cell in done.items() if cell.outcome.control} == {
         model for model in MODELS if model not in HONEST
     }
+
+
+def test_the_attacks_are_those_of_the_code() -> None:
+    published = {
+        (cell.attack, cell.outcome.identity.attack_version)
+        for cell in CELLS.values()
+        if cell.outcome
+    }
+    assert {"fgsm", "pgd", "spgd"} <= {attack for attack, _ in published}
+    assert published == {(attack, find_attack(attack).version) for attack, _ in published}
 
 
 @pytest.mark.parametrize("model", HONEST)
