@@ -23,7 +23,9 @@ from robench.training.log import LOG
 from studies.findings.claims import Claim, Evidence
 
 DATASETS = ("cifar10", "mnist", "digits")
-MODES = ("ann", "hybrid", "stbp")
+ANNS, SPIKING = ("ann", "ann-at"), ("hybrid", "stbp", "stbp-at")
+MODES = (*ANNS, *SPIKING)
+"""How a network was trained; ``at`` is adversarial training."""
 ATTACKS = ("fgsm", "pgd", "spgd", "spgd-long")
 ENSEMBLE = "spiking-autoattack"
 """The strongest attack, which runs at the headline ε alone."""
@@ -97,7 +99,7 @@ def find_claims(stores: Stores) -> list[Claim]:
         Claim(
             "Sparsity", "Spiking networks with FLEX are sparser.",
             "spikes of an image, thousands", -1, 1e-3, 1,
-            list(_per_image(stores, activity, spikes, MODES[1:])),
+            list(_per_image(stores, activity, spikes, SPIKING)),
             "A penalty on spikes in training.",
         ),
         Claim(
@@ -150,16 +152,20 @@ def _right(stores: Stores, row: Row) -> NDArray[np.float64]:
 
 def _robustness(stores: Stores) -> Iterator[Evidence]:
     for table, mode, plain, flex, why in _pairs(stores):
-        for attack in _common(plain, flex) if mode != "ann" else ():
+        if mode not in SPIKING:
+            continue
+        for attack in _common(plain, flex):
             what = f"{mode}, {attack}"
             yield _of_attack(stores, table, what, attack, (flex, plain), why)
-        if mode != "ann" and all(ENSEMBLE in row.at_headline for row in (plain, flex)):
+        if all(ENSEMBLE in row.at_headline for row in (plain, flex)):
             alone = [row.at_headline[ENSEMBLE] for row in (flex, plain)]
             left = [
                 (stores.tables.positions(one.hash) == ROBUST).astype(np.float64) for one in alone
             ]
             what = f"{mode}, ensemble at {table.headline}"
-            yield Evidence.of(table.dataset.title, what, left, why or _bad((flex, plain), alone))
+            floor = "" if np.any(left) else "nothing is left of either"
+            against = why or _bad((flex, plain), alone) or floor
+            yield Evidence.of(table.dataset.title, what, left, against)
 
 
 def _common(one: Row, other: Row) -> list[str]:
@@ -194,12 +200,13 @@ def _areas(stores: Stores, table: Table, row: Row, attack: str) -> NDArray[np.fl
 def _beside_anns(stores: Stores) -> Iterator[Evidence]:
     for table, mode, _, flex, why in _pairs(stores):
         rows = {row.model.partition("/")[2]: row for row in table.rows}
-        for ann in ("vgg16-ann", "flex-ann"):
-            other = rows.get(ann)
-            if mode == "ann" or other is None or not (attacks := _common(flex, other)):
+        ann = ANNS[mode.endswith("-at")]
+        for name in (f"vgg16-{ann}", f"flex-{ann}") if mode in SPIKING else ():
+            other = rows.get(name)
+            if other is None or not (attacks := _common(flex, other)):
                 continue
-            why = why or unlike(table.dataset.name, "ann")
-            what = f"{mode} and {ann}"
+            why = why or unlike(table.dataset.name, ann)
+            what = f"{mode} and {name}"
             yield _of_attack(stores, table, what, attacks[-1], (flex, other), why)
 
 
