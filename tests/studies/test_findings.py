@@ -115,6 +115,21 @@ def test_only_valid_numbers_are_evidence_of_robustness(tmp_path: Path) -> None:
     assert robust.verdict == "supported"
 
 
+@pytest.mark.parametrize(("left", "counts"), [((0, 0), False), ((0, 3), True)])
+def test_two_networks_of_which_nothing_is_left_do_not_differ(
+    tmp_path: Path, left: tuple[int, int], counts: bool
+) -> None:
+    builder = Builder(tmp_path)
+    for name, images in zip(("vgg16", "flex"), left, strict=True):
+        builder.add(f"digits/{name}-stbp", "spgd", fall(40.0))
+        found = np.where(np.arange(SAMPLES) < images, ROBUST, 1)
+        grid = (GRID[0], DIGITS.protocol.headline["linf"])
+        builder.add(f"digits/{name}-stbp", ENSEMBLE, found, grid=grid)
+    claims = {one.title: one for one in find_claims(Stores.of(tmp_path, ROOT / "models"))}
+    ensemble = claims["Robustness of spiking networks"].evidence[-1]
+    assert ensemble.against == ("" if counts else "nothing is left of either")
+
+
 def test_a_page_without_the_marks_is_refused(study: Cli, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("# robench\n", "utf-8")
