@@ -41,15 +41,19 @@ COLUMNS = {
     "variant": str,
     "seeds": int,
     "clean": float,
+    "clean_by_seed": str,
     "attack": str,
     "version": str,
     "epsilon": str,
     "accuracy": float,
+    "robust_by_seed": str,
     "difference": float,
     "low": float,
     "high": float,
     "verdicts": str,
 }
+"""Of the table. ``clean`` and ``accuracy``, the robust one, are means over the seeds; their values
+by seed have spaces between them."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ def ablation_table(
                 for one in trainings
             ]  # fmt: skip
             outcomes = [cell.outcome for cell in cells if cell.outcome is not None]
+            clean = [outcome.clean_accuracy for outcome in outcomes]
             left = [store.rows(cell)["minimal_position"] == ROBUST for cell in cells]
             robust[name] = np.mean(left, axis=0)
             difference = robust[name] - robust[REFERENCE]
@@ -163,15 +168,25 @@ def ablation_table(
             rows.append(
                 {
                     "dataset": dataset, "mode": mode, "variant": name, "seeds": len(trainings),
-                    "clean": float(np.mean([outcome.clean_accuracy for outcome in outcomes])),
+                    "clean": float(np.mean(clean)), "clean_by_seed": _joined(clean),
                     "attack": identity.attack, "version": identity.attack_version,
                     "epsilon": headline, "accuracy": float(robust[name].mean()),
+                    "robust_by_seed": _joined([float(one.mean()) for one in left]),
                     "difference": float(difference.mean()),
                     "low": interval.low, "high": interval.high,
                     "verdicts": ", ".join(sorted({outcome.verdict for outcome in outcomes})),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _joined(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)
+
+
+def merged(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
+    """The new rows, and the old ones of other data sets."""
+    return pd.concat([old[~old["dataset"].isin(new["dataset"])], new], ignore_index=True)
 
 
 def ablations_page(table: pd.DataFrame) -> str:
@@ -183,8 +198,9 @@ def ablations_page(table: pd.DataFrame) -> str:
 _NOTE = (
     "Each variant is trained by the recipe of FLEX in its mode, and attacked on the protocol's "
     f"test images. {VARIANTS[REFERENCE][0]} has a hard mask and λ = 0. Accuracies are means over "
-    "the seeds. Brackets are 95 % intervals of the paired difference over the images, where an "
-    "image counts with its mean over the seeds; they do not cover other seeds."
+    "the seeds; a seed is that of the whole chain of trainings. Brackets are 95 % intervals of the "
+    "paired difference over the images, where an image counts with its mean over the seeds; they "
+    "do not cover other seeds."
 )
 
 
@@ -192,7 +208,8 @@ def _lines(table: pd.DataFrame) -> Iterator[str]:
     for (dataset, mode), part in table.groupby(["dataset", "mode"], sort=False):
         records = part.to_dict("records")
         attack = f"{records[0]['attack']} at {records[0]['epsilon']}"
-        head = ["variant", "clean", attack, f"minus {VARIANTS[REFERENCE][0]}, points", "verdict"]
+        minus = f"minus {VARIANTS[REFERENCE][0]}, points"
+        head = ["variant", "clean", attack, "by seed", minus, "verdict"]
         yield f"## {dataset}, {mode}\n"
         yield from markdown_table(head, map(_cells, records), words=1)
         yield ""
@@ -204,6 +221,7 @@ def _cells(record: dict[Any, Any]) -> list[str]:
         VARIANTS[record["variant"]][0],
         f"{record['clean']:.1%}",
         f"{record['accuracy']:.1%}",
+        ", ".join(f"{float(one):.1%}" for one in record["robust_by_seed"].split()),
         "—" if record["variant"] == REFERENCE else f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]",
         record["verdicts"],
     ]

@@ -29,6 +29,7 @@ from studies.ablations import (
     VARIANTS,
     ablation_table,
     ablations_page,
+    merged,
     train_variants,
     variants,
 )
@@ -71,7 +72,7 @@ def findings(
 ) -> None:
     """The claims about FLEX, and what the published results say of them."""
     require_results(results)
-    stores = Stores.of(results, models_dir or Path("models"))
+    stores = Stores.of(results, models_dir or Path("models"), TABLES / "ablations.csv")
     claims = find_claims(stores)
     page = findings_page(stores, claims, TABLES / "published.csv", AUTHORS)
     front = with_results(
@@ -112,14 +113,18 @@ def ablations(
     no_run: NoRun = False,
     check: Check = False,
 ) -> None:
-    """What each part of FLEX contributes; the same command continues."""
+    """What each part of FLEX contributes; the same command continues.
+
+    Rows of other data sets stay in the table.
+    """
     table = output.with_suffix(".csv")
     if not (no_run or check):
         wanted = variants(dataset.split(","), trainings, names.split(","), modes.split(","))
         train_variants(wanted, folder)
-        write_table(
-            ablation_table(wanted, folder, ResultStore(folder / "results"), attack, limit), table
-        )
+        new = ablation_table(wanted, folder, ResultStore(folder / "results"), attack, limit)
+        if table.is_file():
+            new = merged(new, read_table(table, COLUMNS))
+        write_table(new, table)
         print(f"wrote {table}")
     put_page(
         output, ablations_page(read_table(table, COLUMNS)), check=check, again="ablations --no-run"

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import ttest_ind
 
 from robench.analysis.robustness.differences import LEVEL, holm, sign_flip_test
 from robench.results.paired import Difference
@@ -25,6 +26,7 @@ class Evidence:
         difference: FLEX minus the other.
         p: of a paired sign-flip test.
         against: why it decides nothing, such as an invalid number; empty if it counts.
+        trainings: how many of each network it compares.
     """
 
     data: str
@@ -32,6 +34,7 @@ class Evidence:
     difference: Difference
     p: float
     against: str = ""
+    trainings: int = 1
 
     @classmethod
     def of(
@@ -44,6 +47,26 @@ class Evidence:
         """That of the values of FLEX and of another network on the same samples, ``(N,)`` each."""
         flex, other = values
         return cls(data, what, Difference.of(flex, other), sign_flip_test(flex - other), against)
+
+    @classmethod
+    def of_trainings(
+        cls,
+        data: str,
+        what: str,
+        values: Sequence[NDArray[np.float64]],
+        against: str = "",
+    ) -> Evidence:
+        """That of a number for each training of FLEX and of another network, after Welch."""
+        flex, other = values
+        means = float(flex.mean()), float(other.mean())
+        count = min(flex.size, other.size)
+        if np.ptp(flex) == np.ptp(other) == 0:  # no training differs from another one
+            gap = means[0] - means[1]
+            return cls(data, what, Difference(*means, gap, gap), float(gap == 0), against, count)
+        test = ttest_ind(flex, other, equal_var=False)
+        interval = test.confidence_interval(1 - LEVEL)
+        found = Difference(*means, float(interval.low), float(interval.high))
+        return cls(data, what, found, float(test.pvalue), against, count)
 
 
 @dataclass(frozen=True)
@@ -100,11 +123,15 @@ class Claim:
 
     @property
     def verdict(self) -> Verdict:
-        """Supported by every difference, not supported by at least one, or neither."""
+        """Not supported by at least one difference, or supported by every one, or neither.
+
+        One training of each network supports nothing.
+        """
         signs = self.signs
         if -1 in signs:
             return "not supported"
-        return "supported" if signs and 0 not in signs else "cannot tell"
+        repeated = any(one.trainings > 1 for one in self.counted)
+        return "supported" if repeated and 0 not in signs else "cannot tell"
 
     @property
     def count(self) -> str:

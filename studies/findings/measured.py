@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from robench.results.metrics import sample_areas
 from robench.training import find_recipe
 from robench.training.log import LOG
 from studies.findings.claims import Claim, Evidence
+from studies.findings.trainings import over_trainings, read_trainings
 
 DATASETS = ("cifar10", "mnist", "digits")
 ANNS, SPIKING = ("ann", "ann-at"), ("hybrid", "stbp", "stbp-at")
@@ -43,21 +44,23 @@ class Stores:
         tables: of the results, with what was run at the headline ε alone in their rows.
         analyses: what was measured of networks.
         models: the folder of the models, for the logs of their trainings.
+        trainings: the table of the ablations, with several trainings of each network.
     """
 
     tables: StoredTables
     analyses: AnalysisStore
     models: Path
+    trainings: pd.DataFrame
 
     @classmethod
-    def of(cls, results: Path, models: Path) -> Stores:
+    def of(cls, results: Path, models: Path, ablations: Path) -> Stores:
         """Read the tables.
 
         Raises:
-            UsageError: there is no finished cell.
+            UsageError: there is no finished cell, or a table is damaged.
         """
         tables = read_tables(ResultStore(results), merge=True)
-        return cls(tables, AnalysisStore(results), models)
+        return cls(tables, AnalysisStore(results), models, read_trainings(ablations))
 
     def table(self, dataset: str) -> Table | None:
         """The table under the protocol in L∞."""
@@ -141,6 +144,7 @@ def _accuracy(stores: Stores) -> Iterator[Evidence]:
     for table, mode, plain, flex, why in _pairs(stores):
         values = [_right(stores, row) for row in (flex, plain)]
         yield Evidence.of(table.dataset.title, mode, values, why)
+        yield from over_trainings(stores.trainings, table.dataset.name, mode, "clean")
 
 
 def _right(stores: Stores, row: Row) -> NDArray[np.float64]:
@@ -166,6 +170,7 @@ def _robustness(stores: Stores) -> Iterator[Evidence]:
             floor = "" if np.any(left) else "nothing is left of either"
             against = why or _bad((flex, plain), alone) or floor
             yield Evidence.of(table.dataset.title, what, left, against)
+        yield from over_trainings(stores.trainings, table.dataset.name, mode, "robust")
 
 
 def _common(one: Row, other: Row) -> list[str]:
@@ -223,7 +228,8 @@ def _stability(stores: Stores) -> Iterator[Evidence]:
                 what = f"{mode}, {len(both)} seed{'s' * (len(both) > 1)}"
                 values = [np.concatenate([of[seed] for seed in both]) for of in (flex, plain)]
                 title = find_dataset(dataset).title
-                yield Evidence.of(title, what, values, unlike(dataset, mode))
+                one = Evidence.of(title, what, values, unlike(dataset, mode))
+                yield replace(one, trainings=len(both))
 
 
 def _changes(folder: Path) -> dict[str, NDArray[np.float64]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from robench.results import ResultStore
@@ -16,6 +17,7 @@ from studies.ablations import (
     VARIANTS,
     Variant,
     ablation_table,
+    merged,
     train_variants,
     variants,
 )
@@ -76,6 +78,11 @@ def test_trainings_are_attacked_and_compared_by_image(
     assert table.loc[REFERENCE, "difference"] == 0
     gap = table.loc["vgg16", "accuracy"] - table.loc[REFERENCE, "accuracy"]
     assert table.loc["vgg16", "difference"] == pytest.approx(gap)
+    assert float(table.loc["vgg16", "robust_by_seed"]) == table.loc["vgg16", "accuracy"]
+    assert float(table.loc["vgg16", "clean_by_seed"]) == table.loc["vgg16", "clean"]
+    old = table.reset_index().assign(dataset="mnist")
+    both = merged(table.reset_index(), pd.concat([old, table.reset_index()]))
+    assert list(both["dataset"]) == ["mnist", "mnist", "digits", "digits"]
     page = tmp_path / "ablations.md"
     options = ("--dataset", "digits", "--trainings", "1", "--attack", "fgsm", "--limit", "20")
     some = ("--variants", "flex,vgg16", "--modes", "ann")

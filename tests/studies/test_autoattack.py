@@ -42,7 +42,7 @@ def test_other_images_replace_the_row_of_a_network(study: Cli, tmp_path: Path) -
 
 
 def test_the_page_leaves_out_networks_that_have_other_weights(tmp_path: Path) -> None:
-    stores = Stores.of(ROOT / "results", ROOT / "models")
+    stores = Stores.of(ROOT / "results", ROOT / "models", ROOT / "none.csv")
     rows = pd.read_csv(ROOT / AUTHORS)
     rows.loc[rows["model"] == "digits/flex-ann", "weights_sha256"] = "0" * 64
     changed = tmp_path / "autoattack.csv"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from robench.datasets import DIGITS
@@ -13,6 +15,7 @@ from robench.results.paired import Difference
 from studies.findings.claims import Claim, Evidence
 from studies.findings.figure import draw_findings
 from studies.findings.measured import ENSEMBLE, Stores, find_claims, unlike
+from studies.findings.trainings import over_trainings, read_trainings
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli, refused
 from tests.support.made_up import GRID, Builder, fall
@@ -21,11 +24,12 @@ from tests.support.made_up import N as SAMPLES
 N = 200
 
 
-def evidence(shift: float, against: str = "") -> Evidence:
+def evidence(shift: float, against: str = "", *, trainings: int = 2) -> Evidence:
     rng = np.random.default_rng(0)
     other = rng.normal(10, 3, N)  # the images differ more than the networks
     noise = np.tile([0.1, -0.1], N // 2)
-    return Evidence.of("Digits", "ann", (other + shift + noise, other), against)
+    one = Evidence.of("Digits", "ann", (other + shift + noise, other), against)
+    return replace(one, trainings=trainings)
 
 
 def claim(*found: Evidence, better: int = 1, margin: float | None = None) -> Claim:
@@ -55,6 +59,53 @@ def test_one_difference_against_a_claim_is_enough(shifts: tuple[float, ...], ver
     assert claim(*found).verdict == verdict
     opposite = [evidence(-shift) for shift in shifts]
     assert claim(*opposite, better=-1).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.5, "cannot tell"), (0.0, "cannot tell"), (-0.5, "not supported")]
+)
+def test_one_training_of_each_network_supports_nothing(shift: float, verdict: str) -> None:
+    assert claim(evidence(shift, trainings=1)).verdict == verdict
+
+
+def test_several_trainings_are_compared_by_their_means() -> None:
+    flex, other = np.array([0.9, 0.8, 0.85]), np.array([0.5, 0.1, 0.3])
+    one = Evidence.of_trainings("MNIST", "stbp", (flex, other))
+    d = one.difference
+    assert (d.first, d.second, one.trainings) == (pytest.approx(0.85), pytest.approx(0.3), 3)
+    # Welch: s² / n = 0.000833 and 0.013333, ν = 2.249, t(0.975) = 3.87
+    assert (d.low, d.high) == (pytest.approx(0.089, abs=0.002), pytest.approx(1.011, abs=0.002))
+    assert one.p == pytest.approx(0.035, abs=0.002)
+    same = Evidence.of_trainings("MNIST", "stbp", (np.zeros(3), np.zeros(3)))
+    assert (same.difference.value, same.p) == (0, 1)
+
+
+def test_a_table_of_several_trainings_gives_evidence(tmp_path: Path) -> None:
+    rows = [
+        {
+            "dataset": "digits", "mode": "stbp", "variant": name, "seeds": 3, "clean": 0.99,
+            "clean_by_seed": "0.99 0.98 1.0", "attack": "spgd", "version": "7",
+            "epsilon": "16/255", "accuracy": 0.4, "robust_by_seed": robust, "difference": 0.0,
+            "low": 0.0, "high": 0.0, "verdicts": verdicts,
+        }
+        for name, robust, verdicts in (
+            ("adaptive", "0.8 0.9 0.85", "valid"), ("vgg16", "0.3 0.4 0.5", "valid"),
+        )
+    ]  # fmt: skip
+    path = tmp_path / "ablations.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    table = read_trainings(path)
+    (robust,) = over_trainings(table, "digits", "stbp", "robust")
+    assert robust.what == "stbp, spgd at 16/255, 3 trainings"
+    assert (robust.difference.value, robust.against) == (pytest.approx(0.45), "")
+    (clean,) = over_trainings(table, "digits", "stbp", "clean")
+    assert (clean.difference.value, clean.p) == (0, 1)
+    assert not [*over_trainings(table, "digits", "ann", "clean")]
+    assert not [*over_trainings(table, "mnist", "stbp", "clean")]
+    suspect = table.assign(verdicts=["valid", "suspect, valid"])
+    (robust,) = over_trainings(suspect, "digits", "stbp", "robust")
+    assert robust.against == "not all are valid"
+    assert read_trainings(tmp_path / "none.csv").empty
 
 
 def test_what_counts_for_nothing_changes_no_verdict() -> None:
@@ -104,7 +155,10 @@ def test_only_valid_numbers_are_evidence_of_robustness(tmp_path: Path) -> None:
     for name, left in (("vgg16", 20), ("flex", 90)):
         found = np.where(np.arange(SAMPLES) < left, ROBUST, 1)
         builder.add(f"digits/{name}-stbp", ENSEMBLE, found, grid=(GRID[0], headline))
-    claims = {one.title: one for one in find_claims(Stores.of(tmp_path, ROOT / "models"))}
+    claims = {
+        one.title: one
+        for one in find_claims(Stores.of(tmp_path, ROOT / "models", tmp_path / "none.csv"))
+    }
     robust = claims["Robustness of spiking networks"]
     assert [one.what for one in robust.evidence] == [
         *(f"stbp, {attack}" for attack in attacks),
@@ -112,7 +166,7 @@ def test_only_valid_numbers_are_evidence_of_robustness(tmp_path: Path) -> None:
     ]
     assert [bool(one.against) for one in robust.evidence] == [True, True, True, False, False]
     assert robust.evidence[-1].difference.value == pytest.approx(70 / SAMPLES)
-    assert robust.verdict == "supported"
+    assert robust.signs == [1, 1]
 
 
 @pytest.mark.parametrize(("left", "counts"), [((0, 0), False), ((0, 3), True)])
@@ -125,7 +179,10 @@ def test_two_networks_of_which_nothing_is_left_do_not_differ(
         found = np.where(np.arange(SAMPLES) < images, ROBUST, 1)
         grid = (GRID[0], DIGITS.protocol.headline["linf"])
         builder.add(f"digits/{name}-stbp", ENSEMBLE, found, grid=grid)
-    claims = {one.title: one for one in find_claims(Stores.of(tmp_path, ROOT / "models"))}
+    claims = {
+        one.title: one
+        for one in find_claims(Stores.of(tmp_path, ROOT / "models", tmp_path / "none.csv"))
+    }
     ensemble = claims["Robustness of spiking networks"].evidence[-1]
     assert ensemble.against == ("" if counts else "nothing is left of either")
 

@@ -1,0 +1,51 @@
+"""Evidence over several trainings of each network, from the table of the ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robench.datasets import find_dataset
+from studies.ablations import COLUMNS, MODES
+from studies.findings.claims import Evidence
+from studies.pages import read_table
+
+FLEX, PLAIN = "adaptive", "vgg16"
+"""The variants that are trained by the recipes of the published networks."""
+
+
+def read_trainings(path: Path) -> pd.DataFrame:
+    """The table of ``python -m studies ablations``; without rows if there is none.
+
+    Raises:
+        UsageError: the file is no such table.
+    """
+    return read_table(path, COLUMNS) if path.is_file() else pd.DataFrame(columns=list(COLUMNS))
+
+
+def over_trainings(
+    table: pd.DataFrame, dataset: str, mode: str, measure: Literal["clean", "robust"]
+) -> Iterator[Evidence]:
+    """The difference over the trainings of a mode, if both networks were trained several times."""
+    here = table[(table["dataset"] == dataset) & (table["mode"] == mode)].set_index("variant")
+    if mode not in MODES or not {FLEX, PLAIN} <= set(here.index):
+        return
+    flex, plain = (_by_seed(here, name, measure) for name in (FLEX, PLAIN))
+    if min(flex.size, plain.size) < 2:
+        return
+    row = here.loc[FLEX]
+    attack = f", {row['attack']} at {row['epsilon']}" * (measure == "robust")
+    verdicts = {here.loc[name, "verdicts"] for name in (FLEX, PLAIN)}
+    bad = "" if measure == "clean" or verdicts == {"valid"} else "not all are valid"
+    yield Evidence.of_trainings(
+        find_dataset(dataset).title, f"{mode}{attack}, {flex.size} trainings", (flex, plain), bad
+    )
+
+
+def _by_seed(table: pd.DataFrame, variant: str, measure: str) -> NDArray[np.float64]:
+    return np.array(str(table.loc[variant, f"{measure}_by_seed"]).split(), np.float64)
