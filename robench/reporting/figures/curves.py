@@ -41,6 +41,8 @@ _LINE: dict[str, Any] = {"linewidth": 1.3, "markersize": 3.5}
 _SHADE: dict[str, Any] = {"color": "#d7e3ee", "linewidth": 0}
 _BAND: dict[str, Any] = {"alpha": 0.22, "linewidth": 0}
 _GRID: dict[str, Any] = {"color": "0.92", "linewidth": 0.8, "zorder": 0.5}
+_READABLE = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}
+"""Behind a text that lies on a curve."""
 _HEADLINE: dict[str, Any] = {"color": NOTE, "linewidth": 0.9, "linestyle": (0, (2, 2))}
 
 
@@ -91,7 +93,7 @@ def draw_curves(table: Table) -> Figure:
         # above the labels too, where there is room
         bound = "≤ " * upper_bound(row)
         ax.text(0.03, 0.07, f"AUC {bound}{row.worst_auc.value:.3f}", transform=ax.transAxes,
-                fontsize="small", color=NOTE)  # fmt: skip
+                fontsize="small", color=NOTE, zorder=4, bbox=_READABLE)  # fmt: skip
         ax.text(1 + (beside - _BETWEEN) / width, 1 + 4 / 72 / height, left, ha="right",
                 transform=ax.transAxes, fontsize="small", color=NOTE)  # fmt: skip
         if number + columns >= len(rows):
