@@ -69,6 +69,11 @@ class Evidence:
         return cls(data, what, found, float(test.pvalue), against, count)
 
 
+def nothing_left(values: Sequence[NDArray[np.float64]]) -> str:
+    """Why robust accuracies of two networks decide nothing; empty if any of them is above 0."""
+    return "" if any(np.any(one) for one in values) else "nothing is left of either"
+
+
 @dataclass(frozen=True)
 class Claim:
     """A claim and its evidence.

@@ -20,7 +20,7 @@ from robench.results import CLEAN_WRONG, ROBUST, Analysis, AnalysisStore, Result
 from robench.results.metrics import sample_areas
 from robench.training import find_recipe
 from robench.training.log import LOG
-from studies.findings.claims import Claim, Evidence
+from studies.findings.claims import Claim, Evidence, nothing_left
 from studies.findings.trainings import over_trainings, read_trainings
 
 DATASETS = ("cifar10", "mnist", "digits")
@@ -167,8 +167,7 @@ def _robustness(stores: Stores) -> Iterator[Evidence]:
                 (stores.tables.positions(one.hash) == ROBUST).astype(np.float64) for one in alone
             ]
             what = f"{mode}, ensemble at {table.headline}"
-            floor = "" if np.any(left) else "nothing is left of either"
-            against = why or _bad((flex, plain), alone) or floor
+            against = why or _bad((flex, plain), alone) or nothing_left(left)
             yield Evidence.of(table.dataset.title, what, left, against)
         yield from over_trainings(stores.trainings, table.dataset.name, mode, "robust")
 

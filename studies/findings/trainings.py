@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robench.datasets import find_dataset
-from studies.ablations import COLUMNS, MODES
-from studies.findings.claims import Evidence
+from studies.ablations import COLUMNS
+from studies.findings.claims import Evidence, nothing_left
 from studies.pages import read_table
 
 FLEX, PLAIN = "adaptive", "vgg16"
@@ -33,18 +33,18 @@ def over_trainings(
 ) -> Iterator[Evidence]:
     """The difference over the trainings of a mode, if both networks were trained several times."""
     here = table[(table["dataset"] == dataset) & (table["mode"] == mode)].set_index("variant")
-    if mode not in MODES or not {FLEX, PLAIN} <= set(here.index):
+    if not {FLEX, PLAIN} <= set(here.index):
         return
-    flex, plain = (_by_seed(here, name, measure) for name in (FLEX, PLAIN))
-    if min(flex.size, plain.size) < 2:
+    both = [_by_seed(here, name, measure) for name in (FLEX, PLAIN)]
+    if min(one.size for one in both) < 2:
         return
-    row = here.loc[FLEX]
-    attack = f", {row['attack']} at {row['epsilon']}" * (measure == "robust")
-    verdicts = {here.loc[name, "verdicts"] for name in (FLEX, PLAIN)}
-    bad = "" if measure == "clean" or verdicts == {"valid"} else "not all are valid"
-    yield Evidence.of_trainings(
-        find_dataset(dataset).title, f"{mode}{attack}, {flex.size} trainings", (flex, plain), bad
-    )
+    what, against = mode, ""
+    if measure == "robust":
+        row, valid = here.loc[FLEX], set(here.loc[[FLEX, PLAIN], "verdicts"]) == {"valid"}
+        what += f", {row['attack']} at {row['epsilon']}"
+        against = nothing_left(both) if valid else "not all are valid"
+    what += f", {both[0].size} trainings"
+    yield Evidence.of_trainings(find_dataset(dataset).title, what, both, against)
 
 
 def _by_seed(table: pd.DataFrame, variant: str, measure: str) -> NDArray[np.float64]:

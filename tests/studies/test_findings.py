@@ -36,6 +36,12 @@ def claim(*found: Evidence, better: int = 1, margin: float | None = None) -> Cla
     return Claim("T", "C.", "M", better, 1, 2, found, "X.", margin)  # type: ignore[arg-type]
 
 
+def robustness(results: Path) -> Claim:
+    """The claim about the robustness of spiking networks, without a table of several trainings."""
+    claims = find_claims(Stores.of(results, ROOT / "models", results / "none.csv"))
+    return next(one for one in claims if one.title == "Robustness of spiking networks")
+
+
 def test_the_difference_is_paired_and_its_sign_is_that_of_flex() -> None:
     one = evidence(0.5)
     assert isinstance(one.difference, Difference)
@@ -105,6 +111,8 @@ def test_a_table_of_several_trainings_gives_evidence(tmp_path: Path) -> None:
     suspect = table.assign(verdicts=["valid", "suspect, valid"])
     (robust,) = over_trainings(suspect, "digits", "stbp", "robust")
     assert robust.against == "not all are valid"
+    (robust,) = over_trainings(table.assign(robust_by_seed="0 0 0"), "digits", "stbp", "robust")
+    assert robust.against == "nothing is left of either"
     assert read_trainings(tmp_path / "none.csv").empty
 
 
@@ -155,11 +163,7 @@ def test_only_valid_numbers_are_evidence_of_robustness(tmp_path: Path) -> None:
     for name, left in (("vgg16", 20), ("flex", 90)):
         found = np.where(np.arange(SAMPLES) < left, ROBUST, 1)
         builder.add(f"digits/{name}-stbp", ENSEMBLE, found, grid=(GRID[0], headline))
-    claims = {
-        one.title: one
-        for one in find_claims(Stores.of(tmp_path, ROOT / "models", tmp_path / "none.csv"))
-    }
-    robust = claims["Robustness of spiking networks"]
+    robust = robustness(tmp_path)
     assert [one.what for one in robust.evidence] == [
         *(f"stbp, {attack}" for attack in attacks),
         "stbp, ensemble at 16/255",
@@ -167,6 +171,7 @@ def test_only_valid_numbers_are_evidence_of_robustness(tmp_path: Path) -> None:
     assert [bool(one.against) for one in robust.evidence] == [True, True, True, False, False]
     assert robust.evidence[-1].difference.value == pytest.approx(70 / SAMPLES)
     assert robust.signs == [1, 1]
+    assert robust.verdict == "cannot tell"  # one training of each
 
 
 @pytest.mark.parametrize(("left", "counts"), [((0, 0), False), ((0, 3), True)])
@@ -179,11 +184,7 @@ def test_two_networks_of_which_nothing_is_left_do_not_differ(
         found = np.where(np.arange(SAMPLES) < images, ROBUST, 1)
         grid = (GRID[0], DIGITS.protocol.headline["linf"])
         builder.add(f"digits/{name}-stbp", ENSEMBLE, found, grid=grid)
-    claims = {
-        one.title: one
-        for one in find_claims(Stores.of(tmp_path, ROOT / "models", tmp_path / "none.csv"))
-    }
-    ensemble = claims["Robustness of spiking networks"].evidence[-1]
+    ensemble = robustness(tmp_path).evidence[-1]
     assert ensemble.against == ("" if counts else "nothing is left of either")
 
 
