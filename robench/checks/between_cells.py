@@ -89,27 +89,22 @@ def _worst(
 def surrogate_gap(
     own: Compared, chosen: Compared, values: Sequence[float], limit: float, *, spiking: bool
 ) -> Check:
-    """Whether an attack with gradients of its own choice beats the network's own gradient (C38).
+    """Whether an attack with gradients of its own choice beats the network's own gradient.
 
     Invalid if the AUC is lower by more than 10 points. Suspect if it is lower by more than the
     paired interval and the network spikes; one without spikes has one gradient, of which the other
     attack took more steps.
     """
     gap = _gap(own, chosen, values, limit)
-    verdict: Verdict = "valid"
     reason = f"{chosen.attack} is {100 * gap:.1f} points of AUC lower"
-    if gap > (0 if spiking else MASKED):
-        verdict = "invalid" if gap > MASKED else "suspect"
-    return Check(
-        name="surrogate-gap", value=gap, threshold=MASKED, verdict=verdict,
-        reason=reason if verdict != "valid" else "",
-    )  # fmt: skip
+    verdict: Verdict = "invalid" if gap > MASKED else "suspect"
+    return at_most("surrogate-gap", gap, 0 if spiking else MASKED, reason, verdict)
 
 
 def estimator_spread(
     cell: Compared, other: Compared, values: Sequence[float], limit: float
 ) -> Check:
-    """Whether another choice of gradients finds more for about the same passes (C13, C14).
+    """Whether another choice of gradients finds more for about the same passes.
 
     Suspect if its AUC is lower by more than 2 points and more than the paired interval.
     """
@@ -125,7 +120,7 @@ def _gap(cell: Compared, other: Compared, values: Sequence[float], limit: float)
 
 
 def weaker_wins(cell: Compared, weaker: Compared, points: int) -> Check:
-    """Whether an attack of a weaker kind leaves fewer samples at some ε (C16, C22 to C24).
+    """Whether an attack of a weaker kind leaves fewer samples at some ε.
 
     Invalid if it leaves fewer by more than a point and by more than the paired interval.
 

@@ -1,4 +1,4 @@
-"""Whether the same input gives the same logits: alone, in a batch, and under attack (C06, C07)."""
+"""Whether the same input gives the same logits: alone, in a batch, and under attack."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def deterministic(model: Model, x: Tensor, rows: int) -> Check:
 
 
 def same_under_attack(model: Model, x: Tensor) -> Check | None:
-    """The logits are the same whether or not a gradient is asked for (C43).
+    """The logits are the same whether or not a gradient is asked for.
 
     A defence may be off, or on, only while an attack takes a gradient. None for a network whose
     logits already differ between equal calls.

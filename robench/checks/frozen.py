@@ -1,4 +1,4 @@
-"""Whether a network stays as it is while it is attacked (C05)."""
+"""Whether a network stays as it is while it is attacked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the outputs are logits that an attack can follow, and classify (C08, C40).
+"""Whether the outputs are logits that an attack can follow, and classify.
 
 Every figure is that of clean images.
 """

@@ -1,4 +1,4 @@
-"""Whether the gradient that a network itself gives can be followed (C09 to C11, C15)."""
+"""Whether the gradient that a network itself gives can be followed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def own_gradient(subject: Examined) -> Check | None:
 
 
 def agreement(subject: Examined) -> Check | None:
-    """Suspect if a few steps along the sign of the gradient do not raise the loss (C15).
+    """Suspect if a few steps along the sign of the gradient do not raise the loss.
 
     They are compared with as many steps against it, and with one in a random direction, in a ball
     in which one step of a spiking network's gradient would say little: it is the derivative of no

@@ -1,4 +1,4 @@
-"""Whether a part of the images holds against what is certain to be stronger (C19 to C23, C41).
+"""Whether a part of the images holds against what is certain to be stronger.
 
 Each attacks the first images again: in balls that hold every image, with twice the steps, and
 without a gradient.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robench.attacks import IMPLEMENTATIONS
 from robench.attacks.square import Square
@@ -27,7 +25,7 @@ LARGE = 128 / 255
 LEFT = 0.05
 """How many images may be left there beside those that grey leaves, and none beyond."""
 GAIN = 0.01
-"""The gain in AUC of twice the steps."""
+"""The gain in AUC of twice the steps that is no gain."""
 FEW_QUERIES, MISSED, MANY_MISSED = 80, 0.02, 0.05
 """Queries of the check that every run makes, and the shares of images that they may find beyond an
 attack that is valid, and beyond one that is not invalid."""
@@ -80,13 +78,16 @@ def large_epsilon(subject: Attacked) -> Check | None:
 def more_steps(subject: Attacked) -> Check | None:
     """Suspect if twice the steps find clearly more, invalid if they find clearly less.
 
-    The figure is the change in AUC over the grid. None for an attack without steps.
+    The figure is the change in AUC up to its limit. None for an attack without steps.
     """
     if not _iterative(subject) or len(subject.grid) < 2:
         return None
     values = [epsilon.value for epsilon in subject.grid]
     longer = subject.again(subject.attack.lengthened(2), subject.grid)
-    areas = [_areas(rows, values) for rows in (subject.rows[: len(longer)], longer)]
+    areas = [
+        sample_areas(rows["minimal_position"].to_numpy(), values, subject.limit)
+        for rows in (subject.rows[: len(longer)], longer)
+    ]
     gain, loss = (beyond_chance(sign * (areas[0] - areas[1])) for sign in (1, -1))
     if loss > 0:
         return at_most("steps", loss, GAIN, "more-steps-find-less")
@@ -122,10 +123,6 @@ def _iterative(subject: Attacked) -> bool:
     except UsageError:
         return False
     return True
-
-
-def _areas(rows: pd.DataFrame, values: list[float]) -> NDArray[np.float64]:
-    return sample_areas(rows["minimal_position"].to_numpy(), values, values[-1])
 
 
 def _compared(name: str, rows: pd.DataFrame) -> Compared:

@@ -88,6 +88,7 @@ class Attacked(NamedTuple):
         chunk: the first images.
         rows: of all samples, as in the Parquet file and with ``zero_gradient``.
         grid: the ε, from 0.
+        limit: the upper limit of the AUC.
         seed: of the attack.
         sources: other models that the attack uses.
         published: whether model and images are those of the card's accuracy.
@@ -101,6 +102,7 @@ class Attacked(NamedTuple):
     chunk: Chunk
     rows: pd.DataFrame
     grid: Sequence[Epsilon]
+    limit: float
     seed: int
     sources: tuple[Model, ...]
     published: bool

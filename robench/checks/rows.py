@@ -19,7 +19,7 @@ CONFIRMED, HALF = 0.95, 0.5
 
 
 def usable_gradient(rows: pd.DataFrame) -> Check | None:
-    """Invalid if more than 1 % of the attacked samples have no usable gradient (C09 to C11).
+    """Invalid if more than 1 % of the attacked samples have no usable gradient.
 
     A sample has none if in no stage of the attack more than half of its gradients were finite in
     every pixel and not zero. Samples with the smallest ε as minimal ε are left out: a better
@@ -52,7 +52,7 @@ def asked(rows: pd.DataFrame, *, stochastic: bool = False) -> Check | None:
 
 
 def card_accuracy(model: Model, rows: pd.DataFrame) -> Check | None:
-    """The measured clean accuracy is within half a point of the card's; None without one (C01)."""
+    """The measured clean accuracy is within half a point of the card's; None without one."""
     if model.clean_accuracy is None:
         return None
     measured = float((rows["minimal_position"] != CLEAN_WRONG).mean())

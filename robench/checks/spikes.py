@@ -49,7 +49,7 @@ def replaceable(subject: Examined) -> Check | None:
 
 
 def silent_neurons(subject: Examined) -> Check | None:
-    """Suspect if more than 90 % of the neurons of a layer spike on no clean image (C12).
+    """Suspect if more than 90 % of the neurons of a layer spike on no clean image.
 
     No gradient of such a layer says what its other neurons would do. The figure is the largest
     share of a layer. None for a network without layers of robench's neurons and without spikes that

@@ -61,6 +61,13 @@ class Cell:
         return self.attack.attack.with_sources(tuple(source.id.name for source in self.sources))
 
     @property
+    def auc_limits(self) -> dict[str, float]:
+        """The upper limits of the AUC that the grid has, by their texts."""
+        values = {epsilon.value for epsilon in self.settings.grid[1:]}
+        limits = self.dataset.protocol.auc_limits.get(self.attack.attack.norm, ())
+        return {limit.text: limit.value for limit in limits if limit.value in values}
+
+    @property
     def stochastic(self) -> bool:
         """Whether gradients of the model, or of a source model, are averaged over draws."""
         return any(model.stochastic for model in (self.model, *self.sources))

@@ -83,6 +83,7 @@ def checks_of_cell(cell: Cell, rows: pd.DataFrame, workers: Workers, batch: int)
         chunk=chunk_of(cell, range(min(CHECKED, len(cell.images)))),
         rows=rows,
         grid=settings.grid,
+        limit=next(iter(cell.auc_limits.values()), settings.grid[-1].value),
         seed=settings.seed,
         sources=cell.sources,
         published=whole and own_timesteps,

@@ -18,7 +18,7 @@ from robench.engine.chunk import Chunk
 from robench.epsilon import parse_grid
 from robench.errors import EvaluationError
 from robench.registry import Model, find_attack
-from robench.results import Check, Thoroughness
+from robench.results import ROBUST, Check, Thoroughness
 from robench.runtime.device import placed
 from robench.runtime.threads import Workers
 from tests.support.checked_networks import honest
@@ -36,8 +36,9 @@ def attacked(net: nn.Module, attack: str, **changes: Any) -> Attacked:
     bound, grid = find_attack(attack).attack, parse_grid(["8/255", "16/255", "32/255"])
     with placed(model, "cpu"):
         subject = Attacked(
-            model, bound, chunk, pd.DataFrame(), grid, 0, (), False, 1, 64, Workers(shared=False)
-        )
+            model, bound, chunk, pd.DataFrame(), grid, grid[-1].value, 0, (), False, 1, 64,
+            Workers(shared=False),
+        )  # fmt: skip
         return subject._replace(rows=subject.again(bound, grid), **changes)
 
 
@@ -117,6 +118,18 @@ def test_more_steps_that_find_less_are_invalid() -> None:
     better = subject.rows.assign(minimal_position=1)  # as if fewer steps had found everything
     found = more_steps(subject._replace(rows=better))
     assert said(found) == ("invalid", "more-steps-find-less")
+
+
+def test_what_more_steps_find_counts_up_to_the_limit_of_the_auc() -> None:
+    subject = attacked(honest("plain"), "pgd")
+    position = subject.rows["minimal_position"]
+    assert (position == 3).any()  # as if fewer steps had found nothing at the last ε
+    fewer = subject._replace(rows=subject.rows.assign(minimal_position=position.replace(3, ROBUST)))
+    at_the_end, before = (
+        more_steps(fewer._replace(limit=fewer.grid[place].value)) for place in (3, 2)
+    )
+    assert said(at_the_end)[0] == "suspect"
+    assert said(before) == ("valid", "")
 
 
 @pytest.mark.parametrize("attack", ["fgsm", "noise", "square[queries=10]"])
