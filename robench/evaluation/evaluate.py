@@ -247,8 +247,7 @@ def _outcome(
     position = rows["minimal_position"].to_numpy()
     curve = metrics.curve(position, grid)
     accuracies = np.array([point.accuracy for point in curve])
-    known = cell.dataset.protocol.auc_limits.get(identity.norm, ())
-    limits = {limit.text: limit.value for limit in known if limit.value in values[1:]}
+    limits = cell.auc_limits
     raw = None
     if "raw_0" in rows:  # misclassified at each single ε
         misclassified = [float(rows[f"raw_{k}"].mean()) for k in range(len(grid))]
@@ -276,6 +275,7 @@ def _outcome(
         checked=cell.settings.checks,
         checks=tuple(found),
         spikes=str(cell.model.discovery or ""),
+        spiking=bool(cell.model.discovery and cell.model.discovery.spikes),
         verdict=worst_verdict(found),
         reasons=tuple(dict.fromkeys(check.reason for check in found if check.reason)),
     )

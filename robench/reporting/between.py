@@ -11,7 +11,6 @@ from robench.results import (
     CellResult,
     Check,
     Damaged,
-    Gradients,
     Outcome,
     ResultStore,
     Verdict,
@@ -85,21 +84,17 @@ def verdict_of(outcome: Outcome, checks: Sequence[Check]) -> tuple[Verdict, tupl
 
 def mode_of(outcome: Outcome) -> str:
     """The mode; that of a network which spikes and does not declare a mode is ``spiking``."""
-    return "spiking" if outcome.mode == "ann" and " spikes of " in outcome.spikes else outcome.mode
+    return "spiking" if outcome.mode == "ann" and outcome.spiking else outcome.mode
 
 
 def to_compare(candidate: Candidate, key: str) -> Compared:
     """A cell as the checks take it, under a key of one's own."""
-    identity = candidate.identity
-    gradients = candidate.outcome.gradients or _gradients_of(identity.implementation)
-    steps = [v for k, v in identity.parameters.items() if "steps" in k and isinstance(v, int)]
-    passes = candidate.outcome.forwards + candidate.outcome.backwards
-    most = max(steps, default=1)
-    return Compared(key, identity.attack, gradients, most, passes, candidate.positions)
-
-
-def _gradients_of(implementation: str) -> Gradients:
-    """Where the gradients of an attack come from whose record does not say so."""
     from robench.attacks import IMPLEMENTATIONS, Attack
 
-    return IMPLEMENTATIONS.get(implementation, Attack).gradients
+    identity, outcome = candidate.identity, candidate.outcome
+    attack = IMPLEMENTATIONS.get(identity.implementation, Attack)
+    steps = [identity.parameters.get(name) for name in attack.lengths]
+    most = max((count for count in steps if isinstance(count, int)), default=1)
+    gradients = outcome.gradients or attack.gradients  # older records do not say so
+    passes = outcome.forwards + outcome.backwards
+    return Compared(key, identity.attack, gradients, most, passes, candidate.positions)

@@ -232,6 +232,7 @@ class Outcome(Record):
     spikes: str = Field(
         "", description="of a user's network: what spikes or rounds, and what keeps its gradient"
     )
+    spiking: bool = Field(False, description="whether a user's network was found to spike")
     gradients: Gradients | None = Field(
         None, description="where those of the attack come from; null in older records"
     )
@@ -239,6 +240,11 @@ class Outcome(Record):
     checks: tuple[Check, ...]
     verdict: Verdict
     reasons: tuple[str, ...]
+
+    @property
+    def areas(self) -> dict[str, Share]:
+        """:attr:`auc`; empty where one ε alone was attacked, which says nothing of those below."""
+        return self.auc if len(self.curve) > 2 else {}
 
 
 class RunRecord(Record):

@@ -152,7 +152,7 @@ def untrained() -> users.Weights:
 
 def test_every_spike_of_the_users_network_is_replaced(untrained: users.Weights) -> None:
     row = users.substitution(untrained, 2, TINY)
-    assert row["spikes"] == "10 spikes of snntorch.surrogate.ATan"
+    assert row["spikes"] == "spikes of snntorch.surrogate.ATan (10 calls)"
     assert row["ratio"]["plain PyTorch"] == 1
     assert set(row["ms"]) == set(row["ratio"]) == set(row["interval"])
     assert min(row["ms"].values()) > 0

@@ -112,7 +112,7 @@ class Discovery:
         return [*kept, *detached, *self.hidden]
 
     def __str__(self) -> str:
-        """One line, as ``40 spikes of snntorch.surrogate.ATan``; empty if nothing was found."""
+        """One line, as ``spikes of my_snn.Spike (40 calls)``; empty if nothing was found."""
         if self.refused:
             return f"nothing replaced: {self.refused}"
         counts: Counter[str] = Counter()
@@ -120,7 +120,7 @@ class Discovery:
             for step in steps:
                 name = step.name if isinstance(step, FoundFunction) else str(step.place)
                 counts[f"{what} {name}"] += step.calls
-        parts = [f"{count} {name}" for name, count in counts.items()]
+        parts = [f"{name} ({count} calls)" for name, count in counts.items()]
         if self.own:
             parts.append(f"not replaced: {', '.join(self.own)}")
         return "; ".join(parts)
