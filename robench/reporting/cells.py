@@ -158,7 +158,7 @@ def _summary(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
             record |= {"clean": f"{outcome.clean_accuracy:.1%}", f"at {point.epsilon.text}": left}
             verdict, reasons = verdict_of(outcome, checks.get(cell.hash, ()))
             bound = "≤ " if verdict == "invalid" else ""
-            record |= {f"AUC@{n}": f"{bound}{area:.4g}" for n, area in outcome.auc.items()}
+            record |= {f"AUC@{n}": f"{bound}{area:.4g}" for n, area in outcome.areas.items()}
             record["passes"] = outcome.forwards + outcome.backwards
             record["verdict"] = verdict
             record["reasons"] = ", ".join(reasons)

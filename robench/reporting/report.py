@@ -160,6 +160,12 @@ class Row:
         return "; ".join(filter(None, [self.origin, *self.differs]))
 
     @property
+    def suspect(self) -> bool:
+        """Whether the strongest attack, from which most of the worst case comes, is not valid."""
+        strongest = min(self.entries.values(), key=lambda entry: entry.auc.value, default=None)
+        return strongest is not None and strongest.verdict != "valid"
+
+    @property
     def caught(self) -> bool:
         """Whether a check caught the model."""
         return any(entry.verdict == "invalid" for entry in self.results)

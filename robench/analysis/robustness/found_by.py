@@ -198,11 +198,10 @@ def draw_found(found: Sequence[FoundBy]) -> Figure:
         ax = axes[places[one.model, one.attack]]
         ax.set_visible(True)
         _draw(ax, one, colours, short=short)
-        name = one.model.name
-        beside = [one.attack] * (len(attacks) > 1) + [one.verdict] * (one.verdict != "valid")
-        note = ", ".join(beside)
+        name, verdict = one.model.name, one.verdict.partition(" ")[0]
+        note = ", ".join([one.attack] * (len(attacks) > 1) + [verdict] * (verdict != "valid"))
         if len(name + note) > _ONE_LINE:  # below each other
-            name, note = f"{name}\n{wrapped(note, _ONE_LINE)}", ""
+            name, note = f"{name}\n{note}", ""
         ax.set_title(name, loc="left", fontweight="bold")
         ax.set_title(note, loc="right", color=NOTE, fontsize="small")
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))

@@ -41,13 +41,13 @@ def label_ends(ax: Axes, labels: Sequence[Label], width: float, height: float) -
 
     Args:
         ax: the panel, whose limits are set.
-        labels: of its lines, which end at its right edge.
+        labels: of its lines, which end at its right edge; of equal ends, the first is above.
         width: of the panel, in inches.
         height: of the panel, in inches.
     """
     low, high = ax.get_ylim()
     gap = LINE / height * (high - low)
-    labels = sorted(labels, key=lambda label: label.y)
+    labels = sorted(reversed(labels), key=lambda label: label.y)
     places = spread([label.y for label in labels], gap, low + gap / 3, high - gap / 3)
     across = ax.get_yaxis_transform()
     for label, y in zip(labels, places, strict=True):

@@ -143,15 +143,14 @@ def result_lines(
     yield ""
     areas = (
         f"{area:.3f} [{within.low:.3f}, {within.high:.3f}] up to {limit}"
-        for (limit, area), within in zip(
-            outcome.auc.items(), outcome.auc_interval.values(), strict=True
-        )
+        for limit, area in outcome.areas.items()
+        for within in (outcome.auc_interval[limit],)
     )
     passes = f"{outcome.forwards:.1f} forward and {outcome.backwards:.1f} gradient passes an image"
     identity = outcome.identity
     yield from _pairs(
         {
-            "AUC": ", ".join(areas),
+            **({"AUC": areas} if areas else {}),
             "passes": passes,
             "attack": ", ".join(
                 [
