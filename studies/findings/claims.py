@@ -89,6 +89,7 @@ class Claim:
         change: what would change the verdict.
         margin: the claim is that FLEX is no worse than by this much; None if it is that it is
             better.
+        note: what a reader has to know of the numbers.
     """
 
     title: str
@@ -100,6 +101,7 @@ class Claim:
     evidence: Sequence[Evidence]
     change: str
     margin: float | None = None
+    note: str = ""
 
     @property
     def counted(self) -> list[Evidence]:

@@ -27,6 +27,7 @@ _SAYS: dict[int | None, tuple[str, dict[str, Any]]] = {
     None: ("does not count", {"color": INVALID, "marker": "o", "markerfacecolor": "white"}),
 }
 """The legend and the style of a difference that says this."""
+_MARGIN: dict[str, Any] = {"color": NOTE, "linewidth": 0.8, "linestyle": (0, (3, 2))}
 
 
 def draw_findings(claims: Sequence[Claim]) -> Figure:
@@ -44,10 +45,13 @@ def draw_findings(claims: Sequence[Claim]) -> Figure:
         )
         for ax, claim in zip(axes[:, 0], column, strict=True):
             _draw(ax, claim)
-    figure.suptitle("on the right of 0: better for FLEX", x=0.99, ha="right", fontsize="small")
+    figure.suptitle("further right: better for FLEX", x=0.99, ha="right", fontsize="small")
+    handles = [Line2D([], [], label=text, **style) for text, style in _SAYS.values()]
+    if any(claim.margin is not None for claim in claims):
+        handles.append(Line2D([], [], label="margin of the claim", **_MARGIN))
     figure.legend(
-        handles=[Line2D([], [], label=text, **style) for text, style in _SAYS.values()],
-        loc="outside lower center", ncols=len(_SAYS), frameon=False,
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False,
+        fontsize="small",
     )  # fmt: skip
     return figure
 
@@ -77,7 +81,7 @@ def _draw(ax: Axes, claim: Claim) -> None:
     ax.axvline(0, color=NOTE, linewidth=0.8)
     if claim.margin is not None:
         edge = -claim.better * claim.margin * claim.scale
-        ax.axvline(edge, color=NOTE, linewidth=0.8, linestyle=(0, (3, 2)))
+        ax.axvline(edge, **_MARGIN)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_yticks(range(len(rows)), _names(claim.evidence), fontsize="x-small")
     ax.grid(visible=False, axis="y")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Literal
 
 import numpy as np
@@ -14,13 +15,12 @@ from numpy.typing import NDArray
 from robench.analysis.measuring import newest
 from robench.analysis.robustness.stored import StoredTables, read_tables
 from robench.datasets import find_dataset
-from robench.registry import SEEDS
 from robench.reporting.report import NORM, AtHeadline, Entry, Row, Table
 from robench.results import CLEAN_WRONG, ROBUST, Analysis, AnalysisStore, ResultStore
 from robench.results.metrics import sample_areas
 from robench.training import find_recipe
-from robench.training.log import LOG
 from studies.findings.claims import Claim, Evidence, nothing_left
+from studies.findings.stability import stability
 from studies.findings.trainings import over_trainings, read_trainings
 
 DATASETS = ("cifar10", "mnist", "digits")
@@ -81,9 +81,9 @@ def find_claims(stores: Stores) -> list[Claim]:
         ),
         Claim(
             "Stability of training", "FLEX trains more stably.",
-            "mean change of the test accuracy from epoch to epoch, points", -1, 100, 2,
+            "mean fall of the test accuracy from an epoch to the next one, points", -1, 100, 2,
             list(_stability(stores)),
-            "More seeds: the epochs of a training depend on each other.",
+            "More trainings of each network.",
         ),
         Claim(
             "Robustness of spiking networks",
@@ -110,6 +110,7 @@ def find_claims(stores: Stores) -> list[Claim]:
             "energy of the operations for an image, µJ", -1, 1e-6, 2,
             list(_per_image(stores, activity, energy, MODES)),
             "Binary masks, or hardware on which real-valued ones cost less than spikes do.",
+            note=_masks(activity),
         ),
         Claim(
             "Flatness", "Networks with FLEX have a flatter loss over the weights.",
@@ -217,33 +218,8 @@ def _beside_anns(stores: Stores) -> Iterator[Evidence]:
 def _stability(stores: Stores) -> Iterator[Evidence]:
     for dataset in DATASETS:
         for mode in MODES:
-            flex, plain = (
-                _changes(stores.models / dataset / f"{kind}-{mode}") for kind in ("flex", "vgg16")
-            )
-            both = [
-                seed for seed in flex if plain.get(seed, np.array([])).shape == flex[seed].shape
-            ]
-            if both:
-                what = f"{mode}, {len(both)} seed{'s' * (len(both) > 1)}"
-                values = [np.concatenate([of[seed] for seed in both]) for of in (flex, plain)]
-                title = find_dataset(dataset).title
-                one = Evidence.of(title, what, values, unlike(dataset, mode))
-                yield replace(one, trainings=len(both))
-
-
-def _changes(folder: Path) -> dict[str, NDArray[np.float64]]:
-    """The absolute change of the test accuracy after each epoch but the first, by seed.
-
-    Trainings of another length than the published one are left out.
-    """
-    found = {}
-    for log in (folder / LOG, *sorted(folder.glob(f"{SEEDS}/*/{LOG}"))):
-        if log.is_file():
-            rows = pd.read_csv(log).dropna(subset=["train_loss"])  # not the steps of a conversion
-            seed = "published" if log.parent == folder else log.parent.name
-            found[seed] = np.abs(np.diff(rows["test_accuracy"].to_numpy(np.float64)))
-    whole = found.get("published", np.array([])).shape
-    return {seed: change for seed, change in found.items() if change.size and change.shape == whole}
+            for one in stability(stores.models, dataset, mode):
+                yield replace(one, against=unlike(dataset, mode) or one.against)
 
 
 def _by_model(
@@ -275,6 +251,26 @@ def _per_image(
                 values = [stores.analyses.arrays(one)[name] for one in both]
                 title = find_dataset(dataset).title
                 yield Evidence.of(title, mode, values, unlike(dataset, mode))
+
+
+def _masks(found: Mapping[str, Analysis]) -> str:
+    """What the masks take of the energy of FLEX, in words."""
+    parts = []
+    for dataset in DATASETS:
+        costs = []
+        for mode in MODES:
+            if (of := found.get(f"{dataset}/flex-{mode}")) is not None:
+                rows = of.summary["clean"]["operations"]
+                pj = sum(row["energy"] for row in rows if row["layer"].endswith(".mask"))
+                costs.append(f"{mode} {pj * 1e-6:.2f}")
+        if costs:
+            parts.append(f"{find_dataset(dataset).title} {', '.join(costs)}")
+    text = (
+        "Of the energy of FLEX the masks take, at four multiplications for each unit and step, in "
+        f"µJ: {'; '.join(parts)}. No other product of elements is counted "
+        "([activity](activity.md))."
+    )
+    return fill(text, 118, break_on_hyphens=False)
 
 
 def _sharpness(stores: Stores, found: Mapping[str, Analysis]) -> Iterator[Evidence]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from robench.datasets import find_dataset
+from robench.registry import ModelCard
+from robench.registry.cards import CARD
 from robench.reporting.report import verdict_text
 from studies.autoattack import COLUMNS
 from studies.findings.claims import Claim
@@ -49,7 +51,9 @@ def findings_page(
             [(c.claim, f"**{c.verdict}**", c.count if c.signs else "none counts") for c in claims],
             words=3,
         ),
-        networks=networks_table(stores.models),
+        networks=networks_table(stores),
+        images={name: _training_images(stores.models, name) for name in DATASETS},
+        fragile=list(_fragile(headline)),
         claims=[(claim, _table_of_claim(claim)) for claim in claims],
         caught=table_of(
             ("data", "model", "attack", "AUC", "worst of all attacks", "verdict"),
@@ -68,6 +72,22 @@ def findings_page(
             words=3,
         ),
     )
+
+
+def _training_images(models: Path, dataset: str) -> str:
+    """How many images the networks of a data set were trained on."""
+    card = ModelCard.read(models / dataset / "vgg16-ann" / CARD)
+    return f"{int(card.about.data.partition(' ')[0]):,}"
+
+
+def _fragile(headline: Mapping[str, Cells]) -> Iterator[tuple[str, str, str, str]]:
+    """The networks that noise at the headline ε takes below half of their clean accuracy."""
+    for dataset, cells in headline.items():
+        for model, by_attack in cells.items():
+            left = by_attack.get("noise")
+            if left is not None and left.accuracy < left.clean / 2:
+                title, name = find_dataset(dataset).title, model.partition("/")[2]
+                yield title, name, f"{left.clean:.1%}", f"{left.accuracy:.1%}"
 
 
 def _table_of_claim(claim: Claim) -> str:

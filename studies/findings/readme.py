@@ -37,10 +37,11 @@ def with_results(text: str, stores: Stores, claims: Sequence[Claim], gradients: 
     part = render(
         "readme",
         epsilon=headline_of(DATASET).text,
-        board=attacked_table(cells, ("fgsm", "pgd", "spgd")),
+        board=attacked_table(cells, ("fgsm", "pgd", "spgd", "spiking-autoattack")),
         has=lambda model: f"{DATASET}/{model}" in cells,
         left=lambda model, attack: _left(cells, f"{DATASET}/{model}", attack),
         through=lambda model, name: _through(gradients, f"{DATASET}/{model}", name),
+        images=lambda model: _images(gradients, f"{DATASET}/{model}"),
         claims=claims,
     )
     return f"{before}{BEGIN}\n{part}\n{END}{after}"
@@ -58,6 +59,12 @@ def _through(gradients: Path, model: str, surrogate: str) -> str:
     table = pd.read_csv(gradients)
     row = table[(table["model"] == model) & (table["surrogate"] == surrogate)].iloc[0]
     return _percent(row["robust"] / row["samples"])
+
+
+def _images(gradients: Path, model: str) -> int:
+    """On how many images that study attacked a model."""
+    table = pd.read_csv(gradients)
+    return int(table[table["model"] == model]["samples"].iloc[0])
 
 
 def _percent(share: float) -> str:
