@@ -65,7 +65,8 @@ def overview(models_dir: Path | None = None) -> Rows:
 def model_rows(models_dir: Path | None) -> Rows:
     """Every model with its kind of network, T, accuracies, source and state.
 
-    ``robust`` is the lowest published accuracy at the headline ε. The state is ``ready``, or the
+    ``worst attack`` is what the strongest published attack leaves at the headline ε, which can be
+    more than all attacks together do. The state is ``ready``, or the
     reason why it cannot run. The digest of the weights is computed, but no network is built and no
     plug-in imported.
     """
@@ -79,7 +80,7 @@ def model_rows(models_dir: Path | None) -> Rows:
                 "mode": config.mode if config else "",
                 "T": str(config.timesteps or "") if config else "",
                 "clean": f"{entry.card.about.clean_accuracy:.1%}" if entry.card else "",
-                "robust": _robust(entry),
+                "worst attack": _worst(entry),
                 "kind": "control" if entry.control else "model",
                 "source": entry.source,
                 "state": model_state(entry),
@@ -88,8 +89,8 @@ def model_rows(models_dir: Path | None) -> Rows:
     return rows
 
 
-def _robust(entry: ModelEntry) -> str:
-    """The lowest published accuracy of a model at the headline ε, and that ε."""
+def _worst(entry: ModelEntry) -> str:
+    """The lowest accuracy of a model under a published attack at the headline ε, and that ε."""
     from robench.results.schema import CellResult
 
     folder = published()

@@ -72,7 +72,8 @@ class ModelChecks:
                 )
         made = {"deterministic" if name == "draws" else name for name in self.to_frame()["check"]}
         if missing := [name for name in known if name not in made | {"draws"}]:
-            lines += ["", *wrap(f"not made, as they do not apply: {', '.join(missing)}", 96)]
+            text = "not made, as they do not apply or need 16 images: " + ", ".join(missing)
+            lines += ["", *wrap(text, 96)]
             if "own-gradient" in missing:
                 lines += wrap(
                     "spgd replaces the spikes or roundings; fgsm and pgd may have no gradient.", 96

@@ -109,7 +109,7 @@ def test_models_are_listed_with_their_accuracies(cli: Cli) -> None:
         for point in cell.outcome.curve
         if point.epsilon.text == "8/255"
     ]
-    assert row["robust"] == f"{min(at):.1%} at 8/255"
+    assert row["worst attack"] == f"{min(at):.1%} at 8/255"
 
 
 def test_own_models_in_a_checkout_do_not_go_to_the_published_results(
