@@ -26,11 +26,11 @@ def replaceable(subject: Examined) -> Check | None:
     """Suspect if a network has steps that keep their own gradient, or spikes that were not found.
 
     Such a network is attacked through its own gradient, which may hide what another one finds.
-    Spikes on which no logit depends do not count. None for networks of robench's neurons, and for a
-    network without steps that is not said to spike.
+    Spikes on which no logit depends do not count. None for a network of robench's neurons alone,
+    and for one without steps that is not said to spike.
     """
     model, found = subject.model, subject.model.discovery
-    if found is None or model.layered:
+    if found is None:
         return None
     kept = 1 if found.refused else len(found.own)
     if kept and any(known.kind == "silent" for known in found.functions.values()):
@@ -39,7 +39,7 @@ def replaceable(subject: Examined) -> Check | None:
         used, idle = ({call.function for call in seen if call.used is v} for v in (True, False))
         silent = {f for f, of in found.functions.items() if of.kind == "silent" and of.calls}
         kept -= len(silent & (idle - used))
-    if model.mode == "ann" and not (kept or found.spikes):
+    if not kept and (model.layered or (model.mode == "ann" and not found.spikes)):
         return None
     reason = "spikes-not-replaced" if kept else "" if found.spikes else "no-spike-found"
     return Check(

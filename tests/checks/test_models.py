@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 import robench
 from robench.checks import OF_MODELS, Examined, measured
+from robench.checks.spikes import replaceable
 from robench.registry import select_models
+from robench.spiking import LIF, LIFParameters, Surrogate
 from tests.support import faulty_networks as faulty
 from tests.support.checked_networks import HONEST, Jelly, Plain, honest
 from tests.support.faulty_networks import Around
@@ -53,7 +55,10 @@ FAULTS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "requires_grad": (faulty.HidesFromAttacks, {"differs-under-attack"}),
     "grad mode": (faulty.HidesFromGradMode, {"differs-under-attack"}),
     "random under gradient": (faulty.RandomUnderGradient, {"differs-under-attack"}),
-    "random off the pixels": (faulty.NoisyOffThePixels, {"not-deterministic"}),
+    "random off the pixels": (
+        faulty.NoisyOffThePixels,
+        {"not-deterministic", "spikes-not-replaced"},
+    ),
     "training mode": (
         faulty.TrainingNorm,
         {"batch-norm-in-training-mode", "depends-on-the-batch"},
@@ -102,6 +107,24 @@ def test_an_honest_network_is_valid(name: str, seed: int) -> None:
     assert {check.reason for check in found.values()} == {""}
     assert {"deterministic", "same-under-attack", "frozen", "agreement"} <= found.keys()
     assert all(check.value <= check.threshold for check in found.values())
+
+
+def test_what_is_not_replaced_is_named_beside_neurons_of_robench() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif = LIF(LIFParameters(beta=0.7), Surrogate("atan", 2.0))
+            self.first, self.second = nn.Linear(3072, 40), nn.Linear(40, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            s = self.lif(3 * self.first(x.flatten(1)).expand(4, -1, -1))
+            return self.second(torch.stack([s.mean(0) > 0.3]).float()[0])
+
+    model = robench.Model(Mixed().requires_grad_(False), dataset="digits")
+    model.survey(IMAGES.tensor()[:16])
+    check = replaceable(Examined(model, IMAGES.tensor(), IMAGES.targets()))
+    assert check is not None
+    assert check.reason == "spikes-not-replaced"
 
 
 def test_a_network_without_a_gradient_that_can_be_replaced_is_left_to_the_attack() -> None:

@@ -126,6 +126,22 @@ STYLES: dict[str, Callable[[Tensor], Tensor]] = {
     "by name": lambda v: torch.gt(input=v, other=ONE).float(),
     "where by name": lambda v: torch.where(input=ONE, condition=v > 1, other=ONE * 0),
     "where with a graph": lambda v: torch.where(v > 1, v * 0 + 1, v * 0),
+    "equal to false": lambda v: ((v <= 1) == False).float(),  # noqa: E712
+    "not equal to true": lambda v: ((v <= 1) != torch.tensor(True)).float(),
+    "exclusive or": lambda v: ((v <= 1) ^ True).float(),
+    "whole numbers turned round": lambda v: (1 - (v <= 1).int()).float(),
+    "whole numbers scaled": lambda v: (3 + 2 * (v > 1).long()) / 2.0 - 1.5,
+    "negative whole numbers": lambda v: (-((v > 1).int())).neg().to(v.dtype),
+    "set to a mask": lambda v: _record(v),
+    "sliced": lambda v: _sliced(v > 1),
+    "another axis": lambda v: (v > 1)[:, None].transpose(0, 1).float()[0],
+    "split": lambda v: torch.cat([part.float() for part in (v > 1).split(3, 1)], 1),
+    "flattened": lambda v: (v > 1).flatten(1).float().view_as(v),
+    "overwritten": lambda v: _overwritten(v),
+    "filled twice": lambda v: v.masked_fill(v > 1, 1.0).masked_fill(v <= 1, 0.0),
+    "chosen twice": lambda v: torch.where(v <= 1, 0.0, torch.where(v > 1, 1.0, v)),
+    "rectified sign": lambda v: torch.relu(torch.sign(v - 1)),
+    "clamped sign": lambda v: torch.sign(v - 1).clamp(min=0),
     "two comparisons": lambda v: ((v > 1) * (v < 50)).float(),
     "heaviside": lambda v: torch.heaviside(v - 1, torch.zeros(())),
     "sign": lambda v: (torch.sign(v - 1) + 1) / 2,
@@ -133,6 +149,8 @@ STYLES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 MEASURED = {
+    "rectified sign",
+    "clamped sign",
     "bound early",
     "threshold inside, falling",
     "two outputs",
@@ -149,10 +167,28 @@ def _filled(v: Tensor, spikes: Tensor | None = None) -> Tensor:
     return spikes
 
 
+def _record(v: Tensor) -> Tensor:
+    record = torch.zeros(2, *v.shape)
+    record[1] = v > 1
+    return record[1]
+
+
+def _sliced(mask: Tensor) -> Tensor:
+    return torch.cat([mask[:, :3].float(), mask[:, 3:].float()], 1)
+
+
+def _overwritten(v: Tensor) -> Tensor:
+    spikes = v.clone()
+    spikes[v <= 1] = 0.0
+    spikes[v > 1] = 1.0
+    return spikes
+
+
 LOST: dict[str, Callable[[Tensor], Tensor]] = {
     "stack": lambda v: torch.stack([v > 1]).float()[0],
     "sum over an axis": lambda v: (v[None] > 1).sum(0).float(),
     "one-hot": lambda v: nn.functional.one_hot((v > 1).long(), 2)[..., 1].float(),
+    "any of an axis": lambda v: (v[None] > 1).any(0).float(),
     "detached": lambda v: ((v > 1).float() - torch.sigmoid(v - 1)).detach() + torch.sigmoid(v - 1),
 }
 """Styles that are seen and cannot be replaced."""

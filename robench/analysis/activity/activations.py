@@ -194,13 +194,16 @@ class _Seen:
         known = self.found.operations.get(crossing.place)
         if known is None or known.gate or known.quantiser:
             return out
-        z = crossing.distance()
-        first = id(crossing.above), id(crossing.below)
+        z, whole = crossing.distance(), crossing.whole
+        first = id(whole.above), id(whole.below)
         if first not in self.compared:
-            self.compared[first] = crossing  # kept; for a reset the same values are compared again
+            self.compared[first] = whole  # kept; for a reset the same values are compared again
+            every = whole.distance()
             with torch.no_grad():
-                fired = (crossing.sign * z > 0).expand_as(out)
-            self._add(self.parts() or str(crossing.place), fired, sources(z, self.weights))
+                falls = bool((torch.as_tensor(height) < 0).any())
+                fired = every < 0 if falls else every > 0
+            fired = fired.expand_as(out) if whole is crossing else fired
+            self._add(self.parts() or str(crossing.place), fired, sources(every, self.weights))
         return sloped(z if z.shape == out.shape else z.expand_as(out), out, _THROUGH)
 
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from robench.spiking.discovery.gates import DETACHED
+from robench.spiking.discovery.gates import DETACHED, SILENT
 from robench.spiking.discovery.layers import FoundLayer
 from robench.spiking.discovery.operations import Place
 from robench.spiking.discovery.steps import Kind, Stairs, Step
@@ -109,6 +109,9 @@ class Discovery:
         functions = [f for f in self.functions.values() if f.kind in why and f.calls]
         kept = [f"{f.name} ({f.calls} {why[f.kind]})" for f in functions]
         detached = [str(o.place) for o in self.operations.values() if o.gate == DETACHED]
+        # without other spikes, what never changes is a guard
+        silent = [o for o in self.operations.values() if o.gate == SILENT and self.spikes]
+        kept += [f"{o.place} ({o.calls} {why['silent']})" for o in silent]
         return [*kept, *detached, *self.hidden]
 
     def __str__(self) -> str:

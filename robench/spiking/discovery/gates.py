@@ -10,6 +10,7 @@ DEPTH = 12
 
 
 GATE, DETACHED = "it gates what it compares", "its result is detached"
+SILENT, IDLE = "it never changes", "it never changes, and no logit depends on it"
 
 
 def use_of(end: Any, nodes: list[Any], compared: list[Any]) -> str:

@@ -149,7 +149,6 @@ class _Substitution:
         z = crossing.distance()
         z = z if z.shape == out.shape else z.expand_as(out)
         with suspended():
-            height = height * crossing.sign
             unit = unit_of(crossing, z) or found.unit  # layers may share a line
             layer = crossing.place, z.shape
             slope = self._slope(z, 0.0, unit, height, layer)

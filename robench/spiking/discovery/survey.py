@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robench.isolation import same_numbers
 from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
-from robench.spiking.discovery.gates import use_of
+from robench.spiking.discovery.gates import DETACHED, IDLE, SILENT, use_of
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import layers
 from robench.spiking.discovery.neurons import neurons, thresholds
@@ -25,8 +25,6 @@ from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted
 from robench.spiking.discovery.swap import sloped, straight_through
 from robench.spiking.discovery.units import Shifts, unit_of
 from robench.text import one_line
-
-_CONSTANT = "it never changes"
 
 
 def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Discovery:
@@ -56,7 +54,7 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     hidden += [str(place) for place in sorted(observer.missed)]
     found = Discovery(
         {function: calls.found(function) for function, calls in observer.functions.items()},
-        {place: found.found(place, logits) for place, found in observer.operations.items()},
+        {place: marks.found(place, logits) for place, marks in observer.operations.items()},
         hidden=tuple(hidden),
     )
     return _tried(found, parts, forward, x) if found.replaced else found
@@ -172,18 +170,20 @@ class _Marks:
     """The nodes that mark an operation in the graph of the survey."""
 
     quantiser: bool
+    calls: dict[int, object] = field(default_factory=dict)
     nodes: list[Any] = field(default_factory=list)
     compared: list[Any] = field(default_factory=list)
     units: list[float] = field(default_factory=list)
     constant: bool = True
 
     def found(self, place: Place, logits: Tensor) -> FoundOperation:
-        gate = ""
-        if self.constant:
-            gate = _CONSTANT
-        elif not self.quantiser:
+        if self.quantiser:
+            gate = IDLE if self.constant else ""
+        else:
             gate = use_of(logits.grad_fn, self.nodes, self.compared)
-        return FoundOperation(place, self.quantiser, median_high(self.units), len(self.nodes), gate)
+        if self.constant:
+            gate = {"": SILENT, DETACHED: IDLE}.get(gate, gate)
+        return FoundOperation(place, self.quantiser, median_high(self.units), len(self.calls), gate)
 
 
 class _Survey:
@@ -231,11 +231,13 @@ class _Survey:
         z = crossing.distance()
         marks = self.operations.setdefault(crossing.place, _Marks(quantiser=False))
         marks.units.append(unit_of(crossing, z) or typical(z))
+        marks.calls[id(crossing.whole)] = crossing.whole  # kept, so that the id stays its own
         return self._marked(marks, z, out)
 
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
         marks = self.operations.setdefault(place, _Marks(quantiser=True))
         marks.units.append(1.0)
+        marks.calls[id(z)] = z
         return self._marked(marks, z, out)
 
     def lost(self, place: Place) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from robench.spiking.discovery.operations import Crossing, Observer, Operations
+from robench.spiking.discovery.operations.torch_names import named
 from robench.spiking.discovery.steps import typical
-from robench.spiking.discovery.torch_names import named
 
 _SHIFTS = named("sub", "subtract", "__sub__", "__rsub__", "rsub", "sub_", "__isub__")
 _SHIFTS |= named("add", "__add__", "__radd__", "add_", "__iadd__")

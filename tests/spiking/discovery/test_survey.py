@@ -76,6 +76,24 @@ def test_numbers_of_a_comparison_that_are_not_followed_are_on_record(name: str) 
     assert not found.refused
 
 
+@pytest.mark.parametrize("spiking", [True, False])
+def test_a_comparison_that_never_changes_is_on_record_in_a_spiking_network(spiking: bool) -> None:
+    """In another one it is a guard."""
+
+    class Net(Timed):
+        def spike(self, v: Tensor) -> Tensor:
+            return (v > 1).float() if spiking else v.tanh()
+
+        def forward(self, x: Tensor) -> Tensor:
+            high = (x.flatten(1)[:, :10] > 2).float()
+            return super().forward(x) + high
+
+    net = Net().requires_grad_(False)
+    found = survey(net, net, X)
+    assert [kept.partition(":")[0] for kept in found.own] == ["gt in test_survey.py"] * spiking
+    assert all("(1 calls, constant on clean images)" in kept for kept in found.own)
+
+
 def test_a_network_gets_what_it_would_get_without_the_mode() -> None:
     """Masks stay masks, indices stay indices, and names of arguments are those of torch."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def named(*names: str) -> dict[Any, str]:
     """The functions and methods of torch of some names, with the first of the names."""
-    homes = torch, Tensor, torch.special
+    homes = torch, Tensor, torch.special, nn.functional
     found = {(getattr(home, name, None), names[0]) for home in homes for name in names}
     return {function: name for function, name in found if function is not None}
 
@@ -29,17 +29,26 @@ IN_PLACE = {
 }
 CASTS = named("float", "to", "type", "type_as", "double", "half", "bfloat16")
 INTEGERS = named("int", "long", "bool", "byte", "short", "char")
-CARRIERS = INTEGERS | named("clone", "contiguous", "detach", "cpu", "cuda")
-CARRIERS |= named("reshape", "view", "flatten", "squeeze", "unsqueeze")
-NEGATIONS = named("logical_not", "bitwise_not", "__invert__")
-CONJUNCTIONS = named("logical_and", "bitwise_and", "__and__", "__rand__")
-CONJUNCTIONS |= named("logical_or", "bitwise_or", "__or__", "__ror__")
+COPIES = named("clone", "contiguous", "detach")
+MOVES = named("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "cpu", "cuda")
+MOVES |= named("transpose", "swapaxes", "permute", "movedim", "t", "expand", "expand_as", "select")
+MOVES |= named("__getitem__", "narrow", "repeat", "repeat_interleave", "tile", "flip", "roll")
+MOVES |= named("unbind", "split", "chunk", "tensor_split", "index_select", "broadcast_to")
+"""What moves, repeats or selects the neurons of a mask, its first argument."""
+NEGATIONS = named("bitwise_not", "__invert__")
+LOGIC = named("logical_not") | named("logical_xor", "bitwise_xor", "__xor__", "__rxor__")
+LOGIC |= named("eq", "__eq__") | named("ne", "not_equal", "__ne__")
+LOGIC |= named("neg", "negative", "__neg__") | named("abs", "__abs__")
+CONJUNCTIONS = named("logical_and", "bitwise_and", "__and__", "__rand__", "__iand__")
+CONJUNCTIONS |= named("logical_or", "bitwise_or", "__or__", "__ror__", "__ior__")
+PRODUCTS = named("mul", "multiply", "__mul__", "__rmul__")
 ARITHMETIC = named("mul", "multiply", "__mul__", "__rmul__", "add", "__add__", "__radd__")
 ARITHMETIC |= named("sub", "subtract", "__sub__", "__rsub__", "rsub", "true_divide")
 ARITHMETIC |= named("__truediv__", "copy_", "add_", "__iadd__", "mul_", "__imul__")
 CHOICES = named("where")
 FILLS = {**named("masked_fill", "masked_fill_"), **named("__setitem__")}
 SIGNS = {**named("sign", "sgn"), **named("heaviside")}
+RECTIFIERS = named("relu", "relu_", "clamp", "clamp_", "clamp_min", "hardtanh", "threshold")
 ROUNDINGS = {
     **named("round"), **named("floor"), **named("ceil"), **named("trunc", "fix"),
     **named("bernoulli"),
@@ -48,10 +57,8 @@ ROUNDINGS_IN_PLACE = {
     **named("round_"), **named("floor_"), **named("ceil_"), **named("trunc_", "fix_"),
 }  # fmt: skip
 DIVISIONS = {**named("floor_divide", "__floordiv__"), **named("div", "divide")}
-HARMLESS = frozenset(
-    {"any", "all", "__getitem__", "__bool__", "__len__", "size", "dim", "numel", "item", "nonzero"}
-)
-"""What may be done with the result of a comparison without making numbers of it."""
+HARMLESS = frozenset({"__getitem__", "masked_select"})
+"""What may be done with a mask as an index without making numbers of it."""
 
 
 def positional(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

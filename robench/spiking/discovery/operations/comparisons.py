@@ -1,0 +1,291 @@
+"""Comparisons that become numbers, as the spikes of a hand-written neuron do.
+
+Such a neuron may spike by ``(v > threshold).float()``, which has no gradient at all. The mode
+follows the result of a comparison of something with a graph to the operation that makes numbers of
+it, and gives these the graph of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from robench.spiking.discovery.operations.masks import Crossing, Mask, Place, here
+from robench.spiking.discovery.operations.torch_names import (
+    ARITHMETIC,
+    CASTS,
+    CHOICES,
+    COMPARISONS,
+    CONJUNCTIONS,
+    COPIES,
+    FILLS,
+    HARMLESS,
+    IN_PLACE,
+    INTEGERS,
+    LOGIC,
+    MOVES,
+    NEGATIONS,
+    PRODUCTS,
+    has_graph,
+    is_flat,
+    positional,
+)
+
+
+class _Overwritten(NamedTuple):
+    """A tensor whose neurons were set to a constant where a mask is true."""
+
+    tensor: Tensor
+    where: Tensor
+    value: Any
+
+
+class Observer(Protocol):
+    """What is done with a step that an operation makes."""
+
+    def crossed(self, crossing: Crossing, out: Tensor, height: Tensor | float) -> Tensor:
+        """``out``, which is ``height`` larger where a comparison is true, with another graph."""
+        ...
+
+    def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
+        """``out``, which is z quantised and times ``scale``, with another graph."""
+        ...
+
+    def lost(self, place: Place) -> None:
+        """A comparison became numbers in a way that is not followed."""
+        ...
+
+
+class Comparisons(TorchFunctionMode):
+    """Shows an observer every comparison that becomes numbers, for one forward pass.
+
+    A network gets from every operation what it gets without the mode, to the bit.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        super().__init__()
+        self.observer = observer
+        # by the id of a tensor, which is kept, so that its id is not used again
+        self.masks: dict[int, Mask] = {}
+        self.overwritten: dict[int, _Overwritten] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not torch.is_grad_enabled():  # also inside of a custom function
+            return func(*args, **kwargs)
+        handler = self.handlers.get(func)
+        if handler is None:
+            return self._other(func, args, kwargs)
+        return handler(self, func, *positional(args, kwargs))
+
+    def _mask(self, value: object) -> Mask | None:
+        """The mask that a tensor is."""
+        return self.masks.get(id(value))
+
+    def _first(self, values: Any) -> Mask | None:
+        """The first mask among some values."""
+        return next(filter(None, map(self._mask, values)), None)
+
+    def _keep(self, mask: Mask) -> None:
+        self.masks[id(mask.value)] = mask
+
+    def _other(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """An operation that makes no step, unless it makes numbers of a comparison."""
+        out = func(*args, **kwargs)
+        if self.masks and isinstance(out, Tensor):
+            lists = [arg if isinstance(arg, list | tuple) else (arg,) for arg in args]
+            mask = self._first(part for parts in lists for part in parts)
+            if mask is not None:
+                self._unknown(func, mask, out)
+        return out
+
+    def _unknown(self, func: Any, mask: Mask, out: Tensor) -> None:
+        """What is not followed: it is lost as soon as it is numbers."""
+        if not out.is_floating_point():
+            self._keep(mask.lost(out))
+        elif getattr(func, "__name__", "") not in HARMLESS:
+            self.observer.lost(mask.crossing.place)
+
+    def _fits(self, mask: Mask | None, out: object) -> bool:
+        """Whether numbers of a comparison can be followed; else they are lost."""
+        if mask is None or not isinstance(out, Tensor):
+            return False
+        if mask.followed:
+            shape = mask.crossing.distance().shape
+            sizes = zip(reversed(shape), reversed(out.shape), strict=False)
+            if len(shape) <= out.dim() and all(size in (1, whole) for size, whole in sizes):
+                return True
+        self.observer.lost(mask.crossing.place)
+        return False
+
+    def _compare(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        out = func(*args, **kwargs)
+        if len(args) == 2 and isinstance(out, Tensor) and any(map(has_graph, args)):
+            self._keep(Mask(out, _crossing(COMPARISONS[func], *args), out))
+        return out
+
+    def _compare_in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if len(args) != 2 or not any(map(has_graph, args)):
+            return func(*args, **kwargs)
+        # a copy, because the comparison overwrites what it compares
+        first = args[0] * 1
+        crossing = _crossing(IN_PLACE[func], first, args[1])
+        return self.observer.crossed(crossing, func(*args, **kwargs), 1.0)
+
+    def _carry(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """An operation on each neuron of a mask alone."""
+        mask = self._first(args)
+        if mask is None:
+            return func(*args, **kwargs)
+        same = func in COPIES or (func in INTEGERS and mask.value.dtype == torch.bool)
+        joins = func in CONJUNCTIONS or (
+            func in PRODUCTS
+            and all(isinstance(arg, Tensor) and arg.dtype == torch.bool for arg in args)
+        )
+        if same or joins or func in NEGATIONS:
+            out = func(*args, **kwargs)
+        else:
+            swapped_out = func(*mask.swapped(args), **kwargs)
+            out = func(*args, **kwargs)
+        if not isinstance(out, Tensor):
+            return out
+        if out.is_floating_point() or not mask.followed:
+            self._unknown(func, mask, out)
+        elif same:
+            self._keep(replace(mask, value=out))
+        elif func in NEGATIONS:
+            self._keep(replace(mask, value=out, height=-mask.height))
+        else:
+            self._keep(mask.joined(out) if joins else mask.after(out, swapped_out))
+        return out
+
+    def _move(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """An operation that moves, repeats or selects neurons."""
+        mask = self._mask(args[0]) if args else None
+        if mask is None or not mask.followed:
+            return self._other(func, args, kwargs)
+        out = func(*args, **kwargs)
+        try:
+            for moved in mask.moved(out, func, args[1:], kwargs):
+                self._keep(moved)
+        except RuntimeError:  # a view that only the mask has
+            self._keep(mask.lost(out))
+        return out
+
+    def _cast(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        out = func(*args, **kwargs)
+        mask = self._mask(args[0]) if args else None
+        if mask is None or not isinstance(out, Tensor):
+            return out
+        if not out.is_floating_point():
+            self._keep(replace(mask, value=out))
+            return out
+        return self._numbers(mask, out) if self._fits(mask, out) else out
+
+    def _numbers(self, mask: Mask, out: Tensor) -> Tensor:
+        """A mask as numbers, with the graph of a step."""
+        return self.observer.crossed(mask.crossing, out, mask.height)
+
+    def _calculate(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Arithmetic with a comparison, which becomes numbers."""
+        if self._first(args) is None:
+            return func(*args, **kwargs)
+        types = [a.dtype for a in args if isinstance(a, Tensor) and a.is_floating_point()]
+        if not types and any(isinstance(a, float) for a in args):
+            types = [torch.get_default_dtype()]
+        if not types:  # of two comparisons, or with a whole number
+            return self._carry(func, args, kwargs)
+        return func(*(self._as_numbers(arg, types[0]) for arg in args), **kwargs)
+
+    def _as_numbers(self, arg: Any, dtype: torch.dtype) -> Any:
+        """A comparison as numbers."""
+        mask = self._mask(arg)
+        if mask is None or not self._fits(mask, arg):
+            return arg
+        return self._numbers(mask, arg.to(dtype))
+
+    def _choose(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        out = func(*args, **kwargs)
+        mask = self._mask(args[0]) if len(args) == 3 else None
+        if mask is None or not out.is_floating_point():
+            return out
+        if not out.requires_grad:
+            difference = _difference(args[1], args[2], out)
+            return self._chosen(mask, out, difference) if self._fits(mask, out) else out
+        step = self._step_beside(mask, out, args[1], args[2])
+        return out if step is None else out + step
+
+    def _fill(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if len(args) == 3 and isinstance(args[0], Tensor) and args[0].is_floating_point():
+            args = (*args[:2], self._as_numbers(args[2], args[0].dtype))
+        mask = self._mask(args[1]) if len(args) == 3 else None
+        if mask is None or not args[0].is_floating_point():
+            return func(*args, **kwargs)
+        before, base = args[0].detach().clone(), id(args[0])
+        out = func(*args, **kwargs)
+        filled = args[0] if out is None else out  # __setitem__ returns nothing
+        if not filled.requires_grad:
+            if self._fits(mask, filled):
+                found = self._chosen(mask, filled, _difference(args[2], before, filled))
+                return None if out is None else found
+            return out
+        step = self._step_beside(mask, filled, args[2], before, base)
+        if step is None:
+            return out
+        if out is None:
+            filled.add_(step)
+            return None
+        return filled + step
+
+    def _chosen(self, mask: Mask, out: Tensor, difference: Tensor) -> Tensor:
+        """A choice by a mask, with the graph of a step."""
+        return self.observer.crossed(mask.crossing, out, difference * mask.height)
+
+    def _step_beside(
+        self, mask: Mask, out: Tensor, chosen: Any, other: Any, base: int = 0
+    ) -> Tensor | None:
+        """Zeros with the graph of a step, for a choice between two constants with a graph.
+
+        A choice that depends on the input, as in a hand-written ReLU, has its own gradient; but not
+        if two masks that complete each other set all neurons to constants, one after the other.
+        """
+        if not is_flat(chosen):
+            return None
+        if not is_flat(other):
+            earlier = self.overwritten.get(base or id(other))
+            if earlier is None or not torch.equal(mask.value, ~earlier.where):
+                self.overwritten[id(out)] = _Overwritten(out, mask.value, chosen)
+                return None
+            other = earlier.value
+        if not self._fits(mask, out):
+            return None
+        zeros = torch.zeros_like(out, requires_grad=False)
+        return self._chosen(mask, zeros, _difference(chosen, other, out))
+
+    handlers: ClassVar[Mapping[Any, Callable[[Any, Any, Any, dict[str, Any]], Any]]] = {
+        **dict.fromkeys(COMPARISONS, _compare),
+        **dict.fromkeys((*INTEGERS, *COPIES, *NEGATIONS, *LOGIC, *CONJUNCTIONS), _carry),
+        **dict.fromkeys(MOVES, _move),
+        **dict.fromkeys(CASTS, _cast),
+        **dict.fromkeys(ARITHMETIC, _calculate),
+        **dict.fromkeys(IN_PLACE, _compare_in_place),
+        **dict.fromkeys(CHOICES, _choose),
+        **dict.fromkeys(FILLS, _fill),
+    }
+
+
+def _crossing(operation: str, first: Any, second: Any) -> Crossing:
+    above, below = (first, second) if operation[:2] in ("gt", "ge") else (second, first)
+    return Crossing(here(operation.rstrip("_")), above, below)
+
+
+def _difference(chosen: Any, other: Any, out: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.as_tensor(chosen - other, dtype=out.dtype, device=out.device)

@@ -1,0 +1,132 @@
+"""What a network makes of a comparison before it becomes numbers: booleans and whole numbers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Place(NamedTuple):
+    """Where in the code an operation is."""
+
+    file: str
+    line: int
+    operation: str
+
+    def __str__(self) -> str:
+        return f"{self.operation} in {Path(self.file).name}:{self.line}"
+
+
+_OURS = Path(__file__).parents[1]
+_NOT_THE_NETWORK = tuple(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, _OURS))
+
+
+def here(operation: str) -> Place:
+    """The line of the network's code that is being executed."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_NETWORK):
+        frame = frame.f_back
+    return Place(frame.f_code.co_filename, frame.f_lineno, operation)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A comparison of something with a graph: true where ``above`` is the larger one.
+
+    Parts of its result may become numbers one by one: ``all_of_it`` is then the whole comparison.
+    """
+
+    place: Place
+    above: Tensor | float
+    below: Tensor | float
+    all_of_it: Crossing | None = None
+
+    @property
+    def whole(self) -> Crossing:
+        """The comparison that the network made."""
+        return self.all_of_it or self
+
+    def distance(self) -> Tensor:
+        """z, with its graph."""
+        return torch.as_tensor(self.above - self.below)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The result of a comparison, or of operations on it.
+
+    Attributes:
+        value: booleans or whole numbers.
+        crossing: the comparison, of the shape of ``value``.
+        true: where it is true.
+        height: how much larger ``value`` is where it is true than where it is false.
+        followed: whether this is known; otherwise the comparison is lost once it becomes numbers.
+    """
+
+    value: Tensor
+    crossing: Crossing
+    true: Tensor
+    height: Tensor | float = 1.0
+    followed: bool = True
+
+    def lost(self, value: Tensor) -> Mask:
+        """What an operation made of it that is not followed."""
+        return replace(self, value=value, followed=False)
+
+    def other(self) -> Tensor:
+        """The value if the comparison came out the other way, for every neuron."""
+        if self.value.dtype == torch.bool:
+            return self.value ^ (torch.as_tensor(self.height, device=self.value.device) != 0)
+        change = torch.where(self.true, -1, 1) * self.height
+        return self.value + change.to(self.value.dtype)
+
+    def swapped(self, args: Any) -> list[Any]:
+        """Arguments with the other value in place of this one."""
+        return [self.other() if arg is self.value else arg for arg in args]
+
+    def after(self, out: Tensor, swapped_out: Tensor) -> Mask:
+        """That of an operation on each neuron alone, which was done with both values.
+
+        So it shows whether the operation turns the comparison round, or scales it.
+        """
+        if out.shape != self.true.shape or not out.numel():
+            return self.lost(out)
+        rise = torch.where(self.true, 1, -1) * (out.long() - swapped_out.long())
+        first = rise.flatten()[0]
+        height = float(first) if bool((rise == first).all()) else rise
+        return replace(self, value=out, height=height)
+
+    def joined(self, out: Tensor) -> Mask:
+        """That of a conjunction or disjunction with another mask, which rises where this one does.
+
+        The other one is taken for a constant, and as if it let this one through.
+        """
+        rises = not isinstance(self.height, Tensor) and self.height > 0
+        falls = not isinstance(self.height, Tensor) and self.height < 0
+        if out.shape != self.true.shape or out.dtype != torch.bool or not (rises or falls):
+            return self.lost(out)
+        true, height = (out, 1.0) if rises else (~out, -1.0)
+        return replace(self, value=out, true=true, height=height)
+
+    def moved(self, out: Any, func: Callable[..., Any], args: Any, kwargs: Any) -> Iterator[Mask]:
+        """Those of an operation that moves, repeats or selects neurons: one for each output."""
+        values = list(out) if isinstance(out, tuple | list) else [out]
+
+        def move(side: Tensor | float) -> list[Any]:
+            if not isinstance(side, Tensor) or not side.dim():
+                return [side] * len(values)
+            whole = side if side.shape == self.true.shape else side.expand(self.true.shape).clone()
+            found = func(whole, *args, **kwargs)
+            return list(found) if isinstance(found, tuple | list) else [found]
+
+        sides = self.crossing.above, self.crossing.below, self.true, self.height
+        for value, above, below, true, height in zip(values, *map(move, sides), strict=True):
+            crossing = Crossing(self.crossing.place, above, below, self.crossing.whole)
+            yield replace(self, value=value, crossing=crossing, true=true, height=height)
