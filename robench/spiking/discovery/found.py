@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
 from robench.spiking.discovery.gates import DETACHED, SILENT
@@ -75,6 +75,8 @@ class Discovery:
         functions: custom functions by their class.
         operations: operations by their line.
         layers: the layers that see all time steps, if every spike belongs to one.
+        time_first: the steps whose z is ``(T, N, …)`` or ``(T, N·C)``: the function and number of
+            a call, or a line of code.
         hidden: what the survey cannot look into, such as TorchScript.
         refused: why nothing is replaced all the same; empty if steps are replaced.
     """
@@ -82,6 +84,7 @@ class Discovery:
     functions: Mapping[type, FoundFunction] = field(default_factory=dict)
     operations: Mapping[Place, FoundOperation] = field(default_factory=dict)
     layers: tuple[FoundLayer, ...] = ()
+    time_first: frozenset[Hashable] = frozenset()
     hidden: tuple[str, ...] = ()
     refused: str = ""
 

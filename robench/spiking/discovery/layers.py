@@ -7,7 +7,7 @@ takes the backward rules that need all steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,18 @@ def layers(
         covered.update(call.steps)
         found[call.name] = FoundLayer(call.name, height, known.get(call.name))
     return tuple(found.values()) if len(covered) == len(some.open[0].steps) else ()
+
+
+def time_first(some: Recording, fewer: Recording) -> frozenset[Hashable]:
+    """The steps that see all time steps, see :class:`~.found.Discovery`; arguments as above."""
+    steps = some.open[0].steps, fewer.open[0].steps
+    if len(steps[0]) != len(steps[1]):
+        return frozenset()
+    return frozenset(
+        jump.call or jump.place
+        for jump, other in zip(*steps, strict=True)
+        if _time_first(jump.z, other.z)
+    )
 
 
 def _time_first(x: Tensor, fewer: Tensor) -> bool:

@@ -69,6 +69,7 @@ class Jump:
         slope: the derivative of the output.
         layer: that of the neurons.
         call: the function and the number of the call; None for an operation.
+        place: of an operation; None for a function.
     """
 
     z: Tensor
@@ -77,6 +78,7 @@ class Jump:
     slope: Slope
     layer: Hashable
     call: tuple[type, int] | None = None
+    place: Hashable = None
 
     def unit_slope(self) -> Tensor:
         """The derivative of a step of height 1, without a graph."""

@@ -17,7 +17,13 @@ from robench.spiking.discovery.operations import Crossing, Operations, Place
 from robench.spiking.discovery.parts import Jump, following, with_output
 from robench.spiking.discovery.resets import Resets
 from robench.spiking.discovery.steps import Stairs, Step
-from robench.spiking.discovery.swap import Slope, sloped, straight_through, surrogate_slope
+from robench.spiking.discovery.swap import (
+    Slope,
+    sequence_of,
+    sloped,
+    straight_through,
+    surrogate_slope,
+)
 from robench.spiking.discovery.units import unit_of
 from robench.spiking.gradient_paths import Rule
 from robench.spiking.surrogate import Surrogate
@@ -122,7 +128,8 @@ class _Substitution:
         group = found.groups[number] if known else function
         values = out if step.output is None else out[step.output]
         at, height = step.at.to(z.device, z.dtype), step.height * step.sign
-        slope = self._slope(z, at, step.unit, height, group)
+        over_time = (function, number) in self.discovery.time_first
+        slope = self._slope(z, at, step.unit, height, group, over_time)
         jump = Jump(z, at, height, slope, group, (function, number))
         return with_output(out, step.output, self._swapped(jump, values))
 
@@ -151,8 +158,9 @@ class _Substitution:
         with suspended():
             unit = unit_of(crossing, z) or found.unit  # layers may share a line
             layer = crossing.place, z.shape
-            slope = self._slope(z, 0.0, unit, height, layer)
-            return self._swapped(Jump(z, 0.0, height, slope, layer), out)
+            over_time = crossing.place in self.discovery.time_first
+            slope = self._slope(z, 0.0, unit, height, layer, over_time)
+            return self._swapped(Jump(z, 0.0, height, slope, layer, place=crossing.place), out)
 
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
         found = self.discovery.operations.get(place)
@@ -172,10 +180,19 @@ class _Substitution:
         return spikes
 
     def _slope(
-        self, z: Tensor, at: Tensor | float, unit: float, height: Tensor | float, group: Hashable
+        self,
+        z: Tensor,
+        at: Tensor | float,
+        unit: float,
+        height: Tensor | float,
+        group: Hashable,
+        over_time: bool,
     ) -> Slope:
         """The surrogate's derivative; an adaptive one follows the neurons of a layer over time."""
         surrogate, place, past = self.surrogate, None, []
+        if over_time and z.shape[1] % self.rows == 0:
+            place = adaptive_surrogates.place_of(surrogate, sequence_of(z.detach(), self.rows))
+            return surrogate_slope(surrogate, at, unit, height, place=place, rows=self.rows)
         if surrogate.stateful and z.dim() > 1 and len(z) == self.rows:
             place = adaptive_surrogates.place_of(surrogate, z.detach()[None])
         elif surrogate.name == "pdsg":

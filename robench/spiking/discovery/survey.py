@@ -16,7 +16,7 @@ from robench.isolation import same_numbers
 from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
 from robench.spiking.discovery.gates import DETACHED, IDLE, SILENT, use_of
 from robench.spiking.discovery.interception import intercepting, suspended
-from robench.spiking.discovery.layers import layers
+from robench.spiking.discovery.layers import layers, time_first
 from robench.spiking.discovery.neurons import neurons, thresholds
 from robench.spiking.discovery.operations import Crossing, Place
 from robench.spiking.discovery.parts import Recording, following
@@ -118,7 +118,8 @@ def _tried(
         return replace(found, refused="the logits are others when steps are replaced")
     units = thresholds(some, known)
     functions = {cls: calls.in_units(cls, units) for cls, calls in found.functions.items()}
-    return replace(found, functions=functions, layers=over_time)
+    over_steps = time_first(some, fewer)
+    return replace(found, functions=functions, layers=over_time, time_first=over_steps)
 
 
 @dataclass

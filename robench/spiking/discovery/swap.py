@@ -55,6 +55,11 @@ def sloped(z: Tensor, out: Tensor, slope: Slope) -> Tensor:
     return swapped(z, out, backward)
 
 
+def sequence_of(z: Tensor, rows: int) -> Tensor:
+    """``(T, N, …)``, from the same or from ``(T, N·C, …)``."""
+    return z if z.shape[1] == rows else z.reshape(len(z), rows, -1, *z.shape[2:])
+
+
 def straight_through(scale: float = 1.0) -> Slope:
     """The derivative of a quantiser, a constant."""
     return lambda z: torch.full_like(z, scale)
@@ -68,6 +73,7 @@ def surrogate_slope(
     *,
     place: Statistics | None = None,
     past: Sequence[Tensor] = (),
+    rows: int = 0,
 ) -> Slope:
     """The derivative of a spike: the surrogate of z measured in a unit from the jump.
 
@@ -78,6 +84,7 @@ def surrogate_slope(
         height: of the spike, negative if the output falls.
         place: the statistics of the neurons, for ASSG.
         past: z of earlier steps of the same layer, measured alike, ``(1, N, …)`` each, for PDSG.
+        rows: N, where z is ``(T, N, …)`` or ``(T, N·C)``; 0 where it is ``(N, …)``.
     """
 
     def slope(z: Tensor) -> Tensor:
@@ -86,6 +93,9 @@ def surrogate_slope(
             found = surrogate.derivative(measured)
             if not isinstance(height, Tensor):
                 return found.mul_(height / unit)
+        elif rows:
+            sequence = sequence_of(measured, rows)
+            found = adaptive_surrogates.slopes(surrogate, sequence, 0.0, place).reshape(z.shape)
         else:
             steps = torch.cat([*past, measured[None]])
             found = adaptive_surrogates.slopes(surrogate, steps, 0.0, place)[-1]

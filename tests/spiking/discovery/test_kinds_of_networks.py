@@ -15,7 +15,8 @@ from spikingjelly.activation_based.model.spikformer import SpikformerBlock
 from torch import Tensor, nn
 
 from robench.compat import snntorch as compat
-from robench.spiking.discovery import survey
+from robench.spiking import Surrogate
+from robench.spiking.discovery import substituted, survey
 from tests.support.spiking_styles import T, X, gradient
 
 
@@ -160,6 +161,20 @@ def test_each_network_is_differentiated_through_its_steps(name: str) -> None:
     assert sum(spike.calls for spike in found.spikes) == spikes
     assert sum(step.calls for step in found.quantisers) == roundings
     assert gradient(net).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("surrogate", ["atan(2)", "assg_scaled(0.425)", "pdsg(1)"])
+def test_the_gradient_of_a_layer_over_time_depends_on_no_other_image(surrogate: str) -> None:
+    """Its spike function gets all steps of all images at once, as ``(T, N·C)``."""
+    net, found = seeded(lambda: AtOnce(neuron.PSN(T))), []
+    known = survey(net, net, X)
+    for images in (2, 3, T, len(X)):
+        leaf = X[:images].clone().requires_grad_()
+        with substituted(known, net, Surrogate.parse(surrogate)) as network:
+            logits = network(leaf)
+            found += torch.autograd.grad(logits[:, :5].sum() - logits[:, 5:].sum(), leaf)
+    for other in found[1:]:
+        torch.testing.assert_close(other[:2], found[0], atol=1e-6, rtol=1e-4)
 
 
 def test_a_ternary_spike_has_the_slopes_of_two() -> None:
