@@ -36,12 +36,12 @@ COMMAND_CUTS = {"pgd,spgd": "pgd[steps=2],spgd[pgd_steps=2,steps=2]", "50": "4"}
 
 def shape(output: str) -> list[str]:
     """What spikes, and the ε and the attack of each line with a number."""
-    head, *lines = output.splitlines()
-    model, _, spikes = head.partition("; ")
+    model, *lines = output.splitlines()
+    spikes = re.findall(r"; (spikes of [^)]*\))", " ".join(output.split()))
     rows = [line for line in lines if " at " in line and "  AUC " in line]
     names = [re.sub(r"\[.*?\]", "", line.split()[-1]) for line in rows]
     epsilons = [re.findall(r" at (\S+)", line) for line in rows]
-    return [model.split()[0], spikes, *names, *map(str, epsilons)]
+    return [model.split()[0], *spikes, *names, *map(str, epsilons)]
 
 
 def test_each_page_has_a_test_and_a_row() -> None:

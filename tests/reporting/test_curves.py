@@ -17,6 +17,7 @@ from robench.epsilon import parse_grid
 from robench.reporting import build_report
 from robench.reporting.figures import save_figure, short_names, shortened, spread
 from robench.reporting.figures.curves import draw_curves
+from robench.reporting.figures.labels import Label, label_ends
 from robench.results import ROBUST
 from tests.support.made_up import Builder, fall
 
@@ -39,6 +40,13 @@ def test_labels_are_moved_apart_within_the_panel(values, expected) -> None:
 
 def test_too_many_labels_share_the_room() -> None:
     assert spread([0.5] * 21, 0.1, 0, 1) == pytest.approx(np.linspace(0, 1, 21))
+
+
+def test_of_lines_with_equal_ends_the_first_label_is_above() -> None:
+    ax = Figure().subplots()
+    label_ends(ax, [Label(0.2, name, None) for name in ("pgd", "spgd")], 2, 2)
+    places = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert places["pgd"] > places["spgd"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 from robench.datasets import DIGITS
 from robench.epsilon import Epsilon
 from robench.reporting import beside, build_report, render, write_figures
+from robench.reporting.terminal.lines import result_line
 from robench.results import ROBUST, CellResult
 from tests.support.made_up import GRID, Builder, N, fall
 
@@ -33,6 +34,15 @@ def alone(
     found = np.where(np.arange(N) < left, ROBUST, 1)
     positions = np.where(SWEPT == 0, 0, found)
     return builder.add(model, attack, positions, grid=(GRID[0], epsilon), **more)
+
+
+def test_one_epsilon_alone_gives_no_area(builder: Builder) -> None:
+    cell = alone(builder, "spiking-autoattack", 90)
+    assert cell.outcome is not None
+    assert cell.outcome.auc
+    assert not cell.outcome.areas
+    assert "AUC" not in result_line(cell)
+    assert "AUC" in result_line(builder.add(MODEL, "spgd", SWEPT))
 
 
 def test_they_stand_in_the_row_of_the_sweep_and_count_in_the_worst(builder: Builder) -> None:

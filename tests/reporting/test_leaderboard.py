@@ -12,6 +12,7 @@ import pytest
 from robench.errors import UsageError
 from robench.reporting import build_report, frame, is_stale, render, write
 from robench.reporting.leaderboard import escape_markdown
+from robench.results import Verdict
 from tests.support.commands import Finished
 from tests.support.made_up import LIMIT, Builder, fall
 
@@ -45,6 +46,20 @@ def test_a_suspect_number_is_shown_with_a_mark(builder: Builder) -> None:
     assert "] ? <sup>a</sup> |" in text
     assert "| suspect: pgd |" in text
     assert "<sup>a</sup> few-steps." in text
+
+
+@pytest.mark.parametrize(("verdict", "mark"), [("valid", ""), ("suspect", " ?")])
+def test_a_worst_case_has_the_mark_of_its_strongest_attack(
+    builder: Builder, verdict: Verdict, mark: str
+) -> None:
+    builder.add("digits/a", "pgd", fall(60), verdict="suspect", reasons=("few-steps",))
+    builder.add("digits/a", "spgd", fall(30), verdict=verdict, reasons=("made up",))
+    report = build_report(builder.store)
+    (row,) = report.tables[0].rows
+    assert row.suspect == bool(mark)
+    worst = f"{row.worst_auc.value:.3f} [{row.worst_auc.low:.3f}, {row.worst_auc.high:.3f}]{mark}"
+    assert f"| {worst} |" in render(report)
+    assert f"<small>{worst.partition(' ')[2]}</small>" in render(report, "html")
 
 
 def test_the_text_depends_on_the_store_alone(six: Builder) -> None:

@@ -15,6 +15,7 @@ from robench.results.paired import Difference
 from studies.findings.claims import Claim, Evidence
 from studies.findings.figure import draw_findings
 from studies.findings.measured import ENSEMBLE, Stores, find_claims, unlike
+from studies.findings.stability import stability
 from studies.findings.trainings import over_trainings, read_trainings
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli, refused
@@ -114,6 +115,27 @@ def test_a_table_of_several_trainings_gives_evidence(tmp_path: Path) -> None:
     (robust,) = over_trainings(table.assign(robust_by_seed="0 0 0"), "digits", "stbp", "robust")
     assert robust.against == "nothing is left of either"
     assert read_trainings(tmp_path / "none.csv").empty
+
+
+def test_a_training_is_one_number_of_its_stability(tmp_path: Path) -> None:
+    def log(network: str, accuracies: list[float]) -> None:
+        folder = tmp_path / "digits" / network
+        folder.mkdir(parents=True)
+        rows = {"train_loss": 1.0, "test_accuracy": accuracies}
+        pd.DataFrame(rows).to_csv(folder / "training.csv", index=False)
+
+    log("flex-stbp", [0.5, 0.4, 0.9])
+    log("vgg16-stbp", [0.5, 0.6, 0.7])
+    (alone,) = stability(tmp_path, "digits", "stbp")
+    assert alone.against == "one training of each"
+    assert (alone.difference.first, alone.difference.second) == (pytest.approx(0.05), 0)
+    for seed, fall_of_flex in ((1, 0.2), (2, 0.3)):
+        log(f"flex-stbp/seeds/{seed}", [0.5, 0.5 - fall_of_flex, 0.9])
+        log(f"vgg16-stbp/seeds/{seed}", [0.5, 0.6, 0.7])
+    (several,) = stability(tmp_path, "digits", "stbp")
+    assert (several.against, several.trainings) == ("", 3)
+    assert several.difference.value == pytest.approx(0.1)
+    assert not [*stability(tmp_path, "digits", "ann")]
 
 
 def test_what_counts_for_nothing_changes_no_verdict() -> None:

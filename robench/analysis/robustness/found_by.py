@@ -201,7 +201,7 @@ def draw_found(found: Sequence[FoundBy]) -> Figure:
         name, verdict = one.model.name, one.verdict.partition(" ")[0]
         note = ", ".join([one.attack] * (len(attacks) > 1) + [verdict] * (verdict != "valid"))
         if len(name + note) > _ONE_LINE:  # below each other
-            name, note = f"{name}\n{note}", ""
+            name, note = f"{name}\n{wrapped(note, _ONE_LINE)}", ""
         ax.set_title(name, loc="left", fontweight="bold")
         ax.set_title(note, loc="right", color=NOTE, fontsize="small")
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))

@@ -102,13 +102,20 @@ def test_the_figure_shows_attacks_with_several_finders(store) -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["b", "a"]
 
 
+def test_a_panel_says_the_verdict_and_not_its_reasons(builder) -> None:
+    more = {"verdict": "suspect", "reasons": ("twice the steps find 3.2 points more",)}
+    add(builder, "digits/vgg16-stbp", "spgd", **more)
+    (ax,) = draw_found(read_found(builder.store)[0]).axes
+    assert (ax.get_title("left"), ax.get_title("right")) == ("vgg16-stbp", "suspect")
+
+
 def test_a_column_for_each_of_several_attacks(builder) -> None:
     for attack in ("spgd", "apgd-t"):
         add(builder, "digits/m", attack)
     add(builder, "digits/n", "spgd", verdict="invalid", reasons=("zero-gradient",))
     figure = draw_found(read_found(builder.store)[0])
     titles = [ax.get_title("right") for ax in figure.axes if ax.get_visible()]
-    assert titles == ["apgd-t", "spgd", "spgd, invalid (zero-gradient)"]
+    assert titles == ["apgd-t", "spgd", "spgd, invalid"]
 
 
 def test_a_long_name_goes_over_several_lines(builder) -> None:
