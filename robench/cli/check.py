@@ -26,12 +26,17 @@ def check(
     ] = None,
     dataset: DatasetName = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="<int>", help="Of the points.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="<int>", help="Seed of the planted points.")
+    ] = 0,
     device: Device = "auto",
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Check a model, or with --attack whether an attack finds examples that are planted in it."""
+    """Check a model, or whether an attack finds planted examples.
+
+    With --attack, examples are planted in the model, and the attack has to find them.
+    """
     import robench
 
     look_in(dataset, data_dir)

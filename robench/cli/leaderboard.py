@@ -29,7 +29,7 @@ def leaderboard(
     ] = False,
     format: Annotated[
         Format | None,
-        typer.Option(help="Of the file; by default what its name ends with, else md."),
+        typer.Option(help="Format of the file; what its name ends with by default, or md."),
     ] = None,
     all_runs: Annotated[
         bool, typer.Option("--all-runs", help="Show older runs too, and those without a result.")

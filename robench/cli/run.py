@@ -66,18 +66,20 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the attacks' random numbers.")] = 0,
     eot: Annotated[
         int | None,
-        typer.Option(help="Draws for each gradient of a stochastic model (10)."),
+        typer.Option(help="Draws for each gradient of a stochastic model; 10 by default."),
     ] = None,
     device: Device = "auto",
     batch_size: Annotated[
         str, typer.Option(help="Rows of one call, or auto; results change only by rounding.")
     ] = "auto",
     no_carry: Annotated[
-        bool, typer.Option("--no-carry", help="Run every ε on every sample (raw curve).")
+        bool, typer.Option("--no-carry", help="Attack every image at every ε (raw curve).")
     ] = False,
     reference: Annotated[
         bool,
-        typer.Option("--reference", help="Plain PyTorch and the ascending search, to check."),
+        typer.Option(
+            "--reference", help="Attack at every ε in plain PyTorch: slow, to check robench."
+        ),
     ] = False,
     examples: Annotated[
         bool,
@@ -115,7 +117,10 @@ def run(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Attack models over a sweep of ε and store the results; the same command continues."""
+    """Attack models over a sweep of ε and store the results.
+
+    The same command continues where the last one stopped.
+    """
     folder = output or _folder(split_patterns(models))
     if not json:  # before the imports, which take seconds
         print(f"results go to {shown(folder)}; reading models and images", flush=True)

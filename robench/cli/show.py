@@ -33,7 +33,11 @@ def show(
     dataset: DatasetName = None,
     json: Json = False,
 ) -> None:
-    """Show a model's card, an attack's parameters, or a result with its curve and checks."""
+    """Show a model, an attack, or a result.
+
+    A model with its card and results, an attack with its parameters, or a result with its curve
+    and checks, as MODEL/ATTACK.
+    """
     from robench.reporting.terminal.find import has_results, newest, result_paths, store_of
     from robench.results import ResultStore
 
@@ -59,7 +63,10 @@ def compare(
     results: Results = Path("results"),
     json: Json = False,
 ) -> None:
-    """Compare two results or folders: paired differences on the same images, with intervals."""
+    """Compare two results or folders, image by image.
+
+    Prints paired differences on the same images, with intervals.
+    """
     from robench.reporting.terminal.comparison import Pair, folder_lines, pair_lines
     from robench.reporting.terminal.find import cells_of, has_results, one_result
     from robench.results import ResultStore

@@ -34,7 +34,10 @@ def validate(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Check the stored results, models, attack cards and pages; compute nothing."""
+    """Check stored results, models, cards and pages.
+
+    Nothing is computed again, except what follows from the stored rows.
+    """
     from robench.results import ResultStore
     from robench.validation import pages_beside
     from robench.validation import validate as look

@@ -44,7 +44,8 @@ def result_line(result: CellResult, checks: Sequence[Check] = (), took: str = ""
     low, high = 100 * point.interval.low, 100 * point.interval.high
     number = f"{bound}{point.accuracy:6.1%} {f'[{low:.1f}, {high:.1f}]':13}"
     parts = [f"{number} at {point.epsilon.text}"]
-    parts += [f"AUC {bound}{area:.3f}" for area in list(outcome.areas.values())[:1]]
+    areas = [f"AUC {bound}{area:.3f}" for area in outcome.areas.values()]
+    parts.append(areas[0] if areas else " " * len("AUC  0.123"))
     parts += [f"{verdict:9}", result.attack, took]
     return f"  {'  '.join(parts)}".rstrip()
 
