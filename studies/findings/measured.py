@@ -116,6 +116,7 @@ def find_claims(stores: Stores) -> list[Claim]:
             "Flatness", "Networks with FLEX have a flatter loss over the weights.",
             "S(0.5), nats", -1, 1, 2, list(_sharpness(stores, landscapes)),
             "More directions, or another measure of sharpness.",
+            note=_not_measured(stores, landscapes),
         ),
     ]  # fmt: skip
 
@@ -251,6 +252,16 @@ def _per_image(
                 values = [stores.analyses.arrays(one)[name] for one in both]
                 title = find_dataset(dataset).title
                 yield Evidence.of(title, mode, values, unlike(dataset, mode))
+
+
+def _not_measured(stores: Stores, found: Mapping[str, Analysis]) -> str:
+    """The pairs without a measurement, in words."""
+    missing = [
+        f"{table.title} {mode}"
+        for table, mode, *_ in _pairs(stores)
+        if _both(found, table.dataset.name, mode) is None
+    ]
+    return f"Not measured: {', '.join(missing)}." if missing else ""
 
 
 def _masks(found: Mapping[str, Analysis]) -> str:
