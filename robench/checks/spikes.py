@@ -16,6 +16,7 @@ from robench.runtime.batch_size import with_fewer
 from robench.spiking import spiking_layers
 from robench.spiking.discovery import Discovery
 from robench.spiking.discovery.interception import intercepting
+from robench.spiking.discovery.layers import batch_is_second
 
 SILENT = 0.9
 """The largest share of neurons of a layer that spike on no image."""
@@ -59,7 +60,7 @@ def silent_neurons(subject: Examined) -> Check | None:
 
 
 def _silent(subject: Examined, most: int) -> Check | None:
-    model, fired = subject.model, _Fired(most)
+    model, fired = subject.model, _Fired()
     if model.layered:
         layers = spiking_layers(model.module)
         handles = [layer.register_forward_hook(fired.left) for layer in layers]
@@ -73,12 +74,15 @@ def _silent(subject: Examined, most: int) -> Check | None:
         known = (model.discovery or Discovery()).functions
         numbers: Counter[type] = Counter()
         used: defaultdict[object, set[bool | None]] = defaultdict(set)
-        for call in _calls(subject, most):
+        fewer = [call.out for call in _calls(subject, 2 if most > 2 else 1)]
+        for place, call in enumerate(_calls(subject, most)):
             of = known.get(call.function)
             if of is not None and of.spikes:
                 group = of.groups[numbers[call.function] % len(of.groups)]
                 used[group].add(call.used)
-                fired.add(group, call.out)
+                # there may be as many time steps or channels as images
+                over_time = place < len(fewer) and batch_is_second(call.out, fewer[place])
+                fired.add(group, _by_image(call.out, most) if over_time else call.out)
             numbers[call.function] += 1
         for layer, uses in used.items():
             if False in uses and True not in uses:
@@ -87,6 +91,12 @@ def _silent(subject: Examined, most: int) -> Check | None:
         return None
     share = max(1 - float(neurons.double().mean()) for neurons in fired.layers.values())
     return at_most("silent-neurons", share, SILENT, "silent-neurons", "suspect")
+
+
+def _by_image(out: Tensor, images: int) -> Tensor:
+    """Spikes ``(T, N, …)`` or ``(T, N·C)`` as ``(T·N, …)``."""
+    whole = out.shape[1] % images == 0
+    return out.reshape(len(out) * images, -1, *out.shape[2:]) if whole else out
 
 
 class _Call(NamedTuple):
@@ -134,18 +144,16 @@ class _Calls:
 class _Fired:
     """Which neurons of each layer spike in a forward pass."""
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    def __init__(self) -> None:
         self.layers: dict[object, Tensor] = {}
 
     def left(self, layer: nn.Module, _: object, out: Tensor) -> None:
-        """After the call of a layer of robench."""
-        self.add(layer, out)
+        """After the call of a layer of robench, which sees all time steps."""
+        self.add(layer, out.flatten(0, 1))
 
     def add(self, layer: object, out: Tensor) -> None:
-        """Add spikes ``(N, …)`` or ``(T, N, …)``."""
-        over_time = out.dim() > 2 and out.shape[1] == self.rows
-        fired = (out != 0).flatten(0, 1 if over_time else 0).any(0)
+        """Add spikes ``(N, …)`` or ``(T·N, …)``."""
+        fired = (out != 0).any(0)
         before = self.layers.get(layer)
         if before is None or before.shape == fired.shape:
             self.layers[layer] = fired if before is None else fired | before

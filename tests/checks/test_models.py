@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 import robench
 from robench.checks import OF_MODELS, Examined, measured
-from robench.checks.spikes import replaceable
+from robench.checks.spikes import SAMPLES, replaceable
 from robench.registry import select_models
 from robench.spiking import LIF, LIFParameters, Surrogate
 from tests.support import faulty_networks as faulty
-from tests.support.checked_networks import HONEST, Jelly, Plain, honest
+from tests.support.checked_networks import HONEST, Jelly, Plain, honest, pooled
 from tests.support.faulty_networks import Around
 from tests.support.model_checks import IMAGES, checks_of, reasons, seeded
 from tests.support.spiking_digits import Small, trained
+from tests.support.spiking_styles import steep
 
 ANN = ("plain", "wide", "narrow", "convolutions", "smooth", "attention")
 
@@ -172,6 +173,27 @@ def test_spikes_that_are_seldom_are_counted_by_layer() -> None:
     value = checks_of(honest("snntorch"), mode="stbp")["silent-neurons"].value
     assert 0 < value < 0.5
     assert checks_of(seeded(lambda: Jelly(2)), mode="stbp")["silent-neurons"].value > 0
+
+
+SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "as many channels": lambda z: steep(z[..., None].expand(*z.shape, 5)).mean(-1),
+    "as many time steps": lambda z: steep(z.expand(SAMPLES, *z.shape)).mean(0),
+    "few time steps": lambda z: steep(z.expand(3, *z.shape)).mean(0),
+    "without an axis of channels": lambda z: steep(z.expand(3, *z.shape).flatten(1))[0].view_as(z),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_channels_and_time_steps_are_no_images(name: str) -> None:
+    class FewSpike(nn.Module):
+        """Four of as many neurons as there are images spike."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            bias = torch.where(torch.arange(SAMPLES) < 4, 10.0, -10.0)
+            return SHAPES[name](pooled(x)[:, :SAMPLES] + bias)[:, :10]
+
+    found = checks_of(FewSpike())["silent-neurons"]
+    assert (found.value, found.verdict) == (1 - 4 / SAMPLES, "suspect")
 
 
 @pytest.mark.parametrize(

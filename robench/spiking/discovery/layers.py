@@ -55,7 +55,7 @@ def layers(
         if sequence is None or other.x is None or covered.intersection(call.steps):
             continue
         height = _height(sequence[1].detach(), call.steps)
-        if call.name in found or height is None or not _time_first(sequence[0], other.x):
+        if call.name in found or height is None or not batch_is_second(sequence[0], other.x):
             continue
         if not _separate(*sequence) or not (len(call.steps) > 1 or _mixes_time(*sequence)):
             continue
@@ -72,12 +72,17 @@ def time_first(some: Recording, fewer: Recording) -> frozenset[Hashable]:
     return frozenset(
         jump.call or jump.place
         for jump, other in zip(*steps, strict=True)
-        if _time_first(jump.z, other.z)
+        if batch_is_second(jump.z, other.z)
     )
 
 
-def _time_first(x: Tensor, fewer: Tensor) -> bool:
-    """Whether the second axis is that of the batch."""
+def batch_is_second(x: Tensor, fewer: Tensor) -> bool:
+    """Whether the second axis is that of the batch: the only one that is shorter for fewer images.
+
+    Args:
+        x: of a call.
+        fewer: of the same call with fewer images.
+    """
     changed = [a != b for a, b in zip(x.shape, fewer.shape, strict=False)]
     return x.dim() == fewer.dim() and changed == [False, True, *[False] * (x.dim() - 2)]
 
