@@ -74,45 +74,56 @@ def clean_accuracy(logits: Tensor, y: Tensor) -> Check | None:
     is well above chance, but its interval is not. The figure is the upper end of the exact
     95 % interval of the error (Clopper and Pearson, Biometrika 1934): of a thousand classes, a
     single hit is chance. The threshold is the error at chance: of one class among all, or of
-    predictions as frequent as the network's own that look at no image. None with fewer than 16
+    predictions as frequent as the network's own that look at no image. One class is invalid however
+    many images are of it: a network that looks at no image is right as often under any attack.
+    Labels are in another order if most images are right after the classes are given other names,
+    and their interval lies above chance and above the accuracy without. None with fewer than 16
     images.
 
     Args:
         logits: ``(N, K)``.
         y: labels, ``(N,)``.
     """
-    from scipy.stats import binomtest  # imported late: it is slow
-
     y, classes = y[: len(logits)].cpu(), logits.shape[1]
     if len(y) < FEWEST:
         return None
     found = logits.argmax(1)
-    hits = binomtest(int((found == y).sum()), len(y))
-    error = 1 - float(hits.proportion_ci(method="exact").low)
-    by_shares = float((_shares(found, classes) * _shares(y, classes)).sum())
+    accuracy, low = _accuracy(found, y)
+    error, chance = 1 - low, _chance(found, y, classes)
     reason = "accuracy-at-chance"
     verdict: Verdict = "invalid"
     if bool((found == found[0]).all()) and bool((y != y[0]).any()):
         error, reason = 1.0, "one-class"
-    elif len(y) >= _PER_CLASS * classes and _best_order(found, y, classes) > 0.5:
-        reason = "labels-in-another-order"
-    # an error exactly at chance is one too
-    chance = max(1 / classes, by_shares)
-    if reason == "accuracy-at-chance" and hits.statistic > CLEARLY * chance:
+    elif len(y) >= _PER_CLASS * classes:
+        renamed = _best_names(found, y, classes)[found]
+        most, at_least = _accuracy(renamed, y)
+        # with two classes one of both orders is always right for half of the images
+        if most > 0.5 and at_least > max(accuracy, _chance(renamed, y, classes)):
+            reason = "labels-in-another-order"
+    if reason == "accuracy-at-chance" and accuracy > CLEARLY * chance:
         verdict = "suspect"
+    # an error exactly at chance is one too
     return at_most("clean-accuracy", error, 1 - chance - 1e-9, reason, verdict)
 
 
-def _shares(found: Tensor, classes: int) -> Tensor:
-    """The share of each class, ``(K,)``."""
-    return found.bincount(minlength=classes).double() / len(found)
+def _accuracy(found: Tensor, y: Tensor) -> tuple[float, float]:
+    """The accuracy, and the lower end of its interval."""
+    from scipy.stats import binomtest  # imported late: it is slow
+
+    hits = binomtest(int((found == y).sum()), len(y))
+    return float(hits.statistic), float(hits.proportion_ci(method="exact").low)
 
 
-def _best_order(found: Tensor, y: Tensor, classes: int) -> float:
-    """The largest accuracy after the classes are given other names."""
+def _chance(found: Tensor, y: Tensor, classes: int) -> float:
+    """The accuracy of one class among all, or of predictions as frequent that look at no image."""
+    of, among = (part.bincount(minlength=classes).double() / len(y) for part in (found, y))
+    return max(1 / classes, float((of * among).sum()))
+
+
+def _best_names(found: Tensor, y: Tensor, classes: int) -> Tensor:
+    """The name of each class with which most images are right, ``(K,)``."""
     from scipy.optimize import linear_sum_assignment  # imported late: it is slow
 
     counts = torch.zeros(classes, classes)
-    counts.index_put_((y, found), torch.ones(len(y)), accumulate=True)
-    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
-    return float(counts[rows, columns].sum()) / len(y)
+    counts.index_put_((found, y), torch.ones(len(y)), accumulate=True)
+    return torch.from_numpy(linear_sum_assignment(counts.numpy(), maximize=True)[1])

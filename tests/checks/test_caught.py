@@ -111,6 +111,32 @@ def test_random_outputs_seldom_count_as_better_than_chance(classes: int) -> None
         assert valid <= 0.04 * len(checks)
 
 
+@pytest.mark.parametrize(
+    ("right", "images", "classes", "verdict"),
+    [(11, 16, 2, "invalid"), (31, 64, 2, "invalid"), (9, 16, 3, "suspect"), (55, 64, 2, "valid")],
+)
+def test_an_order_in_which_half_of_the_images_are_right_is_no_other_order(
+    right: int, images: int, classes: int, verdict: str
+) -> None:
+    y = torch.arange(images) % classes
+    found = torch.where(torch.arange(images) < right, y, (y + 1) % classes)
+    check = clean_accuracy(torch.eye(classes)[found], y)
+    assert check is not None
+    reason = "" if verdict == "valid" else "accuracy-at-chance"
+    assert (check.verdict, check.reason) == (verdict, reason)
+
+
+def test_two_classes_are_in_another_order_only_if_more_than_their_shares_shows_it() -> None:
+    y = torch.arange(64) % 2
+    swapped = clean_accuracy(torch.eye(2)[1 - y], y)
+    assert swapped is not None
+    assert swapped.reason == "labels-in-another-order"
+    y = (torch.arange(64) % 8 == 0).long()
+    guessed = clean_accuracy(torch.eye(2)[(torch.arange(64) >= 8).long()], y)
+    assert guessed is not None
+    assert (guessed.verdict, guessed.reason) == ("invalid", "accuracy-at-chance")
+
+
 def attacked(net: nn.Module, attacks: list[str], **facts: Any) -> dict[str, Any]:
     """Robust accuracy at the largest ε, verdict and reasons of each attack."""
     model = robench.Model(net, dataset="digits", **facts)
