@@ -10,11 +10,17 @@ from robench.epsilon import Epsilon
 from robench.errors import RobenchError
 from robench.results.schema import EOT, CellResult, EpsilonRecord, Identity
 
-_SWEEPS = {"raw": ["--no-carry"], "ascending": ["--reference"]}
+_SWEEPS = {
+    "fast": [],
+    "raw": ["--no-carry"],
+    "ascending, plain": ["--reference"],
+    "raw, plain": ["--no-carry", "--reference"],
+}
+"""The options of each sweep that the command has."""
 
 
 def cell_command(result: CellResult) -> str:
-    """The command for a cell; empty if its network has no name, or its images none."""
+    """The command for a cell; empty if its network or its images have no name, or there is none."""
     outcome = result.outcome
     if outcome is None or not outcome.registered:
         return ""
@@ -26,7 +32,7 @@ def cell_command(result: CellResult) -> str:
 
 
 def table_command(identity: Identity, attacks: Sequence[str], grid: Sequence[Epsilon]) -> str:
-    """The command for a table; empty if its images have no name.
+    """The command for a table; empty if its images have no name, or there is none.
 
     Args:
         identity: of one of its cells.
@@ -40,10 +46,12 @@ def table_command(identity: Identity, attacks: Sequence[str], grid: Sequence[Eps
 
 
 def _options(identity: Identity, grid: Sequence[Epsilon | EpsilonRecord]) -> list[str] | None:
-    """The options by which a cell differs from the protocol; None for images without a name."""
+    """The options by which a cell differs from the protocol; None if no command computes it."""
     try:
         dataset = find_dataset(identity.dataset)
-    except RobenchError:
+    except RobenchError:  # images without a name
+        return None
+    if identity.sweep not in _SWEEPS:
         return None
     protocol, found = dataset.protocol, []
     usual = [epsilon.value for epsilon in protocol.grids.get(identity.norm, ())]
@@ -57,7 +65,7 @@ def _options(identity: Identity, grid: Sequence[Epsilon | EpsilonRecord]) -> lis
         found += ["--seed", str(identity.seed)]
     if identity.eot not in (None, EOT):
         found += ["--eot", str(identity.eot)]
-    return [*found, *_SWEEPS.get(identity.sweep, [])]
+    return [*found, *_SWEEPS[identity.sweep]]
 
 
 def _line(options: Sequence[str]) -> str:

@@ -39,6 +39,8 @@ def test_a_model_is_shown_with_its_card_and_its_results(cli: Cli, builder: Build
         ("--attacks", "fgsm"),
         ("--attacks", "pgd[steps=2,restarts=2]", "--eps", "1/255,0.1", "--limit", "6"),
         ("--attacks", "fgsm", "--limit", "5", "--seed", "3", "--timesteps", "2", "--no-carry"),
+        ("--attacks", "fgsm", "--limit", "2", "--timesteps", "2", "--reference"),
+        ("--attacks", "fgsm", "--limit", "2", "--timesteps", "2", "--reference", "--no-carry"),
     ],
 )
 def test_a_result_is_shown_with_the_command_that_computes_it(
