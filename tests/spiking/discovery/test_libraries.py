@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from spikingjelly.activation_based import surrogate as sj_slopes
 from torch import Tensor, nn
 
 from robench.spiking.discovery import survey
-from tests.support.spiking_styles import T, X, gradient
+from tests.support.spiking_styles import T, Timed, X, gradient
 
 NEURONS: dict[str, Callable[[], nn.Module]] = {
     "Leaky": lambda: snntorch.Leaky(beta=0.7, spike_grad=slopes.fast_sigmoid(100)),
@@ -83,3 +84,12 @@ def test_neurons_of_spikingjelly(step: str, make: Callable[[str], nn.Module]) ->
     assert not found.refused
     assert [spike.calls for spike in found.spikes] == [T]
     assert gradient(net).any()
+
+
+def test_a_package_whose_name_begins_like_that_of_torch_is_code_of_the_network() -> None:
+    file = str(Path(torch.__file__).parent.with_name("torchspikes") / "net.py")
+    space: dict[str, Any] = {}
+    exec(compile("def spike(self, v): return (v > 1).float()", file, "exec"), space)
+    net = type("Net", (Timed,), space)().requires_grad_(False)
+    (place,) = survey(net, net, X).operations
+    assert (place.file, place.line) == (file, 1)
