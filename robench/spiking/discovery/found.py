@@ -108,7 +108,11 @@ class Discovery:
     @property
     def own(self) -> list[str]:
         """What takes few values, or cannot be looked into, and keeps its own gradient."""
-        why = {"other": "calls", "silent": "calls, constant on clean images"}
+        why = {
+            "other": "calls",
+            "silent": "calls, constant on clean images",
+            "few": "calls, too few values to say",
+        }
         functions = [f for f in self.functions.values() if f.kind in why and f.calls]
         kept = [f"{f.name} ({f.calls} {why[f.kind]})" for f in functions]
         detached = [str(o.place) for o in self.operations.values() if o.gate == DETACHED]

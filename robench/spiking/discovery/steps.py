@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +18,8 @@ LEVELS = 64
 """Most different values of a quantiser."""
 Kind = Literal["spike", "quantiser", "silent", "other", "smooth", "few"]
 """``silent`` is constant, and ``few`` has too few values to say."""
+Call = tuple[tuple[Any, ...], Any]
+"""The arguments and the output of a function."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,68 @@ def classify(args: tuple[Any, ...], out: Any) -> tuple[Kind, Step | Stairs | Non
     return kind, None
 
 
+def copied(call: Call) -> Call:
+    """A call with few values as it is now; what has more values is None."""
+    args, out = call
+    outputs = [_copied(part) for part in out] if isinstance(out, tuple | list) else _copied(out)
+    return tuple(map(_copied, args)), outputs
+
+
+def _copied(value: Any) -> Tensor | None:
+    if not (isinstance(value, Tensor) and value.is_floating_point() and value.numel() < LEAST):
+        return None
+    return value.detach().to("cpu", torch.float64, copy=True).requires_grad_(value.requires_grad)
+
+
+def classify_together(calls: Sequence[Call]) -> tuple[Kind, Step | Stairs | None]:
+    """What :func:`classify` says of calls with few values, by the values of all of them.
+
+    ``few`` if these are still too few to say, but repeat as those of a step.
+
+    Args:
+        calls: as :func:`copied` gives them.
+    """
+    first = calls[0][1]
+    kind: Kind = "smooth"
+    for position in range(len(first)) if isinstance(first, list) else [None]:
+        outs = [out if position is None else out[position] for _, out in calls]
+        if any(out is None for out in outs):
+            continue
+        args, values = _joined([args for args, _ in calls], outs)
+        found, step = _classify(args, values, position)
+        if step is not None:
+            return found, step
+        if found == "few" and (len(values) < LEAST // 2 or not _repeats(values)):
+            continue
+        kind = found if found != "smooth" else kind
+    return kind, None
+
+
+def _joined(
+    args: Sequence[tuple[Tensor | None, ...]], outs: Sequence[Tensor]
+) -> tuple[tuple[Tensor | None, ...], Tensor]:
+    """The values of some calls as of one.
+
+    Equal ones count once: a smooth function may get the same arguments in each time step.
+    """
+    columns: list[Tensor] = []
+    graphs: dict[int, bool] = {}
+    for number, given in enumerate(zip(*args, strict=False)):
+        tensors = [z for z in given if z is not None]
+        if len(tensors) == len(outs) and all(map(_broadcasts, tensors, outs)):
+            pairs = list(zip(tensors, outs, strict=True))
+            columns.append(torch.cat([z.expand_as(out).flatten() for z, out in pairs]))
+            graphs[number] = all(z.shape == out.shape and z.requires_grad for z, out in pairs)
+    rows = torch.stack([*columns, torch.cat([out.flatten() for out in outs])])
+    values: Tensor = torch.unique(rows, dim=1)
+    known = dict(zip(graphs, values, strict=False))
+    some = tuple(
+        known[number].requires_grad_(graphs[number]) if number in known else None
+        for number in range(len(args[0]))
+    )
+    return some, values[-1]
+
+
 def _classify(
     args: tuple[Any, ...], out: Tensor, position: int | None
 ) -> tuple[Kind, Step | Stairs | None]:
@@ -120,12 +185,11 @@ def _classify(
         return "silent", None
     fired = out == high
     two_valued = bool((fired | (out == low)).all())
-    levels: Tensor = torch.unique(out)
-    if not two_valued and levels.numel() > min(LEVELS, out.numel() // 4):
+    if not two_valued and not _repeats(out):
         return "smooth", None
     for argument, z in _candidates(args, out):
         if not two_valued:
-            stairs = _stairs(argument, position, z, out, levels)
+            stairs = _stairs(argument, position, z, out)
             if stairs is not None:
                 return "quantiser", stairs
             continue
@@ -137,6 +201,13 @@ def _classify(
                 step = Step(argument, position, below, above, height, sign, unit=1.0)
                 return "spike", replace(step, unit=_unit(step, z))
     return "other", None
+
+
+def _repeats(out: Tensor) -> bool:
+    """Whether an output has few levels that occur several times; those of a clipped one do not."""
+    levels, counts = torch.unique(out, return_counts=True)
+    few = 1 < len(levels) <= min(LEVELS, out.numel() // 4)
+    return few and 2 * int((counts == 1).sum()) < len(levels)
 
 
 def _candidates(args: tuple[Any, ...], out: Tensor) -> list[tuple[tuple[int, ...], Tensor]]:
@@ -187,7 +258,7 @@ def _bracket(z: Tensor, fired: Tensor, channelwise: bool) -> tuple[Tensor, Tenso
 
 
 def _stairs(
-    argument: tuple[int, ...], position: int | None, z: Tensor, out: Tensor, levels: Tensor
+    argument: tuple[int, ...], position: int | None, z: Tensor, out: Tensor
 ) -> Stairs | None:
     """The jumps of an output that never falls, or never rises, with z."""
     if z.numel() < LEAST:
@@ -200,7 +271,7 @@ def _stairs(
     places = z.flatten()[order]
     (after,) = rises.nonzero(as_tuple=True)
     jumps = (places[after] + places[after + 1]) / 2
-    if len(after) != len(levels) - 1 or not bool((jumps.diff() > 0).all()):
+    if len(after) != len(torch.unique(out)) - 1 or not bool((jumps.diff() > 0).all()):
         return None
     return Stairs(argument, position, tuple(jumps.tolist()), tuple(rises[after].tolist()))
 

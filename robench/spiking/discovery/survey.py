@@ -20,7 +20,16 @@ from robench.spiking.discovery.layers import layers, time_first
 from robench.spiking.discovery.neurons import neurons, thresholds
 from robench.spiking.discovery.operations import Crossing, Place
 from robench.spiking.discovery.parts import Recording, following
-from robench.spiking.discovery.steps import Kind, Stairs, Step, classify, typical
+from robench.spiking.discovery.steps import (
+    Call,
+    Kind,
+    Stairs,
+    Step,
+    classify,
+    classify_together,
+    copied,
+    typical,
+)
 from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted
 from robench.spiking.discovery.swap import sloped, straight_through
 from robench.spiking.discovery.units import Shifts, unit_of
@@ -47,6 +56,7 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     watched = following(parts, observer), intercepting(observer), mode
     with torch.enable_grad(), watched[0], watched[1], watched[2]:
         logits = forward(leaf)
+    observer.ended()
     scripted = [name for name, part in module.named_modules() if _hides_steps(part)]
     inner = {n for n in scripted for o in scripted if n != o and (not o or n.startswith(f"{o}."))}
     hidden = [f"TorchScript {name or 'network'}" for name in scripted if name not in inner]
@@ -128,6 +138,8 @@ class _Calls:
 
     kinds: list[Kind] = field(default_factory=list)
     steps: list[Step | None] = field(default_factory=list)
+    few: list[tuple[Call, Call]] = field(default_factory=list)
+    """Calls with too few values, and their copies."""
     stairs: Stairs | None = None
     groups: list[str] = field(default_factory=list)
     graphs: int = 0
@@ -215,12 +227,27 @@ class _Survey:
             step = None
         elif step is not None:
             step = self._measured(step, args)
+        if kind == "few":
+            calls.few.append((args, copied((args, out))))
         calls.kinds.append(kind)
         calls.steps.append(step)
         shape = out.shape if isinstance(out, Tensor) else None
         calls.groups.append(self.paths[-1] or f"{function.__qualname__} {shape}")
         calls.graphs += any(isinstance(a, Tensor) and a.requires_grad for a in args)
         return out
+
+    def ended(self) -> None:
+        """Look at all calls of a function together if each has too few values."""
+        for calls in self.functions.values():
+            if set(calls.kinds) != {"few"}:
+                continue
+            with torch.no_grad():
+                kind, step = classify_together([copy for _, copy in calls.few])
+            calls.kinds = [kind]
+            if isinstance(step, Stairs):
+                calls.stairs = step
+            elif step is not None:
+                calls.steps = [self._measured(step, args) for args, _ in calls.few]
 
     def _measured(self, step: Step, args: tuple[Any, ...]) -> Step:
         """The step in the unit of the threshold that was subtracted, if that is how z was made."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from robench.compat import snntorch as compat
 from robench.spiking import Surrogate
 from robench.spiking.discovery import substituted, survey
-from tests.support.spiking_styles import T, X, gradient
+from tests.support.spiking_styles import Steep, T, X, gradient
 
 
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:
@@ -210,3 +210,74 @@ def test_a_function_that_never_fires_is_named() -> None:
     assert not found.spikes
     (kept,) = found.own
     assert kept == f"snntorch.surrogate.ATan ({2 * T - 1} calls, constant on clean images)"
+
+
+class Readout(nn.Module):
+    """Ten outputs that go through a function in each step."""
+
+    def __init__(self, function: type[torch.autograd.Function], leak: float, steps: int) -> None:
+        super().__init__()
+        self.layer, self.function = nn.Linear(192, 10), function
+        self.leak, self.steps = leak, steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = current = self.layer(x.flatten(1) - 0.5)
+        out = self.function.apply(u)
+        for _ in range(self.steps - 1):
+            u = self.leak * u + (1 - self.leak) * current.roll(1, 1)
+            out = out + self.function.apply(u)
+        return out
+
+
+def test_calls_with_few_values_are_looked_at_together() -> None:
+    """Three images of ten outputs are too few values in each call."""
+    net = seeded(lambda: Readout(Steep, 0.7, T))
+    found = survey(net, net, X[:3])
+    assert not found.own
+    assert [spike.calls for spike in found.spikes] == [T]
+    few, all_of_them = (gradient(net, x=x)[:3].flatten(1) for x in (X[:3], X))
+    assert (nn.functional.cosine_similarity(few, all_of_them) > 0.95).all()
+
+
+def test_a_step_with_too_few_values_in_all_calls_is_named() -> None:
+    net = seeded(lambda: Readout(Steep, 1.0, T))  # the same values in each step
+    found = survey(net, net, X[:3])
+    assert not found.spikes
+    assert found.own == [f"{Steep.__module__}.Steep ({T} calls, too few values to say)"]
+
+
+class Bent(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> Tensor:
+        return v.tanh()
+
+
+class Clipped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> Tensor:
+        return v.clamp(-0.05, 0.05)
+
+
+class Rectified(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> Tensor:
+        return v.relu()
+
+
+class Size(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> Tensor:
+        return v.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("function", [Bent, Clipped, Rectified, Size])
+@pytest.mark.parametrize("leak", [0.7, 1.0])
+@pytest.mark.parametrize("images", [1, 2, 3, 16])
+def test_a_smooth_function_with_few_values_is_none_of_steps(
+    function: type[torch.autograd.Function], leak: float, images: int
+) -> None:
+    for steps in (1, T, 40):
+        net = seeded(lambda steps=steps: Readout(function, leak, steps))
+        found = survey(net, net, X[:images])
+        assert not found.own
+        assert not found.replaced
