@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from uuid import uuid4
 
 if sys.platform != "win32":
@@ -35,6 +36,50 @@ def replacing(path: Path) -> Iterator[Path]:
     with temporary_file(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+Version = tuple[int, int, int]
+"""What is another after a file was replaced."""
+
+
+def version(path: Path) -> Version | None:
+    """The version of a regular file; None without one."""
+    try:
+        return _version(path.lstat())
+    except OSError:
+        return None
+
+
+def _version(found: os.stat_result) -> Version | None:
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if S_ISREG(found.st_mode) else None
+
+
+def write_over(path: Path, data: bytes, known: Version | None) -> None:
+    """Write a file unless another process has written it since its version was asked for.
+
+    A new file is whole at once where the file system has links. An old one is written in place,
+    because what another process moves to the path meanwhile is another file, and stays.
+
+    Args:
+        path: of the file.
+        data: its content.
+        known: its version; None if it did not exist.
+    """
+    if known is not None:
+        with suppress(FileNotFoundError), path.open("r+b") as file:
+            if _version(os.fstat(file.fileno())) == known:
+                file.write(data)
+                file.truncate()
+        return
+    with temporary_file(path) as temporary, suppress(FileExistsError):
+        temporary.write_bytes(data)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:
+            with path.open("xb") as file:
+                file.write(data)
 
 
 @contextmanager

@@ -15,7 +15,14 @@ from pathlib import Path
 import pandas as pd
 from pydantic import ValidationError
 
-from robench.atomic import forgotten, remove_leftovers, replacing, temporary_file
+from robench.atomic import (
+    forgotten,
+    remove_leftovers,
+    replacing,
+    temporary_file,
+    version,
+    write_over,
+)
 from robench.errors import ContentError, UsageError
 from robench.file_names import file_name
 from robench.results.chunks import Chunks
@@ -57,8 +64,8 @@ class ResultStore:
 
     The folders are named by :func:`~robench.file_names.file_name`.
 
-    The JSON is written last: a cell exists if its JSON does, and a half-written file never has that
-    name. It names the other files by their SHA-256, and none of them is ever replaced by another
+    The JSON is written last: a cell exists if its JSON does, and that of a done one is never half
+    written. It names the other files by their SHA-256, and none of them is ever replaced by another
     content, so a record and its rows are always those of one run. Finished chunks of an unfinished
     cell are in ``<hash>.chunks/``. Several processes may write at the same time; if two compute the
     same cell, the result of the later one stays.
@@ -125,11 +132,12 @@ class ResultStore:
     ) -> CellResult:
         """Store a cell and remove its chunks; returns the record with the digests of its files.
 
-        A failed cell does not replace a done one, which another run may have stored, and the
-        adversarial examples of the same rows stay.
+        A failed cell does not replace a done one, which another run may store at the same time, and
+        the adversarial examples of the same rows stay.
         """
         path = self.path(cell.model, cell.attack, cell.hash)
         path.parent.mkdir(parents=True, exist_ok=True)
+        before = version(path)
         known = self.find(cell.model, cell.attack, cell.hash)
         known = known if isinstance(known, CellResult) and known.status == "done" else None
         if cell.status == "failed" and known is not None:
@@ -144,8 +152,11 @@ class ResultStore:
                 files["examples_sha256"] = known.examples_sha256
             cell = cell.model_copy(update=files)
         text = cell.sealed_text()
-        with replacing(path) as temporary:
-            temporary.write_text(text, "utf-8", newline="\n")
+        if cell.status == "failed":
+            write_over(path, text.encode(), before)
+        else:
+            with replacing(path) as temporary:
+                temporary.write_text(text, "utf-8", newline="\n")
         if cell.status == "done":
             shutil.rmtree(self._chunk_folder(path), ignore_errors=True)
         return CellResult.model_validate_json(text)

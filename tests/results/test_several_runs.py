@@ -229,3 +229,37 @@ def test_a_failed_cell_is_replaced_and_replaces_none(builder: Builder) -> None:
     assert not isinstance(found, Damaged)
     assert found is not None
     assert found.status == "failed"
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_failed_cell_replaces_none_that_is_stored_at_the_same_time(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch, earlier: bool, links: bool
+) -> None:
+    def without(self: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", without)
+    store, done = builder.store, builder.add("digits/a", "pgd", fall(40))
+    rows, place = store.rows(done), (done.model, done.attack, done.hash)
+    failed = done.model_copy(
+        update={"status": "failed", "outcome": None, "rows_sha256": None, "reason": "a"}
+    )
+    store.path(*place).unlink()
+    for reason in ("a long reason", "a") if earlier else ():
+        store.write(failed.model_copy(update={"reason": reason}))
+        found = store.find(*place)
+        assert isinstance(found, CellResult)
+        assert (found.status, found.reason) == ("failed", reason)
+    find = store.find
+
+    def slowly(*asked: str) -> CellResult | Damaged | None:
+        found = find(*asked)
+        ResultStore(store.root).write(done, rows)
+        return found
+
+    monkeypatch.setattr(store, "find", slowly)
+    store.write(failed)
+    assert find(*place) == done
+    assert not list(store.root.rglob("*.tmp"))
