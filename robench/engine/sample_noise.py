@@ -12,7 +12,9 @@ from torch import Tensor
 class SampleNoise:
     """``noise(stream, draw)`` for the rows of one call, from a CPU generator for each row.
 
-    A generator is seeded by a hash of (seed, data set, sample index, stream, draw).
+    A generator is seeded by 32 bits of a hash of (seed, data set, sample index, stream, draw), as
+    many as torch's generator takes. So two of them give the same numbers by chance, with a
+    probability of 2⁻³²: among 100,000 there is about one such pair.
     """
 
     def __init__(
@@ -49,6 +51,6 @@ class SampleNoise:
 
     def _one(self, index: int, stream: str, draw: int, shape: tuple[int, ...]) -> Tensor:
         key = f"{self.seed}|{self.dataset}|{index}|{stream}|{draw}"
-        generator = torch.Generator()
+        generator = torch.Generator()  # which takes the lowest 32 bits of a seed
         generator.manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
         return torch.rand(shape, generator=generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from robench.attacks import APGDCE, FGSM, PGD, SPGD, Square
 from robench.datasets import DIGITS
 from robench.engine.evaluation_draws import DRAWS, Draws
 from robench.engine.gradient import take
+from robench.engine.sample_noise import SampleNoise
 from robench.engine.view import ModelView, QueryCounter
 from robench.epsilon import parse_grid
 from robench.errors import UsageError
@@ -73,6 +76,16 @@ def images(n: int):
 def view_of(model: Model, y, draws: Draws, step=None) -> ModelView:
     n = len(y)
     return ModelView(model, y, torch.arange(n), QueryCounter.empty(n), draws=draws, step=step)
+
+
+def test_the_numbers_of_a_sample_are_seeded_by_32_bits_of_a_hash() -> None:
+    """All published results have them."""
+    key = hashlib.sha256(b"0|mnist|7|model decide input|6").digest()[:8]
+    expected = torch.Generator().manual_seed(int.from_bytes(key, "big") % 2**32)
+    drawn = SampleNoise(0, "mnist", [7], (4,))("model decide input", 6)
+    assert torch.equal(drawn[0], torch.rand(4, generator=expected))
+    pair = SampleNoise(0, "mnist", [3172, 6558], (4,)).rows("model decide input", [6, 8])
+    assert torch.equal(*pair)  # which have these bits in common by chance
 
 
 def test_a_gradient_is_the_mean_of_the_gradients_of_its_draws() -> None:

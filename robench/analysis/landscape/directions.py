@@ -79,6 +79,8 @@ def is_matrix(shape: Sequence[int]) -> bool:
 def direction(name: str, weight: Tensor, seed: int, number: int) -> Tensor:
     """Gaussian numbers whose filters, along the first axis, have the norms of those of a weight.
 
+    The generator is seeded by 32 bits of a hash, as many as it takes.
+
     Args:
         name: of the weight.
         weight: of any shape.

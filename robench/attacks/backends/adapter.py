@@ -77,7 +77,7 @@ class Adapter(nn.Module):
 
 
 def seeds(noise: Noise) -> list[int]:
-    """A seed for each row, drawn from the row's noise."""
+    """A seed of 48 bits for each row, drawn from the row's noise; torch takes the lowest 32."""
     first = noise("library").flatten(1).double()
     scale = 2**24  # the steps of a uniform float32
     low = (first[:, 0] * scale).long()
