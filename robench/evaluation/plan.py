@@ -159,6 +159,17 @@ def look_up(cell: Cell, store: ResultStore, pattern: str = "") -> Planned:
     return Planned(cell, digest, stored, lacks, pattern)
 
 
+def stored_since(planned: Planned, store: ResultStore) -> CellResult | None:
+    """The result that another run has stored since the plan, if nothing is left to compute.
+
+    None for a cell that was done before: it is computed again on purpose.
+    """
+    if planned.done:
+        return None
+    now = look_up(planned.cell, store)
+    return now.stored if now.done and isinstance(now.stored, CellResult) else None
+
+
 def _dataset_of(model: Model, find: Callable[[str], Dataset]) -> Dataset:
     """The data set of a model, which the model can take."""
     try:

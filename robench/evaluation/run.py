@@ -35,9 +35,9 @@ def run_plan(
             yielded.
 
     Yields:
-        The result of each cell, and whether it was computed now: first those that are kept, then
-        the others as they are finished. A cell of which some chunks are left to other units, as in
-        a part of the work, has no result.
+        The result of each cell, and whether it was computed after the plan, here or by another run
+        on the same store: first those that are kept, then the others as they are finished. A cell
+        of which some chunks are left to other units, as in a part of the work, has no result.
     """
     executor = executor or LocalExecutor()
     cells = {planned.digest: planned for planned in plan.cells}

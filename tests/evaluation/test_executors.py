@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 import robench.evaluation.chunks
 from robench.errors import EvaluationError
-from robench.evaluation import Order, Plan, Request, Unit, run_plan
+from robench.evaluation import Cell, Order, Plan, Request, Unit, run_plan
+from robench.evaluation.executors import local
 from robench.evaluation.executors.local import evaluate_unit
 from robench.evaluation.executors.pool import TRIES, PoolExecutor
 from robench.evaluation.executors.worker import Bench, LostWorkerError, Place
@@ -200,6 +204,30 @@ def test_a_cell_is_joined_although_two_shards_missed_each_other(
     monkeypatch.setattr(ResultStore, "chunk", unseen)
     assert len(list(run_plan(plan, store, executor=pool))) == 2
     assert comparable(store.root) == undisturbed
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_a_cell_that_another_run_stores_after_the_plan_is_not_computed_again(
+    pool: bool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = order.plan(), order.store
+    more = replace(order, request=replace(order.request, examples=True)).plan()
+    first = {result.hash: result for result, _ in run_plan(order.plan(), store)}
+    evaluate, computed = local.evaluate_chunks, Counter[str]()
+
+    def counted(cell: Cell, *arguments: Any) -> CellResult | None:
+        computed[cell.attack.name] += 1
+        return evaluate(cell, *arguments)
+
+    monkeypatch.setattr(local, "evaluate_chunks", counted)
+    for planned, number in ((plan, 0), (more, 1), (more, 1)):  # with examples, then again
+        executor = FakePool(planned, store, workers=1) if pool else None
+        again = {result.hash: result for result, _ in run_plan(planned, store, executor=executor)}
+        assert again.keys() == first.keys()
+        assert set(computed.values()) <= {number}
+        assert sum(computed.values()) == 2 * number
+    assert len(list(run_plan(order.plan(), store, force=True))) == 2
+    assert set(computed.values()) == {2}
 
 
 def test_an_interrupt_ends_all_workers(order: Order) -> None:

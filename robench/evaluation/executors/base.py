@@ -24,6 +24,8 @@ class Executor(Protocol):
     ) -> Iterator[tuple[Unit, CellResult | None]]:
         """Compute units, and store chunks and results.
 
+        A cell that another run has stored since the plan is not computed again.
+
         Args:
             units: the work; the executor chooses the order.
             cells: the cells of the units, by hash.

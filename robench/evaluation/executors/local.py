@@ -12,7 +12,7 @@ from robench.engine.sweep import Progress, silent
 from robench.evaluation.cell import Cell
 from robench.evaluation.evaluate import evaluate_chunks
 from robench.evaluation.failure import full_text, short_reason
-from robench.evaluation.plan import Planned
+from robench.evaluation.plan import Planned, stored_since
 from robench.evaluation.provenance import record
 from robench.evaluation.units import Unit
 from robench.results import CellResult, Check, ResultStore
@@ -50,7 +50,7 @@ class LocalExecutor:
         for unit, next_model in zip_longest(units, following):
             cell = cells[unit.digest].cell
             progress, checked = partial(self.progress, cell), partial(self.checked, cell)
-            result = evaluate_unit(
+            result = stored_since(cells[unit.digest], store) or evaluate_unit(
                 unit, cell, store, strict=self.strict, progress=progress, checked=checked
             )
             if next_model is not cell.model:

@@ -14,7 +14,7 @@ from robench.errors import EvaluationError, RobenchError
 from robench.evaluation.executors.local import failed
 from robench.evaluation.executors.queue import UnitQueue
 from robench.evaluation.executors.worker import LostWorkerError
-from robench.evaluation.plan import Planned
+from robench.evaluation.plan import Planned, stored_since
 from robench.evaluation.units import Unit
 from robench.results import CellResult, ResultStore
 
@@ -80,7 +80,7 @@ class PoolExecutor(ABC):
         def compute(worker: Worker, unit: Unit) -> None:
             """Answer a unit, unless its worker is lost and another one may try."""
             try:
-                result = worker.compute(unit)
+                result = stored_since(cells[unit.digest], store) or worker.compute(unit)
             except LostWorkerError as error:
                 if self.closed:
                     raise
