@@ -126,7 +126,8 @@ class ModelView:
                 with bound(numbers.rows(range(len(x))[some])):
                     return leaf, self.model.logits(leaf)
 
-        return self.workers.map(part, len(x))
+        alone = tracked and self.model.row_by_row
+        return self.workers.map(part, len(x), one_by_one=alone)
 
     def pull_back_draws(
         self, x: Tensor, draws: list[RowDraw], samples: Tensor, cotangent: Tensor
@@ -201,10 +202,7 @@ class ModelView:
             return expected(*given, [one.rows(some) for one in draws], rescale=rescale)
 
         with differentiated(self.model, surrogate, path) as (network, deployed):
-            if self.model.row_by_row:
-                parts = [part(slice(row, row + 1)) for row in range(len(x))]
-            else:
-                parts = self.workers.map(part, len(x))
+            parts = self.workers.map(part, len(x), one_by_one=self.model.row_by_row)
         logits = self._checked(torch.cat([part.logits for part in parts]))
         if deployed and not draws:
             self._remember(x.detach(), logits)  # a substitute changes only the backward pass

@@ -90,21 +90,26 @@ class Workers:
         other.smallest = other.largest = rows
         return other
 
-    def map(self, function: Callable[[slice], T], rows: int) -> list[T]:
+    def map(
+        self, function: Callable[[slice], T], rows: int, *, one_by_one: bool = False
+    ) -> list[T]:
         """The results of ``function`` for each part of a call, in order.
 
         The parts depend only on the number of rows and the settings, unless memory runs out: such
         a part is computed in two halves.
 
+        Args:
+            function: computes some rows.
+            rows: their number.
+            one_by_one: whether each part is one row.
+
         Raises:
             EvaluationError: memory runs out at one row.
         """
-        if self._pool is None:
-            return self._halved(function, slice(0, rows))
-        size = self.part(rows)
+        size = 1 if one_by_one else max(self.part(rows), 1)
         firsts = range(0, max(rows, 1), size)  # a call without rows is one empty part
         parts = [slice(first, min(first + size, rows)) for first in firsts]
-        found = list(self._pool.map(partial(self._halved, function), parts))
+        found = self.each(partial(self._halved, function), parts)
         return [result for part in found for result in part]
 
     def each(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:

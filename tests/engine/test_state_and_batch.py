@@ -11,9 +11,13 @@ from spikingjelly.activation_based import functional, neuron
 from torch import Tensor, nn
 
 import robench
+from robench.datasets import find_dataset
+from robench.epsilon import parse_grid
 from robench.errors import EvaluationError
+from robench.registry import find_attack
 from tests.support.spiking_digits import Bare, trained
 from tests.support.spiking_styles import Above
+from tests.support.sweeping import sweep
 
 SMALL: dict[str, Any] = {"dataset": "digits", "limit": 6, "eps": ["8/255", "32/255"]}
 
@@ -154,3 +158,19 @@ def test_a_gradient_that_depends_on_the_batch_is_taken_row_by_row() -> None:
         assert outcome is not None
         assert outcome.reasons == ("gradient-depends-on-the-batch",)
         assert outcome.verdict == "suspect"
+
+
+@pytest.mark.parametrize(
+    "attack", ["apgd-ce[steps=5]", "fab-t[steps=5]", "foolbox:LInfFMNAttack[steps=10]"]
+)
+def test_an_attack_with_its_own_loss_takes_them_row_by_row_too(attack: str) -> None:
+    images = find_dataset("digits").load("test").first(8)
+    model = robench.Model(trained(OfTheBatch()).double(), dataset="digits")
+    model.row_by_row = True
+    x, grid = images.tensor().double(), parse_grid([f"{k}/510" for k in range(1, 64)])
+    chosen = find_attack(attack).attack
+    alone, together = (
+        sweep(model, chosen, x, images.targets(), grid, batch_size=size).run() for size in (1, 8)
+    )
+    assert (alone["minimal_position"] > 0).any()
+    assert together["minimal_position"].equals(alone["minimal_position"])

@@ -58,6 +58,14 @@ def test_parts_are_all_rows_in_order(threads, rows):
         assert all(SMALLEST <= len(part) <= LARGEST for part in parts[:-1])
 
 
+def test_parts_can_be_single_rows(threads):
+    with Workers(shared=True) as workers:
+        assert workers.map(lambda part: part, 3, one_by_one=True) == [
+            slice(k, k + 1) for k in range(3)
+        ]
+        assert workers.map(lambda part: part, 0, one_by_one=True) == [slice(0, 0)]
+
+
 def test_the_same_threads_take_parts_of_another_size(threads):
     with Workers(shared=True) as workers:
         size = workers.part(64)
