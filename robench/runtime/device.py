@@ -68,5 +68,6 @@ def placed(model: Model, device: str) -> Iterator[None]:
         if torch.device(device) != before:
             stack.callback(model.module.to, before)
             model.module.to(device)
+        if torch.device(device).type != "cpu":
             stack.enter_context(repeatable())
         yield

@@ -155,6 +155,18 @@ def test_a_model_goes_to_the_device_for_a_cell_and_comes_back() -> None:
         assert len(model.module.places) == 2
 
 
+def test_a_model_that_is_on_the_gpu_already_computes_in_float32_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Model, "device", torch.device("cuda:0"))
+    cudnn, moves = torch.backends.cudnn, len(Moved.places)
+    assert cudnn.allow_tf32
+    with placed(Model(Moved(2, 2), "digits/moved", 2), "cuda:0"):
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
+    assert cudnn.allow_tf32
+    assert len(Moved.places) == moves
+
+
 @needs_device_in_python
 def test_whole_cells_on_a_device_that_refuses_tensors_of_the_cpu() -> None:
     script = ROOT / "tests/support/second_device.py"
