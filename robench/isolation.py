@@ -31,6 +31,7 @@ class Settings:
         grad: whether gradients are recorded.
         threads: torch's number of threads.
         deterministic: whether torch uses deterministic algorithms only, and whether it only warns.
+        matmul: the precision of products of float32 matrices: torch's, and that of each library.
         errors: how numpy treats floating-point errors.
         filters: of warnings.
         path: where modules are imported from.
@@ -42,6 +43,7 @@ class Settings:
     grad: bool
     threads: int
     deterministic: tuple[bool, bool]
+    matmul: tuple[str, ...]
     errors: dict[str, Any]
     filters: list[Any]
     path: list[str]
@@ -56,6 +58,7 @@ class Settings:
             grad=torch.is_grad_enabled(),
             threads=torch.get_num_threads(),
             deterministic=_deterministic(),
+            matmul=_matmul(),
             errors=dict(np.geterr()),
             filters=list(warnings.filters),
             path=list(sys.path),
@@ -73,6 +76,11 @@ class Settings:
             torch.use_deterministic_algorithms(
                 self.deterministic[0], warn_only=self.deterministic[1]
             )
+        if _matmul() != self.matmul:
+            torch.set_float32_matmul_precision(self.matmul[0])
+            for library, precision in zip(_libraries(), self.matmul[1:], strict=True):
+                if library.fp32_precision != precision:
+                    library.fp32_precision = precision
         np.seterr(**self.errors)
         if warnings.filters != self.filters:
             with warnings.catch_warnings():  # makes the interpreter read the filters again
@@ -95,6 +103,19 @@ class Settings:
 def _deterministic() -> tuple[bool, bool]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     return torch.are_deterministic_algorithms_enabled(), warn_only
+
+
+def _matmul() -> tuple[str, ...]:
+    whole = "highest"
+    with suppress(RuntimeError):  # the libraries were set to what no word for both says
+        whole = torch.get_float32_matmul_precision()
+    return whole, *(library.fp32_precision for library in _libraries())
+
+
+def _libraries() -> list[Any]:
+    """Those whose precision can be set alone: none before torch 2.9."""
+    found = torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)
+    return [library for library in found if hasattr(library, "fp32_precision")]
 
 
 def _folder() -> str:
@@ -181,11 +202,15 @@ def _handlers() -> dict[int, Any]:
 
 @contextmanager
 def standard() -> Iterator[None]:
-    """Compute as in a new process: float32, on the CPU, with gradients, numpy's own error modes."""
+    """Compute as in a new process: on the CPU, with gradients, numpy's own error modes.
+
+    The default type is float32, and products of matrices are computed in nothing less.
+    """
     before = Settings.now()
     with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
         try:
             torch.set_default_dtype(torch.float32)
+            torch.set_float32_matmul_precision("highest")
             if before.device.type != "cpu":
                 torch.set_default_device(None)
             with torch.inference_mode(False), torch.enable_grad():

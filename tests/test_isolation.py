@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import robench
-from robench.isolation import Settings, contained, isolated
+from robench.isolation import Settings, contained, isolated, standard
 from tests.support.commands import Cli
 
 SMALL = {"dataset": "digits", "limit": 6, "eps": ["4/255", "16/255"]}
@@ -27,6 +27,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "no gradients": lambda: torch.set_grad_enabled(False),
     "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
     "deterministic": lambda: torch.use_deterministic_algorithms(True),
+    "matrix products": lambda: torch.set_float32_matmul_precision("medium"),
     "numpy errors": lambda: np.seterr(all="raise"),
     "warnings": lambda: warnings.simplefilter("ignore"),
     "import path": lambda: sys.path.insert(0, "elsewhere"),
@@ -125,6 +126,7 @@ LINES = (
     "torch.set_grad_enabled(False)",
     "torch.set_num_threads(3)",
     "torch.use_deterministic_algorithms(True)",
+    "torch.set_float32_matmul_precision('medium')",
     "import warnings; warnings.simplefilter('error')",
     "import numpy; numpy.seterr(all='raise')",
     "import os; os.chdir('/')",
@@ -182,3 +184,28 @@ def test_the_engine_keeps_threads_and_denormal_numbers_of_the_process() -> None:
             assert (float(tiny / 2) == 0) is flush
         finally:
             torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("which", ["both", "one"])
+def test_products_of_matrices_are_in_float32_and_afterwards_as_the_caller_wants(which: str) -> None:
+    def change() -> None:
+        if which == "both":
+            torch.set_float32_matmul_precision("medium")
+        else:  # after which torch has no word for both
+            torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+    if which == "one" and not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        pytest.skip("both are set together before torch 2.9")
+    with isolated():
+        change()
+        with standard():
+            assert torch.get_float32_matmul_precision() == "highest"
+            with contained():
+                change()
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not torch.backends.cuda.matmul.allow_tf32
+        if which == "both":
+            assert torch.get_float32_matmul_precision() == "medium"
+        else:
+            assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    assert torch.get_float32_matmul_precision() == "highest"
