@@ -11,6 +11,7 @@ from robench.engine.search import SweepName
 from robench.epsilon import Epsilon
 from robench.evaluation.source_models import fingerprint
 from robench.registry import Model, NamedAttack
+from robench.registry.functions import counterpart_sha256
 from robench.results import EOT, PROTOCOL, SCHEMA, Identity, Thoroughness
 from robench.spiking.discovery import DISCOVERY
 
@@ -124,6 +125,8 @@ def _architecture_version(model: Model) -> str:
     """What decides about the outcome of a network beside its fingerprint."""
     if model.checkpoint:
         return str(model.card.get("architecture_version", ""))
-    counterpart = "with" if model.make_counterpart is not None else "without"
-    facts = f"{model.mode}, {model.input_kind}, {counterpart} counterpart, discovery {DISCOVERY}"
+    counterpart = "without counterpart"
+    if model.make_counterpart is not None:
+        counterpart = f"with counterpart {counterpart_sha256(model)}".strip()
+    facts = f"{model.mode}, {model.input_kind}, {counterpart}, discovery {DISCOVERY}"
     return f"{model.origin} {facts}".strip()

@@ -1,4 +1,4 @@
-"""Models that a function makes: of a module, of a file, or of a plug-in."""
+"""Models and counterparts that a function makes: of a module, of a file, or of a plug-in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from robench.errors import PluginError, RobenchError, UsageError
 from robench.isolation import isolated
 from robench.model_id import ModelId, dashed
 from robench.plugins import Plugin
+from robench.registry.fingerprint import network_sha256
 from robench.registry.fingerprint.libraries import library_class
 from robench.registry.model import Model
 from robench.spiking import Wrapped
@@ -47,6 +48,28 @@ def from_function(text: str, dataset: str | None = None) -> Model:
         model = _call(made, lambda what: PluginError(f"{text} {what}"), dataset, name)
     model.registered = False
     return model
+
+
+def counterpart_sha256(model: Model) -> str:
+    """SHA-256 of the state and code of a network's ANN counterpart, which is built for it.
+
+    It is empty without one, and where a version or a weight file stands for the network.
+
+    Raises:
+        PluginError: it cannot be built.
+        UsageError: it cannot be hashed.
+    """
+    if model.make_counterpart is None or model.version or model.sha256:
+        return ""
+
+    def fail(what: str) -> PluginError:
+        return PluginError(f"model {model.id}: make_counterpart {what}")
+
+    with isolated():
+        made = called(model.built_counterpart, fail)
+    if not isinstance(made, nn.Module):
+        raise fail(f"returned {type(made).__name__}, not a torch.nn.Module")
+    return network_sha256(made)
 
 
 def _call(

@@ -49,8 +49,8 @@ class Model:
         classes: number of classes K; by default that of the data set.
         dataset: name of the data set, if ``id`` is not given.
         card: the card's ``[model]`` table, or any facts that the hash should cover.
-        version: identifies the network instead of its state and code: a text that the user changes
-            whenever the network changes.
+        version: identifies the network instead of its state and code, and so the counterpart: a
+            text that the user changes whenever one of them changes.
         sha256: of the weight file of a checkpoint; it identifies the network.
         mode: ann, hybrid or stbp.
         timesteps: T, None without time.
@@ -174,9 +174,10 @@ class Model:
         return self._module
 
     def release(self) -> None:
-        """Free the network of a checkpoint; it is loaded again when it is needed."""
+        """Free the counterpart, and the network of a checkpoint; each is made again when needed."""
+        self._counterpart = None
         if self.checkpoint:
-            self._module = self._counterpart = None
+            self._module = None
 
     @property
     def fingerprint(self) -> str:
@@ -231,8 +232,14 @@ class Model:
     def counterpart(self) -> nn.Module | None:
         """The ANN counterpart: the model's weights with the training activation; built once."""
         if self._counterpart is None and self.make_counterpart is not None:
-            self._counterpart = self.make_counterpart().eval().requires_grad_(False)
+            self._counterpart = self.built_counterpart().eval().requires_grad_(False)
         return self._counterpart
+
+    def built_counterpart(self) -> nn.Module:
+        """A new ANN counterpart of a model that can build one, which may import its neighbours."""
+        assert self.make_counterpart is not None
+        with contained(None if self.checkpoint else self._settings):
+            return self.make_counterpart()
 
     def prepare(self, x: Tensor) -> None:
         """Let a network of robench choose how it computes its layers, by some images.

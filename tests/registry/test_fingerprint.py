@@ -13,6 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from robench import Cell, Settings, find_attack
+from robench.datasets import DIGITS
+from robench.epsilon import parse_grid
+from robench.errors import PluginError
 from robench.registry import Model
 from robench.registry.fingerprint import network_sha256
 from tests.support.commands import Finished
@@ -129,3 +133,41 @@ def test_buffers_that_are_not_saved_count() -> None:
 def test_a_given_fingerprint_is_kept() -> None:
     assert Model(linear(), "digits/a", 2, sha256="f" * 64).fingerprint == "f" * 64
     assert Model(linear(), "digits/a", 2).fingerprint == network_sha256(linear())
+
+
+def identified(**options: object) -> str:
+    model = Model(linear(), "digits/a", 10, **options)
+    images, settings = DIGITS.load("test").first(2), Settings(parse_grid(["0.1"]))
+    return Cell(model, find_attack("fgsm"), DIGITS, images, settings).identity.digest()
+
+
+def test_the_counterpart_of_a_network_counts() -> None:
+    def scaled(factor: float) -> nn.Module:
+        net = linear()
+        net.weight.data *= factor
+        return net
+
+    nets = (linear, partial(scaled, 2), lambda: nn.Sequential(linear(), nn.ReLU()), None)
+    cells = [identified(make_counterpart=make) for make in nets]
+    assert len(set(cells)) == len(cells)
+    assert identified(make_counterpart=lambda: linear()) == cells[0]
+    versions = [identified(make_counterpart=make, version="1") for make in nets]
+    assert len(set(versions)) == 2  # with one, and without
+
+
+def test_a_counterpart_that_cannot_be_built_is_one_line() -> None:
+    with pytest.raises(PluginError, match="digits/a: make_counterpart failed: ZeroDivisionError"):
+        identified(make_counterpart=lambda: 1 / 0)
+    with pytest.raises(PluginError, match="make_counterpart returned int, not a torch"):
+        identified(make_counterpart=lambda: 1)
+
+
+def test_a_counterpart_is_built_again_for_the_next_run() -> None:
+    net, built = linear(), []
+    model = Model(net, "digits/a", 2, make_counterpart=lambda: built.append(1) or linear())
+    for _ in range(2):
+        model.counterpart()
+        model.counterpart()
+        model.release()
+    assert len(built) == 2
+    assert model.module is net

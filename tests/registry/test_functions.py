@@ -22,7 +22,13 @@ def make():
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(48, 10))
-    return Model(Scaled(net, scale()), "digits/made", 10)
+    return Model(Scaled(net, scale()), "digits/made", 10, make_counterpart=counterpart)
+
+
+def counterpart():
+    from beside import activation
+
+    return activation()
 
 
 class Scaled(torch.nn.Module):
@@ -41,7 +47,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code.mkdir()
     (code / "maker.py").write_text(MAKER, "utf-8")
     (code / "neighbour.py").write_text("def scale():\n    return 2.0\n", "utf-8")
-    for name in ("maker", "neighbour"):
+    (code / "beside.py").write_text("from torch.nn import ReLU as activation\n", "utf-8")
+    for name in ("maker", "neighbour", "beside"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return code
 
