@@ -24,8 +24,9 @@ _OF_SHAPES = re.compile(r"shape|size|dimension|channel|unpack|expected input|out
 def borrowed(module: nn.Module) -> Iterator[None]:
     """Set a network to evaluation mode and freeze its parameters; at the end it is as before.
 
-    The mode of each part, ``requires_grad``, hooks, parameters, buffers and all other attributes
-    are put back, also those that the network itself changes, such as counters and hidden states.
+    The mode of each part, ``requires_grad``, hooks, parameters, their gradients, buffers and all
+    other attributes are put back, also those that the network itself changes, such as counters,
+    hidden states and its number type.
     What its attributes refer to is restored as far as it is a tensor, a list, a dict, a set or a
     deque.
     """
@@ -98,6 +99,8 @@ class _Snapshot:
             self.known.add(id(value))
             if value.layout == torch.strided and not is_lazy(value):
                 self.tensors.append((value, value.detach().clone(), value.requires_grad))
+                if value.is_leaf:
+                    self.add(value.grad)
         elif isinstance(value, dict | list | set | deque):
             self.known.add(id(value))
             self.containers.append((value, value.copy()))
@@ -110,7 +113,7 @@ class _Snapshot:
             (container.update if isinstance(container, dict | set) else container.extend)(contents)
         with torch.no_grad():
             for tensor, value, needed_grad in self.tensors:
-                if tensor.shape != value.shape:
+                if _kind(tensor) != _kind(value):
                     tensor.data = value
                 elif not same_bits(tensor, value):  # a copy would break a graph of the user's
                     tensor.copy_(value)
@@ -118,6 +121,10 @@ class _Snapshot:
                     tensor.requires_grad_(needed_grad)
         for module, training in self.modes:
             module.training = training
+
+
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return tensor.shape, tensor.dtype, tensor.device
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

@@ -124,6 +124,39 @@ def test_it_is_evaluated_in_evaluation_mode_and_a_graph_of_the_user_survives() -
     assert net[1].weight.grad is not None  # type: ignore[union-attr]
 
 
+class Converting(nn.Module):
+    """Computes in a number type of its own, or in that of its input."""
+
+    def __init__(self, kind: torch.dtype | None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.kind = nn.Linear(3072, 10), kind
+        self.register_buffer("level", torch.rand(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        kind = self.kind or x.dtype
+        self.to(kind)
+        return self.head(x.flatten(1).to(kind)).to(x.dtype) + self.level
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [(None, torch.float16), (torch.bfloat16, torch.float32)]
+)
+def test_a_network_that_converts_itself_gets_its_number_type_back(
+    kind: torch.dtype | None, start: torch.dtype
+) -> None:
+    net = Converting(kind).to(start)
+    net.head(torch.rand(2, 3072, dtype=start)).sum().backward()
+    weight, gradient = net.head.weight, net.head.weight.grad
+    before = [tensor.clone() for tensor in (weight, net.level, gradient)]
+    robench.evaluate(net, "fgsm", dataset="digits", limit=8, eps=["4/255"])
+    assert net.head.weight is weight
+    assert weight.grad is gradient
+    for now, then in zip((weight, net.level, gradient), before, strict=True):
+        assert now.dtype == start
+        assert torch.equal(now, then)
+
+
 def test_a_network_may_be_shared_frozen_or_empty(tmp_path: Path) -> None:
     shared = nn.Linear(3072, 10)
     for net in (
