@@ -275,6 +275,9 @@ class ChunkSweep:
         images, distances = nearest_examples(view.seen, x, eps + self.tolerance, self.norm)
         misclassified = distances.isfinite()
         if images is not None and misclassified.any():
+            # made within the step, as the start of a later run
+            new = slots[misclassified & ~same(images, self.candidate[slots])]
+            self.produced_by[new] = self.phase[new]
             self._record(slots[misclassified], images[misclassified], distances[misclassified])
         return misclassified
 

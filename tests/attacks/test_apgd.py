@@ -17,7 +17,7 @@ from robench.registry import Model, find_attack, select_models
 from robench.results import ROBUST
 from tests.support.commands import refused
 from tests.support.linear_model import LinearModel
-from tests.support.sweeping import GRID, robust_at, sweep, three_alike
+from tests.support.sweeping import EPSILON, GRID, robust_at, sweep, three_alike
 
 ONE = parse_grid(["0.00001"])  # too small for any adversarial example
 
@@ -234,3 +234,24 @@ def test_the_last_iterate_of_every_run_is_verified(attack) -> None:
     assert (rows["minimal_position"] == ROBUST).all()
     assert (rows["backwards"] == 4).all()
     assert (rows["forwards"] == 1 + 4).all()  # the clean image, and the end of each run
+
+
+class AtAPoint(torch.nn.Module):
+    """Misclassifies a single point of the images."""
+
+    point: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        hit = ((x - self.point).flatten(1).abs().amax(1, keepdim=True) < 1e-5).float()
+        logits = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0]) + 1e-3 * x.flatten(1).mean(1)[:, None]
+        return logits + 9 * hit * F.one_hot(torch.tensor(2), 5)
+
+
+@pytest.mark.parametrize("run", [0, 1, 2])
+def test_an_example_that_is_a_random_start_is_found_by_the_target_of_its_run(run: int) -> None:
+    x, y, eps = torch.full((1, 3, 8, 8), 0.5), torch.zeros(1).long(), torch.tensor([EPSILON])
+    net, noise = AtAPoint(), SampleNoise(0, "digits", [0], x.shape[1:])
+    net.point = project(PGD.start_point(x, eps, noise, run), x, eps)
+    model = Model(net, "digits/at-a-point", 5)
+    rows = sweep(model, APGDT(steps=5, n_targets=3), x, y, parse_grid(["8/255"])).run()
+    assert rows["found_by"].tolist() == [f"target {run + 1}"]
