@@ -37,12 +37,13 @@ def nearest_examples(
     Args:
         seen: inputs of the model, ``(N, …)``, each with a mask of the misclassified rows, ``(N,)``.
         x: clean images, ``(N, …)``.
-        radius: largest distance of each row, ``(N,)``.
+        radius: largest distance of each row, ``(N,)``, in double precision.
         norm: of the distance.
 
     Returns:
         The examples, of the shape of ``x`` and undefined in rows without one, or None if nothing
-        was misclassified; and their distances, ``(N,)``, infinite in rows without one.
+        was misclassified; and their distances, ``(N,)``, in double precision, infinite in rows
+        without one.
     """
     nearest = torch.full_like(radius, torch.inf)
     found = None
@@ -51,7 +52,7 @@ def nearest_examples(
         if not len(rows):
             continue
         image = images.index_select(0, rows)
-        distance = length(image - x.index_select(0, rows), norm)
+        distance = length((image - x.index_select(0, rows)).double(), norm)
         hit = in_box(image) & (distance <= radius[rows]) & (distance < nearest[rows])
         nearest[rows[hit]] = distance[hit]
         found = torch.empty_like(x) if found is None else found

@@ -89,8 +89,10 @@ class ChunkSweep:
         self.x, self.y = self.target.x, chunk.y
         self.norm, self.tolerance = attack.norm, tolerance(self.x, attack.norm)
         self.sweep, self.batch_size = sweep, batch_size
-        budgets = [epsilon.value / self.target.scale for epsilon in grid]
-        self.budgets = torch.tensor(budgets, dtype=self.x.dtype)
+        budgets = torch.tensor([e.value for e in grid], dtype=torch.float64) / self.target.scale
+        self.budgets = budgets.to(self.x.dtype)
+        # the ball of an ε, whether it is read as it was given or as it is stored
+        self.reach = torch.minimum(budgets, self.budgets.double()) + self.tolerance
         self.found = MinimalEpsilons(self.x, len(grid))
 
     @property
@@ -210,7 +212,7 @@ class ChunkSweep:
         self.search.task[slots] = RUN
         self._store(slots, stage, part)
         self.produced_by[slots] = part.phase
-        self._settle(slots, x, eps, view)
+        self._settle(slots, x, view)
 
     def _step(self, slots: Tensor) -> None:
         samples, x, y, eps = self._rows(slots)
@@ -224,7 +226,7 @@ class ChunkSweep:
         candidate, part = self.stages[stage].step(view, x, y, eps, part, self.target.noise(samples))
         require_usable(candidate, x)
         self._verify(slots, before, view)
-        misclassified = self._settle(slots, x, eps, view)
+        misclassified = self._settle(slots, x, view)
         part.release(misclassified)
         part.candidate = project(candidate, x, eps, self.norm)
         self._store(slots, stage, part)
@@ -253,7 +255,7 @@ class ChunkSweep:
         self.seen[slots] &= ~shrink
         view = self.target.view(samples, int(self.search.stage[slots[0]]))
         self._verify(slots, candidate, view)
-        misclassified = self._settle(slots, x, eps, view)
+        misclassified = self._settle(slots, x, view)
         for slot in slots[~misclassified].tolist():
             self.search.not_found(slot)
 
@@ -270,9 +272,10 @@ class ChunkSweep:
             view.seen.append((candidate, wrong))
             self.seen[slots] = True
 
-    def _settle(self, slots: Tensor, x: Tensor, eps: Tensor, view: ModelView) -> Tensor:
+    def _settle(self, slots: Tensor, x: Tensor, view: ModelView) -> Tensor:
         """Record the adversarial examples among the view's inputs; returns their rows, ``(n,)``."""
-        images, distances = nearest_examples(view.seen, x, eps + self.tolerance, self.norm)
+        reach = self.reach[self.search.point[slots]]
+        images, distances = nearest_examples(view.seen, x, reach, self.norm)
         misclassified = distances.isfinite()
         if images is not None and misclassified.any():
             # made within the step, as the start of a later run
@@ -285,7 +288,7 @@ class ChunkSweep:
         """Record adversarial examples at their distances, and advance the search of their slots."""
         samples, positions = self.search.sample[slots], self.search.point[slots]
         if self.sweep == "fast":  # an example may lie in a smaller ball of the grid
-            inside = torch.searchsorted(self.budgets, distances - self.tolerance)
+            inside = torch.searchsorted(self.reach, distances)
             positions = torch.minimum(positions, inside.clamp_min(1))
         stages, phases = self.search.stage[slots].tolist(), self.produced_by[slots].tolist()
         finders = [self.stages[i].finders[k] for i, k in zip(stages, phases, strict=True)]
