@@ -11,6 +11,7 @@ from robench.results import (
     CellResult,
     Check,
     Damaged,
+    Gradients,
     Outcome,
     ResultStore,
     Verdict,
@@ -89,12 +90,16 @@ def mode_of(outcome: Outcome) -> str:
 
 def to_compare(candidate: Candidate, key: str) -> Compared:
     """A cell as the checks take it, under a key of one's own."""
+    identity, outcome = candidate.identity, candidate.outcome
+    gradients = outcome.gradients or _gradients_of(identity.implementation)
+    # as attacks name their lengths; to ask them takes torch, which tables do without
+    steps = [v for k, v in identity.parameters.items() if "steps" in k and isinstance(v, int)]
+    passes, most = outcome.forwards + outcome.backwards, max(steps, default=1)
+    return Compared(key, identity.attack, gradients, most, passes, candidate.positions)
+
+
+def _gradients_of(implementation: str) -> Gradients:
+    """Where the gradients of an attack come from whose record does not say so."""
     from robench.attacks import IMPLEMENTATIONS, Attack
 
-    identity, outcome = candidate.identity, candidate.outcome
-    attack = IMPLEMENTATIONS.get(identity.implementation, Attack)
-    steps = [identity.parameters.get(name) for name in attack.lengths]
-    most = max((count for count in steps if isinstance(count, int)), default=1)
-    gradients = outcome.gradients or attack.gradients  # older records do not say so
-    passes = outcome.forwards + outcome.backwards
-    return Compared(key, identity.attack, gradients, most, passes, candidate.positions)
+    return IMPLEMENTATIONS.get(implementation, Attack).gradients
