@@ -141,7 +141,7 @@ def result_lines(
     yield ""
     yield from curve_lines(outcome.curve, WIDTH, plain=plain)
     yield ""
-    areas = (
+    areas = ", ".join(
         f"{area:.3f} [{within.low:.3f}, {within.high:.3f}] up to {limit}"
         for limit, area in outcome.areas.items()
         for within in (outcome.auc_interval[limit],)
