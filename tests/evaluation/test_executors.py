@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -64,10 +65,13 @@ class FakePool(PoolExecutor):
 
 
 @pytest.fixture
-def order(small_models: None, tmp_path: Path) -> Order:
+def order(small_models: None, tmp_path: Path) -> Iterator[Order]:
+    before = set(threading.enumerate())
     request = Request(limit="30")
     output = tmp_path / "results"
-    return Order(("smallmodels:small",), "fgsm,noise", request, output, Path.cwd())
+    yield Order(("smallmodels:small",), "fgsm,noise", request, output, Path.cwd())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)  # a worker that still computes puts the import path back when it ends
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ def curve_lines(
         number = f"{point.accuracy:6.1%} {f'[{100 * low:.1f}, {100 * high:.1f}]':14}"
         room = max(10, width - longest - len(number) - 4)
         lines.append(f"  {name:>{longest}} {number} {_bar(low, high, room, plain)}".rstrip())
-    return [f"  {'ε':>{longest}} robust accuracy, 95 % interval", *lines]
+    shade = "-" if plain else _SHADE
+    return [f"  {'ε':>{longest}} robust accuracy, 95 % interval ({shade})", *lines]
 
 
 def _bar(low: float, high: float, width: int, plain: bool) -> str:
