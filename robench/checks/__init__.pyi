@@ -3,6 +3,7 @@ from .between_cells import Compared, compared, weaker_wins
 from .catalogue import (
     OF_CELLS,
     OF_CELLS_IN_FULL,
+    OF_CHOSEN_GRADIENT,
     OF_MODELS,
     OF_OWN_GRADIENT,
     advice_on,
@@ -23,6 +24,7 @@ __all__ = [
     "BATCH_GRADIENT",
     "OF_CELLS",
     "OF_CELLS_IN_FULL",
+    "OF_CHOSEN_GRADIENT",
     "OF_MODELS",
     "OF_OWN_GRADIENT",
     "UNAVAILABLE",

@@ -6,7 +6,7 @@ from robench.checks.batch_gradient import BATCH_GRADIENT, batch_gradient
 from robench.checks.determinism import deterministic, same_under_attack
 from robench.checks.frozen import frozen
 from robench.checks.logits import clean_accuracy, offset, probabilities, ties
-from robench.checks.own_gradient import agreement, own_gradient
+from robench.checks.own_gradient import agreement, own_gradient, replaced_gradient
 from robench.checks.probes import baselines, gradient_free, large_epsilon, more_steps
 from robench.checks.registry import CellCheck, ModelCheck, with_plugins
 from robench.checks.rows import asked, card_accuracy, reverified, usable_gradient
@@ -89,6 +89,14 @@ OF_MODELS = (
         "write the spike as a function of one tensor, or as a comparison; see spike-discovery.md.",
     ),
     ModelCheck(
+        "replaced-gradient",
+        replaced_gradient,
+        "A few steps along the gradient through the replaced spikes raise the loss.",
+        "Do not believe spgd; compare square. Write the spike as a function of one tensor, or as a "
+        "comparison; see spike-discovery.md.",
+        "Athalye et al., ICML 2018",
+    ),
+    ModelCheck(
         "silent-neurons",
         silent_neurons,
         "Most neurons of each layer spike on some clean image.",
@@ -104,6 +112,8 @@ OF_MODELS = (
 
 OF_OWN_GRADIENT = frozenset({"own-gradient", "agreement", BATCH_GRADIENT})
 """Checks of a model that say nothing about an attack that does not follow its own gradient."""
+OF_CHOSEN_GRADIENT = frozenset({"replaced-gradient"})
+"""And those for an attack that does not choose the derivatives of the spikes."""
 
 OF_CELLS = (
     CellCheck(

@@ -1,6 +1,8 @@
-"""Whether the gradient that a network itself gives can be followed."""
+"""Whether the gradients that attacks follow lead anywhere: a network's own, and a chosen one."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -8,18 +10,20 @@ from torch import Tensor
 from robench.attacks.primitives.losses import direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
 from robench.checks.determinism import SINGLE_TOLERANCE, difference
-from robench.checks.registry import Examined
+from robench.checks.registry import GRADIENTS, Examined
 from robench.checks.rows import UNAVAILABLE
 from robench.checks.verdicts import at_most
-from robench.engine.gradient import take
+from robench.engine.gradient import differentiated, take
 from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import is_out_of_memory, with_fewer
-from robench.spiking import Recorder
+from robench.spiking import Recorder, Surrogate
 
 WAYS, TINY, ALIKE = 24, 1e-6, 0.5
 """Random ways along which a derivative is measured, the length of a step, and the cosine of the two
 that a gradient has to reach. A clipped one reaches it, one that is mirrored does not."""
+SURROGATE = "assg_scaled(0.425)"
+"""That of ``spgd``."""
 FEWEST = 16
 UNUSABLE = 0.1
 """The largest share of images without a usable gradient."""
@@ -101,6 +105,25 @@ def agreement(subject: Examined) -> Check | None:
     return at_most("agreement", value, LOST, reason, "suspect")
 
 
+def replaced_gradient(subject: Examined) -> Check | None:
+    """Suspect if a few steps along the gradient through replaced spikes do not raise the loss.
+
+    The derivative of a spike may have been given the wrong sign, or nearly all of the gradient may
+    have been lost where no spike was found. The spikes have the surrogate of ``spgd``, and the
+    figure is that of :func:`agreement`. None without replaced spikes, for a stochastic model, and
+    with fewer than 16 images.
+    """
+    model, found = subject.model, subject.model.discovery
+    if found is None or not (found.replaced and found.spikes) or model.stochastic:
+        return None
+    x, classes = subject.x[:GRADIENTS], subject.logits[:GRADIENTS].argmax(1)
+    if len(x) < FEWEST:
+        return None
+    with differentiated(model, Surrogate.parse(SURROGATE), None) as (network, _):
+        value = with_fewer(lambda most: _lost(model, x[:most], classes[:most], network), len(x))
+    return at_most("replaced-gradient", value, LOST, "replaced-gradient-does-not-agree", "suspect")
+
+
 @torch.no_grad()
 def _logits(model: Model, x: Tensor) -> Tensor:
     return model.call(x.to(model.device)).cpu()
@@ -162,8 +185,13 @@ def _unlike(model: Model, x: Tensor, classes: Tensor) -> float:
     return float((~(alike >= ALIKE)).double().mean())
 
 
-def _lost(model: Model, x: Tensor, classes: Tensor) -> float:
-    """The share of images on which the gradient leads no further than another direction."""
+def _lost(
+    model: Model, x: Tensor, classes: Tensor, network: Callable[[Tensor], Tensor] | None = None
+) -> float:
+    """The share of images on which the gradient leads no further than another direction.
+
+    It is that of ``network``, which has the logits of the model; by default the model's own.
+    """
     generator = torch.Generator().manual_seed(0)
     random = torch.rand(x.shape, generator=generator).sub(0.5).sign().to(x)
     none = [None] * len(x)
@@ -172,8 +200,9 @@ def _lost(model: Model, x: Tensor, classes: Tensor) -> float:
         end = x
         for _ in range(STEPS):
             found = take(
-                model.call, model.device, end, classes, "cross-entropy", none, rescale=True
-            )
+                network or model.call, model.device, end, classes, "cross-entropy", none,
+                rescale=True,
+            )  # fmt: skip
             moved = end + way * 2 * EPSILON / STEPS * found.gradient.sign()
             end = moved.clamp(x - EPSILON, x + EPSILON).clamp(0, 1)
         ends.append(end)

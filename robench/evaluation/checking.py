@@ -39,9 +39,10 @@ def checks_of_model(cell: Cell, batch: int) -> list[Check]:
     of_batch = (check for check in known if check.name == checks.BATCH_GRADIENT)
     take_by_row(model, next(of_batch, None))
     gradients = cell.attack.attack.gradients
-    if gradients == "own" or (gradients == "chosen" and not model.spiking):
-        return known
-    return [check for check in known if check.name not in checks.OF_OWN_GRADIENT]
+    follows = "own" if gradients == "chosen" and not model.spiking else gradients
+    of_others = {"own": checks.OF_CHOSEN_GRADIENT, "chosen": checks.OF_OWN_GRADIENT}
+    every = checks.OF_CHOSEN_GRADIENT | checks.OF_OWN_GRADIENT
+    return [check for check in known if check.name not in of_others.get(follows, every)]
 
 
 def _known(cell: Cell, batch: int) -> list[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -108,6 +109,38 @@ def test_an_honest_network_is_valid(name: str, seed: int) -> None:
     assert {check.reason for check in found.values()} == {""}
     assert {"deterministic", "same-under-attack", "frozen", "agreement"} <= found.keys()
     assert all(check.value <= check.threshold for check in found.values())
+
+
+class Negated(faulty.Through):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return -grad
+
+
+@pytest.mark.parametrize(("function", "verdict"), [(Negated, "suspect"), (None, "valid")])
+def test_the_gradient_through_replaced_spikes_has_to_raise_the_loss(
+    function: Any, verdict: str
+) -> None:
+    net = honest("snntorch")
+    if function is not None:
+        net = nn.Sequential(Bent(function), net)
+    result = robench.evaluate(
+        robench.Model(net, dataset="digits"), ["pgd[steps=1]", "spgd[steps=2,pgd_steps=1]"],
+        limit=32, eps="8/255", progress=False,
+    )  # fmt: skip
+    found = result.checks().to_frame().query("check == 'replaced-gradient'")
+    assert found["verdict"].tolist() == [verdict]  # of one of the two attacks
+    assert found["attack"].iloc[0].startswith("spgd")
+
+
+class Bent(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.function.apply(x)
+        return out
 
 
 def test_what_is_not_replaced_is_named_beside_neurons_of_robench() -> None:

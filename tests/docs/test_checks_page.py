@@ -16,7 +16,7 @@ from tests.support.checkpoints import ROOT
 from tests.support.model_checks import IMAGES
 
 PAGE = (ROOT / "docs" / "checks.md").read_text("utf-8")
-ROWS = re.findall(r"^\| `([\w-]+)`( \*)? \|(.*)\|$", PAGE, re.M)
+ROWS = re.findall(r"^\| `([\w-]+)`( \*+)? \|(.*)\|$", PAGE, re.M)
 
 
 @pytest.mark.parametrize("check", [*OF_MODELS, *OF_CELLS, *OF_CELLS_IN_FULL], ids=lambda c: c.name)
