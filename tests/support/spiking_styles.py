@@ -142,6 +142,17 @@ STYLES: dict[str, Callable[[Tensor], Tensor]] = {
     "chosen twice": lambda v: torch.where(v <= 1, 0.0, torch.where(v > 1, 1.0, v)),
     "rectified sign": lambda v: torch.relu(torch.sign(v - 1)),
     "clamped sign": lambda v: torch.sign(v - 1).clamp(min=0),
+    "method of a tensor": lambda v: torch.ones_like(v).where(v > 1, torch.zeros_like(v)),
+    "where of whole numbers": lambda v: torch.where(v > 1, 1, 0).float(),
+    "whole numbers filled": lambda v: (
+        torch.zeros(v.shape, dtype=torch.int).masked_fill(v > 1, 1).float()
+    ),
+    "scaled and cast to booleans": lambda v: (3 * (v > 1).int()).to(torch.bool).float(),
+    "beside a counter": lambda v: ((torch.zeros(v.shape) <= 0) & (v > 1)).float(),
+    "reset before the cast": lambda v: _reset_before(v * 1),
+    "filled by a vector": lambda v: _filled_by_ones(v),
+    "clipped sign": lambda v: torch.sign(v - 1).clip(0),
+    "sign in place": lambda v: ((v - 1).sign_() + 1) / 2,
     "two comparisons": lambda v: ((v > 1) * (v < 50)).float(),
     "heaviside": lambda v: torch.heaviside(v - 1, torch.zeros(())),
     "sign": lambda v: (torch.sign(v - 1) + 1) / 2,
@@ -151,6 +162,9 @@ STYLES: dict[str, Callable[[Tensor], Tensor]] = {
 MEASURED = {
     "rectified sign",
     "clamped sign",
+    "clipped sign",
+    "sign in place",
+    "filled by a vector",
     "bound early",
     "threshold inside, falling",
     "two outputs",
@@ -167,10 +181,34 @@ def _filled(v: Tensor, spikes: Tensor | None = None) -> Tensor:
     return spikes
 
 
+def _reset_before(v: Tensor) -> Tensor:
+    mask = v > 1
+    v[mask] = 0.0
+    return mask.float()
+
+
+def _filled_by_ones(v: Tensor) -> Tensor:
+    mask, spikes = v > 1, torch.zeros(v.shape)
+    spikes[mask] = torch.ones(int(mask.sum()))
+    return spikes
+
+
 def _record(v: Tensor) -> Tensor:
     record = torch.zeros(2, *v.shape)
     record[1] = v > 1
     return record[1]
+
+
+def _booleans(mask: Tensor) -> Tensor:
+    record = torch.zeros(2, *mask.shape, dtype=torch.bool)
+    record[1] = mask
+    return record[1]
+
+
+def _places(mask: Tensor) -> Tensor:
+    spikes = torch.zeros(2, *mask.shape)
+    spikes[1, mask] = 1.0
+    return spikes[1]
 
 
 def _sliced(mask: Tensor) -> Tensor:
@@ -188,6 +226,11 @@ LOST: dict[str, Callable[[Tensor], Tensor]] = {
     "stack": lambda v: torch.stack([v > 1]).float()[0],
     "sum over an axis": lambda v: (v[None] > 1).sum(0).float(),
     "one-hot": lambda v: nn.functional.one_hot((v > 1).long(), 2)[..., 1].float(),
+    "sum of two": lambda v: ((v > 1).int() + (v > 2).int()).float(),
+    "booleans that are filled": lambda v: _booleans(v > 1).float(),
+    "some of the places": lambda v: _places(v > 1),
+    "clamped whole numbers": lambda v: (v > 1).int().clamp(0, 1).float(),
+    "stacked by name": lambda v: torch.stack(tensors=[v > 1]).float()[0],
     "any of an axis": lambda v: (v[None] > 1).any(0).float(),
     "detached": lambda v: ((v > 1).float() - torch.sigmoid(v - 1)).detach() + torch.sigmoid(v - 1),
 }

@@ -194,11 +194,11 @@ class _Seen:
         known = self.found.operations.get(crossing.place)
         if known is None or known.gate or known.quantiser:
             return out
-        z, whole = crossing.distance(), crossing.whole
+        z, whole = crossing.z, crossing.whole
         first = id(whole.above), id(whole.below)
         if first not in self.compared:
             self.compared[first] = whole  # kept; for a reset the same values are compared again
-            every = whole.distance()
+            every = whole.z
             with torch.no_grad():
                 falls = bool((torch.as_tensor(height) < 0).any())
                 fired = every < 0 if falls else every > 0

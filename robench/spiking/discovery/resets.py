@@ -7,7 +7,7 @@ connection carries a gradient that largely cancels that of the spike, and attack
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 _ARITHMETIC = ("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Clone", "ToCopy")
@@ -47,10 +47,11 @@ class Resets:
         That is a spike of the layer whose own membrane the later one has grown from.
         """
         for layer, distance in self.distances:
-            mine = self.membranes[distance]
+            mine = set().union(*(self.membranes[node] for node in _membrane(distance)))
             seen, waiting = {distance}, [distance]
             grown: set[Any] = set()
             uses: list[tuple[Any, int, Any]] = []
+            users: defaultdict[Any, list[tuple[Any, int]]] = defaultdict(list)
             while waiting:
                 node = waiting.pop()
                 earlier = self.membranes.get(node, set()) - mine
@@ -58,17 +59,41 @@ class Resets:
                     grown |= earlier
                     continue
                 for number, (parent, _) in enumerate(node.next_functions):
+                    users[parent].append((node, number))
                     if parent in self.layers:
                         uses.append((node, number, parent))
                     elif parent not in seen and _is(parent, _ELEMENTWISE):
                         seen.add(parent)
                         waiting.append(parent)
-            resets = defaultdict(set)
-            for node, number, spike in uses:
-                if spike in grown and self.layers[spike] == layer:
-                    resets[node].add(number)
-            for node, numbers in resets.items():
+            mine = {spike for spike in grown if self.layers[spike] == layer}
+            edges = [(node, number) for node, number, spike in uses if spike in mine]
+            for node, numbers in _behind(edges, mine, users, distance).items():
                 node.register_hook(_without(frozenset(numbers)))
+
+
+def _behind(
+    edges: list[tuple[Any, int]], alone: set[Any], users: Mapping[Any, Any], end: Any
+) -> Mapping[Any, set[int]]:
+    """The inputs of nodes at which to cut, behind what is made of some spikes alone.
+
+    What is made of a spike alone, as ``s * 1.0``, may be the output of the neuron too.
+
+    Args:
+        edges: nodes that use the spikes, with the number of the input.
+        alone: the spikes; what is made of them is added.
+        users: those of each node, in the same form.
+        end: the node at which the search has begun.
+    """
+    cuts: defaultdict[Any, set[int]] = defaultdict(set)
+    while edges:
+        node, number = edges.pop()
+        parents = {parent for parent, _ in node.next_functions if parent is not None}
+        if node is end or not parents <= alone:
+            cuts[node].add(number)
+        elif node not in alone:
+            alone.add(node)
+            edges += users[node]
+    return {node: numbers for node, numbers in cuts.items() if node not in alone}
 
 
 def _membrane(distance: Any) -> Iterator[Any]:

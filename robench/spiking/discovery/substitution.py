@@ -153,7 +153,7 @@ class _Substitution:
         found = self.discovery.operations.get(crossing.place)
         if found is None or found.gate:
             return out
-        z = crossing.distance()
+        z = crossing.z
         z = z if z.shape == out.shape else z.expand_as(out)
         with suspended():
             unit = unit_of(crossing, z) or found.unit  # layers may share a line

@@ -256,7 +256,7 @@ class _Survey:
         return step if size is None else replace(step, unit=size)
 
     def crossed(self, crossing: Crossing, out: Tensor, height: Tensor | float) -> Tensor:
-        z = crossing.distance()
+        z = crossing.z
         marks = self.operations.setdefault(crossing.place, _Marks(quantiser=False))
         marks.units.append(unit_of(crossing, z) or typical(z))
         marks.calls[id(crossing.whole)] = crossing.whole  # kept, so that the id stays its own

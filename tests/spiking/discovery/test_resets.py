@@ -88,6 +88,28 @@ def test_the_gradient_is_that_of_detached_resets(kind: type[Net], reset: str) ->
         torch.testing.assert_close(gradient(kind(reset, detached=detached)), expected)
 
 
+@pytest.mark.parametrize("reset", ["soft", "hard", "bounded"])
+def test_what_is_made_of_a_spike_alone_may_be_the_output_too(reset: str) -> None:
+    class Scaled(Net):
+        def neuron(self, current: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            v = 0.7 * v + current
+            s = (fire(v - 1) * 2.0).unsqueeze(1).squeeze(1) / 2
+            return s, self.reset(v, s.detach() if self.detached else s)
+
+    expected = wanted(Scaled(reset, detached=True))
+    torch.testing.assert_close(gradient(Scaled(reset, detached=False)), expected)
+
+
+def test_a_second_spike_of_the_same_step_is_no_earlier_one() -> None:
+    class Twice(Net):
+        def neuron(self, current: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            v = 0.7 * v + current
+            again = fire(v - 1)
+            return fire(v - 1), v - (again.detach() if self.detached else again)
+
+    torch.testing.assert_close(gradient(Twice(detached=False)), wanted(Twice(detached=True)))
+
+
 def test_a_layer_that_is_called_for_several_layers_keeps_what_links_them() -> None:
     class Shared(Net):
         """One module without state for all layers."""

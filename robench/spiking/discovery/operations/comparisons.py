@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -19,30 +19,20 @@ from robench.spiking.discovery.operations.masks import Crossing, Mask, Place, he
 from robench.spiking.discovery.operations.torch_names import (
     ARITHMETIC,
     CASTS,
-    CHOICES,
     COMPARISONS,
     CONJUNCTIONS,
     COPIES,
-    FILLS,
     HARMLESS,
     IN_PLACE,
     INTEGERS,
     LOGIC,
     MOVES,
     NEGATIONS,
+    OVERWRITING,
     PRODUCTS,
     has_graph,
-    is_flat,
     positional,
 )
-
-
-class _Overwritten(NamedTuple):
-    """A tensor whose neurons were set to a constant where a mask is true."""
-
-    tensor: Tensor
-    where: Tensor
-    value: Any
 
 
 class Observer(Protocol):
@@ -72,7 +62,6 @@ class Comparisons(TorchFunctionMode):
         self.observer = observer
         # by the id of a tensor, which is kept, so that its id is not used again
         self.masks: dict[int, Mask] = {}
-        self.overwritten: dict[int, _Overwritten] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -90,8 +79,9 @@ class Comparisons(TorchFunctionMode):
         return self.masks.get(id(value))
 
     def _first(self, values: Any) -> Mask | None:
-        """The first mask among some values."""
-        return next(filter(None, map(self._mask, values)), None)
+        """The first mask among some values; one that is followed, if there is any."""
+        found = [mask for mask in map(self._mask, values) if mask is not None]
+        return next((mask for mask in found if mask.followed), found[0] if found else None)
 
     def _keep(self, mask: Mask) -> None:
         self.masks[id(mask.value)] = mask
@@ -99,11 +89,13 @@ class Comparisons(TorchFunctionMode):
     def _other(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """An operation that makes no step, unless it makes numbers of a comparison."""
         out = func(*args, **kwargs)
-        if self.masks and isinstance(out, Tensor):
-            lists = [arg if isinstance(arg, list | tuple) else (arg,) for arg in args]
+        if self.masks:
+            given = (*args, *kwargs.values())
+            lists = [arg if isinstance(arg, list | tuple) else (arg,) for arg in given]
             mask = self._first(part for parts in lists for part in parts)
-            if mask is not None:
-                self._unknown(func, mask, out)
+            for part in (out if isinstance(out, list | tuple) else (out,)) if mask else ():
+                if mask is not None and isinstance(part, Tensor):
+                    self._unknown(func, mask, part)
         return out
 
     def _unknown(self, func: Any, mask: Mask, out: Tensor) -> None:
@@ -118,7 +110,7 @@ class Comparisons(TorchFunctionMode):
         if mask is None or not isinstance(out, Tensor):
             return False
         if mask.followed:
-            shape = mask.crossing.distance().shape
+            shape = mask.crossing.z.shape
             sizes = zip(reversed(shape), reversed(out.shape), strict=False)
             if len(shape) <= out.dim() and all(size in (1, whole) for size, whole in sizes):
                 return True
@@ -126,8 +118,10 @@ class Comparisons(TorchFunctionMode):
         return False
 
     def _compare(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if len(args) != 2 or not any(map(has_graph, args)):
+            return self._other(func, args, kwargs)
         out = func(*args, **kwargs)
-        if len(args) == 2 and isinstance(out, Tensor) and any(map(has_graph, args)):
+        if isinstance(out, Tensor):
             self._keep(Mask(out, _crossing(COMPARISONS[func], *args), out))
         return out
 
@@ -149,6 +143,11 @@ class Comparisons(TorchFunctionMode):
             func in PRODUCTS
             and all(isinstance(arg, Tensor) and arg.dtype == torch.bool for arg in args)
         )
+        if func in OVERWRITING and args[0] is not mask.value:  # a counter, which is written once
+            return func(*args, **kwargs)
+        alone = joins or all(m is None or m is mask for m in map(self._mask, args))
+        if not (mask.followed and alone) or "out" in kwargs:
+            return self._other(func, args, kwargs)
         if same or joins or func in NEGATIONS:
             out = func(*args, **kwargs)
         else:
@@ -156,7 +155,7 @@ class Comparisons(TorchFunctionMode):
             out = func(*args, **kwargs)
         if not isinstance(out, Tensor):
             return out
-        if out.is_floating_point() or not mask.followed:
+        if out.is_floating_point():
             self._unknown(func, mask, out)
         elif same:
             self._keep(replace(mask, value=out))
@@ -185,7 +184,9 @@ class Comparisons(TorchFunctionMode):
         if mask is None or not isinstance(out, Tensor):
             return out
         if not out.is_floating_point():
-            self._keep(replace(mask, value=out))
+            whole = mask.value.dtype == torch.bool
+            swapped = None if whole else func(*mask.swapped(args), **kwargs)
+            self._keep(replace(mask, value=out) if swapped is None else mask.after(out, swapped))
             return out
         return self._numbers(mask, out) if self._fits(mask, out) else out
 
@@ -211,64 +212,6 @@ class Comparisons(TorchFunctionMode):
             return arg
         return self._numbers(mask, arg.to(dtype))
 
-    def _choose(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        out = func(*args, **kwargs)
-        mask = self._mask(args[0]) if len(args) == 3 else None
-        if mask is None or not out.is_floating_point():
-            return out
-        if not out.requires_grad:
-            difference = _difference(args[1], args[2], out)
-            return self._chosen(mask, out, difference) if self._fits(mask, out) else out
-        step = self._step_beside(mask, out, args[1], args[2])
-        return out if step is None else out + step
-
-    def _fill(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        if len(args) == 3 and isinstance(args[0], Tensor) and args[0].is_floating_point():
-            args = (*args[:2], self._as_numbers(args[2], args[0].dtype))
-        mask = self._mask(args[1]) if len(args) == 3 else None
-        if mask is None or not args[0].is_floating_point():
-            return func(*args, **kwargs)
-        before, base = args[0].detach().clone(), id(args[0])
-        out = func(*args, **kwargs)
-        filled = args[0] if out is None else out  # __setitem__ returns nothing
-        if not filled.requires_grad:
-            if self._fits(mask, filled):
-                found = self._chosen(mask, filled, _difference(args[2], before, filled))
-                return None if out is None else found
-            return out
-        step = self._step_beside(mask, filled, args[2], before, base)
-        if step is None:
-            return out
-        if out is None:
-            filled.add_(step)
-            return None
-        return filled + step
-
-    def _chosen(self, mask: Mask, out: Tensor, difference: Tensor) -> Tensor:
-        """A choice by a mask, with the graph of a step."""
-        return self.observer.crossed(mask.crossing, out, difference * mask.height)
-
-    def _step_beside(
-        self, mask: Mask, out: Tensor, chosen: Any, other: Any, base: int = 0
-    ) -> Tensor | None:
-        """Zeros with the graph of a step, for a choice between two constants with a graph.
-
-        A choice that depends on the input, as in a hand-written ReLU, has its own gradient; but not
-        if two masks that complete each other set all neurons to constants, one after the other.
-        """
-        if not is_flat(chosen):
-            return None
-        if not is_flat(other):
-            earlier = self.overwritten.get(base or id(other))
-            if earlier is None or not torch.equal(mask.value, ~earlier.where):
-                self.overwritten[id(out)] = _Overwritten(out, mask.value, chosen)
-                return None
-            other = earlier.value
-        if not self._fits(mask, out):
-            return None
-        zeros = torch.zeros_like(out, requires_grad=False)
-        return self._chosen(mask, zeros, _difference(chosen, other, out))
-
     handlers: ClassVar[Mapping[Any, Callable[[Any, Any, Any, dict[str, Any]], Any]]] = {
         **dict.fromkeys(COMPARISONS, _compare),
         **dict.fromkeys((*INTEGERS, *COPIES, *NEGATIONS, *LOGIC, *CONJUNCTIONS), _carry),
@@ -276,16 +219,10 @@ class Comparisons(TorchFunctionMode):
         **dict.fromkeys(CASTS, _cast),
         **dict.fromkeys(ARITHMETIC, _calculate),
         **dict.fromkeys(IN_PLACE, _compare_in_place),
-        **dict.fromkeys(CHOICES, _choose),
-        **dict.fromkeys(FILLS, _fill),
     }
 
 
 def _crossing(operation: str, first: Any, second: Any) -> Crossing:
     above, below = (first, second) if operation[:2] in ("gt", "ge") else (second, first)
-    return Crossing(here(operation.rstrip("_")), above, below)
-
-
-def _difference(chosen: Any, other: Any, out: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.as_tensor(chosen - other, dtype=out.dtype, device=out.device)
+    z = torch.as_tensor(above - below)
+    return Crossing(here(operation.rstrip("_")), above, below, z)

@@ -36,16 +36,22 @@ def here(operation: str) -> Place:
     return Place(frame.f_code.co_filename, frame.f_lineno, operation)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Crossing:
     """A comparison of something with a graph: true where ``above`` is the larger one.
 
-    Parts of its result may become numbers one by one: ``all_of_it`` is then the whole comparison.
+    Attributes:
+        place: where it is.
+        above: one side, which the network may overwrite later.
+        below: the other one.
+        z: their difference, with its graph.
+        all_of_it: the whole comparison, where parts of its result become numbers one by one.
     """
 
     place: Place
     above: Tensor | float
     below: Tensor | float
+    z: Tensor
     all_of_it: Crossing | None = None
 
     @property
@@ -53,12 +59,8 @@ class Crossing:
         """The comparison that the network made."""
         return self.all_of_it or self
 
-    def distance(self) -> Tensor:
-        """z, with its graph."""
-        return torch.as_tensor(self.above - self.below)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mask:
     """The result of a comparison, or of operations on it.
 
@@ -126,7 +128,8 @@ class Mask:
             found = func(whole, *args, **kwargs)
             return list(found) if isinstance(found, tuple | list) else [found]
 
-        sides = self.crossing.above, self.crossing.below, self.true, self.height
-        for value, above, below, true, height in zip(values, *map(move, sides), strict=True):
-            crossing = Crossing(self.crossing.place, above, below, self.crossing.whole)
+        of = self.crossing
+        sides = of.above, of.below, of.z, self.true, self.height
+        for value, above, below, z, true, height in zip(values, *map(move, sides), strict=True):
+            crossing = Crossing(of.place, above, below, z, of.whole)
             yield replace(self, value=value, crossing=crossing, true=true, height=height)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from robench.spiking.discovery.operations.comparisons import Comparisons, Observer
+from robench.spiking.discovery.operations.choices import Choices
+from robench.spiking.discovery.operations.comparisons import Observer
 from robench.spiking.discovery.operations.masks import Crossing, here
 from robench.spiking.discovery.operations.torch_names import (
     DIVISIONS,
@@ -19,11 +20,12 @@ from robench.spiking.discovery.operations.torch_names import (
     ROUNDINGS,
     ROUNDINGS_IN_PLACE,
     SIGNS,
+    SIGNS_IN_PLACE,
     has_graph,
 )
 
 
-class Operations(Comparisons):
+class Operations(Choices):
     """Shows an observer every step that an operation makes, for one forward pass."""
 
     def __init__(self, observer: Observer) -> None:
@@ -32,21 +34,27 @@ class Operations(Comparisons):
 
     def _step(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not args or not has_graph(args[0]):
-            return func(*args, **kwargs)
+            return self._other(func, args, kwargs)
         with torch.no_grad():  # heaviside has no derivative, not even zero
             out = func(*args, **kwargs)
         name = SIGNS[func]
-        crossing = Crossing(here(name), args[0], 0.0)
+        crossing = Crossing(here(name), args[0], 0.0, args[0] - 0.0)
         found = self.observer.crossed(crossing, out, 2.0 if name == "sign" else 1.0)
         if name == "sign":
             self.signs[id(found)] = found, crossing
         return found
 
+    def _step_in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if not args or not has_graph(args[0]):
+            return self._other(func, args, kwargs)
+        crossing = Crossing(here("sign"), args[0] * 1, 0.0, args[0] * 1)  # it is overwritten
+        return self.observer.crossed(crossing, func(*args, **kwargs), 2.0)
+
     def _rectify(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """A sign without its negative part, which has no gradient where it is negative."""
         sign, crossing = self.signs.get(id(args[0]) if args else 0, (None, None))
         if sign is None or crossing is None:
-            return func(*args, **kwargs)
+            return self._other(func, args, kwargs)
         # for other modes this is no ReLU, but part of a step
         with torch.no_grad(), _disable_current_modes():
             swapped_out = func(-sign, *args[1:], **kwargs)
@@ -56,14 +64,14 @@ class Operations(Comparisons):
 
     def _round(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not args or not has_graph(args[0]):
-            return func(*args, **kwargs)
+            return self._other(func, args, kwargs)
         with torch.no_grad():
             out = func(*args, **kwargs)
         return self.observer.rounded(here(ROUNDINGS[func]), args[0], out, 1.0)
 
     def _round_in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not args or not has_graph(args[0]):
-            return func(*args, **kwargs)
+            return self._other(func, args, kwargs)
         first = args[0] * 1  # a copy, because the rounding overwrites it
         name = ROUNDINGS_IN_PLACE[func].rstrip("_")
         return self.observer.rounded(here(name), first, func(*args, **kwargs), 1.0)
@@ -74,14 +82,15 @@ class Operations(Comparisons):
         if not floors:
             return self._calculate(func, args, kwargs)
         if len(args) != 2 or not has_graph(args[0]) or not isinstance(args[1], int | float):
-            return func(*args, **kwargs)
+            return self._other(func, args, kwargs)
         with torch.no_grad():
             out = func(*args, **kwargs)
         return self.observer.rounded(here(name), args[0], out, 1 / args[1])
 
     handlers: ClassVar = {
-        **Comparisons.handlers,
+        **Choices.handlers,
         **dict.fromkeys(SIGNS, _step),
+        **dict.fromkeys(SIGNS_IN_PLACE, _step_in_place),
         **dict.fromkeys(RECTIFIERS, _rectify),
         **dict.fromkeys(ROUNDINGS, _round),
         **dict.fromkeys(ROUNDINGS_IN_PLACE, _round_in_place),

@@ -45,10 +45,14 @@ PRODUCTS = named("mul", "multiply", "__mul__", "__rmul__")
 ARITHMETIC = named("mul", "multiply", "__mul__", "__rmul__", "add", "__add__", "__radd__")
 ARITHMETIC |= named("sub", "subtract", "__sub__", "__rsub__", "rsub", "true_divide")
 ARITHMETIC |= named("__truediv__", "copy_", "add_", "__iadd__", "mul_", "__imul__")
+OVERWRITING = named("add_", "__iadd__", "mul_", "__imul__")
+"""Arithmetic that writes its first argument."""
 CHOICES = named("where")
 FILLS = {**named("masked_fill", "masked_fill_"), **named("__setitem__")}
 SIGNS = {**named("sign", "sgn"), **named("heaviside")}
-RECTIFIERS = named("relu", "relu_", "clamp", "clamp_", "clamp_min", "hardtanh", "threshold")
+SIGNS_IN_PLACE = named("sign_", "sgn_")
+RECTIFIERS = named("relu", "relu_", "relu6", "clamp", "clamp_", "clip", "clip_", "clamp_min")
+RECTIFIERS |= named("hardtanh", "threshold", "maximum")
 ROUNDINGS = {
     **named("round"), **named("floor"), **named("ceil"), **named("trunc", "fix"),
     **named("bernoulli"),
