@@ -38,7 +38,7 @@ figures: install
 # the published benchmark: everything in results/, the board, the figures and the pages; many hours, and
 # the same command continues; DATA="digits:16/255:fgsm,pgd,spgd" publishes a part. spgd-long runs where
 # --checks full calls spgd not converged
-DATA := cifar10:8/255:fgsm,pgd,spgd mnist:0.1:fgsm,pgd,spgd,spgd-long digits:16/255:fgsm,pgd,spgd,spgd-long
+DATA := cifar10:8/255:fgsm,pgd,spgd,spgd-long mnist:0.1:fgsm,pgd,spgd,spgd-long digits:16/255:fgsm,pgd,spgd,spgd-long
 PUBLISH = OMP_NUM_THREADS=1 $(BIN)/robench run --jobs 2 --checks full
 publish: install
 	for data in $(DATA); do \
