@@ -94,7 +94,8 @@ def test_an_interrupt_at_any_time_gives_no_traceback(
     _, err = process.communicate(timeout=120)
     assert "Traceback" not in err
     assert len(err.splitlines()) <= 1
-    assert process.returncode in (0, 130), err  # 0: it was done before
+    # 0: it was done before; the signal: Python was ending, and had no handler any more
+    assert process.returncode in (0, 130, -signal.SIGINT), err
 
 
 def test_an_ignored_interrupt_stays_ignored() -> None:
