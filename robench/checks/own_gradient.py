@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from robench.attacks import SPGD
 from robench.attacks.primitives.losses import direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
 from robench.checks.determinism import SINGLE_TOLERANCE, difference
@@ -22,8 +23,6 @@ from robench.spiking import Recorder, Surrogate
 WAYS, TINY, ALIKE = 24, 1e-6, 0.5
 """Random ways along which a derivative is measured, the length of a step, and the cosine of the two
 that a gradient has to reach. A clipped one reaches it, one that is mirrored does not."""
-SURROGATE = "assg_scaled(0.425)"
-"""That of ``spgd``."""
 FEWEST = 16
 UNUSABLE = 0.1
 """The largest share of images without a usable gradient."""
@@ -119,7 +118,7 @@ def replaced_gradient(subject: Examined) -> Check | None:
     x, classes = subject.x[:GRADIENTS], subject.logits[:GRADIENTS].argmax(1)
     if len(x) < FEWEST:
         return None
-    with differentiated(model, Surrogate.parse(SURROGATE), None) as (network, _):
+    with differentiated(model, Surrogate.parse(SPGD().surrogate), None) as (network, _):
         value = with_fewer(lambda most: _lost(model, x[:most], classes[:most], network), len(x))
     return at_most("replaced-gradient", value, LOST, "replaced-gradient-does-not-agree", "suspect")
 

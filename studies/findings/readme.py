@@ -34,14 +34,15 @@ def with_results(text: str, stores: Stores, claims: Sequence[Claim], gradients: 
     if not (begin and end):
         raise UsageError(f"README: there are no lines {BEGIN} and {END}")
     cells = at_headline(stores, DATASET)
+    single = pd.read_csv(gradients)
     part = render(
         "readme",
         epsilon=headline_of(DATASET).text,
         board=attacked_table(cells, ("fgsm", "pgd", "spgd", "spiking-autoattack")),
         has=lambda model: f"{DATASET}/{model}" in cells,
         left=lambda model, attack: _left(cells, f"{DATASET}/{model}", attack),
-        through=lambda model, name: _through(gradients, f"{DATASET}/{model}", name),
-        images=lambda model: _images(gradients, f"{DATASET}/{model}"),
+        through=lambda model, name: _through(single, f"{DATASET}/{model}", name),
+        images=lambda model: _images(single, f"{DATASET}/{model}"),
         claims=claims,
     )
     return f"{before}{BEGIN}\n{part}\n{END}{after}"
@@ -54,16 +55,14 @@ def _left(cells: Cells, model: str, attack: str) -> str:
     return _percent(left.accuracy)
 
 
-def _through(gradients: Path, model: str, surrogate: str) -> str:
+def _through(table: pd.DataFrame, model: str, surrogate: str) -> str:
     """What PGD through a surrogate leaves, by the study of single gradients."""
-    table = pd.read_csv(gradients)
     row = table[(table["model"] == model) & (table["surrogate"] == surrogate)].iloc[0]
     return _percent(row["robust"] / row["samples"])
 
 
-def _images(gradients: Path, model: str) -> int:
+def _images(table: pd.DataFrame, model: str) -> int:
     """On how many images that study attacked a model."""
-    table = pd.read_csv(gradients)
     return int(table[table["model"] == model]["samples"].iloc[0])
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from robench.compat import snntorch as compat
 from robench.spiking import Surrogate
 from robench.spiking.discovery import substituted, survey
-from tests.support.spiking_styles import Steep, T, X, gradient
+from tests.support.spiking_styles import Steep, T, Timed, X, gradient
 
 
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:
@@ -246,31 +246,22 @@ def test_a_step_with_too_few_values_in_all_calls_is_named() -> None:
     assert found.own == [f"{Steep.__module__}.Steep ({T} calls, too few values to say)"]
 
 
-class Bent(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, v: Tensor) -> Tensor:
-        return v.tanh()
+def only_forward(forward: Callable[[Tensor], Tensor]) -> type[torch.autograd.Function]:
+    """A custom function without a backward pass."""
+    return type(
+        "Own", (torch.autograd.Function,), {"forward": staticmethod(lambda ctx, v: forward(v))}
+    )
 
 
-class Clipped(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, v: Tensor) -> Tensor:
-        return v.clamp(-0.05, 0.05)
+SMOOTH = {
+    "bent": only_forward(torch.tanh),
+    "clipped": only_forward(lambda v: v.clamp(-0.05, 0.05)),
+    "rectified": only_forward(torch.relu),
+    "size": only_forward(lambda v: v.norm(dim=1, keepdim=True)),
+}
 
 
-class Rectified(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, v: Tensor) -> Tensor:
-        return v.relu()
-
-
-class Size(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, v: Tensor) -> Tensor:
-        return v.norm(dim=1, keepdim=True)
-
-
-@pytest.mark.parametrize("function", [Bent, Clipped, Rectified, Size])
+@pytest.mark.parametrize("function", SMOOTH.values(), ids=SMOOTH)
 @pytest.mark.parametrize("leak", [0.7, 1.0])
 @pytest.mark.parametrize("images", [1, 2, 3, 16])
 def test_a_smooth_function_with_few_values_is_none_of_steps(
@@ -281,3 +272,16 @@ def test_a_smooth_function_with_few_values_is_none_of_steps(
         found = survey(net, net, X[:images])
         assert not found.own
         assert not found.replaced
+
+
+def test_a_count_may_be_cast_and_a_sign_rectified_in_place() -> None:
+    class Net(Timed):
+        def spike(self, v: Tensor) -> Tensor:
+            few = (v > 1).sum(1).to(torch.int32) < 3
+            sign = torch.sign(v - 1)
+            nn.functional.relu(sign, inplace=True)
+            return sign * few[:, None]
+
+    net = Net().requires_grad_(False)
+    assert not survey(net, net, X).refused
+    gradient(net)  # which compares the logits

@@ -27,7 +27,6 @@ class Choices(Comparisons):
     def __init__(self, observer: Observer) -> None:
         super().__init__(observer)
         self.overwritten: dict[int, _Overwritten] = {}
-        self.levels: dict[int, Tensor] = {}
 
     def _choose(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if func is Tensor.where and len(args) == 3:

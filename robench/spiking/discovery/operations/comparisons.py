@@ -179,16 +179,17 @@ class Comparisons(TorchFunctionMode):
         return out
 
     def _cast(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        out = func(*args, **kwargs)
         mask = self._mask(args[0]) if args else None
-        if mask is None or not isinstance(out, Tensor):
-            return out
-        if not out.is_floating_point():
-            whole = mask.value.dtype == torch.bool
-            swapped = None if whole else func(*mask.swapped(args), **kwargs)
-            self._keep(replace(mask, value=out) if swapped is None else mask.after(out, swapped))
-            return out
-        return self._numbers(mask, out) if self._fits(mask, out) else out
+        if mask is None or not mask.followed:
+            return self._other(func, args, kwargs)
+        out = func(*args, **kwargs)
+        if out.is_floating_point():
+            return self._numbers(mask, out) if self._fits(mask, out) else out
+        if mask.value.dtype == torch.bool:
+            self._keep(replace(mask, value=out))
+        else:
+            self._keep(mask.after(out, func(*mask.swapped(args), **kwargs)))
+        return out
 
     def _numbers(self, mask: Mask, out: Tensor) -> Tensor:
         """A mask as numbers, with the graph of a step."""

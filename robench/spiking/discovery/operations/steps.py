@@ -53,7 +53,7 @@ class Operations(Choices):
     def _rectify(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """A sign without its negative part, which has no gradient where it is negative."""
         sign, crossing = self.signs.get(id(args[0]) if args else 0, (None, None))
-        if sign is None or crossing is None:
+        if sign is None or crossing is None or kwargs.get("inplace"):  # which others may hold
             return self._other(func, args, kwargs)
         # for other modes this is no ReLU, but part of a step
         with torch.no_grad(), _disable_current_modes():

@@ -51,7 +51,7 @@ CHOICES = named("where")
 FILLS = {**named("masked_fill", "masked_fill_"), **named("__setitem__")}
 SIGNS = {**named("sign", "sgn"), **named("heaviside")}
 SIGNS_IN_PLACE = named("sign_", "sgn_")
-RECTIFIERS = named("relu", "relu_", "relu6", "clamp", "clamp_", "clip", "clip_", "clamp_min")
+RECTIFIERS = named("relu", "relu6", "clamp", "clip", "clamp_min")
 RECTIFIERS |= named("hardtanh", "threshold", "maximum")
 ROUNDINGS = {
     **named("round"), **named("floor"), **named("ceil"), **named("trunc", "fix"),
