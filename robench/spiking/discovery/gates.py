@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 DEPTH = 12
 """Most nodes between a product and what is compared."""
-
+_ARITHMETIC = tuple(f"{name}Backward" for name in ("Add", "Sub", "Rsub", "Mul", "Div", "Neg"))
 
 GATE, DETACHED = "it gates what it compares", "its result is detached"
 SILENT, IDLE = "it never changes", "it never changes, and no logit depends on it"
@@ -16,39 +17,51 @@ SILENT, IDLE = "it never changes", "it never changes, and no logit depends on it
 def use_of(end: Any, nodes: list[Any], compared: list[Any]) -> str:
     """Why a comparison is no spike that can be replaced; empty if it is one.
 
-    It is a gate if every use is a product with something that leads to what is compared. A spike
-    that resets a membrane is such a product too, but it also goes on to the next layer.
+    It is a gate if every use is a product with something that leads to what is compared, also
+    after arithmetic with constants, as in a leaky ReLU ``x * (0.1 + 0.9 * (x > 0))``. A spike that
+    resets a membrane is such a product too, but it also goes on to the next layer.
 
     Args:
         end: the last node of the graph.
         nodes: the nodes of the comparison's results.
         compared: the node of what each compares; None if it is a leaf.
     """
-    uses = _uses(end, set(nodes))
-    if not any(uses.values()):
+    uses = _uses(end)
+    if not any(node in uses for node in nodes):
         return DETACHED
     for node, origin in zip(nodes, compared, strict=True):
-        for use in uses[node]:
-            others = [parent for parent, _ in use.next_functions if parent is not node]
+        for made, use in _numbers_used(node, uses):
+            others = [parent for parent, _ in use.next_functions if parent is not made]
             product = type(use).__name__.startswith("MulBackward")
             if not product or not any(_leads_to(other, origin) for other in others):
                 return ""
     return GATE
 
 
-def _uses(end: Any, nodes: set[Any]) -> defaultdict[Any, list[Any]]:
-    """The nodes that use each of some nodes."""
+def _uses(end: Any) -> dict[Any, list[Any]]:
+    """The nodes that use each node of a graph."""
     uses: defaultdict[Any, list[Any]] = defaultdict(list)
     seen, waiting = {end}, [end]
     while waiting:
         node = waiting.pop()
         for parent, _ in node.next_functions if node is not None else ():
-            if parent in nodes:
-                uses[parent].append(node)
-            if parent is not None and parent not in seen:
+            if parent is None:
+                continue
+            uses[parent].append(node)
+            if parent not in seen:
                 seen.add(parent)
                 waiting.append(parent)
-    return uses
+    return dict(uses)
+
+
+def _numbers_used(node: Any, uses: dict[Any, list[Any]]) -> Iterator[tuple[Any, Any]]:
+    """What is made of a node by arithmetic with constants, with each other use of it."""
+    for use in uses.get(node, ()):
+        with_constant = sum(parent is not None for parent, _ in use.next_functions) == 1
+        if use in uses and with_constant and type(use).__name__.startswith(_ARITHMETIC):
+            yield from _numbers_used(use, uses)
+        else:
+            yield node, use
 
 
 def _leads_to(node: Any, origin: Any) -> bool:
