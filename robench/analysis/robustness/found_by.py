@@ -35,6 +35,8 @@ _WIDE = 3
 """Panels side by side where all are of one attack."""
 _ONE_LINE = 34
 """Characters on a line above a panel."""
+_SINGLE = 0.55
+"""The width of a panel with a single ε, beside that of others."""
 MOST_LABELS = 10
 """The most labels on the axis of ε."""
 
@@ -190,16 +192,26 @@ def draw_found(found: Sequence[FoundBy]) -> Figure:
     lines = 1 + max(row for row, _ in places.values())
     figure = Figure(figsize=(2.9 * columns + 1.9, 1.65 * lines + 0.7), layout="constrained")
     same = len({one.epsilons for one in shown}) == 1
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=same, sharey=True)
+    swept = {one.attack for one in shown if len(one.epsilons) > 2}
+    ratios = [1 if attack in swept or not swept else _SINGLE for attack in attacks]
+    axes = figure.subplots(
+        lines, columns, squeeze=False, sharex=same, sharey=True,
+        width_ratios=ratios if len(attacks) > 1 else None,
+    )  # fmt: skip
     colours, short = _colours(shown), _in_255(shown)
+    panels = {(one.model, one.attack) for one in shown}
     for ax in axes.flat:
         ax.set_visible(False)
     for one in shown:
         ax = axes[places[one.model, one.attack]]
         ax.set_visible(True)
         _draw(ax, one, colours, short=short)
-        name, verdict = one.model.name, one.verdict.partition(" ")[0]
+        verdict = one.verdict.partition(" ")[0]
         note = ", ".join([one.attack] * (len(attacks) > 1) + [verdict] * (verdict != "valid"))
+        beside = [a for a in attacks if (one.model, a) in panels]
+        # beside another panel of the model, a narrow one has no room for its name
+        named = len(attacks) == 1 or one.attack in (swept or attacks) or one.attack == beside[0]
+        name = one.model.name * named
         if len(name + note) > _ONE_LINE:  # below each other
             name, note = f"{name}\n{wrapped(note, _ONE_LINE)}", ""
         ax.set_title(name, loc="left", fontweight="bold")

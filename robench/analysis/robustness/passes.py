@@ -176,6 +176,7 @@ def draw_passes(passes: Passes) -> Figure:
         ax.grid(visible=True, axis="x", which="minor", linewidth=0.4)
         if number + columns >= len(table.rows):
             ax.tick_params(labelbottom=True)
+        if number // columns == lines - 1:
             ax.set_xlabel("forward + backward passes of a sample", fontsize="small")
         if number % columns == 0:
             ax.set_ylabel("robust accuracy" if passes.single else "AUC")
