@@ -71,7 +71,8 @@ OF_MODELS = (
         "own-gradient",
         own_gradient,
         "The network's own gradient is connected to the image, finite, and not zero.",
-        "Compute in float32, return smaller logits, or use an attack that needs no gradient.",
+        "Pass the network uncompiled, compute in float32, return smaller logits, or use an attack "
+        "that needs no gradient.",
         "Pintor et al., NeurIPS 2022",
     ),
     ModelCheck(

@@ -19,6 +19,8 @@ from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import is_out_of_memory, with_fewer
 from robench.spiking import Recorder, Surrogate
+from robench.spiking.discovery.found import FoundFunction
+from robench.spiking.discovery.operations import WithoutRoundings
 
 WAYS, TINY, ALIKE = 24, 1e-6, 0.5
 """Random ways along which a derivative is measured, the length of a step, and the cosine of the two
@@ -73,8 +75,8 @@ def agreement(subject: Examined) -> Check | None:
     function. The figure is the share of images on which either leads as far. None for a stochastic
     network, declared or not, and with fewer than 16 images with a gradient.
 
-    A network in which no step was found has a derivative, and its gradient has to resemble it along
-    random directions.
+    A network in which no step was found but roundings by operations of torch has a derivative once
+    these are left out, and its gradient has to resemble it along random directions.
 
     Whatever its surrogates, a backward pass is linear, so the gradient of the negative loss is the
     negative gradient. One that is not ignores the loss, as random or constant numbers do.
@@ -144,11 +146,12 @@ def _even(model: Model, x: Tensor, classes: Tensor) -> float:
 
 
 def _smooth(model: Model) -> bool:
-    """Whether nothing in a network jumps, as far as robench has looked into it."""
+    """Whether nothing in a network jumps but roundings, as far as robench has looked into it."""
     found = model.discovery
     if found is None or model.layered or model.mode != "ann":
         return False
-    return not (found.spikes or found.quantisers or found.own or found.refused)
+    functions = any(isinstance(step, FoundFunction) for step in found.quantisers)
+    return not (found.spikes or functions or found.own or found.refused)
 
 
 def _unlike(model: Model, x: Tensor, classes: Tensor) -> float:
@@ -162,7 +165,8 @@ def _unlike(model: Model, x: Tensor, classes: Tensor) -> float:
     near = (0.9 * x.double() + 0.1 * torch.rand(x.shape, generator=generator)).to(model.device)
     try:
         exact = model.in_double()
-        with torch.enable_grad():  # throughout, since some networks compute otherwise without
+        # throughout, since some networks compute otherwise without gradients
+        with torch.enable_grad(), WithoutRoundings():
             leaf = near.requires_grad_()
             logits, again = exact.call(leaf), exact.call(leaf)
             weights = direction_of(logits.detach(), classes.to(model.device), "cross-entropy")

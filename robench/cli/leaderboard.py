@@ -84,7 +84,7 @@ def leaderboard(
         wrote += f" and {len(write_figures(report, figures))} figures in {shown(figures)}"
     write(output, text)
     left_out = [
-        (report.older, "cells of older runs"),
+        (report.older, "cells of older runs or networks"),
         (len(report.others), "runs without a result"),
     ]
     hidden = " and ".join(f"{number} {what}" for number, what in left_out if number)

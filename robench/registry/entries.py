@@ -164,8 +164,8 @@ def select_models(
             known = chosen.setdefault(entry.id, entry)
             if known.source != entry.source:
                 raise UsageError(
-                    f"two models are called {entry.id}: {known.source} and {entry.source}; "
-                    "run them one by one"
+                    f"two models are called {entry.id}: {known.source} and {entry.source}; let one "
+                    f"return robench.Model(network, '{entry.dataset}/another-name')"
                 )
     kept = [entry for entry in chosen.values() if dataset in (None, entry.dataset)]
     if not kept:

@@ -111,6 +111,26 @@ def test_an_honest_network_is_valid(name: str, seed: int) -> None:
     assert all(check.value <= check.threshold for check in found.values())
 
 
+class Hidden(nn.Module):
+    """Spikes that are detached before they are compared, on images of eight bits."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.first, self.last, self.slope = nn.Linear(3072, 60), nn.Linear(60, 10), slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + ((x * 255).round() / 255 - x).detach()
+        v = 3 * self.first(x.flatten(1))
+        soft = torch.sigmoid(self.slope * v)
+        spikes = (v.detach() > 0).to(v.dtype) if self.slope > 1 else soft.detach()
+        return self.last(soft + (spikes - soft).detach())
+
+
+@pytest.mark.parametrize(("slope", "reason"), [(50.0, "own-gradient-is-no-derivative"), (1.0, "")])
+def test_spikes_that_are_hidden_are_seen_beside_a_rounding(slope: float, reason: str) -> None:
+    assert checks_of(seeded(lambda: Hidden(slope)))["agreement"].reason == reason
+
+
 class Negated(faulty.Through):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:

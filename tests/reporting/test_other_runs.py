@@ -145,7 +145,10 @@ def test_what_is_left_out_is_counted(builder: Builder, cli: Cli, tmp_path: Path)
     builder.add_without_outcome("digits/a", "spgd", "failed", "out of memory")
     path = tmp_path / "board.md"
     command = ("leaderboard", "--results", builder.store.root, "--output", path)
-    hint = "; 1 cells of older runs and 1 runs without a result left out: --all-runs shows them"
+    hint = (
+        "; 1 cells of older runs or networks and 1 runs without a result left out: "
+        "--all-runs shows them"
+    )
     assert cli(*command).out.strip().endswith(hint)
     assert "left out" not in cli(*command, "--all-runs").out
     assert "Newer runs take the place of these." in path.read_text("utf-8")

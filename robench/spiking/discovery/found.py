@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
-from robench.spiking.discovery.gates import DETACHED, SILENT
+from robench.spiking.discovery.gates import BESIDE, DETACHED, SILENT
 from robench.spiking.discovery.layers import FoundLayer
 from robench.spiking.discovery.operations import Place
 from robench.spiking.discovery.steps import Kind, Stairs, Step
@@ -58,6 +58,7 @@ class FoundOperation:
         unit: what the distance to the threshold is measured in, where that is no constant.
         calls: number of calls with a graph in a forward pass.
         gate: why it is left alone; empty if it is replaced.
+        binary: whether it rounds to two levels, as a spike.
     """
 
     place: Place
@@ -65,6 +66,7 @@ class FoundOperation:
     unit: float
     calls: int
     gate: str = ""
+    binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class Discovery:
         # without other spikes, what never changes is a guard
         silent = [o for o in self.operations.values() if o.gate == SILENT and self.spikes]
         kept += [f"{o.place} ({o.calls} {why['silent']})" for o in silent]
+        binary = [o for o in self.operations.values() if o.binary and o.gate in ("", BESIDE)]
+        kept += [f"{o.place} ({o.calls} calls, two levels)" for o in binary]
         return [*kept, *detached, *self.hidden]
 
     def __str__(self) -> str:

@@ -12,6 +12,8 @@ _ARITHMETIC = tuple(f"{name}Backward" for name in ("Add", "Sub", "Rsub", "Mul", 
 
 GATE, DETACHED = "it gates what it compares", "its result is detached"
 SILENT, IDLE = "it never changes", "it never changes, and no logit depends on it"
+BESIDE = "its result is detached, so its gradient is what the code puts beside it"
+"""Of a rounding, as in ``x + (x.round() - x).detach()``."""
 
 
 def use_of(end: Any, nodes: list[Any], compared: list[Any]) -> str:
@@ -27,8 +29,10 @@ def use_of(end: Any, nodes: list[Any], compared: list[Any]) -> str:
         compared: the node of what each compares; None if it is a leaf.
     """
     uses = _uses(end)
-    if not any(node in uses for node in nodes):
+    if not _used(uses, nodes):
         return DETACHED
+    if end in nodes:
+        return ""
     for node, origin in zip(nodes, compared, strict=True):
         for made, use in _numbers_used(node, uses):
             others = [parent for parent, _ in use.next_functions if parent is not made]
@@ -38,9 +42,18 @@ def use_of(end: Any, nodes: list[Any], compared: list[Any]) -> str:
     return GATE
 
 
+def use_of_rounding(end: Any, nodes: list[Any]) -> str:
+    """The same of a rounding."""
+    return "" if _used(_uses(end), nodes) else BESIDE
+
+
+def _used(uses: dict[Any, list[Any]], nodes: list[Any]) -> bool:
+    return any(node in uses for node in nodes)
+
+
 def _uses(end: Any) -> dict[Any, list[Any]]:
     """The nodes that use each node of a graph."""
-    uses: defaultdict[Any, list[Any]] = defaultdict(list)
+    uses: defaultdict[Any, list[Any]] = defaultdict(list, {end: []})
     seen, waiting = {end}, [end]
     while waiting:
         node = waiting.pop()
@@ -58,7 +71,7 @@ def _numbers_used(node: Any, uses: dict[Any, list[Any]]) -> Iterator[tuple[Any, 
     """What is made of a node by arithmetic with constants, with each other use of it."""
     for use in uses.get(node, ()):
         with_constant = sum(parent is not None for parent, _ in use.next_functions) == 1
-        if use in uses and with_constant and type(use).__name__.startswith(_ARITHMETIC):
+        if uses[use] and with_constant and type(use).__name__.startswith(_ARITHMETIC):
             yield from _numbers_used(use, uses)
         else:
             yield node, use

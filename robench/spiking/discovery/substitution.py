@@ -126,7 +126,7 @@ class _Substitution:
         if not z.requires_grad:
             return out
         group = found.groups[number] if known else function
-        values = out if step.output is None else out[step.output]
+        values = out if step.output is None else out[step.output].clone()  # which it may have saved
         at, height = step.at.to(z.device, z.dtype), step.height * step.sign
         over_time = (function, number) in self.discovery.time_first
         slope = self._slope(z, at, step.unit, height, group, over_time)
@@ -137,7 +137,7 @@ class _Substitution:
         """The output of a function with more than two levels."""
         if not fits(stairs, args) or not (z := stairs.distance(args)).requires_grad:
             return out
-        values = out if stairs.output is None else out[stairs.output]
+        values = out if stairs.output is None else out[stairs.output].clone()
         if not (stairs.ternary and self.surrogate.elementwise):
             return with_output(
                 out, stairs.output, sloped(z, values, straight_through(stairs.slope))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robench.isolation import same_numbers
 from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
-from robench.spiking.discovery.gates import DETACHED, IDLE, SILENT, use_of
+from robench.spiking.discovery.gates import DETACHED, IDLE, SILENT, use_of, use_of_rounding
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import layers, time_first
 from robench.spiking.discovery.neurons import neurons, thresholds
@@ -64,7 +64,7 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     hidden += [str(place) for place in sorted(observer.missed)]
     found = Discovery(
         {function: calls.found(function) for function, calls in observer.functions.items()},
-        {place: marks.found(place, logits) for place, marks in observer.operations.items()},
+        {p: m.found(p, logits) for p, m in observer.operations.items() if m.cut < len(m.calls)},
         hidden=tuple(hidden),
     )
     return _tried(found, parts, forward, x) if found.replaced else found
@@ -138,14 +138,14 @@ class _Calls:
 
     kinds: list[Kind] = field(default_factory=list)
     steps: list[Step | None] = field(default_factory=list)
-    few: list[tuple[Call, Call]] = field(default_factory=list)
-    """Calls with too few values, and their copies."""
+    few: dict[int, tuple[tuple[Any, ...], Call]] = field(default_factory=dict)
+    """The arguments of calls with too few values, and a copy of each call, by its number."""
     stairs: Stairs | None = None
     groups: list[str] = field(default_factory=list)
     graphs: int = 0
 
     def found(self, function: type) -> FoundFunction:
-        kinds = set(self.kinds)
+        kinds = set(self.kinds) or {"smooth"}
         known = [step for step in self.steps if step is not None]
         kind: Kind = next(
             k for k in ("other", "quantiser", "spike", "smooth", "silent", "few") if k in kinds
@@ -188,15 +188,22 @@ class _Marks:
     compared: list[Any] = field(default_factory=list)
     units: list[float] = field(default_factory=list)
     constant: bool = True
+    levels: set[float] = field(default_factory=set)
+    """A few values of a rounding, at least three where there are more than two."""
+    cut: int = 0
+    """Calls of a rounding that are spikes, as in ``floor(v).clamp(0, 1)``."""
 
     def found(self, place: Place, logits: Tensor) -> FoundOperation:
         if self.quantiser:
-            gate = IDLE if self.constant else ""
+            gate = IDLE if self.constant else use_of_rounding(logits.grad_fn, self.nodes)
         else:
             gate = use_of(logits.grad_fn, self.nodes, self.compared)
-        if self.constant:
-            gate = {"": SILENT, DETACHED: IDLE}.get(gate, gate)
-        return FoundOperation(place, self.quantiser, median_high(self.units), len(self.calls), gate)
+            if self.constant:
+                gate = {"": SILENT, DETACHED: IDLE}.get(gate, gate)
+        return FoundOperation(
+            place, self.quantiser, median_high(self.units), len(self.calls), gate,
+            binary=len(self.levels) == 2 and place.operation != "bernoulli",
+        )  # fmt: skip
 
 
 class _Survey:
@@ -218,23 +225,28 @@ class _Survey:
     def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
         if function.__module__.partition(".")[0] in ("torch", "robench"):
             return out
-        with torch.no_grad():
-            kind, step = classify(args, out)
         calls = self.functions[function]
-        if isinstance(step, Stairs):
-            most = calls.stairs is None or len(step.jumps) > len(calls.stairs.jumps)
-            calls.stairs = step if most else calls.stairs
-            step = None
-        elif step is not None:
-            step = self._measured(step, args)
-        if kind == "few":
-            calls.few.append((args, copied((args, out))))
-        calls.kinds.append(kind)
+        step: Step | None = None
+        if any(isinstance(a, Tensor) and a.requires_grad for a in args):
+            step = self._looked_at(calls, args, out)
+            calls.graphs += 1
         calls.steps.append(step)
         shape = out.shape if isinstance(out, Tensor) else None
         calls.groups.append(self.paths[-1] or f"{function.__qualname__} {shape}")
-        calls.graphs += any(isinstance(a, Tensor) and a.requires_grad for a in args)
         return out
+
+    def _looked_at(self, calls: _Calls, args: tuple[Any, ...], out: Any) -> Step | None:
+        """The step of a call whose output depends on the images; None if it has none."""
+        with torch.no_grad():
+            kind, step = classify(args, out)
+        calls.kinds.append(kind)
+        if kind == "few":
+            calls.few[len(calls.steps)] = args, copied((args, out))
+        if not isinstance(step, Stairs):
+            return step and self._measured(step, args)
+        if calls.stairs is None or len(step.jumps) > len(calls.stairs.jumps):
+            calls.stairs = step
+        return None
 
     def ended(self) -> None:
         """Look at all calls of a function together if each has too few values."""
@@ -242,12 +254,13 @@ class _Survey:
             if set(calls.kinds) != {"few"}:
                 continue
             with torch.no_grad():
-                kind, step = classify_together([copy for _, copy in calls.few])
+                kind, step = classify_together([copy for _, copy in calls.few.values()])
             calls.kinds = [kind]
             if isinstance(step, Stairs):
                 calls.stairs = step
             elif step is not None:
-                calls.steps = [self._measured(step, args) for args, _ in calls.few]
+                for number, (args, _) in calls.few.items():
+                    calls.steps[number] = self._measured(step, args)
 
     def _measured(self, step: Step, args: tuple[Any, ...]) -> Step:
         """The step in the unit of the threshold that was subtracted, if that is how z was made."""
@@ -259,6 +272,8 @@ class _Survey:
         z = crossing.z
         marks = self.operations.setdefault(crossing.place, _Marks(quantiser=False))
         marks.units.append(unit_of(crossing, z) or typical(z))
+        if crossing.rounding is not None:
+            self.operations[crossing.rounding].cut += 1
         marks.calls[id(crossing.whole)] = crossing.whole  # kept, so that the id stays its own
         return self._marked(marks, z, out)
 
@@ -266,6 +281,7 @@ class _Survey:
         marks = self.operations.setdefault(place, _Marks(quantiser=True))
         marks.units.append(1.0)
         marks.calls[id(z)] = z
+        marks.levels |= set(torch.unique(out.detach())[:3].tolist())
         return self._marked(marks, z, out)
 
     def lost(self, place: Place) -> None:

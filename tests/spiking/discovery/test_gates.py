@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -50,9 +51,33 @@ def test_nothing_is_found_in_networks_without_spikes() -> None:
         assert torch.equal(gradient(net), own)
 
 
-def test_spikes_that_are_scaled_into_logits_are_spikes() -> None:
-    class Scaled(nn.Module):
+@pytest.mark.parametrize("scale", [None, 2.0])
+def test_spikes_may_be_logits(scale: float | None) -> None:
+    class Logits(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return 2.0 * (x.flatten(1)[:, :10] > 0.5) - 1.0
+            spikes = x.flatten(1)[:, :10] > 0.5
+            return spikes.float() if scale is None else scale * spikes - 1.0
 
-    assert len(survey(Scaled(), Scaled(), X).spikes) == 1
+    assert len(survey(Logits(), Logits(), X).spikes) == 1
+
+
+def rounded(levels: int) -> nn.Module:
+    """Activations with a straight-through gradient beside a detached rounding."""
+
+    class Rounded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            soft = torch.sigmoid(4 * (x.flatten(1) - 0.5))
+            hard = torch.round(levels * soft) / levels
+            return (soft + (hard - soft).detach())[:, :10]
+
+    return Rounded()
+
+
+def test_a_detached_rounding_keeps_the_gradient_beside_it_and_is_named_if_it_spikes() -> None:
+    many, two = (survey(net, net, X) for net in (rounded(15), rounded(1)))
+    assert not many.own
+    assert len(two.own) == 1
+    assert two.own[0].startswith("round in test_gates.py")
+    assert two.own[0].endswith("(1 calls, two levels)")
+    assert not many.replaced
+    assert not two.replaced

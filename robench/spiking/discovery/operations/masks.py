@@ -46,6 +46,7 @@ class Crossing:
         below: the other one.
         z: their difference, with its graph.
         all_of_it: the whole comparison, where parts of its result become numbers one by one.
+        rounding: the rounding that was cut to two levels; None for a comparison.
     """
 
     place: Place
@@ -53,6 +54,7 @@ class Crossing:
     below: Tensor | float
     z: Tensor
     all_of_it: Crossing | None = None
+    rounding: Place | None = None
 
     @property
     def whole(self) -> Crossing:

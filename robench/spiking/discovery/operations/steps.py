@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from robench.spiking.discovery.operations.choices import Choices
 from robench.spiking.discovery.operations.comparisons import Observer
-from robench.spiking.discovery.operations.masks import Crossing, here
+from robench.spiking.discovery.operations.masks import Crossing, Place, here
+from robench.spiking.discovery.operations.roundings import Rounding, range_of
 from robench.spiking.discovery.operations.torch_names import (
     DIVISIONS,
     RECTIFIERS,
@@ -31,6 +32,7 @@ class Operations(Choices):
     def __init__(self, observer: Observer) -> None:
         super().__init__(observer)
         self.signs: dict[int, tuple[Tensor, Crossing]] = {}
+        self.rounded: dict[int, Rounding] = {}
 
     def _step(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not args or not has_graph(args[0]):
@@ -52,8 +54,13 @@ class Operations(Choices):
 
     def _rectify(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """A sign without its negative part, which has no gradient where it is negative."""
-        sign, crossing = self.signs.get(id(args[0]) if args else 0, (None, None))
-        if sign is None or crossing is None or kwargs.get("inplace"):  # which others may hold
+        first = id(args[0]) if args else 0
+        sign, crossing = self.signs.get(first, (None, None))
+        if kwargs.get("inplace"):  # which others may hold
+            return self._other(func, args, kwargs)
+        if first in self.rounded:
+            return self._cut(self.rounded[first], func, args, kwargs)
+        if sign is None or crossing is None:
             return self._other(func, args, kwargs)
         # for other modes this is no ReLU, but part of a step
         with torch.no_grad(), _disable_current_modes():
@@ -62,19 +69,40 @@ class Operations(Choices):
             height = torch.where(sign > 0, out - swapped_out, swapped_out - out)
         return self.observer.crossed(crossing, out, height)
 
+    def _cut(self, rounding: Rounding, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A rounding in a range; with two levels, it is a spike."""
+        low, high = range_of(func, args, kwargs)
+        cut = rounding.cut(rounding.value, low, high)
+        crossing = cut.crossing(here(RECTIFIERS[func]))
+        if crossing is None:
+            out = self._other(func, args, kwargs)
+            self.rounded[id(out)] = cut.cut(out, None, None)
+            return out
+        with torch.no_grad():
+            out = func(args[0].detach().clone(), *args[1:], **kwargs)
+        return self.observer.crossed(crossing, out, 1.0)
+
+    def _keep_rounded(self, place: Place, name: str, x: Tensor, out: Tensor, scale: float) -> Any:
+        found = self.observer.rounded(place, x, out, scale)
+        self.rounded[id(found)] = Rounding(found, place, name, x, scale)
+        return found
+
     def _round(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not args or not has_graph(args[0]):
             return self._other(func, args, kwargs)
         with torch.no_grad():
             out = func(*args, **kwargs)
-        return self.observer.rounded(here(ROUNDINGS[func]), args[0], out, 1.0)
+        name, digits = ROUNDINGS[func], kwargs.get("decimals", args[1] if args[1:] else 0)
+        if digits or name == "bernoulli":
+            return self.observer.rounded(here(name), args[0], out, 1.0)
+        return self._keep_rounded(here(name), name, args[0], out, 1.0)
 
     def _round_in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not args or not has_graph(args[0]):
             return self._other(func, args, kwargs)
         first = args[0] * 1  # a copy, because the rounding overwrites it
         name = ROUNDINGS_IN_PLACE[func].rstrip("_")
-        return self.observer.rounded(here(name), first, func(*args, **kwargs), 1.0)
+        return self._keep_rounded(here(name), name, first, func(*args, **kwargs), 1.0)
 
     def _divide(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         name = DIVISIONS[func]
@@ -85,7 +113,10 @@ class Operations(Choices):
             return self._other(func, args, kwargs)
         with torch.no_grad():
             out = func(*args, **kwargs)
-        return self.observer.rounded(here(name), args[0], out, 1 / args[1])
+        if args[1] < 0:
+            return self.observer.rounded(here(name), args[0], out, 1 / args[1])
+        whole = "trunc" if kwargs.get("rounding_mode") == "trunc" else "floor"
+        return self._keep_rounded(here(name), whole, args[0], out, 1 / args[1])
 
     handlers: ClassVar = {
         **Choices.handlers,

@@ -51,8 +51,8 @@ CHOICES = named("where")
 FILLS = {**named("masked_fill", "masked_fill_"), **named("__setitem__")}
 SIGNS = {**named("sign", "sgn"), **named("heaviside")}
 SIGNS_IN_PLACE = named("sign_", "sgn_")
-RECTIFIERS = named("relu", "relu6", "clamp", "clip", "clamp_min")
-RECTIFIERS |= named("hardtanh", "threshold", "maximum")
+RECTIFIERS = named("relu") | named("relu6") | named("clamp", "clip") | named("clamp_min")
+RECTIFIERS |= named("clamp_max") | named("hardtanh") | named("threshold") | named("maximum")
 ROUNDINGS = {
     **named("round"), **named("floor"), **named("ceil"), **named("trunc", "fix"),
     **named("bernoulli"),
