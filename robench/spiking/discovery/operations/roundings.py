@@ -15,6 +15,7 @@ from robench.spiking.discovery.operations.torch_names import (
     RECTIFIERS,
     ROUNDINGS,
     ROUNDINGS_IN_PLACE,
+    has_graph,
 )
 
 
@@ -63,19 +64,22 @@ class Rounding:
         return Crossing(place, self.x, below, self.x - below, rounding=self.place)
 
 
+_BOUNDS = {"hardtanh": ("min_val", "max_val"), "clamp_max": ("max",)}
+"""The names of arguments that are bounds; of other functions, ``min`` and ``max``."""
+
+
 def range_of(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[float | None, float | None]:
     """The range to which an operation among the rectifiers cuts its first argument."""
     name = RECTIFIERS[func]
-    if name in ("relu", "relu6"):
-        return 0.0, 6.0 if name == "relu6" else None
-    names = {"hardtanh": ("min_val", "max_val"), "clamp_max": ("max",)}.get(name, ("min", "max"))
-    found = dict(zip(names, args[1:], strict=False)) | {n: kwargs[n] for n in names if n in kwargs}
-    if name in ("maximum", "threshold"):
-        return None, None
+    usual: dict[str, Any] = {"relu": {"min": 0}, "relu6": {"min": 0, "max": 6}}.get(name, {})
     if name == "hardtanh":
-        return float(found.get("min_val", -1)), float(found.get("max_val", 1))
-    bounds = [_number(found.get(bound)) for bound in ("min", "max")]
-    return bounds[0], bounds[1]
+        usual = {"min": -1, "max": 1}
+    elif name in ("maximum", "threshold"):
+        args, kwargs = args[:1], {}
+    names = _BOUNDS.get(name, ("min", "max"))
+    given = dict(zip(names, args[1:], strict=False)) | kwargs
+    bounds = usual | {one.partition("_")[0]: value for one, value in given.items()}
+    return _number(bounds.get("min")), _number(bounds.get("max"))
 
 
 def _number(bound: object) -> float | None:
@@ -85,16 +89,17 @@ def _number(bound: object) -> float | None:
 
 
 class WithoutRoundings(TorchFunctionMode):
-    """Leaves out every rounding, so that nothing of a network jumps but what is hidden in it."""
+    """Leaves out what rounds something with a graph, so that a network has a derivative."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in ROUNDINGS and ROUNDINGS[func] != "bernoulli":
-            return args[0] * 1
-        if func in ROUNDINGS_IN_PLACE:
-            return args[0]
-        if func in DIVISIONS and len(args) == 2:
-            return torch.true_divide(*args)
+        if args and has_graph(args[0]):
+            if func in ROUNDINGS and ROUNDINGS[func] != "bernoulli":
+                return args[0] * 1
+            if func in ROUNDINGS_IN_PLACE:
+                return args[0]
+            if func in DIVISIONS and len(args) == 2:
+                return torch.true_divide(*args)
         return func(*args, **kwargs)
