@@ -90,8 +90,7 @@ def find_claims(stores: Stores) -> list[Claim]:
             "Spiking networks with FLEX are more robust than those without.",
             f"AUC, and the share that the ensemble {ENSEMBLE} leaves", 1, 1, 3,
             list(_robustness(stores)),
-            "A stronger attack, which lowers both numbers, or trainings on attacked images, "
-            "where there is robustness to compare.",
+            "A stronger attack, which lowers both numbers, or more trainings on attacked images.",
         ),
         Claim(
             "Beside the ANNs", "Spiking networks with FLEX are as robust as ANNs.",

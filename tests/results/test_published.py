@@ -10,8 +10,9 @@ from tests.support.checkpoints import ROOT
 STORE = ResultStore(ROOT / "results")
 CELLS = {(cell.model, cell.attack): cell for cell in STORE.cells()[0]}
 SIX = ("flex-ann", "flex-hybrid", "flex-stbp", "vgg16-ann", "vgg16-hybrid", "vgg16-stbp")
+HARDENED = ("flex-ann-at", "flex-stbp-at", "vgg16-ann-at", "vgg16-stbp-at")
 NAMES = {
-    "cifar10": SIX,
+    "cifar10": (*SIX, *HARDENED),
     "digits": (*SIX, "control-random-mask", "control-zero-gradient"),
     "mnist": SIX,
 }

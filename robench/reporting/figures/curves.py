@@ -84,12 +84,13 @@ def draw_curves(table: Table) -> Figure:
     _arrange(axes[0], table)
     grid = [[(x, -1), (x, 2)] for x in axes[0].get_xticks()]
     grid += [[(0, y), (table.grid[-1].value, y)] for y in axes[0].get_yticks()]
-    titles = _titles(table, width + beside)
+    size, titles = _titles(table, width + beside)
     for number, (ax, row, (name, left)) in enumerate(zip(axes, rows, titles, strict=False)):
         label_ends(ax, _draw(ax, row, table, names), width, height)
         ax.axvline(table.headline.value, **_HEADLINE, zorder=1)
         ax.add_collection(LineCollection(grid, **_GRID), autolim=False)
-        ax.set_title(name, loc="left", fontweight="bold", pad=4, y=1)  # y=None measures all texts
+        # y=None measures all texts
+        ax.set_title(name, loc="left", fontweight="bold", fontsize=size, pad=4, y=1)
         # above the labels too, where there is room
         bound = "≤ " * upper_bound(row)
         ax.text(0.03, 0.07, f"AUC {bound}{row.worst_auc.value:.3f}", transform=ax.transAxes,
@@ -124,8 +125,8 @@ def _bounded(row: Row) -> bool:
     return bool(absent) or all(result.verdict == "invalid" for result in row.results)
 
 
-def _titles(table: Table, width: float) -> list[tuple[str, str]]:
-    """The name of each network, cut to what its panel has room for, and what is left of it."""
+def _titles(table: Table, width: float) -> tuple[str, list[tuple[str, str]]]:
+    """The size of the titles; the name of each network, cut if need be, and what is left of it."""
     left = [
         f"{'≤ ' * _bounded(row)}{100 * row.worst_accuracy.value:.0f} % at {table.headline}"
         for row in table.rows
@@ -133,8 +134,9 @@ def _titles(table: Table, width: float) -> list[tuple[str, str]]:
     room = width - 0.15 - max(map(text_width, left))
     names = row_names(table.rows)
     longest = max(names, key=len)
-    letters = int(room * len(longest) / text_width(longest, "medium", "bold"))
-    return list(zip(short_names(names, max(8, letters)), left, strict=True))
+    size = "medium" if text_width(longest, "medium", "bold") <= room else "small"
+    letters = int(room * len(longest) / text_width(longest, size, "bold"))
+    return size, list(zip(short_names(names, max(8, letters)), left, strict=True))
 
 
 def _texts(row: Row, table: Table, names: Sequence[str]) -> list[str]:
