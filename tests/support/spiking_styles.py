@@ -156,7 +156,7 @@ STYLES: dict[str, Callable[[Tensor], Tensor]] = {
     "two comparisons": lambda v: ((v > 1) * (v < 50)).float(),
     "floor in a range": lambda v: v.floor().clamp(0, 1),
     "quotient in a range": lambda v: (v // 0.5).clamp(min=1, max=2) - 1,
-    "rectified floor": lambda v: torch.relu(torch.floor(v)).clamp(max=1),
+    "floor between bounds": lambda v: torch.floor(v).clamp(min=0).clamp(max=1),
     "truncated": lambda v: (2 * v).trunc_().clamp_max(2).clamp_min(1) - 1,
     "hard tanh of a ceiling": lambda v: nn.functional.hardtanh(torch.ceil(v - 1), 0, 1),
     "rounding in a range": lambda v: torch.round(v / 2).clip(0, 1),

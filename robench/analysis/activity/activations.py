@@ -161,6 +161,7 @@ class _Seen:
         self.found = model.discovery or Discovery()
         self.weights = memory_of(model.module)
         self.product = ""
+        self.shapes: defaultdict[tuple[str, str], list[torch.Size]] = defaultdict(list)
         self.compared: dict[tuple[int, int], object] = {}
         self.calls: list[Call] = []
         self.logits: Tensor | None = None
@@ -220,7 +221,12 @@ class _Seen:
                 f"{self.parts()} {[tuple(a.shape) for a in args if isinstance(a, Tensor)]}"
             )
         elif function.overloadpacket in _RECTIFIERS:
-            self._add(self.parts() or "ReLU", out != 0, self.product, spikes=False)
+            layer = self.parts() or "ReLU"
+            shapes = self.shapes[layer, self.product]
+            if out.shape not in shapes:
+                shapes.append(out.shape)
+            source = self.product, shapes.index(out.shape)  # a shape depends on the batch
+            self._add(layer, out != 0, source, spikes=False)
 
     def _add(
         self,

@@ -93,6 +93,21 @@ def test_a_reset_of_snntorch_is_no_spike(x: Tensor) -> None:
     assert of_library["active"] == by_hand["active"]
 
 
+def test_functions_on_layers_of_two_sizes_that_were_computed_before_are_two_layers(
+    x: Tensor,
+) -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow = nn.Linear(3072, 40), nn.Linear(3072, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            wide, narrow = self.wide(x.flatten(1)), self.narrow(x.flatten(1))
+            return torch.relu(wide)[:, :10] + torch.relu(narrow)
+
+    assert [row["neurons"] for row in counted(Both(), x)["activations"]] == [40, 10]
+
+
 class TwoSizes(nn.Module):
     """One spike function for layers of two sizes, in one module."""
 

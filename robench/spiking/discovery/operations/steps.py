@@ -78,7 +78,8 @@ class Operations(Choices):
             out = self._other(func, args, kwargs)
             self.rounded[id(out)] = cut.cut(out, None, None)
             return out
-        with torch.no_grad():
+        # for other modes this is no ReLU, but part of a step
+        with torch.no_grad(), _disable_current_modes():
             out = func(args[0].detach().clone(), *args[1:], **kwargs)
         return self.observer.crossed(crossing, out, 1.0)
 
