@@ -6,7 +6,7 @@ Spikes are those of robench's neurons, and in a user's network those that its su
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -244,7 +244,7 @@ _PRODUCTS = ("Addmm", "Mm", "Convolution", "Bmm", "Baddbmm", "Mv")
 _SAVED = ("_saved_weight", "_saved_mat2", "_saved_self", "_saved_mat1")
 
 
-def sources(z: Tensor, weights: set[int]) -> object:
+def sources(z: Tensor, weights: Container[int]) -> object:
     """The weights that an activation comes from, without the neurons and weights before them.
 
     The membrane of a neuron comes from the same weights in all steps. Weights that are computed
@@ -268,7 +268,7 @@ def sources(z: Tensor, weights: set[int]) -> object:
     return frozenset(found) or tuple(z.shape[1:])
 
 
-def _weight(node: Any, weights: set[int]) -> object:
+def _weight(node: Any, weights: Container[int]) -> object:
     """Where the weight of a product is, or its shape."""
     for name in _SAVED:
         with suppress(RuntimeError, AttributeError):

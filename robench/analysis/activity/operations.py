@@ -9,7 +9,7 @@ spikes if all that are not zero have one magnitude, which can be multiplied into
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +80,13 @@ class Counting:
         return x.untyped_storage().data_ptr() in self.weights
 
 
-def memory_of(module: nn.Module) -> set[int]:
-    """Where the parameters and buffers of a network are."""
-    state = (*module.parameters(), *module.buffers())
-    return {part.untyped_storage().data_ptr() for part in state}
+def memory_of(module: nn.Module) -> Mapping[int, object]:
+    """The memory of the parameters and buffers of a network, by where it is.
+
+    It is kept, so that no activation gets that of a state which the network replaces.
+    """
+    state = [part.untyped_storage() for part in (*module.parameters(), *module.buffers())]
+    return {storage.data_ptr(): storage for storage in state}
 
 
 def _convolution(

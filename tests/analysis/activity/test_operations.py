@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robench import Model
 from robench.analysis.activity.forward import MASK
 from robench.analysis.activity.measure import count
+from robench.analysis.activity.operations import memory_of
 from robench.architectures import FlexConfig, PlasticFlexLayer
 
 with warnings.catch_warnings():
@@ -251,3 +252,13 @@ def test_what_is_computed_is_counted() -> None:
     once, again = (operations(counted(Shared(how), x))["conv"] for how in (True, False))
     assert once[0] == 2 * 9 * 36
     assert again == tuple(T * value for value in once)
+
+
+def test_no_activation_gets_the_memory_of_a_state_that_is_replaced() -> None:
+    net = nn.Module()
+    for size in range(1, 50):
+        net.register_buffer("state", torch.rand(8 * size))
+        known = memory_of(net)
+        net.state = torch.rand(1)
+        later = [torch.rand(8 * size) for _ in range(20)]
+        assert not any(part.untyped_storage().data_ptr() in known for part in later)
