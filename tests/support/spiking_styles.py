@@ -157,6 +157,7 @@ STYLES: dict[str, Callable[[Tensor], Tensor]] = {
     "floor in a range": lambda v: v.floor().clamp(0, 1),
     "quotient in a range": lambda v: (v // 0.5).clamp(min=1, max=2) - 1,
     "floor between bounds": lambda v: torch.floor(v).clamp(min=0).clamp(max=1),
+    "rounded before a reset": lambda v: _rounded_before(v * 1),
     "truncated": lambda v: (2 * v).trunc_().clamp_max(2).clamp_min(1) - 1,
     "hard tanh of a ceiling": lambda v: nn.functional.hardtanh(torch.ceil(v - 1), 0, 1),
     "rounding in a range": lambda v: torch.round(v / 2).clip(0, 1),
@@ -192,6 +193,12 @@ def _reset_before(v: Tensor) -> Tensor:
     mask = v > 1
     v[mask] = 0.0
     return mask.float()
+
+
+def _rounded_before(v: Tensor) -> Tensor:
+    levels = v.floor()
+    v.mul_(0.5)
+    return levels.clamp(0, 1)
 
 
 def _filled_by_ones(v: Tensor) -> Tensor:

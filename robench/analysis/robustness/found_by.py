@@ -208,10 +208,9 @@ def draw_found(found: Sequence[FoundBy]) -> Figure:
         _draw(ax, one, colours, short=short)
         verdict = one.verdict.partition(" ")[0]
         note = ", ".join([one.attack] * (len(attacks) > 1) + [verdict] * (verdict != "valid"))
-        beside = [a for a in attacks if (one.model, a) in panels]
-        # beside another panel of the model, a narrow one has no room for its name
-        named = len(attacks) == 1 or one.attack in (swept or attacks) or one.attack == beside[0]
-        name = one.model.name * named
+        narrow = one.attack not in (swept or attacks)
+        # beside a wide panel of the model it has no room for the name
+        name = "" if narrow and any((one.model, a) in panels for a in swept) else one.model.name
         if len(name + note) > _ONE_LINE:  # below each other
             name, note = f"{name}\n{wrapped(note, _ONE_LINE)}", ""
         ax.set_title(name, loc="left", fontweight="bold")

@@ -16,43 +16,12 @@ BESIDE = "its result is detached, so its gradient is what the code puts beside i
 """Of a rounding, as in ``x + (x.round() - x).detach()``."""
 
 
-def use_of(end: Any, nodes: list[Any], compared: list[Any]) -> str:
-    """Why a comparison is no spike that can be replaced; empty if it is one.
-
-    It is a gate if every use is a product with something that leads to what is compared, also
-    after arithmetic with constants, as in a leaky ReLU ``x * (0.1 + 0.9 * (x > 0))``. A spike that
-    resets a membrane is such a product too, but it also goes on to the next layer.
-
-    Args:
-        end: the last node of the graph.
-        nodes: the nodes of the comparison's results.
-        compared: the node of what each compares; None if it is a leaf.
-    """
-    uses = _uses(end)
-    if not _used(uses, nodes):
-        return DETACHED
-    if end in nodes:
-        return ""
-    for node, origin in zip(nodes, compared, strict=True):
-        for made, use in _numbers_used(node, uses):
-            others = [parent for parent, _ in use.next_functions if parent is not made]
-            product = type(use).__name__.startswith("MulBackward")
-            if not product or not any(_leads_to(other, origin) for other in others):
-                return ""
-    return GATE
+Uses = dict[Any, list[Any]]
+"""The nodes of a graph with those that use each; its last node has none."""
 
 
-def use_of_rounding(end: Any, nodes: list[Any]) -> str:
-    """The same of a rounding."""
-    return "" if _used(_uses(end), nodes) else BESIDE
-
-
-def _used(uses: dict[Any, list[Any]], nodes: list[Any]) -> bool:
-    return any(node in uses for node in nodes)
-
-
-def _uses(end: Any) -> dict[Any, list[Any]]:
-    """The nodes that use each node of a graph."""
+def uses_of(end: Any) -> Uses:
+    """Those of the graph that ends in a node."""
     uses: defaultdict[Any, list[Any]] = defaultdict(list, {end: []})
     seen, waiting = {end}, [end]
     while waiting:
@@ -67,9 +36,35 @@ def _uses(end: Any) -> dict[Any, list[Any]]:
     return dict(uses)
 
 
-def _numbers_used(node: Any, uses: dict[Any, list[Any]]) -> Iterator[tuple[Any, Any]]:
+def use_of(uses: Uses, nodes: list[Any], compared: list[Any]) -> str:
+    """Why a comparison is no spike that can be replaced; empty if it is one.
+
+    It is a gate if every use is a product with something that leads to what is compared, also
+    after arithmetic with constants, as in a leaky ReLU ``x * (0.1 + 0.9 * (x > 0))``. A spike that
+    resets a membrane is such a product too, but it also goes on to the next layer.
+
+    Args:
+        uses: of the network's graph.
+        nodes: the nodes of the comparison's results.
+        compared: the node of what each compares; None if it is a leaf.
+    """
+    used = [(node, origin) for node, origin in zip(nodes, compared, strict=True) if node in uses]
+    if not used:
+        return DETACHED
+    for node, origin in used:
+        if not uses[node]:  # these are the logits
+            return ""
+        for made, use in _numbers_used(node, uses):
+            others = [parent for parent, _ in use.next_functions if parent is not made]
+            product = type(use).__name__.startswith("MulBackward")
+            if not product or not any(_leads_to(other, origin) for other in others):
+                return ""
+    return GATE
+
+
+def _numbers_used(node: Any, uses: Uses) -> Iterator[tuple[Any, Any]]:
     """What is made of a node by arithmetic with constants, with each other use of it."""
-    for use in uses.get(node, ()):
+    for use in uses[node]:
         with_constant = sum(parent is not None for parent, _ in use.next_functions) == 1
         if uses[use] and with_constant and type(use).__name__.startswith(_ARITHMETIC):
             yield from _numbers_used(use, uses)

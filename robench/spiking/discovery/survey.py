@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robench.isolation import same_numbers
 from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
-from robench.spiking.discovery.gates import DETACHED, IDLE, SILENT, use_of, use_of_rounding
+from robench.spiking.discovery.gates import BESIDE, DETACHED, IDLE, SILENT, Uses, use_of, uses_of
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import layers, time_first
 from robench.spiking.discovery.neurons import neurons, thresholds
@@ -62,9 +62,10 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     hidden = [f"TorchScript {name or 'network'}" for name in scripted if name not in inner]
     hidden += [f"compiled {name or 'network'}" for name in compiled]
     hidden += [str(place) for place in sorted(observer.missed)]
+    uses = uses_of(logits.grad_fn) if observer.operations else {}
     found = Discovery(
         {function: calls.found(function) for function, calls in observer.functions.items()},
-        {p: m.found(p, logits) for p, m in observer.operations.items() if m.cut < len(m.calls)},
+        {p: m.found(p, uses) for p, m in observer.operations.items() if m.cut < len(m.calls)},
         hidden=tuple(hidden),
     )
     return _tried(found, parts, forward, x) if found.replaced else found
@@ -193,13 +194,12 @@ class _Marks:
     cut: int = 0
     """Calls of a rounding that are spikes, as in ``floor(v).clamp(0, 1)``."""
 
-    def found(self, place: Place, logits: Tensor) -> FoundOperation:
+    def found(self, place: Place, uses: Uses) -> FoundOperation:
+        gate = use_of(uses, self.nodes, self.compared)
         if self.quantiser:
-            gate = IDLE if self.constant else use_of_rounding(logits.grad_fn, self.nodes)
-        else:
-            gate = use_of(logits.grad_fn, self.nodes, self.compared)
-            if self.constant:
-                gate = {"": SILENT, DETACHED: IDLE}.get(gate, gate)
+            gate = IDLE if self.constant else BESIDE if gate == DETACHED else ""
+        elif self.constant:
+            gate = {"": SILENT, DETACHED: IDLE}.get(gate, gate)
         return FoundOperation(
             place, self.quantiser, median_high(self.units), len(self.calls), gate,
             binary=len(self.levels) == 2 and place.operation != "bernoulli",

@@ -27,7 +27,8 @@ class Rounding:
         value: whole numbers.
         place: where it was rounded.
         name: of the operation, such as ``floor``.
-        x: what was rounded.
+        x: what was rounded, which the network may overwrite later.
+        kept: its values, with their graph.
         scale: what x was multiplied with first.
         low: the least value; None if it is not known.
         high: the largest one.
@@ -37,6 +38,7 @@ class Rounding:
     place: Place
     name: str
     x: Tensor
+    kept: Tensor
     scale: float
     low: float | None = None
     high: float | None = None
@@ -61,7 +63,7 @@ class Rounding:
         upward = self.name == "ceil" or (self.name == "trunc" and high <= 0)
         level = low + 0.5 if self.name == "round" else low if upward else high
         below = level / self.scale
-        return Crossing(place, self.x, below, self.x - below, rounding=self.place)
+        return Crossing(place, self.x, below, self.kept - below, rounding=self.place)
 
 
 _BOUNDS = {"hardtanh": ("min_val", "max_val"), "clamp_max": ("max",)}

@@ -85,7 +85,7 @@ class Operations(Choices):
 
     def _keep_rounded(self, place: Place, name: str, x: Tensor, out: Tensor, scale: float) -> Any:
         found = self.observer.rounded(place, x, out, scale)
-        self.rounded[id(found)] = Rounding(found, place, name, x, scale)
+        self.rounded[id(found)] = Rounding(found, place, name, x, x * 1, scale)
         return found
 
     def _round(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
