@@ -22,6 +22,7 @@ CELLS = (
 )
 PAGES = (
     page_commands.findings,
+    page_commands.not_converged,
     page_commands.autoattack,
     page_commands.ablations,
     page_commands.replication,

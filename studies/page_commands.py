@@ -34,7 +34,14 @@ from studies.ablations import (
     variants,
 )
 from studies.autoattack import AUTHORS, attack_all
-from studies.findings import Stores, draw_findings, find_claims, findings_page, with_results
+from studies.findings import (
+    Stores,
+    draw_findings,
+    find_claims,
+    findings_page,
+    need_longer,
+    with_results,
+)
 from studies.pages import TABLES, Check, put_page, read_table, write_table
 from studies.reliability import reliability_page
 from studies.replication import replication_page
@@ -72,7 +79,7 @@ def findings(
 ) -> None:
     """The claims about FLEX, and what the published results say of them."""
     require_results(results)
-    stores = Stores.of(results, models_dir or Path("models"), TABLES / "ablations.csv")
+    stores = _stores(results, models_dir)
     claims = find_claims(stores)
     page = findings_page(stores, claims, TABLES / "published.csv", AUTHORS)
     front = with_results(
@@ -83,6 +90,20 @@ def findings(
         print(f"wrote {shown(figure)}")
     put_page(output, page, check=check, again="findings")
     put_page(readme, front, check=check, again="findings")
+
+
+def not_converged(
+    dataset: Annotated[str, typer.Option(help="One name.")],
+    results: Results = Path("results"),
+    models_dir: ModelsDir = None,
+) -> None:
+    """Print the pairs of models on which spgd has not converged, and spgd-long is to be run."""
+    require_results(results)
+    print(",".join(need_longer(_stores(results, models_dir), dataset)))
+
+
+def _stores(results: Path, models_dir: Path | None) -> Stores:
+    return Stores.of(results, models_dir or Path("models"), TABLES / "ablations.csv")
 
 
 def autoattack(

@@ -43,8 +43,7 @@ def _record(table: Table, row: Row) -> dict[str, object]:
     for attack in table.attacks:
         entry = row.entries.get(attack)
         record |= _columns(f"{attack}_auc", entry.auc if entry else None)
-        absent = "not-applicable" if attack in row.not_applicable else "missing"
-        record[f"{attack}_verdict"] = entry.verdict if entry else absent
+        record[f"{attack}_verdict"] = entry.verdict if entry else _absence(row, attack)
         record[f"{attack}_reasons"] = ", ".join(entry.reasons) if entry else ""
     for attack in table.at_headline:
         alone = row.at_headline.get(attack)
@@ -62,6 +61,13 @@ def _record(table: Table, row: Row) -> dict[str, object]:
     record["differs"] = "; ".join(row.differs or table.differs)
     record["published"] = row.published
     return record
+
+
+def _absence(row: Row, attack: str) -> str:
+    """Why a row lacks an attack."""
+    if attack in row.not_applicable:
+        return "not-applicable"
+    return "not-needed" if attack in row.not_needed else "missing"
 
 
 def _columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
@@ -149,6 +155,7 @@ def _row_data(row: Row) -> dict[str, Any]:
         "work": None if row.work is None else asdict(row.work),
         "not_applicable": list(row.not_applicable),
         "missing": list(row.missing),
+        "not_needed": list(row.not_needed),
         "missing_at_headline": list(row.missing_at_headline),
         "worst": {
             "auc": asdict(row.worst_auc) if row.entries else None,

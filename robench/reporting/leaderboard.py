@@ -179,6 +179,7 @@ def _document(template: str, report: Report, figures: str, checks: str) -> str:
     }
     return environment.get_template(template).render(
         tables=report.tables,
+        lacks_longer=any(row.not_needed for table in report.tables for row in table.rows),
         others=report.others,
         figures=Markup(quote(figures)),
         checks=Markup(quote(checks)),

@@ -110,7 +110,8 @@ class Row:
         timesteps: T, None without time.
         entries: by attack.
         not_applicable: attacks whose needs the model does not meet.
-        missing: attacks of the table without a comparable cell, except the baseline.
+        missing: attacks of the table without a comparable cell, except the baseline and
+            ``not_needed``.
         registered: whether ``robench list models`` shows the model.
         worst_auc: of the minimum over the entries for each sample, up to the first limit.
         worst_accuracy: at the headline ε, of the minimum over the entries and ``at_headline``.
@@ -120,6 +121,7 @@ class Row:
         differs: of a row of other runs beside those under the protocol: how they differ.
         at_headline: results at the headline ε alone, by attack.
         missing_at_headline: attacks that other rows of the table have there, except the baseline.
+        not_needed: longer attacks that other rows have, where the shorter one has converged.
     """
 
     rank: int | None
@@ -143,6 +145,7 @@ class Row:
     differs: tuple[str, ...] = ()
     at_headline: Mapping[str, AtHeadline] = field(default_factory=dict)
     missing_at_headline: tuple[str, ...] = ()
+    not_needed: tuple[str, ...] = ()
 
     @property
     def results(self) -> list[Entry | AtHeadline]:

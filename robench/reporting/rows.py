@@ -22,6 +22,8 @@ BASELINE = "noise"
 """An attack without gradients: it counts in ``worst``, but is not required for a rank."""
 
 _ORDER = ("fgsm", "pgd", "spgd", "spgd-long")
+_LONGER = {"spgd-long": "spgd"}
+"""Attacks that are needed only where a shorter one has not converged."""
 
 
 class Scale(NamedTuple):
@@ -108,6 +110,7 @@ def make_row(
     at_headline = curve(worst_positions([positions, *moved], len(grid)), grid)[place]
     clean = wilson(round(first.outcome.clean_accuracy * identity.samples), identity.samples)
     absent = [attack for attack in attacks if attack not in group]
+    not_needed = {attack for attack in absent if has_converged(group.get(_LONGER.get(attack, "")))}
     spiking = mode_of(first.outcome) != "ann"
     checks = compared(
         [to_compare(c, a) for a, c in group.items()], values, limit.value, spiking=spiking
@@ -128,7 +131,8 @@ def make_row(
         clean=Estimate.of(first.outcome.clean_accuracy, clean),
         entries={a: _entry(group[a], checks[a], limit) for a in attacks if a in group},
         not_applicable=tuple(a for a in absent if a in not_applicable),
-        missing=tuple(a for a in absent if a not in not_applicable and a != BASELINE),
+        missing=tuple(a for a in absent if a not in {*not_applicable, *not_needed, BASELINE}),
+        not_needed=tuple(sorted(not_needed - not_applicable)),
         registered=first.outcome.registered,
         worst_auc=auc_of(positions, worst_curve, limit.value),
         worst_accuracy=Estimate.of(at_headline.accuracy, at_headline.interval),
@@ -136,6 +140,12 @@ def make_row(
         origin=_origin([c.root for c in (*group.values(), *alone.values())], published),
         at_headline={a: _at_headline(c, checks_alone[a]) for a, c in alone.items()},
     )
+
+
+def has_converged(cell: Candidate | None) -> bool:
+    """Whether twice the steps of an attack were tried, and find little more."""
+    checks = [] if cell is None else cell.outcome.checks
+    return any(check.name == "steps" and check.verdict == "valid" for check in checks)
 
 
 def _origin(roots: Sequence[Path], published: Path | None) -> str:

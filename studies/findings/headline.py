@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from robench.datasets import find_dataset
 from robench.epsilon import Epsilon
-from studies.findings.measured import Stores
+from studies.findings.stores import Stores
 from studies.pages import table_of
 
 COLUMNS = ("noise", "fgsm", "pgd", "spgd", "spgd-long", "spiking-autoattack")

@@ -3,70 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from textwrap import fill
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from robench.analysis.measuring import newest
-from robench.analysis.robustness.stored import StoredTables, read_tables
 from robench.datasets import find_dataset
-from robench.reporting.report import NORM, AtHeadline, Entry, Row, Table
-from robench.results import CLEAN_WRONG, ROBUST, Analysis, AnalysisStore, ResultStore
+from robench.reporting.report import AtHeadline, Entry, Row, Table
+from robench.results import CLEAN_WRONG, ROBUST, Analysis, AnalysisStore
 from robench.results.metrics import sample_areas
-from robench.training import find_recipe
 from studies.findings.claims import Claim, Evidence, nothing_left
 from studies.findings.stability import stability
-from studies.findings.trainings import over_trainings, read_trainings
+from studies.findings.stores import ANNS, DATASETS, MODES, SPIKING, Stores, pairs, unlike
+from studies.findings.trainings import over_trainings
 
-DATASETS = ("cifar10", "mnist", "digits")
-ANNS, SPIKING = ("ann", "ann-at"), ("hybrid", "stbp", "stbp-at")
-MODES = (*ANNS, *SPIKING)
-"""How a network was trained; ``at`` is adversarial training."""
-ATTACKS = ("fgsm", "pgd", "spgd", "spgd-long")
+SPGD = ("spgd", "spgd-long")
+"""Of growing length."""
+ATTACKS = ("fgsm", "pgd", *SPGD)
 ENSEMBLE = "spiking-autoattack"
 """The strongest attack, which runs at the headline ε alone."""
 MARGIN = 0.05
 """AUC by which a network may be worse than another one and still be called comparable."""
 RADIUS = 2
 """Position of the largest ρ among those of the sharpness."""
-
-
-@dataclass(frozen=True)
-class Stores:
-    """What is stored.
-
-    Attributes:
-        tables: of the results, with what was run at the headline ε alone in their rows.
-        analyses: what was measured of networks.
-        models: the folder of the models, for the logs of their trainings.
-        trainings: the table of the ablations, with several trainings of each network.
-    """
-
-    tables: StoredTables
-    analyses: AnalysisStore
-    models: Path
-    trainings: pd.DataFrame
-
-    @classmethod
-    def of(cls, results: Path, models: Path, ablations: Path) -> Stores:
-        """Read the tables.
-
-        Raises:
-            UsageError: there is no finished cell, or a table is damaged.
-        """
-        tables = read_tables(ResultStore(results), merge=True)
-        return cls(tables, AnalysisStore(results), models, read_trainings(ablations))
-
-    def table(self, dataset: str) -> Table | None:
-        """The table under the protocol in L∞."""
-        place = dataset, NORM, ()
-        found = (t for t in self.tables.tables if (t.dataset.name, t.norm, t.differs) == place)
-        return next(found, None)
 
 
 def find_claims(stores: Stores) -> list[Claim]:
@@ -120,29 +82,8 @@ def find_claims(stores: Stores) -> list[Claim]:
     ]  # fmt: skip
 
 
-def unlike(dataset: str, mode: str) -> str:
-    """How the trainings of the pair of a mode differ; empty if they are alike."""
-    plain, flex = (find_recipe(f"{dataset}/{kind}-{mode}")[1] for kind in ("vgg16", "flex"))
-    same = {"init": ""}
-    one, other = (recipe.training.model_copy(update=same) for recipe in (plain, flex))
-    if one.epochs != other.epochs:
-        return f"trained for {one.epochs} and {other.epochs} epochs"
-    return "" if one == other else "trained by other recipes"
-
-
-def _pairs(stores: Stores) -> Iterator[tuple[Table, str, Row, Row, str]]:
-    """Table, mode, the row of VGG16, the row of FLEX, and how their trainings differ."""
-    for name in DATASETS:
-        table = stores.table(name)
-        rows = {} if table is None else {row.model: row for row in table.rows}
-        for mode in MODES:
-            plain, flex = (rows.get(f"{name}/{kind}-{mode}") for kind in ("vgg16", "flex"))
-            if table is not None and plain is not None and flex is not None:
-                yield table, mode, plain, flex, unlike(name, mode)
-
-
 def _accuracy(stores: Stores) -> Iterator[Evidence]:
-    for table, mode, plain, flex, why in _pairs(stores):
+    for table, mode, plain, flex, why in pairs(stores):
         values = [_right(stores, row) for row in (flex, plain)]
         yield Evidence.of(table.dataset.title, mode, values, why)
         yield from over_trainings(stores.trainings, table.dataset.name, mode, "clean")
@@ -156,12 +97,12 @@ def _right(stores: Stores, row: Row) -> NDArray[np.float64]:
 
 
 def _robustness(stores: Stores) -> Iterator[Evidence]:
-    for table, mode, plain, flex, why in _pairs(stores):
+    for table, mode, plain, flex, why in pairs(stores):
         if mode not in SPIKING:
             continue
         for attack in _common(plain, flex):
             what = f"{mode}, {attack}"
-            yield _of_attack(stores, table, what, attack, (flex, plain), why)
+            yield _of_attacks(stores, table, what, (attack, attack), (flex, plain), why)
         if all(ENSEMBLE in row.at_headline for row in (plain, flex)):
             alone = [row.at_headline[ENSEMBLE] for row in (flex, plain)]
             left = [
@@ -178,11 +119,23 @@ def _common(one: Row, other: Row) -> list[str]:
     return [attack for attack in ATTACKS if attack in one.entries and attack in other.entries]
 
 
-def _of_attack(
-    stores: Stores, table: Table, what: str, attack: str, rows: tuple[Row, Row], why: str
+def _longest(rows: tuple[Row, Row]) -> tuple[str, ...]:
+    """The longest ``spgd`` of each row; where it is not needed, the shorter one stands for it."""
+    common = [a for a in SPGD if all(a in row.entries or a in row.not_needed for row in rows)]
+    return tuple(common[-1] if common[-1] in row.entries else SPGD[0] for row in rows if common)
+
+
+def _of_attacks(
+    stores: Stores,
+    table: Table,
+    what: str,
+    attacks: Sequence[str],
+    rows: tuple[Row, Row],
+    why: str,
 ) -> Evidence:
-    areas = [_areas(stores, table, row, attack) for row in rows]
-    bad = _bad(rows, [row.entries[attack] for row in rows])
+    entries = [row.entries[attack] for row, attack in zip(rows, attacks, strict=True)]
+    areas = [_areas(stores, table, entry) for entry in entries]
+    bad = _bad(rows, entries)
     return Evidence.of(table.dataset.title, what, areas, why or bad)
 
 
@@ -195,24 +148,24 @@ def _bad(rows: Sequence[Row], results: Sequence[Entry | AtHeadline]) -> str:
     )
 
 
-def _areas(stores: Stores, table: Table, row: Row, attack: str) -> NDArray[np.float64]:
+def _areas(stores: Stores, table: Table, entry: Entry) -> NDArray[np.float64]:
     values = [epsilon.value for epsilon in table.grid]
-    positions = stores.tables.positions(row.entries[attack].hash)
+    positions = stores.tables.positions(entry.hash)
     areas: NDArray[np.float64] = sample_areas(positions, values, table.limit.value)
     return areas
 
 
 def _beside_anns(stores: Stores) -> Iterator[Evidence]:
-    for table, mode, _, flex, why in _pairs(stores):
+    for table, mode, _, flex, why in pairs(stores):
         rows = {row.model.partition("/")[2]: row for row in table.rows}
         ann = ANNS[mode.endswith("-at")]
         for name in (f"vgg16-{ann}", f"flex-{ann}") if mode in SPIKING else ():
             other = rows.get(name)
-            if other is None or not (attacks := _common(flex, other)):
+            if other is None or not (attacks := _longest((flex, other))):
                 continue
             why = why or unlike(table.dataset.name, ann)
             what = f"{mode} and {name}"
-            yield _of_attack(stores, table, what, attacks[-1], (flex, other), why)
+            yield _of_attacks(stores, table, what, attacks, (flex, other), why)
 
 
 def _stability(stores: Stores) -> Iterator[Evidence]:
@@ -257,7 +210,7 @@ def _not_measured(stores: Stores, found: Mapping[str, Analysis]) -> str:
     """The pairs without a measurement, in words."""
     missing = [
         f"{table.title} {mode}"
-        for table, mode, *_ in _pairs(stores)
+        for table, mode, *_ in pairs(stores)
         if _both(found, table.dataset.name, mode) is None
     ]
     return f"Not measured: {', '.join(missing)}." if missing else ""

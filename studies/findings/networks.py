@@ -12,7 +12,7 @@ from robench.registry.cards import CARD
 from robench.training import Recipe
 from robench.training.log import LOG
 from robench.training.recipe import RECIPE
-from studies.findings.measured import DATASETS, Stores
+from studies.findings.stores import DATASETS, Stores
 from studies.pages import table_of
 
 

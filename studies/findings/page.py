@@ -12,8 +12,8 @@ from robench.reporting.report import verdict_text
 from studies.autoattack import COLUMNS
 from studies.findings.claims import Claim
 from studies.findings.headline import Cells, at_headline, attacked_table, headline_of
-from studies.findings.measured import DATASETS, Stores
 from studies.findings.networks import networks_table, weights_of
+from studies.findings.stores import DATASETS, Stores
 from studies.pages import read_table, render, table_of
 
 OURS = ("pgd", "spgd")

@@ -10,7 +10,7 @@ import pandas as pd
 from robench.errors import UsageError
 from studies.findings.claims import Claim
 from studies.findings.headline import Cells, at_headline, attacked_table, headline_of
-from studies.findings.measured import Stores
+from studies.findings.stores import Stores
 from studies.pages import render
 
 DATASET = "cifar10"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,30 @@ def test_a_row_without_all_attacks_has_no_rank(builder: Builder) -> None:
     first, last = build_report(builder.store).tables[0].rows
     assert (first.model, first.rank) == ("digits/b", 1)
     assert (last.model, last.rank, last.missing) == ("digits/a", None, ("pgd",))
+
+
+def test_a_longer_attack_is_missing_only_where_the_shorter_one_has_not_converged(
+    builder: Builder,
+) -> None:
+    for model, verdict in (("a", "suspect"), ("b", "valid"), ("c", "suspect")):
+        builder.add(f"digits/{model}", "spgd", fall(60), verdict=verdict, check="steps")
+    builder.add("digits/d", "spgd", fall(60))  # nobody has tried twice the steps
+    builder.add("digits/a", "spgd-long", fall(30))
+    report = build_report(builder.store)
+    found = {
+        row.model[-1]: (row.rank, row.missing, row.not_needed) for row in report.tables[0].rows
+    }
+    missing = (None, ("spgd-long",), ())
+    assert found == {
+        "a": (2, (), ()), "b": (1, (), ("spgd-long",)), "c": missing, "d": missing
+    }  # fmt: skip
+    for form in ("md", "html"):
+        assert "twice the steps of" in render(report, form)
+    table = pd.read_csv(StringIO(render(report, "csv"))).set_index("model")
+    assert dict(table["spgd-long_verdict"]) == {
+        "digits/a": "valid", "digits/b": "not-needed",
+        "digits/c": "missing", "digits/d": "missing",
+    }  # fmt: skip
 
 
 def test_failed_and_inapplicable_cells_are_listed(builder: Builder) -> None:

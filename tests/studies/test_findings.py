@@ -14,8 +14,9 @@ from robench.results import ROBUST
 from robench.results.paired import Difference
 from studies.findings.claims import Claim, Evidence
 from studies.findings.figure import draw_findings
-from studies.findings.measured import ENSEMBLE, Stores, find_claims, unlike
+from studies.findings.measured import ENSEMBLE, find_claims
 from studies.findings.stability import stability
+from studies.findings.stores import Stores, need_longer, unlike
 from studies.findings.trainings import over_trainings, read_trainings
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli, refused
@@ -194,6 +195,28 @@ def test_only_valid_numbers_are_evidence_of_robustness(tmp_path: Path) -> None:
     assert robust.evidence[-1].difference.value == pytest.approx(70 / SAMPLES)
     assert robust.signs == [1, 1]
     assert robust.verdict == "cannot tell"  # one training of each
+
+
+def test_a_pair_gets_the_longer_spgd_where_that_of_one_has_not_converged(tmp_path: Path) -> None:
+    builder, bad = Builder(tmp_path), ("not converged: twice the steps find 3.0 points more",)
+    for mode in ("hybrid", "stbp"):
+        builder.add(f"digits/vgg16-{mode}", "spgd", fall(40.0), check="steps")
+    builder.add("digits/flex-hybrid", "spgd", fall(90.0), check="steps")
+    builder.add("digits/flex-stbp", "spgd", fall(90.0), verdict="suspect", reasons=bad)
+    stores = Stores.of(tmp_path, ROOT / "models", tmp_path / "none.csv")
+    assert need_longer(stores, "digits") == ["digits/vgg16-stbp", "digits/flex-stbp"]
+    assert need_longer(stores, "mnist") == []
+
+
+def test_an_ann_on_which_spgd_has_converged_is_compared_with_the_longer_one(tmp_path: Path) -> None:
+    builder = Builder(tmp_path)
+    for name in ("vgg16", "flex"):
+        builder.add(f"digits/{name}-ann", "spgd", fall(50.0), check="steps", mode="ann")
+        for attack, verdict in (("spgd", "suspect"), ("spgd-long", "valid")):
+            builder.add(f"digits/{name}-stbp", attack, fall(90.0), verdict=verdict)  # type: ignore[arg-type]
+    claims = find_claims(Stores.of(tmp_path, ROOT / "models", tmp_path / "none.csv"))
+    beside = next(one for one in claims if one.title == "Beside the ANNs")
+    assert [one.against for one in beside.evidence] == ["", ""]
 
 
 @pytest.mark.parametrize(("left", "counts"), [((0, 0), False), ((0, 3), True)])

@@ -76,13 +76,13 @@ def spread(mean: float, n: int) -> np.ndarray:
     return np.full(n, total // n) + (np.arange(n) < total % n)
 
 
-def checks_for(verdict: Verdict, reasons: tuple[str, ...]) -> tuple[Check, ...]:
-    """Checks that give a verdict with its reasons."""
+def checks_for(verdict: Verdict, reasons: tuple[str, ...], name: str) -> tuple[Check, ...]:
+    """Checks of a name that give a verdict with its reasons."""
     if verdict == "unchecked":
         return ()
     figure = 0 if verdict == "valid" else 2
     return tuple(
-        Check(name="made-up", value=figure, threshold=1, verdict=verdict, reason=reason)
+        Check(name=name, value=figure, threshold=1, verdict=verdict, reason=reason)
         for reason in reasons or ("",)
     )
 
@@ -141,6 +141,7 @@ class Builder:
         registered: bool = True,
         grid: tuple[Epsilon, ...] = GRID,
         passes: float = 20,
+        check: str = "made-up",
         **identity: Any,
     ) -> CellResult:
         own = None if mode == "ann" else 10
@@ -190,7 +191,7 @@ class Builder:
             forwards=20,
             backwards=passes,
             reverified=1.0,
-            checks=checks_for(verdict, reasons),
+            checks=checks_for(verdict, reasons, check),
             verdict=verdict,
             reasons=reasons,
         )
