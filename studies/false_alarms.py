@@ -101,7 +101,8 @@ def false_alarms_page(table: pd.DataFrame) -> str:
         "",
         f"## Styles, and a sweep of the network with seed {SWEPT} on {ATTACKED} images",
         "",
-        "The verdicts of the attacks are those of all checks, also of those that compare attacks. "
+        "The verdicts of the attacks are those of the default checks, also of those that compare "
+        "attacks, and not of those that `--checks full` adds. "
         "Of a spiking network only that of `spgd` counts: where its own surrogate hides "
         "adversarial examples, a *suspect* `fgsm` or `pgd` is true.",
         "",

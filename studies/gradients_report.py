@@ -87,7 +87,8 @@ def _caption(table: pd.DataFrame) -> str:
         f"**{dataset_title(first['dataset'])}**, ε = {first['epsilon']} (L∞), "
         f"{first['samples']:,} test images (SHA-256 {first['data_sha256']}), seed {first['seed']}, "
         f"{versions_text(runs)}. Robust accuracy in %, known to ±{half:.1f} points or better "
-        f"(95 %); in brackets its difference to that of `{ENSEMBLE}` in points."
+        f"(95 %); in brackets its difference to that of `{ENSEMBLE}` in points. Bold is the "
+        f"weakest run that is not invalid, {MARK} a run that is not valid."
     )
 
 

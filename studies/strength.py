@@ -138,20 +138,6 @@ def _allowed(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def lead(table: pd.DataFrame) -> tuple[float, int]:
-    """How far the first attack is ahead of the best valid other one that takes no more passes.
-
-    Returns:
-        The mean over models and measures of the accuracy of that other attack minus that of the
-        first, NaN if there is none; and the number of means.
-    """
-    rows = _allowed(table)
-    fair = (rows["passes"] <= rows["allowed"]) & (rows["verdict"] != "invalid")
-    rivals = rows[rows["difference"].notna() & fair]
-    best = rivals.groupby(["model", "measure"])["difference"].min()
-    return float(best.mean()), len(best)
-
-
 def strength_text(table: pd.DataFrame) -> str:
     """A table as Markdown."""
     first = str(table["first"].iloc[0])
@@ -178,21 +164,15 @@ def _caption(table: pd.DataFrame, first: str) -> str:
     row = table.iloc[0]
     images = "training" if row["split"] == "train" else row["split"]
     samples = " or ".join(f"{n:,}" for n in sorted(set(table["samples"])))
-    mean, means = lead(table)
-    ahead = ""
-    if means:
-        ahead = (
-            f" The best other attack that takes no more passes than `{first}` leaves "
-            f"{100 * mean:+.1f} points more on average, over {means} of "
-            f"{len(table[['model', 'measure']].drop_duplicates())} rows."
-        )
+    invalid = "; † is a number that the checks call invalid, which does not count"
+    marks = invalid if (table["verdict"] == "invalid").any() else ""
     return (
         f"**{dataset_title(row['dataset'])}**, {samples} {images} images (SHA-256 "
         f"{row['data_sha256']}), seed {row['seed']}, {NORMS[row['norm']]}, {versions_text(table)}. "
         "Robust accuracy in % at one ε, or 100 times the AUC of a sweep, and in brackets the "
         "passes for a sample. Bold is an attack that is "
-        f"stronger than `{first}` beyond the paired 95 % interval and takes no more passes; † is a "
-        f"number that the checks call invalid, which does not count.{ahead}"
+        f"stronger than `{first}` beyond the paired 95 % interval and takes no more "
+        f"passes{marks}."
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_1samp, ttest_ind
 
 from robench.analysis.robustness.differences import LEVEL, holm, sign_flip_test
 from robench.results.paired import Difference
 
 Verdict = Literal["supported", "not supported", "cannot tell"]
+FEW = 30
+"""Samples below which an interval is Student's: a percentile bootstrap of so few is too narrow."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class Evidence:
     ) -> Evidence:
         """That of the values of FLEX and of another network on the same samples, ``(N,)`` each."""
         flex, other = values
-        return cls(data, what, Difference.of(flex, other), sign_flip_test(flex - other), against)
+        found = Difference.of(flex, other)
+        if flex.size < FEW and np.ptp(flex - other) > 0:
+            interval = ttest_1samp(flex - other, 0).confidence_interval(1 - LEVEL)
+            found = replace(found, low=float(interval.low), high=float(interval.high))
+        return cls(data, what, found, sign_flip_test(flex - other), against)
 
     @classmethod
     def of_trainings(

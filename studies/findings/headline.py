@@ -1,4 +1,4 @@
-"""What each attack leaves of each model at the headline ε."""
+"""What each attack leaves of each model at the headline ε, and at the smallest ones."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 from robench.datasets import find_dataset
 from robench.epsilon import Epsilon
+from robench.errors import UsageError
+from robench.reporting.report import Row
 from studies.findings.stores import Stores
 from studies.pages import table_of
 
 COLUMNS = ("noise", "fgsm", "pgd", "spgd", "spgd-long", "spiking-autoattack")
 """Attacks at the headline ε, from the weakest to the strongest."""
+SMALL, STEPS = "cifar10", 4
+"""The data set, and how many ε of its grid, of the table of small ε."""
 
 
 class Left(NamedTuple):
@@ -58,6 +62,40 @@ def attacked_table(cells: Cells, attacks: Sequence[str] = COLUMNS) -> str:
         for model, by_attack in sorted(cells.items())
     ]
     return table_of(("model", "clean", *(f"`{name}`" for name in shown)), rows, words=1)
+
+
+def small_table(stores: Stores) -> str:
+    """What noise and ``spgd`` leave of each network at the smallest ε of the grid."""
+    if (table := stores.table(SMALL)) is None:
+        return ""
+    names = [epsilon.text for epsilon in table.grid[1:STEPS]]
+    head = ("model", "clean", f"`noise` at {names[0]}", *(f"`spgd` at {name}" for name in names))
+    rows = []
+    for row in sorted(table.rows, key=lambda row: row.model):
+        noise, spgd = (_first(row, attack) for attack in ("noise", "spgd"))
+        if spgd:
+            left = [spgd[0], noise[1] if noise else None, *spgd[1:]]
+            cells = ("—" if one is None else f"{one:.1%}" for one in left)
+            rows.append((f"`{row.model.partition('/')[2]}`", *cells))
+    return table_of(head, rows, words=1)
+
+
+def lost_at_once(stores: Stores, model: str) -> tuple[str, float]:
+    """The smallest ε, and which share of the correctly classified images ``spgd`` takes there.
+
+    Raises:
+        UsageError: there is no such result.
+    """
+    table = stores.table(SMALL)
+    rows = [] if table is None else [row for row in table.rows if row.model == f"{SMALL}/{model}"]
+    if table is None or not rows or not (left := _first(rows[0], "spgd")):
+        raise UsageError(f"there is no result of spgd on {SMALL}/{model}")
+    return table.grid[1].text, 1 - left[1] / left[0]
+
+
+def _first(row: Row, attack: str) -> list[float]:
+    entry = row.entries.get(attack)
+    return [] if entry is None else [point.accuracy for point in entry.curve[:STEPS]]
 
 
 def _text(left: Left | None) -> str:

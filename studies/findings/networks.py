@@ -62,4 +62,5 @@ def _schedule(recipe: Recipe) -> str:
     attacked = ", ".join(
         f"{phase.epochs} within {phase.epsilon}" for phase in table.adversarial_schedule
     )
-    return epochs + start + f"; on attacked images {attacked}" * bool(attacked)
+    steps = f"{table.adversarial_steps} step{'s' * (table.adversarial_steps > 1)}"
+    return epochs + start + f"; on images attacked in {steps}, {attacked}" * bool(attacked)

@@ -11,7 +11,7 @@ from robench.registry.cards import CARD
 from robench.reporting.report import verdict_text
 from studies.autoattack import COLUMNS
 from studies.findings.claims import Claim
-from studies.findings.headline import Cells, at_headline, attacked_table, headline_of
+from studies.findings.headline import Cells, at_headline, attacked_table, headline_of, small_table
 from studies.findings.networks import networks_table, weights_of
 from studies.findings.stores import DATASETS, Stores
 from studies.pages import read_table, render, table_of
@@ -55,6 +55,7 @@ def findings_page(
         images={name: _training_images(stores.models, name) for name in DATASETS},
         fragile=list(_fragile(headline)),
         claims=[(claim, _table_of_claim(claim)) for claim in claims],
+        small=small_table(stores),
         caught=table_of(
             ("data", "model", "attack", "AUC", "worst of all attacks", "verdict"),
             list(_caught(stores)),
@@ -117,7 +118,7 @@ def _caught(stores: Stores) -> Iterator[tuple[str, ...]]:
     for table in (table for table in stores.tables.tables if not table.differs):
         for row in table.rows:
             for attack, entry in row.entries.items():
-                if entry.verdict in ("suspect", "invalid"):
+                if attack != "fgsm" and entry.verdict in ("suspect", "invalid"):
                     bound = "≤ " * (entry.verdict == "invalid")
                     yield (
                         table.title, row.model.partition("/")[2], f"`{attack}`",

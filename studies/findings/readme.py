@@ -9,7 +9,7 @@ import pandas as pd
 
 from robench.errors import UsageError
 from studies.findings.claims import Claim
-from studies.findings.headline import Cells, at_headline, attacked_table, headline_of
+from studies.findings.headline import Cells, at_headline, attacked_table, headline_of, lost_at_once
 from studies.findings.stores import Stores
 from studies.pages import render
 
@@ -43,6 +43,8 @@ def with_results(text: str, stores: Stores, claims: Sequence[Claim], gradients: 
         left=lambda model, attack: _left(cells, f"{DATASET}/{model}", attack),
         through=lambda model, name: _through(single, f"{DATASET}/{model}", name),
         images=lambda model: _images(single, f"{DATASET}/{model}"),
+        first=lost_at_once(stores, "vgg16-stbp")[0],
+        lost=lambda model: _percent(lost_at_once(stores, model)[1]),
         claims=claims,
     )
     return f"{before}{BEGIN}\n{part}\n{END}{after}"
@@ -67,5 +69,4 @@ def _images(table: pd.DataFrame, model: str) -> int:
 
 
 def _percent(share: float) -> str:
-    percent = 100 * share
-    return f"{percent:.1f} %" if 0.05 <= percent < 1 else f"{percent:.0f} %"
+    return f"{100 * share:.1f} %"

@@ -65,6 +65,14 @@ def unlike(dataset: str, mode: str) -> str:
     return "" if one == other else "trained by other recipes"
 
 
+def attacked_otherwise(one: str, other: str) -> str:
+    """How the adversarial trainings of two models differ; empty if they do not."""
+    both = [find_recipe(model)[1].training for model in (one, other)]
+    how = [(of.adversarial_schedule, of.adversarial_steps, of.epochs) for of in both]
+    attacked = any(of.adversarial_schedule for of in both)
+    return "other adversarial training" if attacked and how[0] != how[1] else ""
+
+
 def pairs(stores: Stores) -> Iterator[tuple[Table, str, Row, Row, str]]:
     """Table, mode, the row of VGG16, the row of FLEX, and how their trainings differ."""
     for name in DATASETS:

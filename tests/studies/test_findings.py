@@ -16,7 +16,7 @@ from studies.findings.claims import Claim, Evidence
 from studies.findings.figure import draw_findings
 from studies.findings.measured import ENSEMBLE, find_claims
 from studies.findings.stability import stability
-from studies.findings.stores import Stores, need_longer, unlike
+from studies.findings.stores import Stores, attacked_otherwise, need_longer, unlike
 from studies.findings.trainings import over_trainings, read_trainings
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli, refused
@@ -161,11 +161,11 @@ def test_the_figure_shows_what_each_difference_says() -> None:
     figure = draw_findings([claim(*found), claim(*found, better=-1)])
     panels = [ax for side in figure.subfigs for ax in side.axes]
     assert [ax.get_title("left") for ax in panels] == ["T: not supported"] * 2
-    for ax, markers in zip(panels, (">o<o", "<o>o"), strict=True):
+    for ax, markers in zip(panels, (">o<", "<o>"), strict=True):
         points = [line for line in ax.get_lines() if len(line.get_xdata()) == 1]
         assert "".join(str(point.get_marker()) for point in points) == markers
-        assert points[-1].get_markerfacecolor() == "white"
-        assert len(ax.get_yticks()) == 4
+        assert len(ax.get_yticks()) == 3
+        assert "1 more do not count" in ax.get_xlabel()
     assert [ax.xaxis.get_inverted() for ax in panels] == [False, True]
 
 
@@ -217,6 +217,19 @@ def test_an_ann_on_which_spgd_has_converged_is_compared_with_the_longer_one(tmp_
     claims = find_claims(Stores.of(tmp_path, ROOT / "models", tmp_path / "none.csv"))
     beside = next(one for one in claims if one.title == "Beside the ANNs")
     assert [one.against for one in beside.evidence] == ["", ""]
+
+
+def test_networks_with_unlike_adversarial_training_are_not_compared() -> None:
+    assert attacked_otherwise("cifar10/flex-stbp-at", "cifar10/vgg16-ann-at")
+    assert not attacked_otherwise("cifar10/flex-ann-at", "cifar10/vgg16-ann-at")
+    assert not attacked_otherwise("cifar10/flex-stbp", "cifar10/vgg16-ann")
+
+
+def test_few_values_have_the_interval_of_student() -> None:
+    values = np.arange(10.0)
+    found = Evidence.of("Digits", "ann", (values, np.zeros(10))).difference
+    half = 2.262157 * values.std(ddof=1) / np.sqrt(10)
+    assert (found.low, found.high) == pytest.approx((4.5 - half, 4.5 + half), rel=1e-6)
 
 
 @pytest.mark.parametrize(("left", "counts"), [((0, 0), False), ((0, 3), True)])
