@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, get_args
 
 from numpy.typing import ArrayLike
@@ -96,7 +95,7 @@ def model_of(model: str | Model | nn.Module, dataset: str | None, own: Dataset |
         model = load_model(model, None if own is not None else dataset)
     if isinstance(model, Model):
         if own is not None:
-            return replace(model, id=ModelId(f"{own.name}/{model.id.name}"), dataset=own.name)
+            return model.changed(id=ModelId(f"{own.name}/{model.id.name}"), dataset=own.name)
         if dataset not in (None, model.dataset):
             raise UsageError(f"model {model.id} is of data set {model.dataset}, not of {dataset!r}")
         return model

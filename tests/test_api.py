@@ -67,7 +67,7 @@ def test_a_plain_network_is_evaluated_by_its_data_set() -> None:
     checks = set(result.checks().to_frame()["check"])
     assert checks == {
         *("deterministic", "same-under-attack", "frozen", "probabilities", "ties", "offset"),
-        *("own-gradient", "batch-gradient", "gradient", "zero-epsilon"),
+        *("own-gradient", "batch-gradient", "gradient"),
         *("reverified", "gradient-free", "weaker-attack"),
     }
     for text in (repr(result), result._repr_html_(), repr(result.checks())):

@@ -229,8 +229,7 @@ def _run(
     if counterpart is not None:
         of_rates = network.reading(Features(counterpart), inverted=network.inverted)
         make_counterpart = partial(lambda built: built, of_rates)
-    binary = replace(
-        model,
+    binary = model.changed(
         network=(lambda: network) if model.checkpoint else network,
         sha256=sha256(model.sha256.encode()).hexdigest() if model.checkpoint else "",
         classes=2,

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from robench.analysis.ball_points import apart, corners, inner_points
 from robench.analysis.features import Features, find_features
+from robench.architectures import VGG
 from robench.datasets import Images
 from robench.engine.sample_noise import SampleNoise
 from robench.epsilon import Epsilon
@@ -170,11 +171,12 @@ def plant(
     if features is None:
         return "its logits are no linear read-out of features"
     batch = choose_rows(model, x)
-    shared = model.shareable and model.device.type == "cpu"
+    # a hook on the layer of another network would see the inputs of all threads
+    threads = model.shareable and model.device.type == "cpu" and isinstance(features.net, VGG)
     index: list[int] = []
     chosen: list[Tensor] = []
     read_outs: list[ReadOut] = []
-    with Workers(shared=shared) as workers, torch.no_grad():
+    with Workers(shared=threads) as workers, torch.no_grad():
         measure = _Measure(model, features, workers)
         for row in apart(x, 2 * epsilon.value):
             noise = SampleNoise(seed, model.dataset, [row], x.shape[1:])

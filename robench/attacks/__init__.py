@@ -5,6 +5,7 @@ from robench.attacks.bioflexnet import PGDBioFlexNet, SPGDBioFlexNet
 from robench.attacks.contract.attack import (
     Attack,
     DirectAttack,
+    Gradients,
     IterativeAttack,
     LineAttack,
     Need,
@@ -68,6 +69,7 @@ __all__ = [
     "AutoAttack",
     "DirectAttack",
     "EnsembleAttack",
+    "Gradients",
     "IterativeAttack",
     "LineAttack",
     "LongRun",

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from robench.attacks.contract.attack import MOST, DirectAttack
 from robench.attacks.contract.view import Noise, View
-from robench.attacks.primitives.norms import unit
+from robench.attacks.primitives.norms import length, unit
 from robench.attacks.primitives.per_sample import spread
 
 LAST_STEP = 0.01
@@ -38,6 +38,7 @@ class DDN(DirectAttack):
     """
 
     name: ClassVar[str] = "ddn"
+    version: ClassVar[int] = 2  # the nearest example is kept here
     norm: ClassVar[str] = "l2"
 
     steps: int = Field(100, ge=1, le=MOST)
@@ -50,24 +51,31 @@ class DDN(DirectAttack):
         return True
 
     def run(self, view: View, x: Tensor, y: Tensor, eps: Tensor, noise: Noise) -> Tensor:
-        """The last iterate; the engine keeps the nearest adversarial example of all iterates."""
+        """The nearest misclassified iterate, or the last one, which was not classified."""
         delta, here = torch.zeros_like(x), x
+        best, distance = x, torch.full_like(eps, torch.inf)
         radius = eps.clamp_max(self.radius)
         for done in range(self.steps):
             gradient, misclassified = _ascent(view, here, y)
+            far = length(delta, "l2")
+            nearer = misclassified & (far < distance)
+            best, distance = here.where(spread(nearer, x), best), far.where(nearer, distance)
             share = (1 + math.cos(math.pi * done / self.steps)) / 2
             delta = delta + (LAST_STEP + (1 - LAST_STEP) * share) * unit(gradient)
             factor = torch.where(misclassified, 1 - self.gamma, 1 + self.gamma)
             radius = torch.minimum(radius * factor, eps)
             here = (x + spread(radius, x) * unit(delta)).clamp(0, 1)
             delta = here - x
-        return here
+        return best.where(spread(distance.isfinite(), x), here)
 
 
 def _ascent(view: View, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of the cross-entropy, and which rows are misclassified."""
+    """The gradient of the cross-entropy, and which rows are misclassified.
+
+    The call names the rows, so that the engine does not store the images of all steps.
+    """
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
-        logits = view.differentiable(leaf)
+        logits = view.differentiable(leaf, torch.arange(len(x)))
         (gradient,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), leaf)
     return gradient, logits.detach().argmax(1) != y

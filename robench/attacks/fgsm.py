@@ -16,6 +16,11 @@ class FGSM(LineAttack):
     name: ClassVar[str] = "fgsm"
     version: ClassVar[int] = 2  # one gradient for all ε
 
+    @property
+    def single_step(self) -> bool:
+        """True."""
+        return True
+
     def direction(self, view: View, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
         """The sign of the gradient of the cross-entropy at the clean image."""
         return view.gradient(x, y).sign()

@@ -49,10 +49,6 @@ class SAPGDState(State):
     second: Tensor
     statistics: NeuronStatistics
 
-    def release(self, rows: Tensor) -> None:
-        """Free the statistics of the neurons."""
-        self.statistics.forget(rows)
-
 
 class SAPGD(IterativeAttack):
     """SA-PGD with a surrogate whose sharpness adapts to each neuron.

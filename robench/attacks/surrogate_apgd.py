@@ -22,10 +22,6 @@ class SurrogateState(APGDState):
 
     statistics: NeuronStatistics
 
-    def release(self, rows: Tensor) -> None:
-        """Free the statistics of the neurons."""
-        self.statistics.forget(rows)
-
 
 class SurrogateAPGDT(APGDT):
     """APGD-T through a surrogate that the attack chooses, on the margin of the target class.

@@ -26,10 +26,6 @@ class SurrogateEnsembleState(State):
 
     statistics: NeuronStatistics
 
-    def release(self, rows: Tensor) -> None:
-        """Free the statistics of the neurons."""
-        self.statistics.forget(rows)
-
 
 class SurrogateEnsemble(EstimatorSet, PGD):
     """One run of PGD with each estimator, then the next round from other starts.

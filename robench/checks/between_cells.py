@@ -35,7 +35,7 @@ class Compared:
         key: identifies it.
         attack: its name.
         gradients: where they come from.
-        steps: how many it takes at most, 1 or more.
+        single_step: whether it takes one step along a gradient.
         passes: forward and gradient passes for each sample.
         positions: the minimal position of each sample, ``(N,)``.
     """
@@ -43,7 +43,7 @@ class Compared:
     key: str
     attack: str
     gradients: Gradients
-    steps: int
+    single_step: bool
     passes: float
     positions: NDArray[np.int64]
 
@@ -72,8 +72,8 @@ def compared(
             here += _worst(cell, rivals, partial(estimator_spread, values=values, limit=limit))
         if cell.gradients in ("own", "chosen"):
             weaker = [c for c in cells if c.gradients in ("none", "source")]
-            if cell.steps > 1:
-                weaker += [c for c in cells if c.gradients == "own" and c.steps == 1]
+            if not cell.single_step:
+                weaker += [c for c in cells if c.gradients == "own" and c.single_step]
             here += _worst(cell, weaker, lambda a, b: weaker_wins(a, b, len(values)))
     return found
 

@@ -11,7 +11,6 @@ from robench.checks.probes import baselines, gradient_free, large_epsilon, more_
 from robench.checks.registry import CellCheck, ModelCheck, with_plugins
 from robench.checks.rows import asked, card_accuracy, reverified, usable_gradient
 from robench.checks.spikes import replaceable, silent_neurons
-from robench.checks.zero_epsilon import zero_epsilon
 
 BETWEEN_CELLS = {
     "surrogate-gap": "The own gradient, or too few steps, hides adversarial examples: quote the "
@@ -123,13 +122,6 @@ OF_CELLS = (
         "The attack has a gradient that is finite and not zero.",
         "Use spgd, which chooses its gradients; a gradient of zero shows no robustness.",
         "Athalye et al., ICML 2018",
-    ),
-    CellCheck(
-        "zero-epsilon",
-        lambda s: zero_epsilon(s.model, s.attack, s.chunk, s.seed, s.sources),
-        "With ε = 0 the attack returns the clean image.",
-        "Correct the attack.",
-        "Carlini et al., 2019",
     ),
     CellCheck(
         "asked",

@@ -18,7 +18,7 @@ from robench.engine.gradient import differentiated, take
 from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import is_out_of_memory, with_fewer
-from robench.spiking import Recorder, Surrogate
+from robench.spiking import Surrogate
 from robench.spiking.discovery.found import FoundFunction
 from robench.spiking.discovery.operations import WithoutRoundings
 
@@ -133,7 +133,7 @@ def _logits(model: Model, x: Tensor) -> Tensor:
 def _even(model: Model, x: Tensor, classes: Tensor) -> float:
     """The share of images of which the gradients of loss and negative loss are not opposite."""
     leaf, classes = x.detach().to(model.device).requires_grad_(), classes.to(model.device)
-    with torch.enable_grad(), Recorder([None] * len(x)).recording():
+    with torch.enable_grad():  # without a recorder, adaptive surrogates are the same in both passes
         logits = model.call(leaf)
         if not logits.requires_grad:  # those of an earlier call
             return 1.0

@@ -129,4 +129,4 @@ def _iterative(subject: Attacked) -> bool:
 
 def _compared(name: str, rows: pd.DataFrame) -> Compared:
     passes = float((rows["forwards"] + rows["backwards"]).mean())
-    return Compared(name, name, "none", 1, passes, rows["minimal_position"].to_numpy())
+    return Compared(name, name, "none", False, passes, rows["minimal_position"].to_numpy())

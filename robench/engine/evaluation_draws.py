@@ -1,9 +1,10 @@
 """The random numbers of a stochastic model: for its evaluation and for an attack's gradients.
 
 A stochastic model is evaluated by the mean of its logits over :data:`DRAWS` draws. These are the
-same each time a sample is evaluated, so no outcome depends on batch, order or ε. The attack does
-not know them: each of its gradients is the mean over other draws, new ones in every step
-(expectation over transformations, Athalye et al., ICML 2018).
+same each time a sample is evaluated, so no outcome depends on batch, order or ε. A gradient that an
+attack asks the view for is the mean over other draws, new ones in every step (expectation over
+transformations, Athalye et al., ICML 2018). An attack that differentiates through the view itself,
+as APGD, DDN, FAB and those of other libraries do, follows the evaluation draws.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -231,7 +232,7 @@ def differentiated(
             raise EvaluationError(
                 f"gradient path {path.name}: model {model.id} has no ANN counterpart"
             )
-        yield counterpart.to(model.device), False
+        yield partial(model.call, counterpart=counterpart.to(model.device)), False
         return
     found = model.discovery
     with override(model.module, surrogate=surrogate, path=path):

@@ -28,6 +28,7 @@ from robench.results import (
     Outcome,
     ResultStore,
     metrics,
+    reasons_of,
     worst_verdict,
 )
 from robench.runtime.batch_size import cached_rows, choose_rows, with_fewer
@@ -271,11 +272,13 @@ def _outcome(
         forwards=float(rows["forwards"].mean()),
         backwards=float(rows["backwards"].mean()),
         source_passes=float(rows["source_passes"].mean()) if cell.sources else None,
+        split=cell.settings.split,
         gradients=cell.attack.attack.gradients,
+        single_step=cell.attack.attack.single_step,
         checked=cell.settings.checks,
         checks=tuple(found),
         spikes=str(cell.model.discovery or ""),
         spiking=bool(cell.model.discovery and cell.model.discovery.spikes),
         verdict=worst_verdict(found),
-        reasons=tuple(dict.fromkeys(check.reason for check in found if check.reason)),
+        reasons=reasons_of(found),
     )

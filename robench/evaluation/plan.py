@@ -124,7 +124,7 @@ def make_plan(
                 skipped.append(Skipped(entry.id, reason))
                 continue
             if model.timesteps is not None and request.timesteps is not None:
-                model = replace(model, timesteps=request.timesteps)
+                model = model.changed(timesteps=request.timesteps)
             for attack in attacks:
                 cell = _cell(model, attack, dataset, request, images, sources)
                 planned.append(look_up(cell, store, entry.pattern))

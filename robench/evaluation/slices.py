@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 
 from robench.datasets import Dataset, Images, Split
@@ -11,11 +14,11 @@ FEW = 10
 """Fewer images may have few classes by chance."""
 
 
-def _share(limit: str) -> float | None:
-    """The part of all images; None for a count."""
+def _share(limit: str) -> Fraction | None:
+    """The part of all images, exactly; None for a count."""
     if limit.endswith("%"):
-        return float(limit[:-1]) / 100
-    return float(limit) if "." in limit else None
+        return Fraction(Decimal(limit[:-1])) / 100
+    return Fraction(Decimal(limit)) if "." in limit else None
 
 
 def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Images:
@@ -38,7 +41,7 @@ def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Im
     try:
         share = _share(limit)
         count = int(limit) if share is None else int(share * len(images))
-    except (ValueError, OverflowError):
+    except (ValueError, ArithmeticError):
         raise UsageError(
             f"--limit {limit!r} is neither a count nor a fraction; write it like 100, 0.1 or 10%"
         ) from None

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Self
 
 from robench.attacks import Attack
+from robench.attacks.contract.estimators import EstimatorSet
 from robench.errors import UsageError
 from robench.evaluation.chunks import spans
 from robench.evaluation.plan import Plan, Planned
@@ -74,8 +75,12 @@ class Unit:
         ]
 
 
+_REPEATS = ("steps", "nb_iter", "queries", "restarts", "draws", "n_targets")
+"""The parameters of attacks and of libraries that say how often something is done."""
+
+
 def weight_of(attack: Attack) -> float:
-    """The steps, runs and queries of an attack on a sample, which its work is proportional to.
+    """The steps, runs, targets and queries of an attack on a sample, and its estimators.
 
     It is an estimate, for a balance between workers; sweeps stop early on most samples.
     """
@@ -83,8 +88,10 @@ def weight_of(attack: Attack) -> float:
     if stages:
         return sum(map(weight_of, stages))
     given = {name: getattr(attack, name) for name in type(attack).model_fields}
-    numbers = [given[name] for name in ("steps", "queries", "restarts") if name in given]
-    return math.prod((number for number in numbers if isinstance(number, int)), start=1)
+    given |= given.get("parameters", {})  # of an attack of a library
+    numbers = [given[name] for name in _REPEATS if isinstance(given.get(name), int)]
+    runs = len(attack.finders) if isinstance(attack, EstimatorSet) else 1
+    return float(math.prod(numbers, start=runs))
 
 
 def split_units(units: Sequence[Unit], workers: int) -> list[Unit]:

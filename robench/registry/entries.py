@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -181,9 +180,7 @@ def _moved(entry: ModelEntry, dataset: str) -> ModelEntry:
     model_id = ModelId(f"{dataset}/{entry.id.name}")
 
     def load() -> Model:
-        model = copy(entry.load())  # with the settings that it was built in
-        model.id, model.dataset, model.checked = model_id, dataset, {}
-        return model
+        return entry.load().changed(id=model_id, dataset=dataset)
 
     return replace(entry, id=model_id, load=load, card=None, place=entry.pattern)
 

@@ -45,22 +45,24 @@ def model_folders(models_dir: Path | None = None) -> dict[str, Path]:
     Raises:
         UsageError: there is no such folder.
     """
-    places = [root / "models" for root in _roots()]
-    named = os.environ.get(VARIABLE)
-    chosen = models_dir or (Path(named) if named else None)
-    if chosen is not None:
-        if not chosen.is_dir():
-            source = VARIABLE if models_dir is None else "--models-dir"
-            raise UsageError(f"{source} {chosen}: there is no such folder")
-        places.insert(0, chosen)
     found: dict[str, Path] = {}
-    for place in places:
+    for place in _places(models_dir):
         for card in sorted(place.glob(f"*/*/{CARD}")):
             name = f"{card.parent.parent.name}/{card.parent.name}"
             known = found.get(name)
             if known is None or (is_carried(known) and not (known / WEIGHTS).is_file()):
                 found[name] = card.parent
     return found
+
+
+def _places(models_dir: Path | None) -> list[Path]:
+    """The folders of models, in the order in which they are searched."""
+    named = os.environ.get(VARIABLE)
+    chosen = models_dir or (Path(named) if named else None)
+    if chosen is not None and not chosen.is_dir():
+        source = VARIABLE if models_dir is None else "--models-dir"
+        raise UsageError(f"{source} {chosen}: there is no such folder")
+    return [*([chosen] if chosen else []), *(root / "models" for root in _roots())]
 
 
 def attack_names() -> dict[str, str]:
@@ -122,10 +124,12 @@ def models_dir_of(folder: Path) -> Path:
 
 
 def recipe_files(models_dir: Path | None = None) -> dict[str, Path]:
-    """The training recipe of every checkpoint by its id, whether it is trained or not."""
-    places = ([models_dir] if models_dir else []) + [root / "models" for root in _roots()]
+    """The training recipe of every checkpoint by its id, whether it is trained or not.
+
+    The folders are those of :func:`model_folders`.
+    """
     found: dict[str, Path] = {}
-    for place in places:
+    for place in _places(models_dir):
         for path in sorted(place.glob("*/*/recipe.toml")):
             found.setdefault(f"{path.parent.parent.name}/{path.parent.name}", path)
     return found

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import chain
 from typing import Any, get_args
 
@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from robench.architectures import VGG, InputKind, Mode
 from robench.datasets import find_dataset
-from robench.errors import EvaluationError, UsageError
+from robench.errors import UsageError
 from robench.isolation import Settings, contained
 from robench.model_id import ModelId, dashed
 from robench.registry.borrowing import count_logits
 from robench.registry.copies import copied
 from robench.registry.fingerprint import network_sha256
+from robench.registry.outputs import require_logits
 from robench.spiking import Wrapped, spiking_layers
 from robench.spiking.discovery import Discovery, survey
 from robench.text import one_line
@@ -230,9 +231,14 @@ class Model:
             self.discovery = survey(self.module, self.call, x.to(self.device))
 
     def counterpart(self) -> nn.Module | None:
-        """The ANN counterpart: the model's weights with the training activation; built once."""
+        """The ANN counterpart: the model's weights with the training activation; built once.
+
+        That of a user is copied, and the user's own stays as it is.
+        """
         if self._counterpart is None and self.make_counterpart is not None:
-            self._counterpart = self.built_counterpart().eval().requires_grad_(False)
+            built = self.built_counterpart()
+            own = built if self.checkpoint else copied(built)
+            self._counterpart = own.eval().requires_grad_(False)
         return self._counterpart
 
     def built_counterpart(self) -> nn.Module:
@@ -249,32 +255,34 @@ class Model:
         if isinstance(self.module, VGG):
             self.module.prepare(x.to(self.device))
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, counterpart: nn.Module | None = None) -> Tensor:
         """Logits ``(N, K)`` of images in [0, 1] on the model's device, in the network's own type.
 
         A network of a user gets a copy of the images, which it may edit in place, and settings of
         the process that it changes are put back.
 
+        Args:
+            x: the images.
+            counterpart: called in place of the network.
+
         Raises:
             EvaluationError: the network returned something else.
         """
-        if isinstance(self.module, VGG):
-            out: Any = self.module(x)
-        else:
-            with contained(self._settings):
-                out = self.module(x.to(self.input_type or x.dtype, copy=True))
-        wanted = (len(x), self.classes)
-        if not isinstance(out, Tensor) or out.shape != wanted or not out.is_floating_point():
-            what, hint = type(out).__name__, ""
-            if isinstance(out, tuple) or (isinstance(out, Tensor) and out.dim() == 3):
-                hint = "; robench.wrap(net, …) reads logits out of spikes over time, or of a tuple"
-            if isinstance(out, Tensor):
-                what = str(tuple(out.shape)) if out.is_floating_point() else str(out.dtype)
-            raise EvaluationError(
-                f"the model returned {what} for {len(x)} images; "
-                f"with its {self.classes} classes, logits of shape {wanted} are expected{hint}"
-            )
-        return out
+        network = self.module if counterpart is None else counterpart
+        if isinstance(network, VGG):
+            return require_logits(network(x), len(x), self.classes)
+        with contained(self._settings):
+            out = network(x.to(self.input_type or x.dtype, copy=True))
+        return require_logits(out, len(x), self.classes)
+
+    def changed(self, **fields: Any) -> Model:
+        """The model with other fields, and the settings of the process that it was built in.
+
+        What was found of its network is forgotten.
+        """
+        other = replace(self, **fields)
+        other._settings = self._settings
+        return other
 
     def copied(self) -> Model:
         """The model with a copy of the network, whose weights may be changed."""

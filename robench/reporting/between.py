@@ -92,10 +92,11 @@ def to_compare(candidate: Candidate, key: str) -> Compared:
     """A cell as the checks take it, under a key of one's own."""
     identity, outcome = candidate.identity, candidate.outcome
     gradients = outcome.gradients or _gradients_of(identity.implementation)
-    # as attacks name their lengths; to ask them takes torch, which tables do without
-    steps = [v for k, v in identity.parameters.items() if "steps" in k and isinstance(v, int)]
-    passes, most = outcome.forwards + outcome.backwards, max(steps, default=1)
-    return Compared(key, identity.attack, gradients, most, passes, candidate.positions)
+    single = outcome.single_step
+    if single is None:  # of an older record: fgsm, which has no parameter, is one
+        single = not identity.parameters or identity.parameters.get("steps") == 1
+    passes = outcome.forwards + outcome.backwards
+    return Compared(key, identity.attack, gradients, single, passes, candidate.positions)
 
 
 def _gradients_of(implementation: str) -> Gradients:

@@ -20,6 +20,7 @@ from .schema import (
     Thoroughness,
     Verdict,
     more_severe,
+    reasons_of,
     worst_verdict,
 )
 from .store import ResultStore
@@ -54,5 +55,6 @@ __all__ = [
     "Thoroughness",
     "Verdict",
     "more_severe",
+    "reasons_of",
     "worst_verdict",
 ]

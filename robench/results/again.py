@@ -20,9 +20,14 @@ _SWEEPS = {
 
 
 def cell_command(result: CellResult) -> str:
-    """The command for a cell; empty if its network or its images have no name, or there is none."""
+    """The command for a cell; empty if its network or its images have no name, or there is none.
+
+    There is none for training images, and for an attack that a study or an analysis has named.
+    """
     outcome = result.outcome
-    if outcome is None or not outcome.registered:
+    if outcome is None or not outcome.registered or outcome.split == "train":
+        return ""
+    if "@" in result.attack:
         return ""
     options = _options(outcome.identity, [point.epsilon for point in outcome.curve])
     if options is None:

@@ -15,6 +15,8 @@ from robench.errors import UsageError
 from robench.results.schema import ROBUST, CurvePoint, EpsilonRecord, Interval
 
 DRAWS = 1000
+_BLOCK = 2**21
+"""How many resampled values are kept at once."""
 QUANTILE = NormalDist().inv_cdf(0.975)
 
 
@@ -79,10 +81,16 @@ def sample_areas(
     minimal_position: NDArray[np.int64], grid: Sequence[float], limit: float
 ) -> NDArray[np.float64]:
     """The normalised area of each sample, ``(N,)``; their mean is the area of the curve."""
+    return matrix_areas(robust_matrix(minimal_position, len(grid)), grid, limit)
+
+
+def matrix_areas(
+    robust: NDArray[np.bool_] | NDArray[np.float64], grid: Sequence[float], limit: float
+) -> NDArray[np.float64]:
+    """:func:`sample_areas` of which samples are robust at each ε, ``(N, points)``."""
     last = list(grid).index(limit) + 1
-    robust = robust_matrix(minimal_position, len(grid))[:, :last].astype(np.float64)
-    steps = np.diff(np.asarray(grid[:last]))
-    areas: NDArray[np.float64] = ((robust[:, :-1] + robust[:, 1:]) / 2) @ steps
+    here, steps = robust[:, :last].astype(np.float64), np.diff(np.asarray(grid[:last]))
+    areas: NDArray[np.float64] = ((here[:, :-1] + here[:, 1:]) / 2) @ steps
     return areas / (limit - grid[0])
 
 
@@ -93,6 +101,10 @@ def bootstrap(values: NDArray[np.float64], seed: int = 0) -> Interval:
     images have the same resamples, and the interval of a difference of values is a paired one.
     """
     rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(values), size=(DRAWS, len(values)))
-    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
+    n, means = len(values), np.empty(DRAWS)
+    block = max(1, _BLOCK // n)  # the numbers are those of one draw of all
+    for first in range(0, DRAWS, block):
+        draws = rng.integers(0, n, size=(min(block, DRAWS - first), n))
+        means[first : first + block] = values[draws].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
     return Interval(low=float(low), high=float(high))

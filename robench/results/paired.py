@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.errors import UsageError
-from robench.results.metrics import bootstrap, robust_matrix
+from robench.results.metrics import bootstrap, matrix_areas, robust_matrix
 from robench.results.reading import Sound
 from robench.results.schema import EpsilonRecord
 
@@ -89,7 +89,7 @@ def paired(first: Sound, second: Sound) -> Paired:
     matrices = [_robust(found, shared) for found in (first, second)]
     limits = [text for text in one.auc if text in other.auc]
     limit = next((v for v in shared if texts[v].text in limits), shared[-1])
-    areas = [_areas(matrix, shared, limit) for matrix in matrices]
+    areas = [matrix_areas(matrix, shared, limit) for matrix in matrices]
     columns = range(len(shared))
     return Paired(
         tuple(texts[value] for value in shared),
@@ -104,12 +104,3 @@ def _robust(found: Sound, shared: Sequence[float]) -> NDArray[np.float64]:
     values = [epsilon.value for epsilon in found.grid]
     robust = robust_matrix(found.positions, len(values)).astype(np.float64)
     return robust[:, [values.index(value) for value in shared]]
-
-
-def _areas(
-    robust: NDArray[np.float64], values: Sequence[float], limit: float
-) -> NDArray[np.float64]:
-    """The normalised area of each sample, ``(N,)``."""
-    last = list(values).index(limit) + 1
-    areas: NDArray[np.float64] = np.trapezoid(robust[:, :last], np.asarray(values[:last]), axis=1)
-    return areas / limit

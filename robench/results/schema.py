@@ -236,6 +236,10 @@ class Outcome(Record):
     gradients: Gradients | None = Field(
         None, description="where those of the attack come from; null in older records"
     )
+    split: Literal["test", "train"] = Field("test", description="where the images come from")
+    single_step: bool | None = Field(
+        None, description="whether the attack is one step; null in older records"
+    )
     checked: Thoroughness = Field("cheap", description="which checks were asked for")
     checks: tuple[Check, ...]
     verdict: Verdict

@@ -42,6 +42,7 @@ class NeuronStatistics:
         return len(self.entries)
 
     def __getitem__(self, index: Tensor) -> NeuronStatistics:
+        assert index.dtype != torch.bool, "rows are given by their numbers"
         return NeuronStatistics([self.entries[i] for i in index.tolist()])
 
     def __setitem__(self, index: Tensor, part: NeuronStatistics) -> None:

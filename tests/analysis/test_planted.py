@@ -93,6 +93,14 @@ def test_the_same_seed_plants_the_same_points_and_another_others() -> None:
     assert gaps[0] == gaps[1] != gaps[2]
 
 
+def test_threads_do_not_see_each_other_s_features() -> None:
+    def success(*, shareable: bool) -> list[object]:
+        model = robench.Model(Linear(), dataset="digits", shareable=shareable)
+        return robench.planted(model, "pgd", **FEW).to_frame().to_numpy().tolist()
+
+    assert success(shareable=True) == success(shareable=False)
+
+
 def test_nothing_stays_in_the_network() -> None:
     net = trained(Small()).train()
     net.first.weight.requires_grad_(False)

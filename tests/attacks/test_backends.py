@@ -7,7 +7,7 @@ from robench.attacks.backends.adapter import Adapter, seeded
 from robench.datasets import find_dataset
 from robench.engine.view import ModelView, QueryCounter
 from robench.epsilon import Epsilon, parse_grid
-from robench.errors import EvaluationError
+from robench.errors import EvaluationError, UsageError
 from robench.registry import find_attack, select_models
 from tests.support.linear_model import LinearModel
 from tests.support.sweeping import EPSILON, GRID, robust_at, sweep
@@ -192,3 +192,21 @@ def test_a_network_without_gradient_is_no_success_of_a_library() -> None:
     attacked = rows["minimal_position"] != 0
     assert rows["zero_gradient"][attacked].all()
     assert attacked.any()
+
+
+def test_a_gradient_attack_of_a_library_has_steps_and_is_lengthened() -> None:
+    for name, key in (("foolbox:LinfPGD", "steps"), ("advertorch:LinfPGDAttack", "nb_iter")):
+        attack = find_attack(name).attack
+        longer = attack.lengthened(2)
+        assert longer.parameters == attack.parameters | {key: 2 * attack.parameters[key]}
+        assert not attack.single_step
+    for name in ("foolbox:LinfFastGradientAttack", "foolbox:LInfFMNAttack[steps=3]"):
+        assert not find_attack(name).attack.single_step
+    with pytest.raises(UsageError, match="foolbox:LinfFastGradientAttack has no steps"):
+        find_attack("foolbox:LinfFastGradientAttack").attack.lengthened(2)
+
+
+def test_an_attack_says_whether_it_is_one_step() -> None:
+    known = {"fgsm": True, "pgd[steps=1]": True, "pgd": False, "spgd": False, "autoattack": False,
+             "square": False, "apgd-ce": False, "spgd[steps=1]": False}  # fmt: skip
+    assert {name: find_attack(name).attack.single_step for name in known} == known

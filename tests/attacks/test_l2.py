@@ -95,6 +95,17 @@ def test_one_run_gives_the_whole_curve(plane) -> None:
     assert (short["minimal_position"] == -1).all()
 
 
+def test_the_images_of_all_steps_are_not_kept(plane) -> None:
+    rows = torch.arange(len(plane.x))
+    view = sweep(plane.model, DDN(steps=30), plane.x, plane.y, parse_grid(["1"])).target.view(
+        rows, 0
+    )
+    eps = torch.ones(len(rows))
+    found = DDN(steps=30).run(view, plane.x, plane.y, eps, None)
+    assert view.seen == []
+    assert (plane.model.logits(found).argmax(1) != plane.y).any()
+
+
 def test_projection_and_length() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(6, 3, 5, 5, generator=generator)

@@ -28,9 +28,9 @@ def robust(share: float) -> NDArray[np.int64]:
 
 
 def cell(
-    attack: str, gradients: Gradients, share: float, steps: int = 20, passes: float = 20
+    attack: str, gradients: Gradients, share: float, *, single: bool = False, passes: float = 20
 ) -> Compared:
-    return Compared(attack, attack, gradients, steps, passes, robust(share))
+    return Compared(attack, attack, gradients, single, passes, robust(share))
 
 
 def of(attack: str, *cells: Compared, spiking: bool = True) -> dict[str, Check]:
@@ -55,7 +55,9 @@ def test_the_gap_to_chosen_gradients(share: float, verdict: str, reason: str) ->
     assert "surrogate-gap" not in of("spgd", own, chosen)
     of_ann = of("pgd", own, chosen, spiking=False)["surrogate-gap"]  # it has one gradient
     assert of_ann.verdict == ("invalid" if verdict == "invalid" else "valid")
-    of_step = of("fgsm", cell("fgsm", "own", 0.5, 1), chosen, spiking=False)["surrogate-gap"]
+    of_step = of("fgsm", cell("fgsm", "own", 0.5, single=True), chosen, spiking=False)[
+        "surrogate-gap"
+    ]
     assert of_step.verdict == of_ann.verdict  # one step is no excuse
 
 
@@ -73,17 +75,22 @@ def test_another_choice_of_gradients_finds_more(share: float, passes: float, ver
 
 
 @pytest.mark.parametrize(
-    ("gradients", "steps", "verdict"),
-    [("none", 1, "invalid"), ("source", 20, "invalid"), ("own", 1, "invalid"), ("own", 20, "")],
-)
-def test_a_weaker_kind_of_attack_finds_more(gradients: Gradients, steps: int, verdict: str) -> None:
+    ("gradients", "single", "verdict"),
+    [
+        ("none", False, "invalid"), ("source", False, "invalid"), ("own", True, "invalid"),
+        ("own", False, ""),
+    ],
+)  # fmt: skip
+def test_a_weaker_kind_of_attack_finds_more(
+    gradients: Gradients, single: bool, verdict: str
+) -> None:
     for kind in ("own", "chosen"):
         attack = cell("pgd", kind, 0.5)  # type: ignore[arg-type]
-        found = of("pgd", attack, cell("other", gradients, 0.4, steps), spiking=False)
+        found = of("pgd", attack, cell("other", gradients, 0.4, single=single), spiking=False)
         assert (found["weaker-attack"].verdict if found else "") == verdict
         if verdict:
             assert found["weaker-attack"].reason == "other is 10.0 points lower"
-            equal = of("pgd", attack, cell("other", gradients, 0.5, steps), spiking=False)
+            equal = of("pgd", attack, cell("other", gradients, 0.5, single=single), spiking=False)
             assert equal["weaker-attack"].verdict == "valid"
 
 
@@ -97,8 +104,7 @@ def test_a_figure_of_chance_is_below_its_threshold(images: int) -> None:
         if rng.random() < 0.5:  # attacks that find nearly the same
             positions = np.where(rng.random(positions.shape) < 0.05, positions, positions[0])
         cells = [
-            Compared(str(i), str(i), kind, 1 if i == 4 else 20, 20, positions[i])
-            for i, kind in enumerate(kinds)
+            Compared(str(i), str(i), kind, i == 4, 20, positions[i]) for i, kind in enumerate(kinds)
         ]
         found = compared(cells, VALUES, 0.2, spiking=True)
         for check in (check for of_cell in found.values() for check in of_cell):
@@ -106,7 +112,7 @@ def test_a_figure_of_chance_is_below_its_threshold(images: int) -> None:
 
 
 def test_a_single_step_need_not_beat_many() -> None:
-    cells = cell("fgsm", "own", 0.5, steps=1), cell("pgd", "own", 0.1)
+    cells = cell("fgsm", "own", 0.5, single=True), cell("pgd", "own", 0.1)
     assert not of("fgsm", *cells, spiking=False)
 
 

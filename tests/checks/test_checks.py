@@ -82,7 +82,6 @@ def test_a_plain_network_passes_every_check_and_they_are_on_record(tmp_path) -> 
         "own-gradient",
         "agreement",
         "gradient",
-        "zero-epsilon",
         "reverified",
         "gradient-free",
     ]

@@ -228,6 +228,27 @@ def test_spikes_that_are_seldom_are_counted_by_layer() -> None:
     assert checks_of(seeded(lambda: Jelly(2)), mode="stbp")["silent-neurons"].value > 0
 
 
+@pytest.mark.parametrize("surrogate", ["atan(2)", "assg(0.425)", "assg_scaled(0.425)", "pdsg(1)"])
+def test_a_surrogate_that_adapts_is_linear_in_the_loss(surrogate: str) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(192, 60), nn.Linear(60, 60), nn.Linear(60, 10))
+            parameters = LIFParameters(beta=0.5, threshold=0.3)
+            self.spikes = nn.ModuleList(
+                LIF(parameters, Surrogate.parse(surrogate)) for _ in range(2)
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            here = pooled(x)[None].expand(4, -1, -1)
+            for layer, spike in zip(self.layers, self.spikes, strict=False):
+                here = spike(2 * layer(here))
+            return self.layers[2](here).mean(0)
+
+    found = checks_of(seeded(Two), mode="stbp")["agreement"]
+    assert found.reason != "own-gradient-ignores-the-loss"
+
+
 SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
     "as many channels": lambda z: steep(z[..., None].expand(*z.shape, 5)).mean(-1),
     "as many time steps": lambda z: steep(z.expand(SAMPLES, *z.shape)).mean(0),

@@ -47,6 +47,9 @@ def test_a_limit_may_be_a_share() -> None:
     assert len(read_slice(DIGITS, "10%")) == images // 10
     assert len(read_slice(DIGITS, "12.5%")) == images // 8
     assert len(read_slice(DIGITS, "100%")) == images
+    hundred = replace(DIGITS, load=lambda split: DIGITS.read(split).first(100))
+    for share in range(1, 101):  # in floating point 29 % of 100 is less than 29
+        assert len(read_slice(hundred, f"{share}%")) == share
     for limit in ("0%", "101%", "%", "-5%", "nan%"):
         with pytest.raises(UsageError, match="--limit"):
             read_slice(DIGITS, limit)

@@ -13,6 +13,7 @@ import pytest
 from robench.registry import attack_names, find_attack
 from robench.reporting.terminal.cards import parameter_meanings
 from robench.results import ROBUST, Check
+from robench.results.again import cell_command
 from robench.results.metrics import bootstrap, sample_areas
 from tests.support.commands import Cli, refused
 from tests.support.made_up import GRID, Builder, fall
@@ -54,6 +55,15 @@ def test_a_result_is_shown_with_the_command_that_computes_it(
     assert again[:2] == ["robench", "run"]
     done = cli(*again[1:], *place, "--dry-run")
     assert (done.code, done.out.splitlines()[-1]) == (0, "nothing to do")
+
+
+def test_no_command_computes_training_images_or_the_attack_of_a_study(builder: Builder) -> None:
+    cell = builder.add("digits/vgg16-ann", "pgd", fall(40))
+    assert cell_command(cell).startswith("robench run")
+    assert cell.outcome is not None
+    tuned = cell.outcome.model_copy(update={"split": "train"})
+    assert cell_command(cell.model_copy(update={"outcome": tuned})) == ""
+    assert cell_command(builder.add("digits/vgg16-ann", "pgd@x2", fall(40))) == ""
 
 
 def test_every_parameter_of_robench_s_attacks_has_a_meaning() -> None:

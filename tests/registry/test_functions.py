@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+import robench
+from robench import Model
 from robench.registry import select_models
+from robench.spiking import LIF, LIFParameters, Surrogate
 from tests.support.commands import Cli, refused
 
 MAKER = """
@@ -180,3 +184,46 @@ def test_what_makes_no_network_is_one_line(
 ) -> None:
     models = ("--models", f"kinds_of_nets.py:{name}", "--dataset", "digits")
     refused(cli("run", *models, "--attacks", "fgsm", "--output", tmp_path / "out"), *texts)
+
+
+def test_the_counterpart_of_a_user_stays_as_it_is_and_is_called_as_the_network() -> None:
+    ann = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.Dropout(0.5)).double()
+    net = Spikes().double()
+    model = Model(net, dataset="digits", mode="stbp", make_counterpart=lambda: ann)
+    found = robench.evaluate(
+        model, "surrogate-ensemble[surrogates=[atan(2)],paths=[cba]]", limit=8, eps="16/255"
+    )
+    assert found.cells[0].status == "done"
+    assert ann.training
+    assert all(parameter.requires_grad for parameter in ann.parameters())
+
+
+def test_a_model_on_other_images_keeps_the_settings_that_it_was_built_in() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = Model(nn.Sequential(nn.Flatten(), Made()), dataset="digits")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    images, labels = robench.load_images("digits")
+    found = robench.evaluate(model, "fgsm", images=images[:8], labels=labels[:8], eps="8/255")
+    assert found.cells[0].status == "done"
+
+
+class Spikes(nn.Module):
+    """A layer of LIF neurons over four time steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3072, 30), nn.Linear(30, 10)
+        self.spikes = LIF(LIFParameters(beta=0.5, threshold=0.3), Surrogate.parse("atan(2)"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.first(x.flatten(1)).expand(4, -1, -1)
+        return self.second(self.spikes(current)).mean(0)
+
+
+class Made(nn.Module):
+    """Makes its weights in each call, in the type that is the default then."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double() @ torch.linspace(0, 1, 10 * x.shape[1]).view(-1, 10)

@@ -105,6 +105,16 @@ def test_attack_parameters() -> None:
     ]
 
 
+def test_recipes_are_found_where_models_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = model_folders()["digits/vgg16-ann"]
+    shutil.copytree(source, tmp_path / "digits" / "mine")
+    monkeypatch.setenv(locations.VARIABLE, str(tmp_path))
+    assert model_folders()["digits/mine"] == tmp_path / "digits" / "mine"
+    assert recipe_files()["digits/mine"] == tmp_path / "digits" / "mine" / "recipe.toml"
+
+
 def test_a_checkpoint_trained_beside_an_installation_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

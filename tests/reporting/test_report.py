@@ -10,6 +10,7 @@ import pytest
 from robench.datasets import DIGITS
 from robench.epsilon import parse_grid
 from robench.reporting import build_report, frame, others_frame, render
+from robench.reporting.between import comparisons, verdict_of
 from robench.reporting.rows import worst_positions
 from robench.results import ROBUST
 from tests.support.made_up import GRID, Builder, N, fall
@@ -60,6 +61,23 @@ def test_pgd_above_fgsm_by_more_than_a_point_is_invalid(
     assert (lower in row.entries["pgd"].reasons) == (verdict == "invalid")
     assert row.entries["fgsm"].verdict == "valid"
     assert builder.store.find("digits/a", "pgd", stored.hash) == stored
+
+
+@pytest.mark.parametrize(
+    ("attack", "parameters", "verdict"),
+    [
+        ("fgsm", {}, "invalid"), ("pgd[steps=1]", {"steps": 1}, "invalid"),
+        ("autoattack", {"apgd_ce": {"steps": 100}}, "valid"),
+        ("foolbox:LinfPGD", {"attack": "LinfPGD", "parameters": {"steps": 40}}, "valid"),
+    ],
+)  # fmt: skip
+def test_only_a_single_step_is_a_weaker_kind(
+    builder: Builder, attack: str, parameters: dict[str, Any], verdict: str
+) -> None:
+    builder.add("digits/a", attack, np.full(N, 4), mode="ann", parameters=parameters)
+    stored = builder.add("digits/a", "pgd", np.where(np.arange(N) < 20, ROBUST, 4), mode="ann")
+    checks = comparisons([stored, *builder.store.cells()[0]], builder.store)
+    assert verdict_of(stored.outcome, checks[stored.hash])[0] == verdict
 
 
 @pytest.mark.parametrize(

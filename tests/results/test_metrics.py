@@ -55,6 +55,14 @@ def test_the_bootstrap_covers_the_mean_and_repeats() -> None:
     assert interval.high - interval.low == pytest.approx(width, rel=0.15)
 
 
+def test_the_bootstrap_of_many_samples_is_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).random(203)
+    whole = metrics.bootstrap(values)
+    for block in (1, 5000, 203 * 7):
+        monkeypatch.setattr(metrics, "_BLOCK", block)
+        assert metrics.bootstrap(values) == whole
+
+
 NOT_AN_EPSILON = [
     "-1/255",
     "abc",

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.primitives.norms import in_box, length, tolerance
+from robench.attacks.primitives.per_sample import spread
 from robench.errors import EvaluationError
 
 
@@ -73,7 +74,7 @@ class Adapter(nn.Module):
     def best(self, answer: Tensor) -> Tensor:
         """The example of each row, or the library's answer if the row has none."""
         misclassified = self.distance.isfinite()
-        return self.example.where(misclassified.view(-1, *([1] * (self.x.dim() - 1))), answer)
+        return self.example.where(spread(misclassified, self.x), answer)
 
 
 def seeds(noise: Noise) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -16,6 +16,10 @@ from torch import Tensor
 from robench.attacks.backends.adapter import Adapter, seeded, seeds
 from robench.attacks.contract.attack import DirectAttack
 from robench.attacks.contract.view import Noise, View
+from robench.errors import UsageError
+
+STEPS = ("steps", "nb_iter")
+"""What the libraries call a number of steps."""
 
 
 class LibraryAttack(DirectAttack, ABC):
@@ -45,6 +49,18 @@ class LibraryAttack(DirectAttack, ABC):
         other attacks get one sample at a time, so that counts and random numbers belong to it.
         """
         return False
+
+    def lengthened(self, factor: int) -> Self:
+        """The same attack with ``factor`` times the steps, of a gradient attack that has them.
+
+        Raises:
+            UsageError: it has none.
+        """
+        steps = {key: self.parameters.get(key) for key in STEPS if self.together}
+        longer = {key: factor * n for key, n in steps.items() if isinstance(n, int)}
+        if not longer:
+            raise UsageError(f"attack {self.finders[0]} has no steps")
+        return self.model_copy(update={"parameters": self.parameters | longer})
 
     @abstractmethod
     def search(self, adapter: Adapter, x: Tensor, y: Tensor, eps: float) -> Tensor:

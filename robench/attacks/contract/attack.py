@@ -21,7 +21,7 @@ from torch import Tensor
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.primitives.per_sample import spread
 from robench.errors import UsageError
-from robench.spiking import Surrogate
+from robench.spiking import NeuronStatistics, Surrogate
 
 Need = Literal["paths", "layers over time", "firing rates", "counterpart", "sources", "frames"]
 Gradients = Literal["own", "chosen", "source", "none"]
@@ -76,6 +76,9 @@ class State:
 
     def release(self, rows: Tensor) -> None:
         """Free the large fields of rows with an adversarial example, given as a mask ``(N,)``."""
+        for field in fields(self):
+            if isinstance(value := getattr(self, field.name), NeuronStatistics):
+                value.forget(rows)
 
 
 class Attack(BaseModel, ABC):
@@ -102,6 +105,12 @@ class Attack(BaseModel, ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     lengths: ClassVar[tuple[str, ...]] = ("steps",)
     gradients: ClassVar[Gradients] = "own"
+
+    @property
+    def single_step(self) -> bool:
+        """Whether it takes one step along a gradient, so that it is weak by its kind."""
+        steps = [getattr(self, name) for name in self.lengths if name in type(self).model_fields]
+        return bool(steps) and max(steps) == 1
 
     @property
     def finders(self) -> tuple[str, ...]:
@@ -258,10 +267,8 @@ class LineAttack(DirectAttack):
 
 
 def _rows(values: Any, index: Tensor) -> Any:
-    """A copy of some rows; for integer indices ``index_select`` is several times faster."""
-    if isinstance(values, Tensor) and index.dtype == torch.int64:
-        return values.index_select(0, index)
-    return values[index]
+    """A copy of some rows, given by their numbers."""
+    return values.index_select(0, index) if isinstance(values, Tensor) else values[index]
 
 
 def begin(x: Tensor, steps: int) -> State:
