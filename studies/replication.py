@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from robench.checks import weaker_wins
+from robench.checks import compared
 from robench.datasets import MNIST
 from robench.epsilon import Epsilon
 from robench.evaluation import find_grid
 from robench.reporting import Estimate
-from robench.reporting.between import to_compare
+from robench.reporting.between import mode_of, to_compare, verdict_of
 from robench.reporting.comparable import Candidate, Listed, choose_sound, differences
 from robench.reporting.leaderboard import decimal, escape_markdown
 from robench.reporting.report import NORM, verdict_text
@@ -109,13 +109,11 @@ def _ours(found: Cells, model: str, attack: str) -> str:
     candidate = found.get((model, attack))
     if candidate is None:
         return "—"
-    outcome = candidate.outcome
-    verdict, reasons = outcome.verdict, outcome.reasons
-    fgsm = found.get((model, "fgsm"))
-    if attack in ("pgd", LITERAL["pgd"]) and fgsm is not None:
-        check = weaker_wins(to_compare(candidate, attack), to_compare(fgsm, "fgsm"), len(_grid()))
-        if check.verdict != "valid":
-            verdict, reasons = check.verdict, (*reasons, check.reason)
+    cells = [to_compare(cell, name) for (of, name), cell in found.items() if of == model]
+    values = [epsilon.value for epsilon in _grid()]
+    spiking = mode_of(candidate.outcome) != "ann"
+    checks = compared(cells, values, values[-1], spiking=spiking)[attack]
+    verdict, reasons = verdict_of(candidate.outcome, checks)
     number = "—" if verdict == "invalid" else str(decimal(_area(candidate)))
     words = "" if verdict == "valid" else escape_markdown(f" {verdict_text(verdict, reasons)}")
     return number + words

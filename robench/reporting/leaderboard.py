@@ -26,6 +26,8 @@ from robench.text import visible
 Format = Literal["md", "html", "csv", "json"]
 FIGURES = "results/figures"
 
+_NOTES = {("spgd", "loss"): " (margin on ann and hybrid)"}
+"""What a parameter of an implementation does not say."""
 _SPACE = re.compile(r"\s+")
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#!|~$@&]|:(?=//)|(?<=www)\.")
 """Characters with a meaning in Markdown, including those of bare links."""
@@ -204,6 +206,7 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
         f"{table.samples} images" if table.differs else f"the first {table.samples} test images"
     )
     seeds = (first.seed,) if table.differs else protocol.seeds
+    least = "at least " * (table.reverified < 1)
     lines = [
         ("Data", f"{images}, SHA-256 {table.data_sha256[:16]}"),
         ("Norm", f"{NORMS[table.norm]}, {protocol.measured}"),
@@ -212,14 +215,15 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
         ("AUC", f"up to ε = {table.limit}, divided by it"),
         ("Seeds", ", ".join(map(str, seeds))),
         *([] if table.differs else [("T", "that of the model's card")]),
-        ("Confirmed", f"at least {table.reverified:.1%} of each cell's adversarial examples"),
+        ("Confirmed", f"{least}{table.reverified:.1%} of each cell's adversarial examples"),
         *([("Spikes, SynOps and energy", work_line(table))] if has_work(table) else []),
         ("robench protocol", str(first.protocol)),
     ]
     alone = {f"{name} at ε = {table.headline}": of for name, of in table.at_headline.items()}
     for attack, identity in {**table.settings, **alone}.items():
         parameters = ", ".join(
-            f"{name} = {_plain(value)}" for name, value in sorted(identity.parameters.items())
+            f"{name} = {_plain(value)}{_NOTES.get((identity.implementation, name), '')}"
+            for name, value in sorted(identity.parameters.items())
         )
         parts = [f"version {identity.attack_version}", *([parameters] if parameters else [])]
         lines.append((attack, ", ".join(parts)))
