@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,17 +28,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _OTHERS = "others"
-"""The finders without a colour of their own, which are those that found least."""
+"""The finders without a look of their own."""
+_KNOWN = ("pgd", "own gradient", "assg_scaled(0.425)", "rga")
+"""The parts of ``spgd``."""
+_SMALL = 0.01
+"""The share of all that is found below which a part is one of the others."""
+_ROOM = 1.1
+"""The width of a panel, in samples of its widest bar: a verdict stands at its end."""
 _LEGEND = 32
 """Characters on a line of the legend."""
 _WIDE = 3
-"""Panels side by side where all are of one attack."""
-_ONE_LINE = 34
+"""Panels side by side."""
+_ONE_LINE = 40
 """Characters on a line above a panel."""
-_SINGLE = 0.55
-"""The width of a panel with a single ε, beside that of others."""
-MOST_LABELS = 10
-"""The most labels on the axis of ε."""
 
 
 @dataclass(frozen=True)
@@ -170,122 +172,102 @@ def write_found(found: Sequence[FoundBy], folder: Path, form: FigureFormat = "pn
 
 
 def draw_found(found: Sequence[FoundBy]) -> Figure:
-    """Bars of the samples by their minimal ε, in the colours of the finders.
+    """Bars of the samples by the part that found their adversarial example.
 
-    There is a panel for each model, and a column for each attack with several finders. An attack
-    with a single finder has no panel, unless all have one. The number of robust samples is written,
-    because a high bar of it would hide the others.
+    There is a panel for each attack with several finders, and a bar in it for each model. An attack
+    with a single finder has no panel, unless all have one. A bar ends where the samples begin that
+    are misclassified without attack.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     several = {one.attack for one in found if len(one.finders) > 1}
     shown = [one for one in found if one.attack in several] or list(found)
     attacks = sorted({one.attack for one in shown})
     models = sorted({one.model for one in shown})
-    if len(attacks) == 1:
-        columns = min(_WIDE, len(models))
-        places = {(model, attacks[0]): divmod(k, columns) for k, model in enumerate(models)}
-    else:
-        columns = len(attacks)
-        places = {(m, a): (i, j) for i, m in enumerate(models) for j, a in enumerate(attacks)}
-    lines = 1 + max(row for row, _ in places.values())
-    figure = Figure(figsize=(2.9 * columns + 1.9, 1.65 * lines + 0.7), layout="constrained")
-    same = len({one.epsilons for one in shown}) == 1
-    swept = {one.attack for one in shown if len(one.epsilons) > 2}
-    ratios = [1 if attack in swept or not swept else _SINGLE for attack in attacks]
-    axes = figure.subplots(
-        lines, columns, squeeze=False, sharex=same, sharey=True,
-        width_ratios=ratios if len(attacks) > 1 else None,
-    )  # fmt: skip
-    colours, short = _colours(shown), _in_255(shown)
-    panels = {(one.model, one.attack) for one in shown}
-    for ax in axes.flat:
-        ax.set_visible(False)
-    for one in shown:
-        ax = axes[places[one.model, one.attack]]
-        ax.set_visible(True)
-        _draw(ax, one, colours, short=short)
-        verdict = one.verdict.partition(" ")[0]
-        note = ", ".join([one.attack] * (len(attacks) > 1) + [verdict] * (verdict != "valid"))
-        narrow = one.attack not in (swept or attacks)
-        # beside a wide panel of the model it has no room for the name
-        name = "" if narrow and any((one.model, a) in panels for a in swept) else one.model.name
-        if len(name + note) > _ONE_LINE:  # below each other
-            name, note = f"{name}\n{wrapped(note, _ONE_LINE)}", ""
-        ax.set_title(name, loc="left", fontweight="bold")
-        ax.set_title(note, loc="right", color=NOTE, fontsize="small")
-        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    figure.supylabel("samples", fontsize="medium")
-    for line in axes:
-        next(ax for ax in line if ax.get_visible()).tick_params(labelleft=True)
-    for column in axes.T:
-        next(ax for ax in reversed(column) if ax.get_visible()).tick_params(labelbottom=True)
-    unit = " (in 1/255)" if short else ""
-    figure.supxlabel(f"minimal ε of the sample{unit}", fontsize="medium")
-    title = dataset_title(found[0].model.dataset)
-    _legend(figure, title if len(attacks) > 1 else f"{title}, {attacks[0]}", colours)
+    columns = min(_WIDE, len(attacks))
+    lines = -(-len(attacks) // columns)
+    figure = Figure(
+        figsize=(1.5 + 3.2 * columns, lines * (0.25 * len(models) + 0.75) + 0.8),
+        layout="constrained",
+    )
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    looks = _looks(shown)
+    for ax in axes.flat[len(attacks) :]:
+        ax.remove()
+    for ax, attack in zip(axes.flat, attacks, strict=False):
+        of_attack = [one for one in shown if one.attack == attack]
+        for one in of_attack:
+            _draw(ax, models.index(one.model), one, looks)
+        ax.set_title(wrapped(f"{attack}, {_reach(of_attack)}", _ONE_LINE), loc="left")
+        ax.set_xlabel("samples")
+        ax.set_yticks(range(len(models)), [model.name for model in models])
+        ax.set_ylim(len(models) - 0.5, -0.5)
+        ax.set_xlim(0, _ROOM * max(one.samples for one in shown))
+        ax.grid(visible=False, axis="y")
+    figure.suptitle(dataset_title(found[0].model.dataset), x=0.01, ha="left", fontweight="bold")
+    _legend(figure, looks)
     return figure
 
 
-def _colours(found: Sequence[FoundBy]) -> dict[str, Any]:
-    """The colour of each finder: the strongest over all panels have one of their own."""
+def _reach(found: Sequence[FoundBy]) -> str:
+    """The largest ε of the cells of an attack."""
+    largest = {one.epsilons[-1] for one in found}
+    if len(largest) > 1:
+        return "several grids"
+    swept = any(len(one.epsilons) > 2 for one in found)
+    return f"{'up to' if swept else 'at'} ε = {largest.pop()}"
+
+
+def _looks(found: Sequence[FoundBy]) -> dict[str, dict[str, Any]]:
+    """The look of each finder: the strongest over all panels have one of their own.
+
+    The parts of ``spgd`` have the same in all figures.
+    """
     totals: dict[str, int] = {}
     for one in found:
         for finder, count in zip(one.finders, one.counts.sum(1).tolist(), strict=True):
             totals[finder] = totals.get(finder, 0) + count
+    least = _SMALL * sum(totals.values())
     ranked = sorted(totals, key=lambda name: (-totals[name], name))
-    colours = {name: numbered_style(k)["color"] for k, name in enumerate(ranked[:STYLES])}
-    if len(ranked) > STYLES:
-        colours[_OTHERS] = INVALID
-    return colours
+    named = [name for name in ranked if totals[name] >= least and name not in _KNOWN]
+    order = [*_KNOWN, *named[: STYLES - len(_KNOWN)]]
+    looks = {name: _look(k) for k, name in enumerate(order) if name in totals}
+    if set(totals) - set(looks):
+        looks[_OTHERS] = {"facecolor": INVALID}
+    return looks
 
 
-def _draw(ax: Axes, one: FoundBy, colours: dict[str, Any], *, short: bool) -> None:
-    points = len(one.epsilons) - 1
-    x = np.arange(points)
-    foot = np.zeros(points, dtype=np.int64)
-    order = list(colours)
-    heights: dict[str, NDArray[np.int64]] = {}
-    for finder, counts in zip(one.finders, one.counts[:, 1:], strict=True):
-        name = finder if finder in colours else _OTHERS
-        heights[name] = heights.get(name, np.zeros(points, dtype=np.int64)) + counts
-    for name in sorted(heights, key=order.index):
-        ax.bar(x, heights[name], 0.82, bottom=foot, color=colours[name],
-               edgecolor="white", linewidth=0.4)  # fmt: skip
-        foot = foot + heights[name]
-    ax.grid(visible=False, axis="x")
-    ax.set_axisbelow(True)
-    ax.margins(y=0.16)  # for the text
-    ax.set_xlim(-0.6, points - 0.4)
-    ax.set_xticks(x, _labels(one.epsilons[1:], short=short))
-    ax.text(
-        0.985, 0.96, f"{one.robust} of {one.samples} robust", transform=ax.transAxes, ha="right",
-        va="top", fontsize="small", color=NOTE,
-    )  # fmt: skip
-    ax.tick_params(axis="x", labelsize="x-small", length=0, pad=1)
+def _look(number: int) -> dict[str, Any]:
+    """A colour, and a hatch that tells it from others in grey."""
+    hatch = ("", "////", "", "....")[number % 4]
+    return {"facecolor": numbered_style(number)["color"], "hatch": hatch}
 
 
-def _in_255(found: Sequence[FoundBy]) -> bool:
-    """Whether every ε is written in 1/255."""
-    return all(text.endswith("/255") for one in found for text in one.epsilons[1:])
+def _draw(ax: Axes, row: int, one: FoundBy, looks: Mapping[str, Mapping[str, Any]]) -> None:
+    parts: dict[str, int] = {}
+    for finder, count in zip(one.finders, one.counts.sum(1).tolist(), strict=True):
+        name = finder if finder in looks else _OTHERS
+        parts[name] = parts.get(name, 0) + count
+    foot = 0
+    for name in (name for name in looks if name in parts):
+        ax.barh(row, parts[name], 0.72, foot, edgecolor="white", linewidth=0.4, **looks[name])
+        foot += parts[name]
+    if one.robust:
+        ax.barh(row, one.robust, 0.72, foot, facecolor="white", edgecolor=NOTE, linewidth=0.8)
+    verdict = one.verdict.partition(" ")[0]
+    note = {"valid": "", "invalid": "invalid"}.get(verdict, "?")
+    ax.text(foot + one.robust, row, f" {note}", va="center", fontsize="small", color=NOTE)
 
 
-def _labels(epsilons: Sequence[str], *, short: bool) -> list[str]:
-    """The texts of a grid; where there are many, of some of them."""
-    every = -(-len(epsilons) // MOST_LABELS)
-    texts = [text.removesuffix("/255") if short else text for text in epsilons]
-    return [text if k % every == 0 else "" for k, text in enumerate(texts)]
-
-
-def _legend(figure: Figure, title: str, colours: dict[str, Any]) -> None:
+def _legend(figure: Figure, looks: Mapping[str, Mapping[str, Any]]) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=colour, linewidth=0, label=wrapped(name, _LEGEND))
-        for name, colour in colours.items()
+        Patch(edgecolor="white", linewidth=0.4, label=wrapped(name, _LEGEND), **look)
+        for name, look in looks.items()
     ]
+    handles.append(Patch(facecolor="white", edgecolor=NOTE, linewidth=0.8, label="robust"))
     figure.legend(
-        handles=handles, loc="outside right upper", frameon=False, handlelength=1.2,
-        title=wrapped(title, _LEGEND), alignment="left", title_fontproperties={"weight": "bold"},
+        handles=handles, loc="outside lower left", frameon=False, handlelength=1.4, ncols=4,
+        fontsize="small",
     )  # fmt: skip

@@ -86,65 +86,74 @@ def test_the_table_has_every_number(store) -> None:
     assert b["epsilon"].nunique() == len(GRID) - 1
 
 
-def heights(ax) -> list[float]:
-    return [bar.get_height() for bar in ax.patches]
+def widths(ax) -> dict[str, float]:
+    """The length of each bar by the name of its model."""
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    found = dict.fromkeys(names, 0.0)
+    for bar in ax.patches:
+        found[names[round(bar.get_y() + bar.get_height() / 2)]] += bar.get_width()
+    return found
+
+
+def legend(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_the_figure_shows_attacks_with_several_finders(store) -> None:
     found, _ = read_found(store)
     figure = draw_found(found)
-    axes = [ax for ax in figure.axes if ax.get_visible()]
-    assert [ax.get_title("left") for ax in axes] == ["flex-stbp", "vgg16-stbp"]
-    for ax in axes:
-        assert sum(heights(ax)) == 5
-        assert [text.get_text() for text in ax.texts] == [f"{N - 7} of {N} robust"]
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["b", "a"]
+    (ax,) = figure.axes
+    assert ax.get_title("left") == "spgd, up to ε = 32/255"
+    assert widths(ax) == dict.fromkeys(["flex-stbp", "vgg16-stbp"], N - 2)
+    assert legend(figure) == ["b", "a", "robust"]
+    assert [bar.get_width() for bar in ax.patches[:3]] == [3, 2, N - 7]
 
 
-def test_a_panel_says_the_verdict_and_not_its_reasons(builder) -> None:
+def test_the_end_of_a_bar_says_the_verdict_and_not_its_reasons(builder) -> None:
     more = {"verdict": "suspect", "reasons": ("twice the steps find 3.2 points more",)}
-    add(builder, "digits/vgg16-stbp", "spgd", **more)
+    add(builder, "digits/a", "spgd", **more)
+    add(builder, "digits/b", "spgd", verdict="invalid", reasons=("zero-gradient",))
+    add(builder, "digits/c", "spgd")
     (ax,) = draw_found(read_found(builder.store)[0]).axes
-    assert (ax.get_title("left"), ax.get_title("right")) == ("vgg16-stbp", "suspect")
+    assert [text.get_text().strip() for text in ax.texts] == ["?", "invalid", ""]
 
 
-def test_a_column_for_each_of_several_attacks(builder) -> None:
-    for attack in ("spgd", "apgd-t"):
-        add(builder, "digits/m", attack)
-    add(builder, "digits/n", "spgd", verdict="invalid", reasons=("zero-gradient",))
-    figure = draw_found(read_found(builder.store)[0])
-    titles = [ax.get_title("right") for ax in figure.axes if ax.get_visible()]
-    assert titles == ["apgd-t", "spgd", "spgd, invalid"]
-
-
-def test_a_long_name_goes_over_several_lines(builder) -> None:
+def test_a_panel_for_each_of_several_attacks(builder) -> None:
     long = "spgd[surrogate=assg_scaled(0.375),rate_share=0.25,steps=480]"
-    for attack in ("spgd", long):
-        add(builder, "digits/vgg16-stbp", attack)
-    axes = draw_found(read_found(builder.store)[0]).axes
-    assert [(ax.get_title("left"), ax.get_title("right")) for ax in axes if ax.get_visible()] == [
-        ("vgg16-stbp", "spgd"),
-        ("vgg16-stbp\nspgd[surrogate=assg_scaled(0.375),\nrate_share=0.25,steps=480]", ""),
-    ]
+    for attack in ("spgd", "apgd-t", long):
+        add(builder, "digits/m", attack)
+    add(builder, "digits/n", "spgd", grid=(GRID[0], GRID[3]), positions=np.minimum(POSITIONS, 1))
+    figure = draw_found(read_found(builder.store)[0])
+    titles = ["".join(ax.get_title("left").split()) for ax in figure.axes]
+    reach = ",uptoε=32/255"
+    assert titles == [f"apgd-t{reach}", "spgd,severalgrids", f"{long}{reach}"]
+    assert widths(figure.axes[0]) == {"m": N - 2, "n": 0}
 
 
 def test_attacks_with_one_finder_are_drawn_if_there_are_no_others(builder) -> None:
     add(builder, "digits/m", "fgsm", **one_finder("fgsm"))
     figure = draw_found(read_found(builder.store)[0])
-    assert sum(heights(figure.axes[0])) == 5
+    assert widths(figure.axes[0]) == {"m": N - 2}
 
 
-def test_the_weakest_of_many_finders_share_a_colour(builder) -> None:
-    positions = np.array([1] * 60 + [-1] * (N - 60))
+def test_the_parts_of_spgd_look_alike_everywhere_and_small_parts_are_others(builder) -> None:
+    positions = np.array([1] * 205 + [-1] * (N - 205))
     finders = [f"m{int(k**0.5)}" if k < 60 else None for k in range(N)]  # 8 to 1, ever larger
-    finders[:12] = [f"s{k}" for k in range(12)]
+    finders[:2] = ["s0", "s1"]
+    finders[60:205] = ["rga"] * 100 + ["pgd"] * 45
     add(builder, "digits/m", "spgd", positions=positions, finders=finders)
     figure = draw_found(read_found(builder.store)[0])
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(labels) == 9 + 1
-    assert labels[-1] == "others"
-    assert sum(heights(figure.axes[0])) == 60
+    names = legend(figure)
+    assert names[:2] == ["pgd", "rga"]  # although rga found more
+    assert names[-2:] == ["others", "robust"]
+    assert len(names) <= 9 + 2
+    assert widths(figure.axes[0]) == {"m": N}
+    other = Builder(builder.store.root / "other")
+    add(
+        other, "digits/m", "spgd", positions=positions, finders=["rga" if f else f for f in finders]
+    )
+    (alone,) = (ax.patches[0] for ax in draw_found(read_found(other.store)[0]).axes)
+    assert alone.get_facecolor() == figure.axes[0].patches[1].get_facecolor()
 
 
 def test_files_are_the_same_each_time(store, tmp_path: Path) -> None:
@@ -199,16 +208,3 @@ def test_a_wrong_argument_is_one_line(cli: Cli, store, tmp_path, arguments, text
 def test_an_empty_store_is_said() -> None:
     with pytest.raises(UsageError, match="no finished cell"):
         read_found(ResultStore(Path("nowhere")))
-
-
-def test_panels_of_one_grid_share_their_axes(store) -> None:
-    first, second = [ax for ax in draw_found(read_found(store)[0]).axes if ax.get_visible()]
-    assert first.get_shared_x_axes().joined(first, second)
-    assert first.get_shared_y_axes().joined(first, second)
-
-
-def test_panels_of_other_grids_keep_their_own(builder) -> None:
-    add(builder, "digits/m", "spgd")
-    add(builder, "digits/n", "spgd", grid=GRID[:5])
-    axes = [ax for ax in draw_found(read_found(builder.store)[0]).axes if ax.get_visible()]
-    assert len({len(ax.get_xticks()) for ax in axes}) == 2
