@@ -176,17 +176,16 @@ def draw_passes(passes: Passes) -> Figure:
         ax.grid(visible=True, axis="x", which="minor", linewidth=0.4)
         if number + columns >= len(table.rows):
             ax.tick_params(labelbottom=True)
-        if number // columns == lines - 1:
-            ax.set_xlabel("forward + backward passes of a sample", fontsize="small")
+            ax.set_xlabel("passes of a sample", fontsize="small")
         if number % columns == 0:
             ax.set_ylabel("robust accuracy" if passes.single else "AUC")
     for ax in axes[len(table.rows) :]:
         ax.remove()
     if passes.single:
         axes[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-        what = f"robust accuracy at ε = {table.grid[-1]} after so many passes"
+        what = f"robust accuracy at ε = {table.grid[-1]} after so many forward and backward passes"
     else:
-        what = f"AUC up to ε = {table.limit} against passes"
+        what = f"AUC up to ε = {table.limit} against forward and backward passes"
     figure.suptitle(f"{table.title}: {what}", x=0.01, ha="left", fontweight="bold")
     entries = _entries(passes, styles)
     add_legend(figure, entries, loc="outside lower center", ncols=len(entries), fontsize="small")
