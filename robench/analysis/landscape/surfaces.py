@@ -102,17 +102,12 @@ def _faces(surface: Array, scale: Scale) -> Array:
 
 def draw_contours(ax: Axes, at: Array, surface: Array, scale: Scale) -> None:
     """The surface as filled contours; losses that are not finite are hatched."""
-    from matplotlib.patheffects import withStroke
-
     levels = scale.levels()
     shown = np.ma.masked_invalid(np.clip(surface, scale.low, scale.high)).T
     ax.set_facecolor("0.75")
     ax.grid(visible=False)
     ax.contourf(at, at, shown, levels, norm=scale.norm(), cmap=_COLOURS)
-    drawn = ax.contour(at, at, shown, scale.lines(), colors="0.1", linewidths=0.4)
-    named = [value for value in scale.ticks() if value in drawn.levels]
-    for text in ax.clabel(drawn, named, fmt="%g", fontsize=5.5, inline_spacing=2):
-        text.set_path_effects([withStroke(linewidth=1.5, foreground="w")])
+    ax.contour(at, at, shown, scale.lines(), colors="0.1", linewidths=0.4)
     ax.plot([0], [0], marker="+", color="k", markersize=6, markeredgewidth=1.2)
     ax.set_aspect("equal")
     ax.set_xticks([-1, 0, 1])
