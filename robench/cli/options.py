@@ -95,6 +95,8 @@ def require_results(folder: Path) -> None:
         raise UsageError(f"there are no results in {shown(folder)}; make them with: robench run")
 
 
+_MOST_ROWS = 10**6
+
 ModelsDir = Annotated[
     Path | None,
     typer.Option(
@@ -215,3 +217,14 @@ def require_one_epsilon(text: str) -> Epsilon:
     if len(epsilons) != 1 or epsilons[0].value == 0:
         raise UsageError(f"--eps {text}: give one ε above 0")
     return epsilons[0]
+
+
+def rows_of_a_call(text: str) -> int:
+    """The value of ``--batch-size`` as a number of rows."""
+    try:
+        rows = int(text)
+    except ValueError:
+        raise UsageError(f"--batch-size {text!r} is neither auto nor an integer") from None
+    if not 1 <= rows <= _MOST_ROWS:
+        raise UsageError(f"--batch-size {rows}: a batch has from 1 to {_MOST_ROWS:,} rows")
+    return rows

@@ -23,6 +23,7 @@ from robench.cli.options import (
     Limit,
     ModelsDir,
     look_in,
+    rows_of_a_call,
     shown,
     split_epsilons,
     split_patterns,
@@ -32,8 +33,9 @@ from robench.errors import UsageError
 from robench.text import counted
 
 if TYPE_CHECKING:
+    from robench.evaluation import Order, Plan, Shard
+    from robench.evaluation.executors import ExecutorName
     from robench.results import CellResult
-
 
 ATTACKS = "fgsm,pgd,spgd"
 LONG = 600.0
@@ -124,28 +126,8 @@ def run(
     folder = output or _folder(split_patterns(models))
     if not json:  # before the imports, which take seconds
         print(f"results go to {shown(folder)}; reading models and images", flush=True)
-    from robench.cli.console import (
-        carry_out,
-        left_lines,
-        plan_data,
-        plan_lines,
-        print_troubles,
-        require_cells,
-        require_yes,
-    )
     from robench.datasets.files import VARIABLE
-    from robench.evaluation import (
-        Order,
-        Request,
-        Shard,
-        Unit,
-        find_grid,
-        make_executor,
-    )
-    from robench.registry.locations import is_published, published
-    from robench.reporting.terminal.estimates import Estimates
-    from robench.reporting.terminal.progress import Work
-    from robench.results import ResultStore
+    from robench.evaluation import Order, Request, Shard, find_grid
 
     look_in(dataset, data_dir)
     if eps is not None and grid is not None:
@@ -158,7 +140,7 @@ def run(
         seed=seed,
         sweep="raw" if no_carry else "ascending" if reference else "fast",
         reference=reference,
-        batch_size=None if batch_size == "auto" else _rows(batch_size),
+        batch_size=None if batch_size == "auto" else rows_of_a_call(batch_size),
         device=device,
         examples=examples,
         eot=eot,
@@ -174,7 +156,6 @@ def run(
             "computed; give a new folder with --output"
         )
     part = None if shard is None else Shard.parse(shard)
-    where = executor or ("local" if jobs is None else "process")
     order = Order(
         models=tuple(split_patterns(models)),
         attacks=attacks,
@@ -186,21 +167,64 @@ def run(
         models_dir=models_dir,
         fail_fast=fail_fast,
     )
-    store = order.store
+    where = executor or ("local" if jobs is None else "process")
+    ask = (models, attacks, dataset, limit) == ("all", ATTACKS, None, None)
     if not dry_run:
-        store.require_writable()
+        order.store.require_writable()
     # the cells are the same on every device, and only the nodes of a cluster may have a GPU
     plan = order.plan(request=replace(request, device="cpu") if where == "ray" else None)
+    _execute(order, plan, part, where, jobs, force=force, dry_run=dry_run, ask=ask, json=json)
+
+
+def _execute(
+    order: Order,
+    plan: Plan,
+    part: Shard | None,
+    where: ExecutorName,
+    jobs: int | None,
+    *,
+    force: bool,
+    dry_run: bool,
+    ask: bool,
+    json: bool,
+) -> None:
+    """Compute a plan, or a part of it, and print what it does.
+
+    Args:
+        order: what was asked for.
+        plan: its cells.
+        part: None for all of them.
+        where: the executor.
+        jobs: its workers.
+        force: compute finished cells again.
+        dry_run: show the cells and stop.
+        ask: whether a long run waits for a yes.
+        json: print the records alone.
+    """
+    from robench.cli.console import (
+        carry_out,
+        plan_data,
+        plan_lines,
+        print_troubles,
+        require_cells,
+        require_yes,
+    )
+    from robench.evaluation import Unit, make_executor
+    from robench.registry.locations import is_published, published
+    from robench.reporting.terminal.estimates import Estimates
+    from robench.reporting.terminal.progress import Work
+    from robench.results import ResultStore
+
     require_cells(plan)
     print_troubles(plan)
     units = [Unit.of(planned) for planned in plan.cells] if part is None else part.of(plan)
     cells = {planned.digest: planned for planned in plan.cells}
     chosen = [cells[digest] for digest in dict.fromkeys(unit.digest for unit in units)]
     known = published()  # of registered models: a first run has no times of its own
-    estimates = Estimates.of(plan, store, *([] if known is None else [ResultStore(known)]))
+    estimates = Estimates.of(plan, order.store, *([] if known is None else [ResultStore(known)]))
     if not json:
         done = sum(planned.done for planned in chosen)
-        of_all = "" if part is None else f" of {len(plan.cells)} in shard {shard}"
+        of_all = "" if part is None else f" of {len(plan.cells)} in shard {part}"
         number = f"{counted(len(chosen), 'cell')}{of_all}"
         if done and is_published(order.output):
             again = "" if force else "; compute them again with --output out"
@@ -208,43 +232,47 @@ def run(
         else:
             print(f"{number}, {done} of them done already")
     if dry_run:
-        lines = (
-            [jsonlib.dumps(plan_data(plan, units))] if json else plan_lines(plan, units, estimates)
-        )
-        for line in lines:
+        data = [jsonlib.dumps(plan_data(plan, units))] if json else None
+        for line in data or plan_lines(plan, units, estimates):
             print(line)
         return
     todo = force or not all(planned.done for planned in chosen)
     if todo and not json:
         work = Work.of(plan, units, estimates, force=force)
         print(work.line(), flush=True)
-        bare = (models, attacks, dataset, limit) == ("all", ATTACKS, None, None)
-        if bare and work.seconds > LONG:
+        if ask and work.seconds > LONG:
             require_yes("that is the whole benchmark; go on?")
-    workers = (
-        make_executor(where, order, jobs, partial(print, file=sys.stderr))
-        if todo and where != "local"
-        else None
-    )
+    workers = None
+    if todo and where != "local":
+        workers = make_executor(where, order, jobs, partial(print, file=sys.stderr))
     results = carry_out(
-        plan, store, quiet=json, force=force, fail_fast=fail_fast, executor=workers, units=units,
-        estimates=estimates,
+        plan, order.store, quiet=json, force=force, fail_fast=order.fail_fast, executor=workers,
+        units=units, estimates=estimates,
     )  # fmt: skip
     if json:
         print(jsonlib.dumps([r.model_dump(mode="json", by_alias=True) for r in results]))
-    else:
-        for line in left_lines(results, len(chosen), fail_fast=fail_fast):
+    _finish(order, plan, results, len(chosen), quiet=json)
+
+
+def _finish(
+    order: Order, plan: Plan, results: Sequence[CellResult], cells: int, *, quiet: bool
+) -> None:
+    """Print what came of a run of some cells; exit with 1 if any failed."""
+    from robench.cli.console import left_lines
+
+    failed = sum(result.status == "failed" for result in results)
+    unloadable = sum(skipped.unloadable for skipped in plan.skipped)
+    if not quiet:
+        for line in left_lines(results, cells, fail_fast=order.fail_fast):
             print(line)
         if any(result.outcome for result in results):
             print("look closer:", "\n             ".join(_next_steps(results, order.output)))
-    failed = sum(result.status == "failed" for result in results)
-    unloadable = sum(skipped.unloadable for skipped in plan.skipped)
-    if not json and (failed or unloadable):
-        print(
-            f"{counted(failed, 'cell')} failed, {counted(unloadable, 'model')} could "
-            "not be loaded; the same command tries again.",
-            file=sys.stderr,
-        )
+        if failed or unloadable:
+            print(
+                f"{counted(failed, 'cell')} failed, {counted(unloadable, 'model')} could "
+                "not be loaded; the same command tries again.",
+                file=sys.stderr,
+            )
     if failed or unloadable:
         raise typer.Exit(1)
 
@@ -270,17 +298,3 @@ def _folder(models: Sequence[str]) -> Path:
     own = (":" in name or (Path(name).is_dir() and Path(name).resolve() not in registered)
            for name in models)  # fmt: skip
     return OWN.absolute() if any(own) else results
-
-
-_MOST_ROWS = 10**6
-
-
-def _rows(text: str) -> int:
-    """The value of ``--batch-size`` as a number of rows."""
-    try:
-        rows = int(text)
-    except ValueError:
-        raise UsageError(f"--batch-size {text!r} is neither auto nor an integer") from None
-    if not 1 <= rows <= _MOST_ROWS:
-        raise UsageError(f"--batch-size {rows}: a batch has from 1 to {_MOST_ROWS:,} rows")
-    return rows

@@ -116,6 +116,10 @@ class Shard:
     number: int
     count: int
 
+    def __str__(self) -> str:
+        """As in ``--shard``."""
+        return f"{self.number}/{self.count}"
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """A shard as in ``3/8``.

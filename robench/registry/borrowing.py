@@ -1,4 +1,4 @@
-"""A user's network during an evaluation: nothing in it differs afterwards."""
+"""A user's network in an evaluation: what it returns, and that nothing in it changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from robench.errors import UsageError
+from robench.errors import EvaluationError, UsageError
 from robench.isolation import isolated
 
 _OF_SHAPES = re.compile(r"shape|size|dimension|channel|unpack|expected input|out of range|index")
@@ -42,6 +42,31 @@ def borrowed(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         before.restore()
+
+
+def require_logits(out: Any, images: int, classes: int) -> Tensor:
+    """The output of a network, if it is logits.
+
+    Args:
+        out: what the network returned.
+        images: how many it got.
+        classes: of the model.
+
+    Raises:
+        EvaluationError: it is something else.
+    """
+    wanted = (images, classes)
+    if isinstance(out, Tensor) and out.shape == wanted and out.is_floating_point():
+        return out
+    what, hint = type(out).__name__, ""
+    if isinstance(out, tuple) or (isinstance(out, Tensor) and out.dim() == 3):
+        hint = "; robench.wrap(net, …) reads logits out of spikes over time, or of a tuple"
+    if isinstance(out, Tensor):
+        what = str(tuple(out.shape)) if out.is_floating_point() else str(out.dtype)
+    raise EvaluationError(
+        f"the model returned {what} for {images} images; "
+        f"with its {classes} classes, logits of shape {wanted} are expected{hint}"
+    )
 
 
 def count_logits(network: nn.Module, x: Tensor, dataset: str) -> int:

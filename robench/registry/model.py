@@ -19,10 +19,9 @@ from robench.datasets import find_dataset
 from robench.errors import UsageError
 from robench.isolation import Settings, contained
 from robench.model_id import ModelId, dashed
-from robench.registry.borrowing import count_logits
+from robench.registry.borrowing import count_logits, require_logits
 from robench.registry.copies import copied
 from robench.registry.fingerprint import network_sha256
-from robench.registry.outputs import require_logits
 from robench.spiking import Wrapped, spiking_layers
 from robench.spiking.discovery import Discovery, survey
 from robench.text import one_line
@@ -231,10 +230,7 @@ class Model:
             self.discovery = survey(self.module, self.call, x.to(self.device))
 
     def counterpart(self) -> nn.Module | None:
-        """The ANN counterpart: the model's weights with the training activation; built once.
-
-        That of a user is copied, and the user's own stays as it is.
-        """
+        """The ANN counterpart, built once: a copy of what ``make_counterpart`` returns."""
         if self._counterpart is None and self.make_counterpart is not None:
             built = self.built_counterpart()
             own = built if self.checkpoint else copied(built)
@@ -259,11 +255,7 @@ class Model:
         """Logits ``(N, K)`` of images in [0, 1] on the model's device, in the network's own type.
 
         A network of a user gets a copy of the images, which it may edit in place, and settings of
-        the process that it changes are put back.
-
-        Args:
-            x: the images.
-            counterpart: called in place of the network.
+        the process that it changes are put back. A counterpart is called in place of the network.
 
         Raises:
             EvaluationError: the network returned something else.
@@ -276,10 +268,7 @@ class Model:
         return require_logits(out, len(x), self.classes)
 
     def changed(self, **fields: Any) -> Model:
-        """The model with other fields, and the settings of the process that it was built in.
-
-        What was found of its network is forgotten.
-        """
+        """The model with other fields, in the settings of the process that it was built in."""
         other = replace(self, **fields)
         other._settings = self._settings
         return other
