@@ -131,7 +131,7 @@ class Absent:
 
 @pytest.mark.usefixtures("small_models")
 def test_a_run_with_both_libraries(cli, tmp_path) -> None:
-    names = "fgsm,foolbox:LinfDeepFoolAttack,advertorch:LinfPGDAttack[nb_iter=5]"
+    names = "fgsm,foolbox:LinfDeepFoolAttack,advertorch:LinfPGDAttack[nb_iter=40]"
     given = ("--models", "smallmodels:small", "--limit", "13", "--batch-size", "5")
     command = ("run", "--attacks", names, *given, "--eps", "8/255,64/255", "--output", tmp_path)
     done = cli(*command, "--json")
@@ -144,5 +144,5 @@ def test_a_run_with_both_libraries(cli, tmp_path) -> None:
         assert LIBRARIES[library].version in identity["attack_version"]
         assert cell["outcome"]["backwards"] > 0
         assert cell["outcome"]["curve"][-1]["accuracy"] < cell["outcome"]["clean_accuracy"]
-        assert all(check["verdict"] == "valid" for check in cell["outcome"]["checks"])
+        assert [c for c in cell["outcome"]["checks"] if c["verdict"] != "valid"] == []
     assert "3 of them done already" in cli(*command, "--dry-run").out

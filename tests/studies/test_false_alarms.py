@@ -49,7 +49,7 @@ def test_a_network_is_trained_checked_and_attacked(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(study, "SEEDS", (SWEPT, SWEPT + 1))
     monkeypatch.setattr(study, "ANN", dict(list(study.ANN.items())[:1]))
     monkeypatch.setattr(study, "SPIKING", {})
-    monkeypatch.setattr(study, "ATTACKED", 4)
+    monkeypatch.setattr(study, "IMAGES", 16)
     first, again = measure_all(), measure_all()
     assert first.equals(again)
     assert set(first["attack"][first["seed"] == SWEPT]) == {"", *ATTACKS}
