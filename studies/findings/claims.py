@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -69,7 +70,9 @@ class Evidence:
         if np.ptp(flex) == np.ptp(other) == 0:  # no training differs from another one
             gap = means[0] - means[1]
             return cls(data, what, Difference(*means, gap, gap), float(gap == 0), against, count)
-        test = ttest_ind(flex, other, equal_var=False)
+        with warnings.catch_warnings():  # scipy warns where one of them does not vary
+            warnings.simplefilter("ignore", RuntimeWarning)
+            test = ttest_ind(flex, other, equal_var=False)
         interval = test.confidence_interval(1 - LEVEL)
         found = Difference(*means, float(interval.low), float(interval.high))
         return cls(data, what, found, float(test.pvalue), against, count)

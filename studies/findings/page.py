@@ -14,6 +14,7 @@ from studies.findings.claims import Claim
 from studies.findings.headline import Cells, at_headline, attacked_table, headline_of, small_table
 from studies.findings.networks import networks_table, weights_of
 from studies.findings.stores import DATASETS, Stores
+from studies.findings.trainings import widest
 from studies.pages import read_table, render, table_of
 
 OURS = ("pgd", "spgd")
@@ -53,6 +54,7 @@ def findings_page(
         ),
         networks=networks_table(stores),
         images={name: _training_images(stores.models, name) for name in DATASETS},
+        widest=widest(stores.trainings),
         fragile=list(_fragile(headline)),
         claims=[(claim, _table_of_claim(claim)) for claim in claims],
         small=small_table(stores),

@@ -21,6 +21,7 @@ from studies.ablations import (
     train_variants,
     variants,
 )
+from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli
 
 
@@ -92,3 +93,8 @@ def test_trainings_are_attacked_and_compared_by_image(
     assert study("ablations", "--output", page, "--check").code == 0
     page.write_text("stale", "utf-8")
     assert study("ablations", "--output", page, "--check").code == 1
+
+
+def test_the_committed_page_is_that_of_its_table(study: Cli) -> None:
+    page = ROOT / "studies" / "tables" / "ablations.md"
+    assert study("ablations", "--check", "--output", page).code == 0

@@ -17,7 +17,7 @@ from studies.findings.figure import draw_findings
 from studies.findings.measured import ENSEMBLE, find_claims
 from studies.findings.stability import stability
 from studies.findings.stores import Stores, attacked_otherwise, need_longer, unlike
-from studies.findings.trainings import over_trainings, read_trainings
+from studies.findings.trainings import over_trainings, read_trainings, widest
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli, refused
 from tests.support.made_up import GRID, Builder, fall
@@ -115,7 +115,10 @@ def test_a_table_of_several_trainings_gives_evidence(tmp_path: Path) -> None:
     assert robust.against == "not all are valid"
     (robust,) = over_trainings(table.assign(robust_by_seed="0 0 0"), "digits", "stbp", "robust")
     assert robust.against == "nothing is left of either"
+    assert widest(table) == ("Digits", "stbp", 3, 0.3, 0.5)
+    assert widest(suspect) == ("Digits", "stbp", 3, 0.8, 0.9)
     assert read_trainings(tmp_path / "none.csv").empty
+    assert widest(read_trainings(tmp_path / "none.csv")) is None
 
 
 def test_a_training_is_one_number_of_its_stability(tmp_path: Path) -> None:
