@@ -238,7 +238,7 @@ def _looks(found: Sequence[FoundBy]) -> dict[str, dict[str, Any]]:
 
 
 def _look(number: int) -> dict[str, Any]:
-    """A colour, and a hatch that tells it from others in grey."""
+    """A colour, and a hatch that distinguishes it in grey."""
     hatch = ("", "////", "", "....")[number % 4]
     return {"facecolor": numbered_style(number)["color"], "hatch": hatch}
 
