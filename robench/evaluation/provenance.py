@@ -6,6 +6,7 @@ import datetime
 import platform
 import socket
 import time
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -79,8 +80,11 @@ def run_record(
         batch_size=batch_size,
         kernels=compiled,
         peak_memory_mb=memory.peak() / 2**20,
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in _LIBRARIES},
-        },
+        versions=dict(_versions()),
     )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of Python and of the libraries; read once, while nothing changes the import path."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
