@@ -44,10 +44,10 @@ PUBLISH = OMP_NUM_THREADS=1 $(BIN)/robench run --jobs 2 --checks full
 publish: install
 	for data in $(DATA); do \
 	  set -- $$(echo $$data | tr : ' '); \
-	  $(PUBLISH) --dataset $$1 --attacks fgsm,pgd,spgd && \
+	  $(PUBLISH) --dataset $$1 --attacks fgsm,pgd,spgd,noise && \
 	  longer=$$($(BIN)/python -m studies not-converged --dataset $$1) && \
 	  { test -z "$$longer" || $(PUBLISH) --models $$longer --attacks spgd-long; } && \
-	  $(PUBLISH) --dataset $$1 --eps $$2 --attacks spiking-autoattack,noise && \
+	  $(PUBLISH) --dataset $$1 --eps $$2 --attacks spiking-autoattack && \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m studies autoattack --dataset $$1 || exit 1; \
 	done
 	$(PUBLISH) --models digits/control-random-mask,digits/control-zero-gradient

@@ -80,16 +80,28 @@ def small_table(stores: Stores) -> str:
     return table_of(head, rows, words=1)
 
 
-def lost_at_once(stores: Stores, model: str) -> tuple[str, float]:
-    """The smallest ε, and which share of the correctly classified images ``spgd`` takes there.
+def lost_between(stores: Stores, attack: str, *, spiking: bool) -> str:
+    """Which share of the correctly classified images an attack takes at the smallest ε.
+
+    The lowest and the highest one of the networks with spikes, or of those without.
+    """
+    table = stores.table(SMALL)
+    rows = [] if table is None else [r for r in table.rows if (r.mode != "ann") == spiking]
+    left = [found for row in rows if (found := _first(row, attack))]
+    lost = [100 * (1 - one[1] / one[0]) for one in left]
+    return f"{min(lost):.1f} to {max(lost):.1f} %" if lost else "—"
+
+
+def lost_at_once(stores: Stores, model: str, attack: str = "spgd") -> tuple[str, float]:
+    """The smallest ε, and which share of the correctly classified images an attack takes there.
 
     Raises:
         UsageError: there is no such result.
     """
     table = stores.table(SMALL)
     rows = [] if table is None else [row for row in table.rows if row.model == f"{SMALL}/{model}"]
-    if table is None or not rows or not (left := _first(rows[0], "spgd")):
-        raise UsageError(f"there is no result of spgd on {SMALL}/{model}")
+    if table is None or not rows or not (left := _first(rows[0], attack)):
+        raise UsageError(f"there is no result of {attack} on {SMALL}/{model}")
     return table.grid[1].text, 1 - left[1] / left[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from robench.datasets import find_dataset
@@ -11,7 +12,14 @@ from robench.registry.cards import CARD
 from robench.reporting.report import verdict_text
 from studies.autoattack import COLUMNS
 from studies.findings.claims import Claim
-from studies.findings.headline import Cells, at_headline, attacked_table, headline_of, small_table
+from studies.findings.headline import (
+    Cells,
+    at_headline,
+    attacked_table,
+    headline_of,
+    lost_between,
+    small_table,
+)
 from studies.findings.networks import networks_table, weights_of
 from studies.findings.stores import DATASETS, Stores
 from studies.findings.trainings import widest
@@ -58,6 +66,7 @@ def findings_page(
         fragile=list(_fragile(headline)),
         claims=[(claim, _table_of_claim(claim)) for claim in claims],
         small=small_table(stores),
+        lost=partial(lost_between, stores),
         caught=table_of(
             ("data", "model", "attack", "AUC", "worst of all attacks", "verdict"),
             list(_caught(stores)),

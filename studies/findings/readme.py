@@ -44,7 +44,7 @@ def with_results(text: str, stores: Stores, claims: Sequence[Claim], gradients: 
         through=lambda model, name: _through(single, f"{DATASET}/{model}", name),
         images=lambda model: _images(single, f"{DATASET}/{model}"),
         first=lost_at_once(stores, "vgg16-stbp")[0],
-        lost=lambda model: _percent(lost_at_once(stores, model)[1]),
+        lost=lambda model, attack="spgd": _percent(lost_at_once(stores, model, attack)[1]),
         claims=claims,
     )
     return f"{before}{BEGIN}\n{part}\n{END}{after}"
