@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from robench.checks import compared
@@ -15,7 +15,7 @@ from robench.reporting.comparable import Candidate, Listed, choose_sound, differ
 from robench.reporting.leaderboard import decimal, escape_markdown
 from robench.reporting.report import NORM, verdict_text
 from robench.reporting.rows import auc_of
-from robench.results import Damaged, ResultStore
+from robench.results import Check, Damaged, ResultStore
 from studies.pages import markdown_table, page
 
 GRID = "bioflexnet"
@@ -68,8 +68,12 @@ def replication_page(store: ResultStore) -> tuple[str, list[Damaged]]:
     lines = []
     for row in PUBLISHED:
         cells = [row.name.replace("_", r"\_"), row.model]
+        checks = _checks(found, row.model)
         for attack, value in zip(ATTACKS, row.areas, strict=True):
-            cells += [f"{value:.4f}", *(_ours(found, row.model, name) for name in ours[attack])]
+            here = (
+                _ours(found.get((row.model, name)), checks.get(name, ())) for name in ours[attack]
+            )
+            cells += [f"{value:.4f}", *here]
         lines.append(cells)
     table = markdown_table(["There", "Here", *columns], lines, words=2)
     text = "\n".join([*table, "", _provenance(found), ""])
@@ -104,15 +108,19 @@ def _grid() -> tuple[Epsilon, ...]:
     return find_grid(GRID).epsilons(ATTACKS[0], NORM)
 
 
-def _ours(found: Cells, model: str, attack: str) -> str:
+def _checks(found: Cells, model: str) -> Mapping[str, Sequence[Check]]:
+    """The checks that compare the attacks on a model, up to the end of the source's grid."""
+    here = {name: cell for (of, name), cell in found.items() if of == model}
+    values = [epsilon.value for epsilon in _grid()]
+    spiking = any(mode_of(cell.outcome) != "ann" for cell in here.values())
+    cells = [to_compare(cell, name) for name, cell in here.items()]
+    return compared(cells, values, values[-1], spiking=spiking)
+
+
+def _ours(candidate: Candidate | None, checks: Sequence[Check]) -> str:
     """Our area with its interval and verdict; a dash where it is withheld."""
-    candidate = found.get((model, attack))
     if candidate is None:
         return "—"
-    cells = [to_compare(cell, name) for (of, name), cell in found.items() if of == model]
-    values = [epsilon.value for epsilon in _grid()]
-    spiking = mode_of(candidate.outcome) != "ann"
-    checks = compared(cells, values, values[-1], spiking=spiking)[attack]
     verdict, reasons = verdict_of(candidate.outcome, checks)
     number = "—" if verdict == "invalid" else str(decimal(_area(candidate)))
     words = "" if verdict == "valid" else escape_markdown(f" {verdict_text(verdict, reasons)}")

@@ -8,7 +8,6 @@ from .catalogue import (
     OF_OWN_GRADIENT,
     advice_on,
 )
-from .probes import NOT_CONVERGED
 from .registry import (
     Attacked,
     CellCheck,
@@ -23,7 +22,6 @@ from .verdicts import at_most
 
 __all__ = [
     "BATCH_GRADIENT",
-    "NOT_CONVERGED",
     "OF_CELLS",
     "OF_CELLS_IN_FULL",
     "OF_CHOSEN_GRADIENT",

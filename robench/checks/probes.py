@@ -26,8 +26,6 @@ LEFT = 0.05
 """How many images may be left there beside those that grey leaves, and none beyond."""
 GAIN = 0.01
 """The gain in AUC of twice the steps that is no gain."""
-NOT_CONVERGED = "not converged"
-"""How the reason begins where the gain is one."""
 FEW_QUERIES, MISSED, MANY_MISSED = 80, 0.02, 0.05
 """Queries of the check that every run makes, and the shares of images that they may find beyond an
 attack that is valid, and beyond one that is not invalid."""
@@ -93,7 +91,7 @@ def more_steps(subject: Attacked) -> Check | None:
     gain, loss = (beyond_chance(sign * (areas[0] - areas[1])) for sign in (1, -1))
     if loss > 0:
         return at_most("steps", loss, GAIN, "more-steps-find-less")
-    more = f"{NOT_CONVERGED}: twice the steps find {100 * gain:.1f} points more"
+    more = f"not converged: twice the steps find {100 * gain:.1f} points more"
     return at_most("steps", max(gain, 0.0), GAIN, more, "suspect")
 
 

@@ -40,6 +40,7 @@ class Entry:
         auc: up to the first limit; no more than an upper bound if the verdict is invalid.
         curve: robust accuracy at each ε.
         hash: of the cell.
+        converged: whether twice the steps find little more; None if they were not tried.
     """
 
     attack: str
@@ -48,6 +49,7 @@ class Entry:
     auc: Estimate
     curve: tuple[CurvePoint, ...]
     hash: str
+    converged: bool | None = None
 
 
 @dataclass(frozen=True)

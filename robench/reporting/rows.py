@@ -110,11 +110,13 @@ def make_row(
     at_headline = curve(worst_positions([positions, *moved], len(grid)), grid)[place]
     clean = wilson(round(first.outcome.clean_accuracy * identity.samples), identity.samples)
     absent = [attack for attack in attacks if attack not in group]
-    not_needed = {attack for attack in absent if has_converged(group.get(_LONGER.get(attack, "")))}
     spiking = mode_of(first.outcome) != "ann"
     checks = compared(
         [to_compare(c, a) for a, c in group.items()], values, limit.value, spiking=spiking
     )
+    entries = {a: _entry(group[a], checks[a], limit) for a in attacks if a in group}
+    converged = {attack for attack, entry in entries.items() if entry.converged}
+    not_needed = {attack for attack in absent if _LONGER.get(attack) in converged}
     ends = [0, headline.value]
     checks_alone = compared(
         [to_compare(c, a) for a, c in alone.items()], ends, headline.value, spiking=spiking
@@ -129,7 +131,7 @@ def make_row(
         seed=identity.seed,
         control=first.outcome.control,
         clean=Estimate.of(first.outcome.clean_accuracy, clean),
-        entries={a: _entry(group[a], checks[a], limit) for a in attacks if a in group},
+        entries=entries,
         not_applicable=tuple(a for a in absent if a in not_applicable),
         missing=tuple(a for a in absent if a not in {*not_applicable, *not_needed, BASELINE}),
         not_needed=tuple(sorted(not_needed - not_applicable)),
@@ -140,12 +142,6 @@ def make_row(
         origin=_origin([c.root for c in (*group.values(), *alone.values())], published),
         at_headline={a: _at_headline(c, checks_alone[a]) for a, c in alone.items()},
     )
-
-
-def has_converged(cell: Candidate | None) -> bool:
-    """Whether twice the steps of an attack were tried, and find little more."""
-    checks = [] if cell is None else cell.outcome.checks
-    return any(check.name == "steps" and check.verdict == "valid" for check in checks)
 
 
 def _origin(roots: Sequence[Path], published: Path | None) -> str:
@@ -173,7 +169,10 @@ def _entry(candidate: Candidate, checks: Sequence[Check], limit: Epsilon) -> Ent
     outcome = candidate.outcome
     auc = auc_of(candidate.positions, outcome.curve, limit.value)
     verdict, reasons = verdict_of(outcome, checks)
-    return Entry(outcome.identity.attack, verdict, reasons, auc, outcome.curve, outcome.hash)
+    steps = next((check.verdict for check in outcome.checks if check.name == "steps"), None)
+    converged = None if steps is None else steps == "valid"
+    attack, points = outcome.identity.attack, outcome.curve
+    return Entry(attack, verdict, reasons, auc, points, outcome.hash, converged)
 
 
 def _at_headline(candidate: Candidate, checks: Sequence[Check]) -> AtHeadline:

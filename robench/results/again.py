@@ -25,9 +25,9 @@ def cell_command(result: CellResult) -> str:
     There is none for training images, and for an attack that a study or an analysis has named.
     """
     outcome = result.outcome
-    if outcome is None or not outcome.registered or outcome.split == "train":
+    if outcome is None or not outcome.registered:
         return ""
-    if "@" in result.attack:
+    if outcome.split == "train" or "@" in result.attack:
         return ""
     options = _options(outcome.identity, [point.epsilon for point in outcome.curve])
     if options is None:

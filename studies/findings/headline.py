@@ -80,6 +80,11 @@ def small_table(stores: Stores) -> str:
     return table_of(head, rows, words=1)
 
 
+def smallest() -> str:
+    """The smallest ε of that table."""
+    return find_dataset(SMALL).protocol.grids["linf"][1].text
+
+
 def lost_between(stores: Stores, attack: str, *, spiking: bool) -> str:
     """Which share of the correctly classified images an attack takes at the smallest ε.
 
@@ -87,22 +92,27 @@ def lost_between(stores: Stores, attack: str, *, spiking: bool) -> str:
     """
     table = stores.table(SMALL)
     rows = [] if table is None else [r for r in table.rows if (r.mode != "ann") == spiking]
-    left = [found for row in rows if (found := _first(row, attack))]
-    lost = [100 * (1 - one[1] / one[0]) for one in left]
+    lost = [100 * one for row in rows if (one := _lost(row, attack)) is not None]
     return f"{min(lost):.1f} to {max(lost):.1f} %" if lost else "—"
 
 
-def lost_at_once(stores: Stores, model: str, attack: str = "spgd") -> tuple[str, float]:
-    """The smallest ε, and which share of the correctly classified images an attack takes there.
+def lost_at_once(stores: Stores, model: str, attack: str) -> float:
+    """That share of a model of the table.
 
     Raises:
         UsageError: there is no such result.
     """
-    table = stores.table(SMALL)
-    rows = [] if table is None else [row for row in table.rows if row.model == f"{SMALL}/{model}"]
-    if table is None or not rows or not (left := _first(rows[0], attack)):
-        raise UsageError(f"there is no result of {attack} on {SMALL}/{model}")
-    return table.grid[1].text, 1 - left[1] / left[0]
+    table, name = stores.table(SMALL), f"{SMALL}/{model}"
+    rows = [] if table is None else [row for row in table.rows if row.model == name]
+    lost = _lost(rows[0], attack) if rows else None
+    if lost is None:
+        raise UsageError(f"there is no result of {attack} on {name}")
+    return lost
+
+
+def _lost(row: Row, attack: str) -> float | None:
+    left = _first(row, attack)
+    return 1 - left[1] / left[0] if left else None
 
 
 def _first(row: Row, attack: str) -> list[float]:

@@ -9,7 +9,14 @@ import pandas as pd
 
 from robench.errors import UsageError
 from studies.findings.claims import Claim
-from studies.findings.headline import Cells, at_headline, attacked_table, headline_of, lost_at_once
+from studies.findings.headline import (
+    Cells,
+    at_headline,
+    attacked_table,
+    headline_of,
+    lost_at_once,
+    smallest,
+)
 from studies.findings.stores import Stores
 from studies.pages import render
 
@@ -43,8 +50,8 @@ def with_results(text: str, stores: Stores, claims: Sequence[Claim], gradients: 
         left=lambda model, attack: _left(cells, f"{DATASET}/{model}", attack),
         through=lambda model, name: _through(single, f"{DATASET}/{model}", name),
         images=lambda model: _images(single, f"{DATASET}/{model}"),
-        first=lost_at_once(stores, "vgg16-stbp")[0],
-        lost=lambda model, attack="spgd": _percent(lost_at_once(stores, model, attack)[1]),
+        smallest=smallest(),
+        lost=lambda model, attack: _percent(lost_at_once(stores, model, attack)),
         claims=claims,
     )
     return f"{before}{BEGIN}\n{part}\n{END}{after}"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from robench.analysis.robustness.stored import StoredTables, read_tables
-from robench.checks import NOT_CONVERGED
 from robench.datasets import find_dataset
 from robench.reporting.report import NORM, Row, Table
 from robench.results import AnalysisStore, ResultStore
@@ -94,11 +93,7 @@ def need_longer(stores: Stores, dataset: str) -> list[str]:
     return [
         row.model
         for table, _, *pair, _ in pairs(stores)
-        if table.dataset.title == title and any(map(_not_converged, pair))
+        if table.dataset.title == title
+        and any("spgd" in one.entries and one.entries["spgd"].converged is False for one in pair)
         for row in pair
     ]
-
-
-def _not_converged(row: Row) -> bool:
-    entry = row.entries.get("spgd")
-    return entry is not None and any(r.startswith(NOT_CONVERGED) for r in entry.reasons)

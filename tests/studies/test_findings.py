@@ -205,7 +205,9 @@ def test_a_pair_gets_the_longer_spgd_where_that_of_one_has_not_converged(tmp_pat
     for mode in ("hybrid", "stbp"):
         builder.add(f"digits/vgg16-{mode}", "spgd", fall(40.0), check="steps")
     builder.add("digits/flex-hybrid", "spgd", fall(90.0), check="steps")
-    builder.add("digits/flex-stbp", "spgd", fall(90.0), verdict="suspect", reasons=bad)
+    builder.add(
+        "digits/flex-stbp", "spgd", fall(90.0), verdict="suspect", reasons=bad, check="steps"
+    )
     stores = Stores.of(tmp_path, ROOT / "models", tmp_path / "none.csv")
     assert need_longer(stores, "digits") == ["digits/vgg16-stbp", "digits/flex-stbp"]
     assert need_longer(stores, "mnist") == []

@@ -56,11 +56,11 @@ class LibraryAttack(DirectAttack, ABC):
         Raises:
             UsageError: it has none.
         """
-        steps = {key: self.parameters.get(key) for key in STEPS if self.together}
-        longer = {key: factor * n for key, n in steps.items() if isinstance(n, int)}
-        if not longer:
+        given = self.parameters
+        longer = {key: factor * given[key] for key in STEPS if isinstance(given.get(key), int)}
+        if not (longer and self.together):
             raise UsageError(f"attack {self.finders[0]} has no steps")
-        return self.model_copy(update={"parameters": self.parameters | longer})
+        return self.model_copy(update={"parameters": given | longer})
 
     @abstractmethod
     def search(self, adapter: Adapter, x: Tensor, y: Tensor, eps: float) -> Tensor:
