@@ -37,6 +37,17 @@ def bound(numbers: RowNumbers) -> Iterator[None]:
         _current.reset(token)
 
 
+@contextmanager
+def without_first() -> Iterator[None]:
+    """Inside, a call of all rows but the first draws the numbers that these rows have now."""
+    numbers = _current.get()
+    if numbers is None:
+        yield
+        return
+    with bound(lambda stream, shape: numbers(stream, shape)[1:]):
+        yield
+
+
 class ModelNoise(nn.Module):
     """The source of random numbers of a stochastic network: a submodule, ``self.noise(…)``.
 

@@ -6,9 +6,11 @@ import hashlib
 
 import pytest
 import torch
+from snntorch import Leaky
 from torch import nn
 from torch.nn import functional as F
 
+import robench
 from robench.attacks import APGDCE, FGSM, PGD, SPGD, Square
 from robench.datasets import DIGITS
 from robench.engine.evaluation_draws import DRAWS, Draws
@@ -28,6 +30,7 @@ from robench.spiking import (
     bound,
     override,
     rate,
+    wrap,
 )
 from tests.support.sweeping import robust_at, sweep
 from tests.support.two_layers import T, Two, X, Y
@@ -264,6 +267,26 @@ def test_the_hash_covers_the_draws_only_of_a_stochastic_model() -> None:
     plain = [cell_of(poisson(stochastic=False), eot=eot).identity for eot in (3, 10)]
     assert plain[0].eot is None
     assert plain[0].digest() == plain[1].digest()
+
+
+def test_the_spikes_of_a_rate_coded_network_are_replaced() -> None:
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last = nn.Linear(3072, 40), nn.Linear(40, 10)
+            self.spikes = Leaky(beta=0.9, init_hidden=True)
+
+        def forward(self, x):
+            return torch.stack([self.last(self.spikes(self.first(part.flatten(1)))) for part in x])
+
+    net = wrap(Net(), timesteps=4, encoding="rate", readout="mean")
+    model = Model(net, dataset="digits", stochastic=True)
+    found = robench.check(model, limit=16).to_frame().set_index("check")
+    assert found.loc["spikes", "verdict"] == "valid"
+    assert found.loc["draws", "verdict"] == "valid"
+    assert model.replaces
+    assert {call.calls for call in model.discovery.functions.values()} == {7}  # resets from step 2
 
 
 def test_draws_that_are_not_possible_are_refused(cli, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ class FoundFunction:
         usual: a step of any call.
         stairs: of a quantiser, those of the call with the most levels.
         calls: number of calls with a graph in a forward pass.
+        detached: how many of these are spikes that change the logits and have no gradient there.
     """
 
     name: str
@@ -33,6 +35,7 @@ class FoundFunction:
     usual: Step | None
     stairs: Stairs | None
     calls: int
+    detached: int = 0
 
     @property
     def spikes(self) -> bool:
@@ -80,6 +83,7 @@ class Discovery:
         time_first: the steps whose z is ``(T, N, …)`` or ``(T, N·C)``: the function and number of
             a call, or a line of code.
         hidden: what the survey cannot look into, such as TorchScript.
+        gap: the typical difference of the two largest logits.
         refused: why nothing is replaced all the same; empty if steps are replaced.
     """
 
@@ -88,6 +92,7 @@ class Discovery:
     layers: tuple[FoundLayer, ...] = ()
     time_first: frozenset[Hashable] = frozenset()
     hidden: tuple[str, ...] = ()
+    gap: float = math.inf
     refused: str = ""
 
     @property
@@ -98,7 +103,7 @@ class Discovery:
     @property
     def spikes(self) -> list[FoundFunction | FoundOperation]:
         """The spikes that are replaced."""
-        functions = [f for f in self.functions.values() if f.spikes]
+        functions = [f for f in self.functions.values() if f.spikes and f.detached < f.calls]
         return [*functions, *(o for o in self.operations.values() if not (o.quantiser or o.gate))]
 
     @property
@@ -117,6 +122,8 @@ class Discovery:
         }
         functions = [f for f in self.functions.values() if f.kind in why and f.calls]
         kept = [f"{f.name} ({f.calls} {why[f.kind]})" for f in functions]
+        cut = [f for f in self.functions.values() if f.detached]
+        kept += [f"{f.name} ({f.detached} calls, detached)" for f in cut]
         detached = [str(o.place) for o in self.operations.values() if o.gate == DETACHED]
         # without other spikes, what never changes is a guard
         silent = [o for o in self.operations.values() if o.gate == SILENT and self.spikes]

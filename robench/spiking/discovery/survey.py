@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from robench.isolation import same_numbers
+from robench.spiking.discovery.cut import cut_off, logits_follow
 from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
 from robench.spiking.discovery.gates import BESIDE, DETACHED, IDLE, SILENT, Uses, use_of, uses_of
+from robench.spiking.discovery.hidden import hides_steps, is_compiled
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import layers, time_first
 from robench.spiking.discovery.neurons import neurons, thresholds
@@ -33,6 +35,7 @@ from robench.spiking.discovery.steps import (
 from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted
 from robench.spiking.discovery.swap import sloped, straight_through
 from robench.spiking.discovery.units import Shifts, unit_of
+from robench.spiking.model_noise import without_first
 from robench.text import one_line
 
 
@@ -49,7 +52,7 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     """
     observer = _Survey()
     leaf = x.detach().clone().requires_grad_()
-    compiled = [name for name, part in module.named_modules() if _is_compiled(part)]
+    compiled = [name for name, part in module.named_modules() if is_compiled(part)]
     # a compiler would compile the mode and the hooks
     parts = [] if compiled else list(module.named_modules())
     mode: AbstractContextManager[object] = nullcontext() if compiled else observer.shifts
@@ -57,42 +60,26 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     with torch.enable_grad(), watched[0], watched[1], watched[2]:
         logits = forward(leaf)
     observer.ended()
-    scripted = [name for name, part in module.named_modules() if _hides_steps(part)]
+    scripted = [name for name, part in module.named_modules() if hides_steps(part)]
     inner = {n for n in scripted for o in scripted if n != o and (not o or n.startswith(f"{o}."))}
     hidden = [f"TorchScript {name or 'network'}" for name in scripted if name not in inner]
     hidden += [f"compiled {name or 'network'}" for name in compiled]
     hidden += [str(place) for place in sorted(observer.missed)]
-    uses = uses_of(logits.grad_fn) if observer.operations else {}
+    uses = uses_of(logits.grad_fn) if observer.operations or observer.functions else {}
+    functions = {function: calls.found(function) for function, calls in observer.functions.items()}
+    for function, calls in observer.functions.items():
+        if functions[function].spikes or calls.hidden:
+            cut = cut_off(uses, calls.groups, calls.ends)
+            if cut and logits_follow(function, cut, forward, leaf):
+                left = len(calls.graphs - cut)
+                functions[function] = replace(functions[function], calls=left, detached=len(cut))
     found = Discovery(
-        {function: calls.found(function) for function, calls in observer.functions.items()},
+        functions,
         {p: m.found(p, uses) for p, m in observer.operations.items() if m.cut < len(m.calls)},
         hidden=tuple(hidden),
+        gap=float(logits.detach().topk(2).values.diff().neg().median()),
     )
     return _tried(found, parts, forward, x) if found.replaced else found
-
-
-_STEPS = (
-    *("gt", "ge", "lt", "le", "eq", "ne", "sign", "heaviside", "round", "floor", "ceil", "trunc"),
-    *("floor_divide", "bernoulli", "Bool", "Int"),
-)
-"""Operations of TorchScript that make steps."""
-
-
-def _hides_steps(part: nn.Module) -> bool:
-    """Whether a module is TorchScript with an operation that makes steps, or with Python code."""
-    if not isinstance(part, torch.jit.ScriptModule):
-        return False
-    try:
-        graph: Any = part.inlined_graph
-    except (AttributeError, RuntimeError):  # a container without a forward pass
-        return False
-    kinds = [*(f"aten::{name}" for name in _STEPS), "prim::PythonOp"]
-    return any(graph.findNode(kind) is not None for kind in kinds)
-
-
-def _is_compiled(part: nn.Module) -> bool:
-    own = getattr(part, "_compiled_call_impl", None) is not None  # of Module.compile
-    return own or type(part).__module__ == "torch._dynamo.eval_frame"
 
 
 def _tried(
@@ -108,12 +95,13 @@ def _tried(
         plain = forward(leaf)
     some, fewer = Recording(), Recording()
     try:
-        for recording, rows in ((fewer, leaf[1:]), (some, leaf)):
+        for recording, drawn in ((fewer, without_first()), (some, nullcontext())):
+            rows = leaf[1:] if recording is fewer else leaf
             if not len(rows):  # of a single image
                 continue
             followed = following(parts, recording)
             changed = substituted(found, forward, STRAIGHT_THROUGH, recording)
-            with torch.enable_grad(), same_numbers(), followed, changed as network:
+            with torch.enable_grad(), same_numbers(), drawn, followed, changed as network:
                 logits = network(rows)
                 if logits.requires_grad:
                     torch.autograd.grad(
@@ -139,11 +127,16 @@ class _Calls:
 
     kinds: list[Kind] = field(default_factory=list)
     steps: list[Step | None] = field(default_factory=list)
+    ends: list[list[Any]] = field(default_factory=list)
+    """The nodes of the output of each call and of its arguments."""
+    graphs: set[int] = field(default_factory=set)
+    """The numbers of the calls with a graph."""
+    hidden: bool = False
+    """Whether a call without a graph, as under ``no_grad``, has few values."""
     few: dict[int, tuple[tuple[Any, ...], Call]] = field(default_factory=dict)
     """The arguments of calls with too few values, and a copy of each call, by its number."""
     stairs: Stairs | None = None
     groups: list[str] = field(default_factory=list)
-    graphs: int = 0
 
     def found(self, function: type) -> FoundFunction:
         kinds = set(self.kinds) or {"smooth"}
@@ -158,7 +151,7 @@ class _Calls:
             groups=tuple(self.groups),
             usual=known[0] if known else None,
             stairs=self.stairs,
-            calls=self.graphs,
+            calls=len(self.graphs),
         )
 
     def _joined(self, known: list[Step]) -> Iterator[Step | None]:
@@ -229,7 +222,11 @@ class _Survey:
         step: Step | None = None
         if any(isinstance(a, Tensor) and a.requires_grad for a in args):
             step = self._looked_at(calls, args, out)
-            calls.graphs += 1
+            calls.graphs.add(len(calls.steps))
+        elif not calls.hidden:
+            calls.hidden = classify(args, out)[0] == "other"
+        ends = (*args, *(out if isinstance(out, tuple) else (out,)))
+        calls.ends.append([end.grad_fn for end in ends if isinstance(end, Tensor)])
         calls.steps.append(step)
         shape = out.shape if isinstance(out, Tensor) else None
         calls.groups.append(self.paths[-1] or f"{function.__qualname__} {shape}")
