@@ -6,8 +6,8 @@ It differs from SA-PGD in four points:
 - Where the step is halved, it starts from the best iterate of the run, as in APGD.
 - A hybrid network was trained without spikes and computes with firing rates. In the first half of
   the run, every second step follows the gradient of the rate, where it is known.
-- On networks that were trained without spikes the loss is the margin. Confidence and label
-  smoothing do not flatten it.
+- On networks that were trained without spikes, and on those whose logits are close to each other,
+  the loss is the margin. Confidence, label smoothing and small logits do not flatten it.
 - A run whose margin has hardly moved after two fifths of the steps ends.
 
 On a network without spikes both runs follow the model's own gradient.
@@ -101,7 +101,8 @@ class LongRun(SAPGD):
         """The gradient with the estimator of the step; keeps the best iterate of the run."""
         assert isinstance(state, LongRunState)
         x, name = state.candidate, self.finders[int(state.phase[0])]
-        loss = self.loss if view.spiking and not view.hybrid else "margin"
+        usual = view.spiking and not (view.hybrid or view.close)
+        loss = self.loss if usual else "margin"
         gradient, logits = estimated(view, x, y, loss, name, state.statistics)
         margin, first = loss_of(logits, y, "margin"), done == 0
         better = first | (margin > state.margin)
@@ -134,7 +135,8 @@ class SPGD(StagedAttack):
         surrogate: the surrogate of the long run.
         rate_share: the share of the long run on a hybrid network in which every second step
             follows the gradient of the rate.
-        loss: the loss of the long run on a network that was trained with spikes.
+        loss: the loss of the long run on a network that was trained with spikes and whose logits
+            are not close.
     """
 
     name: ClassVar[str] = "spgd"

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from robench.attacks import Loss
 from robench.attacks.contract.view import EstimatorChoice
+from robench.attacks.primitives.losses import CLOSE
 from robench.attacks.primitives.per_sample import magnitude
 from robench.engine.evaluation_draws import Draws, DrawSet, RowDraw, mean_of
 from robench.engine.gradient import Gradient, derivable, differentiated, expected, take
@@ -81,6 +82,11 @@ class ModelView:
         return self.model.rated
 
     @property
+    def close(self) -> bool:
+        """Whether the logits are so close that the cross-entropy is nearly linear in them."""
+        return self.model.discovery is not None and self.model.discovery.gap < CLOSE
+
+    @property
     def sources(self) -> list[ModelView]:
         """A view of each other model, with a query counter for the other models."""
         queries = self.queries.on_sources or QueryCounter.empty(len(self.queries.forwards))
@@ -102,11 +108,11 @@ class ModelView:
         if self.model.stochastic:
             draws = self.draws.for_evaluation(samples, self.draw_set)
             drawn = [_joined(self._trace(x, tracked=False, numbers=one), x) for one in draws]
-            logits = self._checked(mean_of(drawn))
+            logits = self._checked(mean_of(drawn), samples)
         else:
             draws = []
             parts = self._trace(x, tracked=tracked)
-            logits = self._checked(_joined(parts, x))
+            logits = self._checked(_joined(parts, x), samples)
         count(self.queries.forwards, samples, max(1, len(draws)))
         if rows is None:
             self._remember(x.detach(), logits)
@@ -203,7 +209,7 @@ class ModelView:
 
         with differentiated(self.model, surrogate, path) as (network, deployed):
             parts = self.workers.map(part, len(x), one_by_one=self.model.row_by_row)
-        logits = self._checked(torch.cat([part.logits for part in parts]))
+        logits = self._checked(torch.cat([part.logits for part in parts]), self.samples)
         if deployed and not draws:
             self._remember(x.detach(), logits)  # a substitute changes only the backward pass
         if statistics is not None:
@@ -236,9 +242,13 @@ class ModelView:
         self.seen.append((x, logits.argmax(1) != self.labels))
 
     @staticmethod
-    def _checked(logits: Tensor) -> Tensor:
+    def _checked(logits: Tensor, samples: Tensor) -> Tensor:
         if not logits.isfinite().all():
-            raise EvaluationError("the model returned logits that are NaN or infinite")
+            bad = int(samples[(~logits.isfinite()).any(1).to(samples.device)][0])
+            raise EvaluationError(
+                f"the model returned logits that are NaN or infinite for image {bad} (the first "
+                "is 0), or for a perturbation of it"
+            )
         return logits
 
 

@@ -133,16 +133,18 @@ class Recorder(ModelView):
         return super().gradient_and_logits(x, y, loss, **estimator)
 
 
-def test_the_loss_is_the_margin_where_the_network_was_trained_without_spikes(linear):
-    def losses(model, x, **parameters):
-        y, attack = model.logits(x).argmax(1), LongRun(steps=1, **parameters)
-        view = Recorder(model, y, torch.arange(len(x)), QueryCounter.empty(len(x)))
-        view.losses = set()
-        eps = torch.full((len(x),), 0.1)
-        noise = SampleNoise(0, "digits", range(len(x)), tuple(x.shape[1:]))
-        attack.step(view, x, y, eps, attack.init(view, x, y, eps, noise), noise)
-        return view.losses
+def losses(model, x, **parameters):
+    """Those that a step of the long run differentiates."""
+    y, attack = model.logits(x).argmax(1), LongRun(steps=1, **parameters)
+    view = Recorder(model, y, torch.arange(len(x)), QueryCounter.empty(len(x)))
+    view.losses = set()
+    eps = torch.full((len(x),), 0.1)
+    noise = SampleNoise(0, "digits", range(len(x)), tuple(x.shape[1:]))
+    attack.step(view, x, y, eps, attack.init(view, x, y, eps, noise), noise)
+    return view.losses
 
+
+def test_the_loss_is_the_margin_where_the_network_was_trained_without_spikes(linear):
     net = Two(LIFParameters(0.5)).float()
     assert losses(model_of(net), images(2)) == {"cross-entropy"}
     assert losses(model_of(net), images(2), loss="dlr") == {"dlr"}
@@ -152,6 +154,18 @@ def test_the_loss_is_the_margin_where_the_network_was_trained_without_spikes(lin
     assert (unrated.spiking, unrated.rated) == (True, False)
     assert losses(unrated, images(2)) == {"margin"}
     assert losses(linear.model, linear.x[:2]) == {"margin"}
+
+
+@pytest.mark.parametrize(("scale", "close"), [(1.0, False), (0.01, True)])
+def test_the_loss_is_the_margin_where_logits_are_close(scale, close):
+    class Scaled(Unknown):
+        def forward(self, x):
+            return scale * (super().forward(x) + torch.tensor([9.0, 0.0, 0.0, 0.0]))
+
+    model = Model(Scaled(), "digits/scaled", 4, mode="stbp", timesteps=3)
+    model.survey(images(9))
+    assert model.spiking
+    assert losses(model, images(2)) == {"margin" if close else "cross-entropy"}
 
 
 class Unknown(torch.nn.Module):

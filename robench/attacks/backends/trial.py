@@ -45,6 +45,7 @@ class LinearView:
     spiking: bool = False
     hybrid: bool = False
     rated: bool = False
+    close: bool = False
     sources: tuple[View, ...] = ()
 
     def logits(self, x: Tensor) -> Tensor:

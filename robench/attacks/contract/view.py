@@ -51,6 +51,11 @@ class View(Protocol):
         ...
 
     @property
+    def close(self) -> bool:
+        """Whether the logits are so close that the cross-entropy is nearly linear in them."""
+        ...
+
+    @property
     def sources(self) -> Sequence[View]:
         """Other models for transfer attacks, each bound to the same rows."""
         ...

@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 Loss = Literal["cross-entropy", "margin", "dlr"]
 DENOMINATOR = 1e-12
+CLOSE = 0.25
+"""If the two largest logits typically differ by less, the softmax is so even that the cross-entropy
+raises the mean of all wrong logits rather than the largest one."""
 
 
 def loss_of(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
