@@ -68,7 +68,7 @@ def test_a_plain_network_is_evaluated_by_its_data_set() -> None:
     assert checks == {
         *("deterministic", "same-under-attack", "frozen", "probabilities", "ties", "offset"),
         *("own-gradient", "batch-gradient", "gradient"),
-        *("reverified", "gradient-free", "weaker-attack"),
+        *("reverified", "gradient-free", "single-step", "weaker-attack"),
     }
     for text in (repr(result), result._repr_html_(), repr(result.checks())):
         assert "pgd[steps=3]" in text
@@ -251,7 +251,7 @@ def test_registered_models() -> None:
     assert random.verdict == "invalid"
     (row,) = random.to_frame().query("verdict == 'invalid'").to_dict("records")
     assert (row["check"], row["reason"]) == ("deterministic", "not-deterministic")
-    assert "robench.spiking.ModelNoise" in row["advice"]
+    assert "robench.ModelNoise" in row["advice"]
     assert row["advice"].split()[0] in str(random)
     assert "\x1b[31minvalid" in random.text(colours=True)
 

@@ -70,6 +70,8 @@ def compared(
             rivals = [c for c in cells if c.gradients == "chosen" and c is not cell]
             rivals = [c for c in rivals if c.passes <= SIMILAR * cell.passes]
             here += _worst(cell, rivals, partial(estimator_spread, values=values, limit=limit))
+        if cell.gradients in ("own", "chosen") and cell.single_step:
+            here.append(single_step([c for c in cells if c.gradients in ("own", "chosen")]))
         if cell.gradients in ("own", "chosen"):
             weaker = [c for c in cells if c.gradients in ("none", "source")]
             if not cell.single_step:
@@ -92,13 +94,17 @@ def surrogate_gap(
     """Whether an attack with gradients of its own choice beats the network's own gradient.
 
     Invalid if the AUC is lower by more than 10 points. Suspect if it is lower by more than the
-    paired interval and the network spikes; one without spikes has one gradient, of which the other
-    attack took more steps.
+    paired interval and the network spikes. One without spikes has one gradient, of which the other
+    attack took more steps: suspect if that leaves fewer samples by more than 10 points at some ε.
     """
     gap = _gap(own, chosen, values, limit)
-    reason = f"{chosen.attack} is {100 * gap:.1f} points of AUC lower"
-    verdict: Verdict = "invalid" if gap > MASKED else "suspect"
-    return at_most("surrogate-gap", gap, 0 if spiking else MASKED, reason, verdict)
+    if spiking or gap > MASKED:
+        reason = f"{chosen.attack} is {100 * gap:.1f} points of AUC lower"
+        verdict: Verdict = "invalid" if gap > MASKED else "suspect"
+        return at_most("surrogate-gap", gap, 0 if spiking else MASKED, reason, verdict)
+    gap = _largest(own, chosen, sum(value <= limit for value in values))
+    reason = f"{chosen.attack} is {100 * gap:.1f} points lower"
+    return at_most("surrogate-gap", gap, MASKED, reason, "suspect")
 
 
 def estimator_spread(
@@ -111,6 +117,12 @@ def estimator_spread(
     gap = _gap(cell, other, values, limit)
     reason = f"{other.attack} is {100 * gap:.1f} points of AUC lower"
     return at_most("estimator-spread", gap, SPREAD, reason, "suspect")
+
+
+def single_step(attacks: Sequence[Compared]) -> Check:
+    """Suspect where no attack with gradients takes several steps."""
+    alone = all(attack.single_step for attack in attacks)
+    return at_most("single-step", float(alone), 0.0, "one step, and no attack of more", "suspect")
 
 
 def _gap(cell: Compared, other: Compared, values: Sequence[float], limit: float) -> float:
@@ -129,8 +141,16 @@ def weaker_wins(cell: Compared, weaker: Compared, points: int) -> Check:
         weaker: the other one.
         points: how many ε of the grid count, from 0.
     """
-    more = robust_matrix(cell.positions, points).astype(np.float64)
-    difference = more - robust_matrix(weaker.positions, points)
-    gap = beyond_chance(difference[:, int(difference.mean(0).argmax())])
+    gap = _largest(cell, weaker, points)
     reason = f"{weaker.attack} is {100 * gap:.1f} points lower"
     return at_most("weaker-attack", gap, MARGIN, reason)
+
+
+def _largest(cell: Compared, other: Compared, points: int) -> float:
+    """By how much another attack leaves fewer samples at the ε where it differs most.
+
+    0 within chance.
+    """
+    more = robust_matrix(cell.positions, points).astype(np.float64)
+    difference = more - robust_matrix(other.positions, points)
+    return beyond_chance(difference[:, int(difference.mean(0).argmax())])

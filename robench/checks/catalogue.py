@@ -16,6 +16,7 @@ BETWEEN_CELLS = {
     "surrogate-gap": "The own gradient, or too few steps, hides adversarial examples: quote the "
     "stronger attack.",
     "estimator-spread": "Quote the stronger attack.",
+    "single-step": "Run pgd and spgd too: one step finds few adversarial examples.",
     "weaker-attack": "The gradient leads nowhere: quote the stronger attack, and compare square.",
 }
 """What to do where a check that compares the cells of a model fails."""
@@ -25,8 +26,7 @@ OF_MODELS = (
         "deterministic",
         lambda s: deterministic(s.model, s.x, s.rows),
         "The same image gives the same logits: twice, alone, and in any batch.",
-        "Reset the state in forward, call eval(), and draw random numbers from "
-        "robench.spiking.ModelNoise.",
+        "Reset the state in forward, call eval(), and draw random numbers from robench.ModelNoise.",
         "Croce and Hein, ICML 2020",
     ),
     ModelCheck(
@@ -85,8 +85,9 @@ OF_MODELS = (
         "spikes",
         replaceable,
         "Every spike of the network is found and can be given another derivative.",
-        "Where it is constant on clean images, train the network or lower its thresholds. Else "
-        "write the spike as a function of one tensor, or as a comparison; see spike-discovery.md.",
+        "Where it is constant on clean images, train the network or lower its thresholds. Where it "
+        "is detached, let the gradient pass. Else write the spike as a function of one tensor, or "
+        "as a comparison; see spike-discovery.md.",
     ),
     ModelCheck(
         "replaced-gradient",
@@ -139,7 +140,7 @@ OF_CELLS = (
         "reverified",
         lambda s: reverified(s.rows, stochastic=s.model.stochastic),
         "Adversarial examples are misclassified again in another batch, and with other draws.",
-        "Draw random numbers from robench.spiking.ModelNoise, and compute each image alone.",
+        "Draw random numbers from robench.ModelNoise, and compute each image alone.",
     ),
     CellCheck(
         "gradient-free",

@@ -33,7 +33,7 @@ def deterministic(model: Model, x: Tensor, rows: int) -> Check:
     Measured in float64 on a copy of the model, since a rounding difference in float32 can flip a
     spike at the threshold; in float32 if the model cannot run in float64. Every second image has
     noise, as an attack adds it. The logits of a stochastic model must depend only on input and
-    draw: with other random numbers than those of :class:`robench.spiking.ModelNoise`, its outcomes
+    draw: with other random numbers than those of :class:`robench.ModelNoise`, its outcomes
     are not reproducible.
 
     Args:

@@ -94,6 +94,31 @@ def test_a_weaker_kind_of_attack_finds_more(
             assert equal["weaker-attack"].verdict == "valid"
 
 
+@pytest.mark.parametrize(
+    ("share", "verdict", "reason"),
+    [
+        (0.41, "valid", ""),
+        (0.38, "suspect", "spgd is 12.0 points lower"),
+        (0.30, "invalid", "spgd is 15.0 points of AUC lower"),
+    ],
+)
+def test_too_few_steps_on_an_ann_show_at_a_single_epsilon(
+    share: float, verdict: str, reason: str
+) -> None:
+    cells = cell("pgd", "own", 0.5), cell("spgd", "chosen", share)
+    check = of("pgd", *cells, spiking=False)["surrogate-gap"]
+    assert (check.verdict, check.reason) == (verdict, reason)
+
+
+def test_a_single_step_needs_an_attack_of_several_beside_it() -> None:
+    step, noise = cell("fgsm", "own", 0.5, single=True), cell("noise", "none", 0.5)
+    assert of("fgsm", step, noise)["single-step"].verdict == "suspect"
+    for kind in ("own", "chosen"):
+        more = cell("pgd", kind, 0.5)  # type: ignore[arg-type]
+        assert of("fgsm", step, noise, more)["single-step"].verdict == "valid"
+        assert "single-step" not in of("pgd", step, noise, more)
+
+
 @pytest.mark.parametrize("images", [1, 2, 5, 64])
 def test_a_figure_of_chance_is_below_its_threshold(images: int) -> None:
     """A stored check that is valid above its threshold is taken for a damaged one."""
@@ -113,7 +138,8 @@ def test_a_figure_of_chance_is_below_its_threshold(images: int) -> None:
 
 def test_a_single_step_need_not_beat_many() -> None:
     cells = cell("fgsm", "own", 0.5, single=True), cell("pgd", "own", 0.1)
-    assert not of("fgsm", *cells, spiking=False)
+    (check,) = of("fgsm", *cells, spiking=False).values()
+    assert (check.name, check.verdict) == ("single-step", "valid")
 
 
 def test_pgd_through_a_weak_surrogate_is_marked_with_the_gap(tmp_path: Path, cli: Cli) -> None:

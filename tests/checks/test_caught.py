@@ -230,7 +230,7 @@ def test_a_normalisation_that_is_missing_is_seen_by_the_accuracy_of_the_card() -
     assert not reasons(net)
     for accuracy, verdict in ((0.97, "invalid"), (None, "valid")):
         model = robench.Model(net, dataset="digits", clean_accuracy=accuracy)
-        frame = robench.evaluate(model, "fgsm", eps=["8/255"], progress=False).to_frame()
+        frame = robench.evaluate(model, "pgd[steps=2]", eps=["8/255"], progress=False).to_frame()
         assert frame["verdict"].iloc[0] == verdict
         assert frame["reasons"].iloc[0] == ("card-accuracy" if accuracy else "")
 
