@@ -7,12 +7,13 @@ from .api import (
 )
 from .arguments import load_images, load_model
 from .attacks import Attack, DirectAttack, IterativeAttack, LineAttack
+from .errors import RobenchError
 from .evaluation import Cell, Settings, evaluate_cell
 from .registry import Model, find_attack, load_folder, select_models
 from .reporting.cells import Checks, Results
 from .reporting.model_checks import ModelChecks
 from .results import CellResult, ResultStore
-from .spiking import from_nir, wrap
+from .spiking import ModelNoise, from_nir, wrap
 
 __all__ = [
     "Attack",
@@ -24,8 +25,10 @@ __all__ = [
     "LineAttack",
     "Model",
     "ModelChecks",
+    "ModelNoise",
     "ResultStore",
     "Results",
+    "RobenchError",
     "Settings",
     "check",
     "evaluate",

@@ -99,10 +99,7 @@ def model_of(model: str | Model | nn.Module, dataset: str | None, own: Dataset |
         if dataset not in (None, model.dataset):
             raise UsageError(f"model {model.id} is of data set {model.dataset}, not of {dataset!r}")
         return model
-    if not isinstance(model, nn.Module):
-        raise UsageError(
-            f"a model is an id, a robench.Model or a torch.nn.Module, not {type(model).__name__}"
-        )
+    _require_network(model)
     if own is not None:
         kind = "images" if own.frames is None else "frames"
         return Model(model, dataset=own.name, classes=own.classes, input_kind=kind)
@@ -141,5 +138,13 @@ def dataset_of(
     if isinstance(model, Model):
         classes = model.classes
     else:
+        _require_network(model)
         classes = count_logits(model, found.first(1).tensor(), name)
     return of_images(name, lambda split: found, classes)
+
+
+def _require_network(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"a model is an id, a robench.Model or a torch.nn.Module, not {type(model).__name__}"
+        )

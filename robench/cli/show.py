@@ -193,7 +193,8 @@ def _show_attack(name: str, store: ResultStore, *, json: bool) -> None:
 
     known = name.partition("[")[0]
     if known not in attack_names() and ":" not in known:
-        near = nearest(name, [*attack_names(), *map(str, model_entries())])
+        results = {path.parent.relative_to(store.root).as_posix(): None for path in store.paths()}
+        near = nearest(name, [*results, *attack_names(), *map(str, model_entries())])
         raise UsageError(
             f"{name!r} is no model or attack, and no result in {shown(store.root)}{near}; see: "
             "robench list"

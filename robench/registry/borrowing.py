@@ -18,6 +18,8 @@ from robench.isolation import isolated
 
 _OF_SHAPES = re.compile(r"shape|size|dimension|channel|unpack|expected input|out of range|index")
 """Words of errors of a network that does not fit its images."""
+_OF_TYPES = re.compile(r"dtype|scalar type|Input type")
+"""Words of errors of a network of another number type."""
 
 
 @contextmanager
@@ -90,11 +92,15 @@ def count_logits(network: nn.Module, x: Tensor, dataset: str) -> int:
 
 @contextmanager
 def noted(x: Tensor, dataset: str) -> Iterator[None]:
-    """Add a note with the input, of a data set, to what a network raises about shapes."""
+    """Add a note with the input, of a data set, to what a network raises about shapes or types."""
     try:
         yield
     except Exception as error:
-        if _OF_SHAPES.search(str(error)):
+        if _OF_TYPES.search(str(error)):
+            error.add_note(
+                "images are float32: let forward convert them to the type of the weights"
+            )
+        elif _OF_SHAPES.search(str(error)):
             error.add_note(f"it was called with {dataset}, {tuple(x.shape)}")
         raise
 

@@ -209,6 +209,8 @@ def _matching(
 
         model = from_function(pattern, dataset)
         return [ModelEntry(model.id, pattern, False, "", lambda: model, named=True, place=pattern)]
+    if folder.suffix == ".py" and _exists(folder):
+        raise UsageError(f"{pattern} is a file: name a function in it, {pattern}:my_net")
     if _exists(folder):
         raise UsageError(f"model folder {pattern} has no {CARD}")
     raise UsageError(

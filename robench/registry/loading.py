@@ -15,13 +15,16 @@ from robench.registry.model import Model
 from robench.registry.weights import check_weights, load_weights
 
 
-def load_folder(folder: Path, model_id: ModelId | None = None, *, registered: bool = True) -> Model:
+def load_folder(
+    folder: str | Path, model_id: ModelId | None = None, *, registered: bool = True
+) -> Model:
     """The model of a checkpoint; its weights are checked, and loaded when they are needed.
 
     Raises:
         ContentError: the card or the weights are missing or damaged, do not belong together, or the
             card names another data set than the id.
     """
+    folder = Path(folder)
     card = read_card(folder, model_id)
     weights, sha256 = folder / WEIGHTS, card.weights.sha256
     check_weights(weights, sha256)

@@ -55,7 +55,7 @@ class Model:
         mode: ann, hybrid or stbp.
         timesteps: T, None without time.
         stochastic: whether the forward pass draws random numbers; it must draw them from a
-            :class:`robench.spiking.ModelNoise`.
+            :class:`robench.ModelNoise`.
         make_counterpart: builds the ANN counterpart; None without one.
         control: whether the model exists to be caught by the checks; ``all`` leaves it out.
         registered: whether ``robench list models`` shows it: a model of robench or of a plug-in.
