@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
-from robench.spiking.discovery.gates import BESIDE, DETACHED, SILENT
 from robench.spiking.discovery.layers import FoundLayer
 from robench.spiking.discovery.operations import Place
 from robench.spiking.discovery.steps import Kind, Stairs, Step
+from robench.spiking.discovery.uses import BESIDE, DETACHED, SILENT
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,11 @@ class _Substitution:
         with suspended():
             return sloped(z, out, straight_through(scale))
 
+    def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
+        if place not in self.discovery.operations:
+            return out
+        return self.crossed(Crossing(place, z, 0.0, z), out, limits[1] - limits[0])
+
     def lost(self, place: Place) -> None:
         """Nothing to do; the survey has it on record."""
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from statistics import median_high
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robench.isolation import same_numbers
-from robench.spiking.discovery.cut import cut_off, logits_follow
-from robench.spiking.discovery.found import Discovery, FoundFunction, FoundOperation
-from robench.spiking.discovery.gates import BESIDE, DETACHED, IDLE, SILENT, Uses, use_of, uses_of
+from robench.spiking.discovery.found import Discovery
 from robench.spiking.discovery.hidden import hides_steps, is_compiled
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import layers, time_first
+from robench.spiking.discovery.marks import Calls, Marks
 from robench.spiking.discovery.neurons import neurons, thresholds
 from robench.spiking.discovery.operations import Crossing, Place
+from robench.spiking.discovery.operations.slopes import Slope
 from robench.spiking.discovery.parts import Recording, following
 from robench.spiking.discovery.steps import (
-    Call,
-    Kind,
     Stairs,
     Step,
     classify,
@@ -35,6 +32,7 @@ from robench.spiking.discovery.steps import (
 from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted
 from robench.spiking.discovery.swap import sloped, straight_through
 from robench.spiking.discovery.units import Shifts, unit_of
+from robench.spiking.discovery.uses import cut_off, logits_follow, uses_of
 from robench.spiking.model_noise import without_first
 from robench.text import one_line
 
@@ -75,7 +73,7 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
                 functions[function] = replace(functions[function], calls=left, detached=len(cut))
     found = Discovery(
         functions,
-        {p: m.found(p, uses) for p, m in observer.operations.items() if m.cut < len(m.calls)},
+        {p: m.found(p, uses) for p, m in observer.operations.items() if m.steps},
         hidden=tuple(hidden),
         gap=float(logits.detach().topk(2).values.diff().neg().median()),
     )
@@ -121,90 +119,12 @@ def _tried(
     return replace(found, functions=functions, layers=over_time, time_first=over_steps)
 
 
-@dataclass
-class _Calls:
-    """The calls of a custom function."""
-
-    kinds: list[Kind] = field(default_factory=list)
-    steps: list[Step | None] = field(default_factory=list)
-    ends: list[list[Any]] = field(default_factory=list)
-    """The nodes of the output of each call and of its arguments."""
-    graphs: set[int] = field(default_factory=set)
-    """The numbers of the calls with a graph."""
-    hidden: bool = False
-    """Whether a call without a graph, as under ``no_grad``, has few values."""
-    few: dict[int, tuple[tuple[Any, ...], Call]] = field(default_factory=dict)
-    """The arguments of calls with too few values, and a copy of each call, by its number."""
-    stairs: Stairs | None = None
-    groups: list[str] = field(default_factory=list)
-
-    def found(self, function: type) -> FoundFunction:
-        kinds = set(self.kinds) or {"smooth"}
-        known = [step for step in self.steps if step is not None]
-        kind: Kind = next(
-            k for k in ("other", "quantiser", "spike", "smooth", "silent", "few") if k in kinds
-        )
-        return FoundFunction(
-            name=f"{function.__module__}.{function.__qualname__}",
-            kind=kind,
-            steps=tuple(self._joined(known)),
-            groups=tuple(self.groups),
-            usual=known[0] if known else None,
-            stairs=self.stairs,
-            calls=len(self.graphs),
-        )
-
-    def _joined(self, known: list[Step]) -> Iterator[Step | None]:
-        """Each call's step, with the jump of all calls if they have one, and its layer's unit."""
-        units = defaultdict(list)
-        for group, step in zip(self.groups, self.steps, strict=True):
-            if step is not None:
-                units[group].append(step.unit)
-        common: Step | None = known[0] if known else None
-        for step in known[1:]:
-            common = common and common.joined(step)
-        for group, step in zip(self.groups, self.steps, strict=True):
-            at = common or step
-            if at is None:
-                yield None
-                continue
-            own = units[group] or [s.unit for s in known]
-            yield replace(at, unit=median_high(own))
-
-
-@dataclass
-class _Marks:
-    """The nodes that mark an operation in the graph of the survey."""
-
-    quantiser: bool
-    calls: dict[int, object] = field(default_factory=dict)
-    nodes: list[Any] = field(default_factory=list)
-    compared: list[Any] = field(default_factory=list)
-    units: list[float] = field(default_factory=list)
-    constant: bool = True
-    levels: set[float] = field(default_factory=set)
-    """A few values of a rounding, at least three where there are more than two."""
-    cut: int = 0
-    """Calls of a rounding that are spikes, as in ``floor(v).clamp(0, 1)``."""
-
-    def found(self, place: Place, uses: Uses) -> FoundOperation:
-        gate = use_of(uses, self.nodes, self.compared)
-        if self.quantiser:
-            gate = IDLE if self.constant else BESIDE if gate == DETACHED else ""
-        elif self.constant:
-            gate = {"": SILENT, DETACHED: IDLE}.get(gate, gate)
-        return FoundOperation(
-            place, self.quantiser, median_high(self.units), len(self.calls), gate,
-            binary=len(self.levels) == 2 and place.operation != "bernoulli",
-        )  # fmt: skip
-
-
 class _Survey:
     """Watches a forward pass; each operation gets a node that shows its place in the graph."""
 
     def __init__(self) -> None:
-        self.functions: defaultdict[type, _Calls] = defaultdict(_Calls)
-        self.operations: dict[Place, _Marks] = {}
+        self.functions: defaultdict[type, Calls] = defaultdict(Calls)
+        self.operations: dict[Place, Marks] = {}
         self.missed: set[Place] = set()
         self.shifts = Shifts(self)
         self.paths = [""]
@@ -232,7 +152,7 @@ class _Survey:
         calls.groups.append(self.paths[-1] or f"{function.__qualname__} {shape}")
         return out
 
-    def _looked_at(self, calls: _Calls, args: tuple[Any, ...], out: Any) -> Step | None:
+    def _looked_at(self, calls: Calls, args: tuple[Any, ...], out: Any) -> Step | None:
         """The step of a call whose output depends on the images; None if it has none."""
         with torch.no_grad():
             kind, step = classify(args, out)
@@ -267,7 +187,7 @@ class _Survey:
 
     def crossed(self, crossing: Crossing, out: Tensor, height: Tensor | float) -> Tensor:
         z = crossing.z
-        marks = self.operations.setdefault(crossing.place, _Marks(quantiser=False))
+        marks = self.operations.setdefault(crossing.place, Marks(quantiser=False))
         marks.units.append(unit_of(crossing, z) or typical(z))
         if crossing.rounding is not None:
             self.operations[crossing.rounding].cut += 1
@@ -275,16 +195,24 @@ class _Survey:
         return self._marked(marks, z, out)
 
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
-        marks = self.operations.setdefault(place, _Marks(quantiser=True))
+        marks = self.operations.setdefault(place, Marks(quantiser=True))
         marks.units.append(1.0)
         marks.calls[id(z)] = z
         marks.levels |= set(torch.unique(out.detach())[:3].tolist())
         return self._marked(marks, z, out)
 
+    def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
+        marks = self.operations.setdefault(place, Marks(quantiser=False, slope=Slope()))
+        if marks.slope is not None:
+            marks.slope.add(out, limits)
+        marks.units.append(self.shifts.subtracted(z) or typical(z))
+        marks.calls[id(z)] = z
+        return self._marked(marks, z, out)
+
     def lost(self, place: Place) -> None:
         self.missed.add(place)
 
-    def _marked(self, marks: _Marks, z: Tensor, out: Tensor) -> Tensor:
+    def _marked(self, marks: Marks, z: Tensor, out: Tensor) -> Tensor:
         if z.shape != out.shape:
             z = z.expand_as(out)
         with suspended():

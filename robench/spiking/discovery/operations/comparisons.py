@@ -46,6 +46,10 @@ class Observer(Protocol):
         """``out``, which is z quantised and times ``scale``, with another graph."""
         ...
 
+    def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
+        """``out``, which rises with z between two limits, also with another graph."""
+        ...
+
     def lost(self, place: Place) -> None:
         """A comparison became numbers in a way that is not followed."""
         ...

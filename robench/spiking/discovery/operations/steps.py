@@ -17,11 +17,13 @@ from robench.spiking.discovery.operations.masks import Crossing, Place, here
 from robench.spiking.discovery.operations.roundings import Rounding, range_of
 from robench.spiking.discovery.operations.torch_names import (
     DIVISIONS,
+    LIMITS,
     RECTIFIERS,
     ROUNDINGS,
     ROUNDINGS_IN_PLACE,
     SIGNS,
     SIGNS_IN_PLACE,
+    SLOPES,
     has_graph,
 )
 
@@ -119,6 +121,12 @@ class Operations(Choices):
         whole = "trunc" if kwargs.get("rounding_mode") == "trunc" else "floor"
         return self._keep_rounded(here(name), whole, args[0], out, 1 / args[1])
 
+    def _slope(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        out = self._other(func, args, kwargs)
+        if not args or not has_graph(args[0]) or not has_graph(out):
+            return out
+        return self.observer.sloped(here(SLOPES[func]), args[0], out, LIMITS[SLOPES[func]])
+
     handlers: ClassVar = {
         **Choices.handlers,
         **dict.fromkeys(SIGNS, _step),
@@ -127,4 +135,5 @@ class Operations(Choices):
         **dict.fromkeys(ROUNDINGS, _round),
         **dict.fromkeys(ROUNDINGS_IN_PLACE, _round_in_place),
         **dict.fromkeys(DIVISIONS, _divide),
+        **dict.fromkeys(SLOPES, _slope),
     }

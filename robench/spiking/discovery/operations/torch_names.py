@@ -60,6 +60,9 @@ ROUNDINGS = {
 ROUNDINGS_IN_PLACE = {
     **named("round_"), **named("floor_"), **named("ceil_"), **named("trunc_", "fix_"),
 }  # fmt: skip
+SLOPES = named("sigmoid", "expit") | named("hardsigmoid") | named("tanh") | named("erf")
+"""Smooth functions between two limits, which may be as steep as a step."""
+LIMITS = {"sigmoid": (0.0, 1.0), "hardsigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "erf": (-1.0, 1.0)}
 DIVISIONS = {**named("floor_divide", "__floordiv__"), **named("div", "divide")}
 HARMLESS = frozenset({"__getitem__", "masked_select"})
 """What may be done with a mask as an index without making numbers of it."""
