@@ -51,7 +51,8 @@ def test_a_result_is_shown_with_the_command_that_computes_it(
     assert cli("run", "--models", MODEL, *options, *place).code == 0
     (path,) = tmp_path.rglob("*.json")
     text = " ".join(cli("show", path).out.split())
-    again = shlex.split(text[text.index("robench run") : text.index(" valid:")])
+    text = text[text.index("robench run") :]
+    again = shlex.split(re.split(" (valid|suspect):", text)[0])
     assert again[:2] == ["robench", "run"]
     done = cli(*again[1:], *place, "--dry-run")
     assert (done.code, done.out.splitlines()[-1]) == (0, "nothing to do")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -75,9 +76,16 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
         functions,
         {p: m.found(p, uses) for p, m in observer.operations.items() if m.steps},
         hidden=tuple(hidden),
-        gap=float(logits.detach().topk(2).values.diff().neg().median()),
+        gap=_gap(logits.detach()),
     )
     return _tried(found, parts, forward, x) if found.replaced else found
+
+
+def _gap(logits: Tensor) -> float:
+    """The typical difference of the two largest logits; infinite for a single one."""
+    if logits.shape[1] < 2:
+        return math.inf
+    return float(logits.topk(2).values.diff().neg().median())
 
 
 def _tried(
