@@ -70,11 +70,11 @@ def compared(
             rivals = [c for c in cells if c.gradients == "chosen" and c is not cell]
             rivals = [c for c in rivals if c.passes <= SIMILAR * cell.passes]
             here += _worst(cell, rivals, partial(estimator_spread, values=values, limit=limit))
-        if cell.gradients in ("own", "chosen") and cell.single_step:
-            here.append(single_step([c for c in cells if c.gradients in ("own", "chosen")]))
         if cell.gradients in ("own", "chosen"):
             weaker = [c for c in cells if c.gradients in ("none", "source")]
-            if not cell.single_step:
+            if cell.single_step:
+                here.append(single_step(cells))
+            else:
                 weaker += [c for c in cells if c.gradients == "own" and c.single_step]
             here += _worst(cell, weaker, lambda a, b: weaker_wins(a, b, len(values)))
     return found
@@ -119,9 +119,9 @@ def estimator_spread(
     return at_most("estimator-spread", gap, SPREAD, reason, "suspect")
 
 
-def single_step(attacks: Sequence[Compared]) -> Check:
+def single_step(cells: Sequence[Compared]) -> Check:
     """Suspect where no attack with gradients takes several steps."""
-    alone = all(attack.single_step for attack in attacks)
+    alone = all(cell.single_step for cell in cells if cell.gradients in ("own", "chosen"))
     return at_most("single-step", float(alone), 0.0, "one step, and no attack of more", "suspect")
 
 

@@ -8,7 +8,7 @@ the caller binds them to the rows of each call.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -37,15 +37,12 @@ def bound(numbers: RowNumbers) -> Iterator[None]:
         _current.reset(token)
 
 
-@contextmanager
-def without_first() -> Iterator[None]:
+def without_first() -> AbstractContextManager[None]:
     """Inside, a call of all rows but the first draws the numbers that these rows have now."""
     numbers = _current.get()
     if numbers is None:
-        yield
-        return
-    with bound(lambda stream, shape: numbers(stream, shape)[1:]):
-        yield
+        return nullcontext()
+    return bound(lambda stream, shape: numbers(stream, shape)[1:])
 
 
 class ModelNoise(nn.Module):

@@ -126,7 +126,10 @@ class Hidden(nn.Module):
         return self.last(soft + (spikes - soft).detach())
 
 
-@pytest.mark.parametrize(("slope", "reason"), [(5.0, "own-gradient-is-no-derivative"), (1.0, "")])
+@pytest.mark.parametrize(
+    ("slope", "reason"),
+    [(50.0, ""), (5.0, "own-gradient-is-no-derivative"), (1.0, "")],  # the steepest is replaced
+)
 def test_spikes_that_are_hidden_are_seen_beside_a_rounding(slope: float, reason: str) -> None:
     assert checks_of(seeded(lambda: Hidden(slope)))["agreement"].reason == reason
 

@@ -52,7 +52,7 @@ def test_a_result_is_shown_with_the_command_that_computes_it(
     (path,) = tmp_path.rglob("*.json")
     text = " ".join(cli("show", path).out.split())
     text = text[text.index("robench run") :]
-    again = shlex.split(re.split(" (valid|suspect):", text)[0])
+    again = shlex.split(re.split(" (?:valid|suspect):", text)[0])
     assert again[:2] == ["robench", "run"]
     done = cli(*again[1:], *place, "--dry-run")
     assert (done.code, done.out.splitlines()[-1]) == (0, "nothing to do")

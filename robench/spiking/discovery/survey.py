@@ -101,8 +101,8 @@ def _tried(
         plain = forward(leaf)
     some, fewer = Recording(), Recording()
     try:
-        for recording, drawn in ((fewer, without_first()), (some, nullcontext())):
-            rows = leaf[1:] if recording is fewer else leaf
+        calls = (fewer, leaf[1:], without_first()), (some, leaf, nullcontext())
+        for recording, rows, drawn in calls:
             if not len(rows):  # of a single image
                 continue
             followed = following(parts, recording)
@@ -210,9 +210,9 @@ class _Survey:
         return self._marked(marks, z, out)
 
     def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
-        marks = self.operations.setdefault(place, Marks(quantiser=False, slope=Slope()))
-        if marks.slope is not None:
-            marks.slope.add(out, limits)
+        marks = self.operations.setdefault(place, Marks(quantiser=False))
+        marks.slope = marks.slope or Slope()
+        marks.slope.add(out, limits)
         marks.units.append(self.shifts.subtracted(z) or typical(z))
         marks.calls[id(z)] = z
         return self._marked(marks, z, out)

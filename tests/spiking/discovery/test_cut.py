@@ -13,21 +13,10 @@ from torch import Tensor, nn
 
 import robench
 from robench.spiking.discovery import Discovery, survey
-from tests.support.spiking_styles import Steep, T, Timed, X, steep
+from tests.support.faulty_networks import StraightThrough
+from tests.support.spiking_styles import Steep, T, Timed, X, steep, styled
 
-
-class Spiking(Timed):
-    """A network that spikes through a function."""
-
-    def spike(self, v: Tensor) -> Tensor:
-        return steep(v - 1)
-
-
-class Compared(Timed):
-    """A network that spikes by a comparison."""
-
-    def spike(self, v: Tensor) -> Tensor:
-        return (v > 1).float()
+FUNCTION, COMPARISON = "bound early", "compare and cast"
 
 
 class Tandem(nn.Module):
@@ -52,26 +41,29 @@ def found_in(net: nn.Module) -> Discovery:
 
 
 @pytest.mark.parametrize(
-    ("spiking", "without_graph"), [(Spiking(), False), (Spiking(), True), (Compared(), False)]
+    ("style", "without_graph"), [(FUNCTION, False), (FUNCTION, True), (COMPARISON, False)]
 )
-def test_spikes_of_a_detached_network_are_named(spiking: Timed, without_graph: bool) -> None:
-    found = found_in(Tandem(spiking, without_graph=without_graph))
+def test_spikes_of_a_detached_network_are_named(style: str, without_graph: bool) -> None:
+    found = found_in(Tandem(styled(style), without_graph=without_graph))
     assert not found.spikes
     assert not found.replaced
     (own,) = found.own
-    if isinstance(spiking, Spiking):
+    if style == FUNCTION:
         assert own == f"{Steep.__module__}.Steep ({2 * T} calls, detached)"
     else:
-        assert own.startswith("gt in test_cut.py")
+        assert own.startswith("gt in spiking_styles.py")
 
 
 def test_such_a_network_is_suspect() -> None:
-    check = robench.check(Tandem(Spiking()), images=X, labels=torch.arange(16) % 10)
+    check = robench.check(Tandem(styled(FUNCTION)), images=X, labels=torch.arange(16) % 10)
     assert "spikes-not-replaced" in check.to_frame()["reason"].tolist()
 
 
 def test_a_layer_whose_gradient_is_that_of_its_input_is_named_beside_one_that_spikes() -> None:
-    class Half(Spiking):
+    class Half(Timed):
+        def spike(self, v: Tensor) -> Tensor:
+            return steep(v - 1)
+
         def forward(self, x: Tensor) -> Tensor:
             first = torch.tanh(x.flatten(1) @ self.first)
             return super().forward(x) + (first + (steep(first) - first).detach()) @ self.second
@@ -80,7 +72,7 @@ def test_a_layer_whose_gradient_is_that_of_its_input_is_named_beside_one_that_sp
         def __init__(self) -> None:
             super().__init__()
             self.gate = Gate()
-            self.net = Spiking()
+            self.net = styled(FUNCTION)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.net(self.gate(x))
@@ -96,16 +88,12 @@ def test_a_layer_whose_gradient_is_that_of_its_input_is_named_beside_one_that_sp
     assert (function.calls, found.replaced) == (2 * T, True)
 
 
-class Sign(torch.autograd.Function):
+class Sign(StraightThrough):
     """The sign of weights or membranes."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        return z.sign()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
 
 
 class BinaryWeights(nn.Module):
@@ -141,12 +129,16 @@ class ReadOut(nn.Module):
         return out / T
 
 
-class Unused(Spiking):
-    """A second layer of spikes that leads nowhere."""
+class Unused(nn.Module):
+    """A spiking network beside spikes that lead nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = styled(FUNCTION)
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen = steep(x.flatten(1) - 0.4).mean()
-        return super().forward(x)
+        return self.net(x)
 
 
 def leaky(reset: str, delay: bool) -> Callable[[], nn.Module]:

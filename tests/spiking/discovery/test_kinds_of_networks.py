@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robench.compat import snntorch as compat
 from robench.spiking import Surrogate
 from robench.spiking.discovery import substituted, survey
+from tests.support.faulty_networks import StraightThrough
 from tests.support.spiking_styles import Steep, T, Timed, X, gradient
 
 
@@ -31,16 +32,12 @@ class Rounded(nn.Module):
         return (x * 7).round() / 7
 
 
-class GradFloor(torch.autograd.Function):
+class GradFloor(StraightThrough):
     """The floor of published conversions, with a straight-through gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return x.floor()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad
 
 
 class Levels(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.spiking.discovery import survey
-from tests.support.spiking_styles import T, Timed, X, gradient
+from tests.support.spiking_styles import T, Timed, X, gradient, styled
 
 SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "sigmoid": lambda z, k: torch.sigmoid(k * z),
@@ -31,11 +31,6 @@ class Smooth(Timed):
         return self.of(v - 1, self.slope)
 
 
-class Compared(Timed):
-    def spike(self, v: Tensor) -> Tensor:
-        return (v > 1).float()
-
-
 @pytest.mark.parametrize("name", SLOPES)
 def test_it_is_differentiated_as_a_spike(name: str) -> None:
     net = Smooth(SLOPES[name], 1e5)
@@ -44,7 +39,7 @@ def test_it_is_differentiated_as_a_spike(name: str) -> None:
     assert spike.calls == 2 * T
     assert not found.own
     assert not found.refused
-    usual, steep = gradient(Compared()), gradient(net)
+    usual, steep = gradient(styled("compare and cast")), gradient(net)
     assert usual.any()
     torch.testing.assert_close(steep, usual, rtol=1e-3, atol=1e-6)
 
