@@ -205,6 +205,8 @@ def planted(
     grid = of.protocol.grids.get("linf", ()) if eps is None else epsilons_of(eps)
     if not grid:
         raise UsageError(f"data set {of.name} has no grid for linf; give eps")
+    if eps is not None and len(grid) > 1:
+        raise UsageError(f"eps={eps!r}: examples are planted at one ε; give one")
     few = of.read("test").first(32) if limit is None else read_slice(of, str(limit))
     named = find_attacks(attacks)
     return planted_tests(chosen, named, few, grid[-1], seed=whole("seed", seed, 0), device=device)

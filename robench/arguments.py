@@ -18,7 +18,7 @@ from robench.datasets import (
     of_images,
     to_images,
 )
-from robench.epsilon import Epsilon, parse_part
+from robench.epsilon import Epsilon, parse_part, text_of
 from robench.errors import UsageError
 from robench.model_id import ModelId
 from robench.registry import Model, select_models
@@ -72,7 +72,7 @@ def epsilons_of(eps: Any) -> tuple[Epsilon, ...]:
     """One ε or several, as texts or numbers."""
     try:
         values = [eps] if isinstance(eps, str | int | float) else list(eps)
-        texts = [value if isinstance(value, str) else repr(float(value)) for value in values]
+        texts = [value if isinstance(value, str) else text_of(float(value)) for value in values]
     except (TypeError, ValueError):
         raise UsageError(f"eps={eps!r}: give numbers or texts, such as [0.03, '8/255']") from None
     if not texts:

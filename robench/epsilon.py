@@ -79,6 +79,14 @@ def parse_part(text: str) -> tuple[Epsilon, ...]:
     return tuple(map(Epsilon.parse, texts))  # so that each is what its text says
 
 
+def text_of(value: float) -> str:
+    """The text of an ε: a multiple of 1/255 where that is shorter than the number itself."""
+    as_number, as_fraction = repr(value), f"{value * 255:.9g}/255"
+    if len(as_fraction) < len(as_number) and Epsilon.parse(as_fraction).value == value:
+        return as_fraction
+    return as_number
+
+
 def _fraction(text: str) -> Fraction:
     numerator, _, denominator = text.partition("/")
     return Fraction(numerator) / Fraction(denominator or "1")

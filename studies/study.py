@@ -29,10 +29,9 @@ Tabulate = Callable[[list[CellResult], ResultStore], Iterable[pd.DataFrame]]
 
 def first_areas(outcome: Outcome, rows: pd.DataFrame) -> tuple[str, NDArray[np.float64]]:
     """The first upper limit of a cell's AUC, and the area of each of its rows up to there."""
-    epsilons = {point.epsilon.text: point.epsilon.value for point in outcome.curve}
-    limit = next(iter(outcome.auc))
+    values, limit = [point.epsilon.value for point in outcome.curve], outcome.limit.epsilon
     position = rows["minimal_position"].to_numpy(np.int64)
-    return limit, sample_areas(position, list(epsilons.values()), epsilons[limit])
+    return limit.text, sample_areas(position, values, limit.value)
 
 
 def at_headlines(

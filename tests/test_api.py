@@ -172,6 +172,8 @@ def test_frames_of_the_user() -> None:
         (lambda: robench.evaluate(MyNet(), dataset="digit"), "digits"),
         (lambda: robench.evaluate(MyNet(), dataset="digits", limit=0), "limit"),
         (lambda: robench.evaluate(MyNet(), dataset="digits", eps=[-1]), "-1"),
+        (lambda: robench.evaluate(MyNet(), dataset="digits", device="tpu"), "device 'tpu'"),
+        (lambda: robench.planted(MyNet(), "pgd", dataset="digits", eps=[0.1, 0.2]), "one ε"),
         (lambda: robench.evaluate(MyNet(), dataset="digits", eps=[]), "empty"),
         (lambda: robench.evaluate(MyNet(), dataset="digits", eps=object()), "numbers or texts"),
         (lambda: robench.evaluate(MyNet(), dataset="digits", seed=1.5), "seed=1.5"),
@@ -210,6 +212,25 @@ def test_wrong_arguments_are_one_line(call: object, text: str) -> None:
 def test_epsilon_is_a_number_a_text_or_several(eps: object) -> None:
     found = robench.evaluate(MyNet(), "fgsm", dataset="digits", limit=4, eps=eps)  # type: ignore[arg-type]
     assert found.to_frame()["epsilon"].tolist() == pytest.approx([0, 4 / 255])
+
+
+def test_epsilon_is_the_same_as_a_number_and_as_a_text(tmp_path: Path) -> None:
+    of_texts, of_numbers = (
+        robench.evaluate(MyNet(), ["fgsm", "spgd"], dataset="digits", limit=12, eps=eps)
+        for eps in (["4/255", "8/255", "16/255"], [4 / 255, 8 / 255, 16 / 255])
+    )
+    assert [cell.outcome for cell in of_texts.cells] == [cell.outcome for cell in of_numbers.cells]
+    pd.testing.assert_frame_equal(of_texts.to_frame(), of_numbers.to_frame())
+
+
+def test_the_limit_of_the_area_is_found_by_its_value() -> None:
+    result = robench.evaluate(MyNet(), "fgsm", dataset="digits", limit=4, eps=[4 / 255, 16 / 255])
+    outcome = result.cells[0].outcome
+    assert outcome is not None
+    *points, last = outcome.curve
+    otherwise = last.epsilon.model_copy(update={"text": "0.06274509803921569"})
+    last = last.model_copy(update={"epsilon": otherwise})
+    assert outcome.model_copy(update={"curve": (*points, last)}).limit == last
 
 
 def test_threads_wait_for_each_other() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from itertools import chain
 
 import torch
@@ -14,6 +13,7 @@ from robench.checks.verdicts import at_most
 from robench.isolation import same_numbers
 from robench.registry.borrowing import same_bits
 from robench.results import Check
+from robench.runtime.backward import gradients
 from robench.runtime.batch_size import with_fewer
 
 SAMPLES = 4
@@ -41,8 +41,7 @@ def _frozen(subject: Examined, most: int) -> Check:
         with same_numbers():
             logits = model.call(leaf)
         if logits.requires_grad:
-            with suppress(RuntimeError):  # a backward pass that is not implemented
-                torch.autograd.grad(logits.sum(), leaf, allow_unused=True)
+            gradients(logits, [leaf])
     after = _state(model.module)
     changed = [
         n for n, old in before.items() if n in after and not same_bits(old, after[n].detach())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from robench.checks.registry import Examined
 from robench.checks.verdicts import at_most
 from robench.results import Check
+from robench.runtime.backward import gradients
 from robench.runtime.batch_size import with_fewer
 from robench.spiking import spiking_layers
 from robench.spiking.discovery import Discovery
@@ -120,11 +120,9 @@ def _calls(subject: Examined, most: int) -> list[_Call]:
     with torch.enable_grad(), subject.drawn(most), intercepting(seen):
         logits = model.call(leaf)
     outs = [out for _, out in seen.calls if out.requires_grad and logits.requires_grad]
-    used = {}
-    if outs:
-        with suppress(NotImplementedError):  # a function without a backward pass
-            found = torch.autograd.grad(logits.sum(), outs, allow_unused=True)
-            used = {id(out): part is not None for out, part in zip(outs, found, strict=True)}
+    found = gradients(logits, outs) if outs else None
+    pairs = zip(outs, found, strict=True) if found else ()
+    used = {id(out): part is not None for out, part in pairs}
     return [_Call(function, out.detach(), used.get(id(out))) for function, out in seen.calls]
 
 

@@ -97,6 +97,8 @@ def _worst(entry: ModelEntry) -> str:
     if folder is None or entry.card is None or entry.control:
         return ""
     headline = find_dataset(entry.dataset).protocol.headline.get("linf")
+    if headline is None:
+        return ""
     found: list[float] = []
     for path in (folder / entry.dataset / entry.id.name).glob("*/*.json"):
         try:
@@ -104,7 +106,7 @@ def _worst(entry: ModelEntry) -> str:
         except (OSError, ValueError):
             continue  # robench validate names it
         points = cell.outcome.curve if cell.outcome and cell.outcome.identity.norm == "linf" else ()
-        found += [point.accuracy for point in points if point.epsilon.text == str(headline)]
+        found += [point.accuracy for point in points if point.epsilon.value == headline.value]
     return f"{min(found):.1%} at {headline}" if found else ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from robench.datasets.arrays import (
     require_images,
     to_unit,
 )
-from robench.epsilon import Epsilon, parse_grid
+from robench.epsilon import Epsilon, make_grid, parse_grid
 from robench.errors import ContentError, RobenchError, UsageError
 from robench.user_code import described
 
@@ -72,6 +72,11 @@ class Protocol:
             auc_limits={norm: tuple(map(Epsilon.parse, t)) for norm, t in auc_limits.items()},
             **rest,
         )
+
+    def grid(self, norm: str, epsilons: Iterable[Epsilon]) -> tuple[Epsilon, ...]:
+        """A grid of some ε, each of which is written as here where it stands here."""
+        own = {epsilon.value: epsilon for epsilon in self.grids.get(norm, ())}
+        return make_grid(own.get(epsilon.value, epsilon) for epsilon in epsilons)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from robench.datasets import Dataset, Images, find_dataset
-from robench.epsilon import NORMS, Epsilon, make_grid
+from robench.epsilon import NORMS, Epsilon
 from robench.errors import ContentError, MissingDataError, RobenchError, UsageError
 from robench.evaluation.cell import Cell, Settings
 from robench.evaluation.request import Request
@@ -139,10 +139,10 @@ def make_plan(
         and not any(p.cell.model.timesteps for p in planned)
     ):
         raise UsageError(
-            f"--timesteps {request.timesteps}: none of these models has time steps; leave it out"
+            f"timesteps {request.timesteps}: none of these models has time steps; leave it out"
         )
     if request.eot is not None and planned and not any(p.cell.stochastic for p in planned):
-        raise UsageError(f"--eot {request.eot}: none of these models is stochastic; leave it out")
+        raise UsageError(f"eot {request.eot}: none of these models is stochastic; leave it out")
     return Plan(tuple(planned), tuple(skipped))
 
 
@@ -192,12 +192,12 @@ def _fixed_timesteps(model: Model, timesteps: int | None) -> str:
         return ""
     if model.input_kind == "frames":
         return (
-            f"--timesteps {timesteps}: model {model.id} takes one frame at each time step, so its "
+            f"timesteps {timesteps}: model {model.id} takes one frame at each time step, so its "
             "T is that of the data; leave one of the two out"
         )
     if not model.checkpoint:
         return (
-            f"--timesteps {timesteps}: model {model.id} runs at its own T of {model.timesteps}, "
+            f"timesteps {timesteps}: model {model.id} runs at its own T of {model.timesteps}, "
             "which only its own code can change; leave the option out"
         )
     return ""
@@ -232,7 +232,7 @@ def _cell(
             f"attack {attack.name} is undefined for fewer than {least} classes; "
             f"model {model.id} has {model.classes}: leave one of the two out"
         )
-    grid = make_grid(epsilons)
+    grid = dataset.protocol.grid(norm, epsilons)
     pixels = dataset.shape[-3:] if attack.shared else dataset.shape
     largest = LARGEST[norm](math.prod(pixels))
     if grid[-1].value > largest:

@@ -53,10 +53,10 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: a seed is an integer from 0")
+            raise UsageError(f"seed {self.seed}: a seed is an integer from 0")
         if self.timesteps is not None and self.timesteps < 1:
-            raise UsageError(f"--timesteps {self.timesteps}: a spiking network needs at least 1")
+            raise UsageError(f"timesteps {self.timesteps}: a spiking network needs at least 1")
         if self.eot is not None and self.eot < 1:
-            raise UsageError(f"--eot {self.eot}: a gradient needs at least 1 draw")
+            raise UsageError(f"eot {self.eot}: a gradient needs at least 1 draw")
         if self.checks not in get_args(Thoroughness):
             raise UsageError(f"checks={self.checks!r}: give cheap, full or off")

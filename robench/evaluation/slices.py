@@ -43,23 +43,23 @@ def read_slice(dataset: Dataset, limit: str | None, split: Split = "test") -> Im
         count = int(limit) if share is None else int(share * len(images))
     except (ValueError, ArithmeticError):
         raise UsageError(
-            f"--limit {limit!r} is neither a count nor a fraction; write it like 100, 0.1 or 10%"
+            f"limit {limit!r} is neither a count nor a fraction; write it like 100, 0.1 or 10%"
         ) from None
     if count < 1 or (share is not None and share > 1):
         raise UsageError(
-            f"--limit {limit} leaves no valid number of images: "
+            f"limit {limit} leaves no valid number of images: "
             "give a count from 1 or a fraction up to 1.0"
         )
     if count > len(images):
         raise UsageError(
-            f"--limit {limit}: {dataset.name} has {len(images)} {split} images; give fewer, or "
+            f"limit {limit}: {dataset.name} has {len(images)} {split} images; give fewer, or "
             "choose a data set that has so many with --dataset"
         )
     chosen = images.first(count)
     there, expected = len(np.unique(chosen.labels)), _expected_classes(images, count)
     if count >= FEW and there < expected / 2:
         raise UsageError(
-            f"--limit {limit}: the first {count} of {len(images)} images have {there} of "
+            f"limit {limit}: the first {count} of {len(images)} images have {there} of "
             f"{len(np.unique(images.labels))} classes; shuffle the images of {dataset.name} once, "
             "with a fixed seed, or take all of them"
         )

@@ -63,7 +63,7 @@ def _asked_for(request: object) -> NamedAttack:
             f"attacks={request!r}: give names, such as ['pgd', 'spgd'], or attacks of your own, "
             "which are subclasses of robench.Attack"
         )
-    changes = dict(request) if isinstance(request, Attack) else {}
+    changes = request.model_dump(mode="json") if isinstance(request, Attack) else {}
     if kind in IMPLEMENTATIONS.values():
         return _find(kind.name, kind.name, changes)
     where = f"{kind.__module__}.{kind.__qualname__}"

@@ -49,9 +49,8 @@ class Comparer:
             return
         key = i.model, i.fingerprint, i.data_sha256, i.norm, i.grid, i.seed, i.timesteps
         if key not in self._groups:
-            limits = [p.epsilon.value for p in points if p.epsilon.text in found.outcome.auc]
             values = tuple(point.epsilon.value for point in points)
-            limit = limits[0] if limits else values[-1]
+            limit = found.outcome.limit.epsilon.value
             self._groups[key] = _Group([], values, limit, mode_of(found.outcome) != "ann")
         self._groups[key].cells.append(to_compare(found, found.cell.hash))
 

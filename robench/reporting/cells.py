@@ -12,7 +12,7 @@ import pandas as pd
 from robench.epsilon import scale_of
 from robench.errors import ContentError
 from robench.reporting.between import Comparer, Comparisons, verdict_of
-from robench.reporting.comparable import Candidate, quoted
+from robench.reporting.comparable import Candidate
 from robench.results import CellResult, CurvePoint, Damaged, ResultStore
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _summary(cells: Sequence[CellResult], checks: Comparisons) -> pd.DataFrame:
             record |= {"verdict": cell.status, "reasons": cell.reason}
         else:
             outcome = cell.outcome
-            point = quoted(outcome)
+            point = outcome.limit
             low, high = point.interval.low, point.interval.high
             left = f"{point.accuracy:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
             record |= {"clean": f"{outcome.clean_accuracy:.1%}", f"at {point.epsilon.text}": left}

@@ -242,12 +242,6 @@ def other_run(cell: CellResult, *differs: str) -> OtherRun:
     return OtherRun(cell.model, cell.attack, cell.dataset, cell.hash, cell.status, differs)
 
 
-def quoted(outcome: Outcome) -> CurvePoint:
-    """The point of a curve at the limit of the AUC, or at the largest ε without one."""
-    points = [point for point in outcome.curve if point.epsilon.text in outcome.auc]
-    return points[0] if points else outcome.curve[-1]
-
-
 def network_key(identity: Identity) -> str:
     """Equal for cells whose networks have the same weights and card."""
     i = identity

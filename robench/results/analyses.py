@@ -138,13 +138,16 @@ class AnalysisStore:
 
     def read(self, path: Path) -> Analysis | Damaged:
         """The analysis of a JSON file, or which of its files is damaged and why."""
+        found = self._believed(path)
+        if isinstance(found, Damaged) and found.path != path:
+            found = self._believed(path)  # another run stored it between its two files
+        return found
+
+    def _believed(self, path: Path) -> Analysis | Damaged:
         try:
-            found = self._read(path)
+            return self._read(path)
         except (OSError, *ERRORS) as error:
             return Damaged(path, why(error), DAMAGED)
-        if isinstance(found, Damaged) and found.path != path:
-            return self._read(path)  # another run stored it between its two files
-        return found
 
     def _read(self, path: Path) -> Analysis | Damaged:
         try:

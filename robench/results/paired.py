@@ -87,8 +87,8 @@ def paired(first: Sound, second: Sound) -> Paired:
     if len(shared) < 2:
         raise UsageError("the results share no ε above 0; compare results with the same --eps")
     matrices = [_robust(found, shared) for found in (first, second)]
-    limits = [text for text in one.auc if text in other.auc]
-    limit = next((v for v in shared if texts[v].text in limits), shared[-1])
+    limits = set(one.limits) & set(other.limits)
+    limit = next((value for value in shared if value in limits), shared[-1])
     areas = [matrix_areas(matrix, shared, limit) for matrix in matrices]
     columns = range(len(shared))
     return Paired(

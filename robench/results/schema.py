@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from robench.epsilon import Epsilon
 from robench.errors import UsageError
 from robench.model_id import ModelId
 
@@ -249,6 +250,17 @@ class Outcome(Record):
     def areas(self) -> dict[str, Share]:
         """:attr:`auc`; empty where one ε alone was attacked, which says nothing of those below."""
         return self.auc if len(self.curve) > 2 else {}
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The upper limits of :attr:`auc`, as numbers."""
+        return tuple(Epsilon.parse(text).value for text in self.auc)
+
+    @property
+    def limit(self) -> CurvePoint:
+        """The point at the first of :attr:`limits`; at the largest ε without any."""
+        limits = self.limits
+        return next((at for at in self.curve if at.epsilon.value in limits), self.curve[-1])
 
 
 class RunRecord(Record):

@@ -25,7 +25,7 @@ def find_device(text: str) -> str:
         UsageError: the text is none of these, or the device does not exist.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise UsageError(f"--device {text!r}: choose from auto, cpu, cuda and cuda:0, cuda:1, …")
+        raise UsageError(f"device {text!r}: choose from auto, cpu, cuda and cuda:0, cuda:1, …")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if text == "cpu" or (text == "auto" and not count):
         return "cpu"
@@ -33,8 +33,8 @@ def find_device(text: str) -> str:
     if index >= count:
         found = f"only {count}" if count else "none"
         raise UsageError(
-            f"--device {text}: torch {torch.__version__} finds {found} here; "
-            f"use {'a smaller number' if count else '--device cpu'}, or see: robench doctor"
+            f"device {text}: torch {torch.__version__} finds {found} here; "
+            f"use {'a smaller number' if count else 'device cpu'}, or see: robench doctor"
         )
     return f"cuda:{index}"
 

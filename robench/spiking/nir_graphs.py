@@ -120,7 +120,7 @@ def _chain(path: Path) -> list[tuple[str, Any]]:
     except Exception as error:  # h5py and nir raise whatever a damaged file leads to
         text = one_line(error)
         raise ContentError(f"{path}: not a NIR file ({type(error).__name__}: {text:.90})") from None
-    names = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
+    names = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)][:1]
     chain: list[tuple[str, Any]] = []
     while True:
         after = [end for start, end in graph.edges if start == (names[-1] if names else None)]

@@ -59,6 +59,9 @@ def wrap(
             raise UsageError(f"{name}={value!r}: choose from {', '.join(get_args(known))}")
     if (encoding in ("none", "frames")) != (timesteps is None):
         raise UsageError("timesteps and encoding belong together: timesteps=8, encoding='direct'")
+    whole = isinstance(timesteps, int) and not isinstance(timesteps, bool)
+    if timesteps is not None and not (whole and timesteps > 0):
+        raise UsageError(f"timesteps={timesteps!r}: give an integer from 1")
     if stepwise and encoding == "none":
         raise UsageError("a network that is called step by step needs timesteps and an encoding")
     return Wrapped(net, timesteps, encoding, stepwise, output, readout, reset or _found(net))
@@ -130,7 +133,13 @@ class Wrapped(nn.Module):
         return torch.stack(found)
 
     def _chosen(self, out: Any) -> Tensor:
-        chosen = out[self.output] if isinstance(out, tuple | list) else out
+        chosen = out
+        if isinstance(out, tuple | list):
+            if not -len(out) <= self.output < len(out):
+                raise EvaluationError(
+                    f"output={self.output} of robench.wrap: the network returns {len(out)} values"
+                )
+            chosen = out[self.output]
         if isinstance(chosen, list | tuple):
             chosen = torch.stack(list(chosen))
         if not isinstance(chosen, Tensor):

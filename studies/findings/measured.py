@@ -182,10 +182,10 @@ def _beside_anns(stores: Stores) -> Iterator[Evidence]:
             other = rows.get(name)
             if other is None or not (attacks := _longest((flex, other))):
                 continue
-            why = why or unlike(table.dataset.name, ann)
-            why = why or attacked_otherwise(f"{table.dataset.name}/flex-{mode}", other.model)
-            what = f"{mode} and {name}"
-            yield _of_attacks(stores, table, what, attacks, (flex, other), why, relative=True)
+            dataset, what = table.dataset.name, f"{mode} and {name}"
+            against = why or unlike(dataset, ann)
+            against = against or attacked_otherwise(f"{dataset}/flex-{mode}", other.model)
+            yield _of_attacks(stores, table, what, attacks, (flex, other), against, relative=True)
 
 
 def _stability(stores: Stores) -> Iterator[Evidence]:

@@ -12,7 +12,7 @@ import pytest
 import robench
 from robench.datasets import DIGITS, Images
 from robench.datasets.files import VARIABLE
-from robench.epsilon import MOST, Epsilon, parse_part
+from robench.epsilon import MOST, Epsilon, parse_part, text_of
 from robench.errors import UsageError
 from robench.evaluation import read_slice
 from tests.support.checkpoints import ROOT
@@ -34,6 +34,20 @@ def test_a_range_of_epsilons_is_the_list() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "text"),
+    [(8 / 255, "8/255"), (0.25 / 255, "0.25/255"), (0.2, "0.2"), (0.03, "0.03"), (1e-9, "1e-09")],
+)
+def test_the_text_of_a_number_is_short_and_read_as_it(value: float, text: str) -> None:
+    assert text_of(value) == text
+    assert Epsilon.parse(text).value == value
+
+
+@pytest.mark.parametrize("value", np.random.default_rng(0).random(50).tolist())
+def test_no_digit_of_a_number_is_lost(value: float) -> None:
+    assert Epsilon.parse(text_of(value)).value == value
+
+
+@pytest.mark.parametrize(
     "text", ["0:1", "0:1:0", "1:0:0.1", "0:1:-1", "a:1:1", "0:1:1e-9", ":::", "0:1:0.1:2"]
 )
 def test_a_range_that_is_none_is_refused(text: str) -> None:
@@ -51,7 +65,7 @@ def test_a_limit_may_be_a_share() -> None:
     for share in range(1, 101):  # in floating point 29 % of 100 is less than 29
         assert len(read_slice(hundred, f"{share}%")) == share
     for limit in ("0%", "101%", "%", "-5%", "nan%"):
-        with pytest.raises(UsageError, match="--limit"):
+        with pytest.raises(UsageError, match="limit"):
             read_slice(DIGITS, limit)
 
 

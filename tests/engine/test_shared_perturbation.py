@@ -219,10 +219,10 @@ def refused(done: Finished, *texts: str) -> None:
 
 def test_time_steps_of_frames_cannot_be_chosen(cli: Cli, tmp_path: Path) -> None:
     command = ("run", "--attacks", "fgsm", "--output", tmp_path, "--timesteps", "4", "--dry-run")
-    refused(cli(*command, "--models", NAME), "--timesteps 4", NAME, "one frame at each time step")
+    refused(cli(*command, "--models", NAME), "timesteps 4", NAME, "one frame at each time step")
     done = cli(*command, "--models", "digits/vgg16-stbp,digits-frames/*")  # a glob names no model
     assert done.code == 0, done.err
-    assert done.err.startswith(f"skipped {NAME}: --timesteps 4")
+    assert done.err.startswith(f"skipped {NAME}: timesteps 4")
 
 
 def test_frames_is_all_or_shared(cli: Cli, tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from robench.attacks import IMPLEMENTATIONS, SPGD, Attack, SpikingAutoAttack
 from robench.errors import UsageError
-from robench.registry import find_attack, split_names
+from robench.registry import find_attack, find_attacks, split_names
 from robench.registry.attack_spec import label, read_request
 from robench.results import ResultStore
 
@@ -20,6 +21,18 @@ def test_a_list_is_a_parameter() -> None:
     assert (
         find_attack('surrogate-ensemble[surrogates=["atan(2)", "triangle(1)"], steps=4]') == found
     )
+
+
+@pytest.mark.parametrize("kind", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS)
+def test_an_attack_may_be_an_object(kind: type[Attack]) -> None:
+    (found,) = find_attacks([kind()])
+    assert found == find_attack(kind.name)
+
+
+def test_the_parameters_of_an_object_within_an_attack_are_in_its_name() -> None:
+    (found,) = find_attacks([SpikingAutoAttack(spgd=SPGD(steps=7))])
+    assert found.attack.spgd.steps == 7
+    assert find_attack(found.name) == found
 
 
 def test_a_path_behind_a_surrogate_names_a_folder(tmp_path) -> None:

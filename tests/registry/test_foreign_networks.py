@@ -95,6 +95,6 @@ def test_the_time_steps_of_a_foreign_network_cannot_be_changed(
     (tmp_path / "timednet.py").write_text(TIMED, "utf-8")
     monkeypatch.chdir(tmp_path)
     run = ("run", "--models", "timednet:net", "--attacks", "fgsm", "--limit", "4", "--dry-run")
-    refused(cli(*run, "--timesteps", "1"), "--timesteps 1", "digits/timed", "its own T of 6")
+    refused(cli(*run, "--timesteps", "1"), "timesteps 1", "digits/timed", "its own T of 6")
     for own in (("--timesteps", "6"), ()):
         assert cli(*run, *own).code == 0

@@ -52,7 +52,7 @@ def test_the_device_that_is_meant(
 @pytest.mark.parametrize(
     ("gpus", "text", "says"),
     [
-        (0, "cuda", "none here; use --device cpu"),
+        (0, "cuda", "none here; use device cpu"),
         (0, "cuda:0", "none here"),
         (2, "cuda:2", "only 2 here; use a smaller number"),
         (2, "gpu", "auto, cpu, cuda"),
@@ -74,7 +74,7 @@ def test_cuda_without_a_gpu_is_one_line(
     done = cli("run", "--models", "digits/vgg16-ann", "--device", "cuda", "--output", tmp_path)
     assert done.code == 2
     (line,) = done.err.splitlines()
-    assert "--device cuda: torch" in line
+    assert "device cuda: torch" in line
 
 
 @pytest.mark.usefixtures("small_models")

@@ -230,6 +230,14 @@ def test_a_graph_with_branches_is_refused(tmp_path: Path) -> None:
         robench.from_nir(tmp_path / "net.nir", images=X, logits=X, timesteps=T)
 
 
+def test_a_graph_with_two_inputs_is_refused(tmp_path: Path) -> None:
+    shape = np.array([3])
+    nodes = {"a": nir.Input(shape), "b": nir.Input(shape), "f": AFFINE, "o": nir.Output(shape)}
+    nir.write(tmp_path / "net.nir", nir.NIRGraph(nodes, [("a", "f"), ("f", "o")]))
+    with pytest.raises(ContentError, match="not a chain: b"):
+        robench.from_nir(tmp_path / "net.nir", images=X, logits=X, timesteps=T)
+
+
 def test_a_file_that_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:
     given = {"images": X, "logits": X, "timesteps": T}
     with pytest.raises(ContentError, match=r"none.nir: no such file; nir.write\(path, graph\)"):

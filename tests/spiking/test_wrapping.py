@@ -171,6 +171,9 @@ def test_rate_coding_is_stochastic() -> None:
         ({"timesteps": 3}, "belong together"),
         ({"timesteps": 3, "encoding": "frames"}, "belong together"),
         ({"stepwise": True}, "step by step"),
+        ({"timesteps": 0, "encoding": "latency"}, "timesteps=0: give an integer from 1"),
+        ({"timesteps": -1, "encoding": "direct"}, "timesteps=-1"),
+        ({"timesteps": 2.5, "encoding": "direct"}, "timesteps=2.5"),
     ],
 )
 def test_wrong_options_are_one_line(options: Any, text: str) -> None:
@@ -181,3 +184,8 @@ def test_wrong_options_are_one_line(options: Any, text: str) -> None:
 def test_another_shape_is_one_line() -> None:
     with pytest.raises(EvaluationError, match=r"\(T, N, K\)"):
         robench.wrap(nn.Flatten())(X)
+
+
+def test_an_output_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(EvaluationError, match=r"output=2 of robench\.wrap: the network returns 2"):
+        robench.wrap(OfSnnTorch(), output=2)(X)

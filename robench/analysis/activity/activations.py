@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from robench.analysis.activity.operations import PRODUCTS, memory_of
 from robench.registry import Model
+from robench.runtime.backward import gradients
 from robench.runtime.each_operation import EachOperation
 from robench.spiking import spiking_layers
 from robench.spiking.discovery import Discovery
@@ -139,9 +140,8 @@ def _unused(calls: Sequence[Call], logits: Tensor | None) -> set[int]:
     if logits is None or not logits.requires_grad or not known:
         return set()
     outs = [call.out for call in known if call.out is not None]
-    try:
-        found = torch.autograd.grad(logits.sum(), outs, allow_unused=True)
-    except RuntimeError:  # a backward pass that is not implemented raises one too
+    found = gradients(logits, outs)
+    if found is None:
         return set()
     used = {id(call) for call, part in zip(known, found, strict=True) if part is not None}
     layers = {call.layer for call in known}  # of others no call has a graph

@@ -200,6 +200,7 @@ def _predict(
     import torch
 
     from robench.registry import model_entries
+    from robench.runtime.device import placed
 
     entry = model_entries(models_dir).get(ModelId(model_id))
     if entry is None or entry.missing:
@@ -208,6 +209,6 @@ def _predict(
     same = model.fingerprint == identity.fingerprint and model.timesteps == identity.timesteps
     if model.stochastic or not same:
         return None
-    with torch.no_grad():
+    with placed(model, "cpu"), torch.no_grad():
         classes = model.logits(torch.from_numpy(images)).argmax(1)
     return tuple(int(number) for number in classes)

@@ -39,7 +39,7 @@ def newest(paths: list[Path], store: ResultStore) -> Sound | None:
     found = [store_of(path, store).load(path) for path in paths]
     sound = [each for each in found if isinstance(each, Sound)]
     if sound:
-        return max(sound, key=lambda each: (each.cell.run.created, each.cell.hash))
+        return max(sound, key=_age)
     for each in found:
         if isinstance(each, Damaged):
             raise UsageError(f"{each.path}: damaged: {each.reason}")
@@ -74,6 +74,10 @@ def has_results(folder: Path) -> bool:
     return next(ResultStore(folder).paths(), None) is not None
 
 
+def _age(found: Sound) -> tuple[str, str]:
+    return found.cell.run.created, found.cell.hash
+
+
 def cells_of(folder: Path) -> dict[tuple[str, str, int], Sound]:
     """The newest sound result of each model, attack and seed of a folder."""
     store = ResultStore(folder)
@@ -83,7 +87,5 @@ def cells_of(folder: Path) -> dict[tuple[str, str, int], Sound]:
         if isinstance(each, Damaged) or each.cell.outcome is None:
             continue
         key = each.cell.model, each.cell.attack, each.cell.outcome.identity.seed
-        known = found.get(key)
-        if known is None or known.cell.run.created < each.cell.run.created:
-            found[key] = each
+        found[key] = max(found.get(key, each), each, key=_age)
     return found

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from robench.reporting.between import Comparisons, verdict_of
-from robench.reporting.comparable import quoted
 from robench.results import CellResult, Check, Outcome
 from robench.text import one_line
 
@@ -39,7 +38,7 @@ def result_line(result: CellResult, checks: Sequence[Check] = (), took: str = ""
     if (outcome := result.outcome) is None:
         reason = one_line(result.reason)
         return f"  {result.attack}  {result.status}: {reason}"
-    point, (verdict, _) = quoted(outcome), verdict_of(outcome, checks)
+    point, (verdict, _) = outcome.limit, verdict_of(outcome, checks)
     bound = "≤" if verdict == "invalid" else " "
     low, high = 100 * point.interval.low, 100 * point.interval.high
     number = f"{bound}{point.accuracy:6.1%} {f'[{low:.1f}, {high:.1f}]':13}"
