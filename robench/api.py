@@ -1,4 +1,4 @@
-"""robench in Python: load or wrap a network, evaluate it, look at the result.
+"""robench in Python: evaluate a network, check it, read results.
 
 ::
 

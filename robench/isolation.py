@@ -22,7 +22,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Settings:
+class ProcessSettings:
     """Settings of the process at some time.
 
     Attributes:
@@ -130,7 +130,7 @@ class EscapeError(Exception):
 
 
 @contextmanager
-def contained(own: Settings | None = None) -> Iterator[None]:
+def contained(own: ProcessSettings | None = None) -> Iterator[None]:
     """Call a user's code: it prints to stderr, and settings that it changes are put back.
 
     Args:
@@ -140,7 +140,7 @@ def contained(own: Settings | None = None) -> Iterator[None]:
     Raises:
         EscapeError: the code raises what is no ``Exception``. An interrupt is raised as it is.
     """
-    before = Settings.now()
+    before = ProcessSettings.now()
     try:
         if own is not None:
             own.restore_defaults()
@@ -206,7 +206,7 @@ def standard() -> Iterator[None]:
 
     The default type is float32, and products of matrices are computed in nothing less.
     """
-    before = Settings.now()
+    before = ProcessSettings.now()
     with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
         try:
             torch.set_default_dtype(torch.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import threading
 from pathlib import Path
@@ -33,6 +34,12 @@ class MyNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(nn.functional.avg_pool2d(x, 4).flatten(1))
+
+
+def test_the_page_has_the_public_names() -> None:
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    first = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(first))) == sorted(robench.__all__)
 
 
 def test_the_public_names_resolve_and_are_those_of_the_stub() -> None:
@@ -206,31 +213,6 @@ def test_wrong_arguments_are_one_line(call: object, text: str) -> None:
         call()  # type: ignore[operator]
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("eps", ["4/255", 4 / 255, torch.tensor([4 / 255]), (4 / 255,)])
-def test_epsilon_is_a_number_a_text_or_several(eps: object) -> None:
-    found = robench.evaluate(MyNet(), "fgsm", dataset="digits", limit=4, eps=eps)  # type: ignore[arg-type]
-    assert found.to_frame()["epsilon"].tolist() == pytest.approx([0, 4 / 255])
-
-
-def test_epsilon_is_the_same_as_a_number_and_as_a_text(tmp_path: Path) -> None:
-    of_texts, of_numbers = (
-        robench.evaluate(MyNet(), ["fgsm", "spgd"], dataset="digits", limit=12, eps=eps)
-        for eps in (["4/255", "8/255", "16/255"], [4 / 255, 8 / 255, 16 / 255])
-    )
-    assert [cell.outcome for cell in of_texts.cells] == [cell.outcome for cell in of_numbers.cells]
-    pd.testing.assert_frame_equal(of_texts.to_frame(), of_numbers.to_frame())
-
-
-def test_the_limit_of_the_area_is_found_by_its_value() -> None:
-    result = robench.evaluate(MyNet(), "fgsm", dataset="digits", limit=4, eps=[4 / 255, 16 / 255])
-    outcome = result.cells[0].outcome
-    assert outcome is not None
-    *points, last = outcome.curve
-    otherwise = last.epsilon.model_copy(update={"text": "0.06274509803921569"})
-    last = last.model_copy(update={"epsilon": otherwise})
-    assert outcome.model_copy(update={"curve": (*points, last)}).limit == last
 
 
 def test_threads_wait_for_each_other() -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import robench
-from robench.isolation import Settings, contained, isolated, standard
+from robench.isolation import ProcessSettings, contained, isolated, standard
 from tests.support.commands import Cli
 
 SMALL = {"dataset": "digits", "limit": 6, "eps": ["4/255", "16/255"]}
@@ -40,7 +40,7 @@ CHANGES: dict[str, Callable[[], object]] = {
 def facts() -> tuple[object, ...]:
     """The settings and states that a user could notice."""
     random_states = torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()
-    return Settings.now(), signal.getsignal(signal.SIGINT), *random_states
+    return ProcessSettings.now(), signal.getsignal(signal.SIGINT), *random_states
 
 
 @contextmanager

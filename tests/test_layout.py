@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import get_args
+
 import grimp
 import networkx
 import pytest
@@ -34,6 +37,22 @@ def test_files_are_short() -> None:
         for file in files
     }
     assert {file: lines for file, lines in lengths.items() if lines > LINES} == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"),
+    [
+        ("Gradients", ("robench.attacks.contract.attack", "robench.results.schema")),
+        ("Format", ("robench.cli.leaderboard", "robench.reporting.leaderboard")),
+        ("FigureFormat", ("robench.cli.options", "robench.reporting.figures.saving")),
+    ],
+)
+def test_a_list_that_is_written_twice_is_the_same(name: str, modules: tuple[str, str]) -> None:
+    """Twice, so that a command or a record needs no import of torch or pandas."""
+    found = [getattr(importlib.import_module(module), name) for module in modules]
+    choices = [get_args(get_args(one)[0]) or get_args(one) for one in found]
+    assert choices[0] == choices[1]
+    assert choices[0]
 
 
 def test_the_imports_have_no_cycle(graph: grimp.ImportGraph) -> None:

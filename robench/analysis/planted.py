@@ -25,8 +25,6 @@ import pandas as pd
 
 from robench.analysis.features import Features
 from robench.analysis.planting import (
-    CLOSENESS,
-    INNER,
     Planted,
     PlantedNetwork,
     plant,
@@ -157,8 +155,6 @@ def planted_tests(
     *,
     seed: int = 0,
     device: str = "auto",
-    inner: int = INNER,
-    closeness: float = CLOSENESS,
 ) -> PlantedTests:
     """Plant an adversarial example in the ball of each image, and let attacks look for it.
 
@@ -169,8 +165,6 @@ def planted_tests(
         epsilon: radius of the balls.
         seed: of the points and of the attacks' random numbers.
         device: see :func:`robench.evaluate`.
-        inner: inner points of each sample; more make the example harder to find.
-        closeness: see :func:`fit_read_out`.
 
     Raises:
         UsageError: an attack has another norm, or needs what the model or the test lacks.
@@ -188,7 +182,7 @@ def planted_tests(
         planted: Planted | str = "the features of a stochastic network differ from draw to draw"
     else:
         with isolated(), standard(), placed(model, request.device):
-            planted = plant(model, images, epsilon, seed, inner, closeness)
+            planted = plant(model, images, epsilon, seed)
     if isinstance(planted, str):
         none, missing = pd.DataFrame(columns=ROWS), len(images)
         test = PlantedTest(model.id, "", epsilon, none, missing, why=planted)

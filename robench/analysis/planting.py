@@ -150,9 +150,7 @@ class Planted:
     network: PlantedNetwork
 
 
-def plant(
-    model: Model, images: Images, epsilon: Epsilon, seed: int, inner: int, closeness: float
-) -> Planted | str:
+def plant(model: Model, images: Images, epsilon: Epsilon, seed: int) -> Planted | str:
     """Plant a corner in the ball of each image; returns why none can be, if none can.
 
     Args:
@@ -160,8 +158,6 @@ def plant(
         images: clean images; one that lies within 2ε of an earlier one is left out.
         epsilon: radius of the balls.
         seed: of the points.
-        inner: inner points of each sample.
-        closeness: see :func:`fit_read_out`.
     """
     x = images.tensor()
     if not model.checkpoint:
@@ -180,10 +176,10 @@ def plant(
         measure = _Measure(model, features, workers)
         for row in apart(x, 2 * epsilon.value):
             noise = SampleNoise(seed, model.dataset, [row], x.shape[1:])
-            points = inner_points(x[row], noise, epsilon.value * NEAR, inner, batch)
+            points = inner_points(x[row], noise, epsilon.value * NEAR, INNER, batch)
             inside = measure([x[row : row + 1], *points])
             outer = corners(x[row], noise, "planted corner", epsilon.value, range(CORNERS))
-            fits = [fit_read_out(inside, planted, closeness) for planted in measure([outer])]
+            fits = [fit_read_out(inside, planted) for planted in measure([outer])]
             known = [(fit.gap, k, fit) for k, fit in enumerate(fits) if fit is not None]
             if known:
                 _, best, fit = max(known)

@@ -165,9 +165,8 @@ class APGD(IterativeAttack):
         state.window = torch.where(first, whole, state.window)
         state.age = torch.where(first, 0, state.age + 1)
         state.raised = torch.where(first, 0, state.raised + (loss > state.last_loss))
-        state.halved = (
-            state.halved | first
-        )  # the first checkpoint has no earlier one to compare with
+        # the first checkpoint has no earlier one to compare with
+        state.halved = state.halved | first
         better = first | (loss > state.best_loss)
         wide = spread(better, here)
         state.best = torch.where(wide, here, state.best)
@@ -179,7 +178,6 @@ class APGD(IterativeAttack):
     def _check(self, state: APGDState, here: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """At a checkpoint without progress, halve the step and return to the best iterate."""
         due = state.age == state.window
-        due &= state.age > 0
         stuck = ~state.halved & (state.best_loss <= state.checked_best)
         halve = due & ((state.raised < OSCILLATION * state.window) | stuck)
         state.step_size = torch.where(halve, state.step_size / 2, state.step_size)

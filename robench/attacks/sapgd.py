@@ -113,18 +113,18 @@ class SAPGD(IterativeAttack):
     ) -> tuple[Tensor, State]:
         """One step along the ratio of the moving sums."""
         assert isinstance(state, SAPGDState)
-        done = self.steps * self.restarts - state.steps_left
-        self._begin_runs(x, eps, state, noise, done)
-        gradient = self.ascent(view, y, state, done % self.steps)
+        in_all = self.steps * self.restarts - state.steps_left
+        self._begin_runs(x, eps, state, noise, in_all)
+        done = in_all % self.steps
+        gradient = self.ascent(view, y, state, done)
         state.first = FIRST_MOMENT * state.first + to_mean_one(gradient)
         # scaled first: the square of a small gradient underflows
         state.second = SECOND_MOMENT * state.second + to_mean_one(to_mean_one(gradient) ** 2)
         way = (state.first / (state.second.sqrt() + DENOMINATOR)).clamp(-1, 1)
         size = torch.tensor(self.step_sizes(), dtype=eps.dtype, device=eps.device)
-        origin = self.origin(state, done % self.steps)
-        candidate = origin + spread(size[done % self.steps] * eps, x) * way
+        candidate = self.origin(state, done) + spread(size[done] * eps, x) * way
         rest = (state.steps_left - 1) % self.steps
-        ended = self.ended(state, done % self.steps)
+        ended = self.ended(state, done)
         state.steps_left = state.steps_left - 1 - torch.where(ended, rest, 0)
         state.statistics.forget(state.steps_left % self.steps == 0)
         return candidate, state
@@ -142,16 +142,16 @@ class SAPGD(IterativeAttack):
         return vanished(state.first)
 
     def _begin_runs(
-        self, x: Tensor, eps: Tensor, state: SAPGDState, noise: Noise, done: Tensor
+        self, x: Tensor, eps: Tensor, state: SAPGDState, noise: Noise, in_all: Tensor
     ) -> None:
-        """Start the next run of the rows whose last step ended one, ``done`` steps ago.
+        """Start the next run of the rows whose last step ended one, after ``in_all`` steps of all.
 
         The engine has verified the last iterate of that run by now.
         """
-        again = (done % self.steps == 0) & (done > 0)
+        again = (in_all % self.steps == 0) & (in_all > 0)
         if again.any():
             wide = spread(again, x)
-            fresh = project(self.start_point(x, eps, noise, done // self.steps), x, eps)
+            fresh = project(self.start_point(x, eps, noise, in_all // self.steps), x, eps)
             state.candidate = torch.where(wide, fresh, state.candidate)
             state.first = torch.where(wide, 0.0, state.first)
             state.second = torch.where(wide, 0.0, state.second)

@@ -86,8 +86,6 @@ class Transfer(IterativeAttack):
     ) -> tuple[Tensor, State]:
         """A complete run on the next source."""
         sources, number = view.sources, int(state.phase[0])
-        if not sources:
-            return x, state
         candidate = self._craft(sources[number], x, y, eps)
         state.steps_left = state.steps_left - 1
         state.phase = (state.phase + 1).clamp_max(len(sources) - 1)

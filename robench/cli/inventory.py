@@ -96,17 +96,15 @@ def _worst(entry: ModelEntry) -> str:
     folder = published()
     if folder is None or entry.card is None or entry.control:
         return ""
-    headline = find_dataset(entry.dataset).protocol.headline.get("linf")
-    if headline is None:
-        return ""
-    found: list[float] = []
+    headline, found = find_dataset(entry.dataset).protocol.headline.get("linf"), list[float]()
+    at = headline and headline.value
     for path in (folder / entry.dataset / entry.id.name).glob("*/*.json"):
         try:
             cell = CellResult.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
             continue  # robench validate names it
-        points = cell.outcome.curve if cell.outcome and cell.outcome.identity.norm == "linf" else ()
-        found += [point.accuracy for point in points if point.epsilon.value == headline.value]
+        if (done := cell.outcome) and done.identity.norm == "linf":
+            found += [point.accuracy for point in done.curve if point.epsilon.value == at]
     return f"{min(found):.1%} at {headline}" if found else ""
 
 

@@ -49,7 +49,7 @@ def show(
     paths = result_paths(name, store)
     entry = _model(name, models_dir, dataset)
     if entry is not None or (paths and name.count("/") == 1 and paths[0] != Path(name)):
-        _show_model(name, entry, store, paths, json=json)
+        _show_model(entry, store, paths, json=json)
         return
     if found := newest(paths, store):
         _print_result(found, store_of(paths[0], store), json=json)
@@ -160,7 +160,7 @@ def _is_attack(name: str) -> bool:
 
 
 def _show_model(
-    name: str, entry: ModelEntry | None, store: ResultStore, paths: list[Path], *, json: bool
+    entry: ModelEntry | None, store: ResultStore, paths: list[Path], *, json: bool
 ) -> None:
     """Print a model and its results."""
     from robench.cli.inventory import model_state

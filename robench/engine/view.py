@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from robench.attacks import Loss
-from robench.attacks.contract.view import EstimatorChoice
+from robench.attacks.contract.view import EstimatorChoice, View
 from robench.attacks.primitives.losses import CLOSE
 from robench.attacks.primitives.per_sample import magnitude
 from robench.engine.evaluation_draws import Draws, DrawSet, RowDraw, mean_of
@@ -26,7 +26,7 @@ Traced = tuple[Tensor, Tensor]
 
 
 @dataclass
-class ModelView:
+class ModelView(View):
     """A model bound to the rows of one call; see :class:`robench.attacks.View`.
 
     It copies images to the device of the model, and logits and gradients back to the device of the
@@ -164,16 +164,6 @@ class ModelView:
             return (torch.zeros_like(leaf) if found is None else found).to(cotangent.device)
 
         return torch.cat(self.workers.each(part, pairs))
-
-    def gradient(
-        self,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss = "cross-entropy",
-        **estimator: Unpack[EstimatorChoice],
-    ) -> Tensor:
-        """The gradient of :meth:`gradient_and_logits`."""
-        return self.gradient_and_logits(x, y, loss, **estimator)[0]
 
     def gradient_and_logits(
         self,

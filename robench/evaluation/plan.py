@@ -205,11 +205,13 @@ def _fixed_timesteps(model: Model, timesteps: int | None) -> str:
 
 def _epsilons(attack: NamedAttack, dataset: Dataset, request: Request) -> tuple[Epsilon, ...]:
     norm = attack.attack.norm
-    if request.grid is not None and request.eps is None:
+    if request.eps is not None:
+        return request.eps
+    if request.grid is not None:
         return request.grid.epsilons(attack.implementation, norm)
-    if request.eps is None and norm not in dataset.protocol.grids:
+    if norm not in dataset.protocol.grids:
         raise UsageError(f"data set {dataset.name} has no grid for {norm}; give one with --eps")
-    return dataset.protocol.grids[norm] if request.eps is None else request.eps
+    return dataset.protocol.grids[norm]
 
 
 def _cell(

@@ -13,6 +13,7 @@ import torch
 
 from robench.evaluation.cell import Cell
 from robench.results import CellResult, Outcome, RunRecord
+from robench.results.schema import Status
 from robench.runtime import memory
 from robench.spiking import kernels
 
@@ -22,7 +23,7 @@ _LIBRARIES = ("robench", "torch", "numpy", "pandas", "scikit-learn")
 def record(
     cell: Cell,
     digest: str,
-    status: str,
+    status: Status,
     started: float,
     *,
     outcome: Outcome | None = None,
@@ -45,18 +46,16 @@ def record(
     compiled = None  # nothing was computed, and to find out would compile the kernels
     if status != "not-applicable":
         compiled = not cell.settings.reference and kernels.available(cell.settings.device)
-    return CellResult.model_validate(
-        {
-            "status": status,
-            "model": cell.model.id,
-            "attack": cell.attack.name,
-            "dataset": cell.dataset.name,
-            "hash": digest,
-            "outcome": outcome,
-            "reason": reason,
-            "error": error,
-            "run": run_record(cell, started, batch_size=batch_size, compiled=compiled),
-        }
+    return CellResult(
+        status=status,
+        model=cell.model.id,
+        attack=cell.attack.name,
+        dataset=cell.dataset.name,
+        hash=digest,
+        outcome=outcome,
+        reason=reason,
+        error=error,
+        run=run_record(cell, started, batch_size=batch_size, compiled=compiled),
     )
 
 

@@ -33,6 +33,7 @@ class NamedAttack:
             and its version.
         description: one line.
         frames: the perturbation of a sample of several frames.
+        citation: where it was published; empty if that is not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class NamedAttack:
     version: str
     description: str
     frames: Frames = "all"
+    citation: str = ""
 
     @property
     def shared(self) -> bool:

@@ -126,8 +126,9 @@ def _find(request: str, name: str, changes: dict[str, Any]) -> NamedAttack:
         _require_norm(cards[name], card, found_there.attack)
         full_name = name + found_there.name.removeprefix(card.implementation)
         return replace(
-            found_there, name=full_name, description=card.description, frames=card.frames
-        )
+            found_there, name=full_name, description=card.description, frames=card.frames,
+            citation=card.citation,
+        )  # fmt: skip
     if card.implementation not in IMPLEMENTATIONS:
         raise ContentError(
             f"{cards[name]}: key implementation: {card.implementation!r} is not registered"
@@ -147,8 +148,9 @@ def _find(request: str, name: str, changes: dict[str, Any]) -> NamedAttack:
     full_name = label(name, changed(changes, dict(attack), dict(usual)))
     version = attack.full_version
     return NamedAttack(
-        full_name, attack, card.implementation, version, card.description, card.frames
-    )
+        full_name, attack, card.implementation, version, card.description, card.frames,
+        card.citation,
+    )  # fmt: skip
 
 
 def _require_norm(path: Path, card: AttackCard, attack: Attack | type[Attack]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from robench.architectures import VGG, InputKind, Mode
 from robench.datasets import find_dataset
 from robench.errors import UsageError
-from robench.isolation import Settings, contained
+from robench.isolation import ProcessSettings, contained
 from robench.model_id import ModelId, dashed
 from robench.registry.borrowing import count_logits, require_logits
 from robench.registry.copies import copied
@@ -98,7 +98,9 @@ class Model:
     discovery: Discovery | None = field(default=None, init=False, repr=False, compare=False)
     _module: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
     _counterpart: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
-    _settings: Settings = field(default_factory=Settings.now, init=False, repr=False, compare=False)
+    _settings: ProcessSettings = field(
+        default_factory=ProcessSettings.now, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         self._identify()
@@ -220,8 +222,10 @@ class Model:
     @property
     def rated(self) -> bool:
         """Whether every layer has a known firing rate, whose derivative stands for the spikes'."""
-        if self.layered or self.discovery is None or not self.over_time:
-            return self.layered
+        if self.layered:
+            return True
+        if self.discovery is None or not self.over_time:
+            return False
         return all(layer.neuron is not None for layer in self.discovery.layers)
 
     def survey(self, x: Tensor) -> None:

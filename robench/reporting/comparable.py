@@ -172,10 +172,8 @@ def choose(cells: Iterable[Listed]) -> tuple[list[Listed], dict[tuple[str, ...],
         same_weights = models.get(cell.model, cell.model_key) == cell.model_key
         same_settings = attacks.get(cell.attack, cell.attack_key) == cell.attack_key
         if not (same_weights and same_settings):
-            reasons = (
-                *((OTHER_WEIGHTS,) * (not same_weights)),
-                *((OTHER_SETTINGS,) * (not same_settings)),
-            )
+            checked = ((OTHER_WEIGHTS, same_weights), (OTHER_SETTINGS, same_settings))
+            reasons = tuple(reason for reason, same in checked if not same)
             rest.setdefault(reasons, []).append(cell)
         elif key in chosen:
             rest.setdefault((OLDER,), []).append(cell)

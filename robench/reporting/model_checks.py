@@ -70,7 +70,8 @@ class ModelChecks:
                     initial_indent="    ",
                     subsequent_indent="    ",
                 )
-        made = {"deterministic" if name == "draws" else name for name in self.to_frame()["check"]}
+        made = {check.name for check in self.checks}
+        made |= {"deterministic"} if "draws" in made else set()
         if missing := [name for name in known if name not in made | {"draws"}]:
             text = "not made, as they do not apply or need 16 images: " + ", ".join(missing)
             lines += ["", *wrap(text, 96)]

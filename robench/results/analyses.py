@@ -23,6 +23,7 @@ from robench.results.files import (
     read_file,
     read_kept,
     why,
+    without_damaged,
 )
 from robench.results.reading import ERRORS
 from robench.results.schema import (
@@ -129,12 +130,8 @@ class AnalysisStore:
 
     def analyses(self, kind: Kind | None = None) -> tuple[list[Analysis], list[Damaged]]:
         """All readable analyses of a kind, sorted by path, and the files that cannot be read."""
-        good: list[Analysis] = []
-        bad: list[Damaged] = []
-        for path in sorted(self.root.glob(f"*/*/{FOLDER}/{kind or '*'}/*.json")):
-            found = self.read(path)
-            (bad if isinstance(found, Damaged) else good).append(found)  # type: ignore[arg-type]
-        return good, bad
+        paths = sorted(self.root.glob(f"*/*/{FOLDER}/{kind or '*'}/*.json"))
+        return without_damaged(map(self.read, paths))
 
     def read(self, path: Path) -> Analysis | Damaged:
         """The analysis of a JSON file, or which of its files is damaged and why."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from robench.atomic import temporary_file
 from robench.errors import ContentError, plainly
 from robench.results.consistency import Columns
 
+T = TypeVar("T")
 ROWS = (
     "index",
     "label",
@@ -58,6 +59,18 @@ class Damaged:
     path: Path
     reason: str
     rule: str = "result-damaged"
+
+
+def without_damaged(found: Iterable[T | Damaged]) -> tuple[list[T], list[Damaged]]:
+    """What was read, and the files that are not believed."""
+    good: list[T] = []
+    bad: list[Damaged] = []
+    for each in found:
+        if isinstance(each, Damaged):
+            bad.append(each)
+        else:
+            good.append(each)
+    return good, bad
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from robench.results.files import (
     read_kept,
     read_table,
     why,
+    without_damaged,
 )
 from robench.results.reading import ERRORS, Sound, inspect
 from robench.results.schema import CellResult, attack_name, cell_hash, model_id
@@ -209,12 +210,7 @@ class ResultStore:
 
     def cells(self) -> tuple[list[CellResult], list[Damaged]]:
         """All sound cells, sorted by path, and the files that are not believed."""
-        good: list[CellResult] = []
-        bad: list[Damaged] = []
-        for path in self.paths():
-            cell = self.read(path)
-            (bad if isinstance(cell, Damaged) else good).append(cell)  # type: ignore[arg-type]
-        return good, bad
+        return without_damaged(map(self.read, self.paths()))
 
     def read(self, path: Path) -> CellResult | Damaged:
         """The cell of a JSON file, or which of its files is damaged and why."""

@@ -67,7 +67,7 @@ class _LIF(torch.autograd.Function):
         rule: Rule,
     ) -> Tensor:
         x = _stepwise_dense(x)
-        v, s = (_like(x, dtype=x.dtype) for _ in range(2))
+        v, s = (_like(x) for _ in range(2))
         if kernels.usable(x):
             beta, threshold = float(p.beta), float(p.threshold)
             kernels.call(
@@ -139,10 +139,10 @@ def _stepwise_dense(x: Tensor) -> Tensor:
     return step.contiguous().expand_as(x) if x.stride(0) == 0 else x.contiguous()
 
 
-def _like(x: Tensor, dtype: torch.dtype) -> Tensor:
+def _like(x: Tensor) -> Tensor:
     """An empty tensor of the shape of ``x`` with its strides inside a step, time outermost."""
     stride = (x[0].numel(), *x.stride()[1:])
-    return torch.empty_strided(x.shape, stride, dtype=dtype, device=x.device)
+    return torch.empty_strided(x.shape, stride, dtype=x.dtype, device=x.device)
 
 
 def _forward(x: Tensor, v: Tensor, s: Tensor, p: LIFParameters) -> None:

@@ -14,6 +14,7 @@ from robench.attacks.primitives.norms import in_box, length, tolerance
 from robench.datasets import Split, find_dataset
 from robench.engine.shared_perturbation import SCALE
 from robench.epsilon import NORMS
+from robench.errors import RobenchError
 from robench.registry.attack_parameters import FRAMES
 from robench.results import CLEAN_WRONG, AdversarialExamples, CellResult, Identity, ResultStore
 from robench.results.files import EXAMPLES
@@ -28,7 +29,7 @@ def clean_images(dataset: str, samples: int, sha256: str) -> Tensor | None:
     for split in get_args(Split):
         try:
             images = find_dataset(dataset).read(split).first(samples)
-        except Exception:  # a plug-in may raise anything
+        except RobenchError:
             continue
         if images.sha256 == sha256:
             return images.tensor()
@@ -39,7 +40,7 @@ def rounding(identity: Identity) -> float | None:
     """How much a perturbation may exceed its ε; None if the shape of the images is unknown."""
     try:
         shape = find_dataset(identity.dataset).shape
-    except Exception:  # a plug-in may raise anything
+    except RobenchError:
         return None
     shared = identity.parameters.get(FRAMES) == "shared"
     attacked = shape[1:] if shared and len(shape) == 4 else shape

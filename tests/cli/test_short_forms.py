@@ -12,7 +12,7 @@ import pytest
 import robench
 from robench.datasets import DIGITS, Images
 from robench.datasets.files import VARIABLE
-from robench.epsilon import MOST, Epsilon, parse_part, text_of
+from robench.epsilon import MOST, Epsilon, parse_part
 from robench.errors import UsageError
 from robench.evaluation import read_slice
 from tests.support.checkpoints import ROOT
@@ -31,20 +31,6 @@ def test_a_range_of_epsilons_is_the_list() -> None:
         Epsilon.parse(text).value for text in ("1/255", "1.5/255", "2/255")
     ]
     assert [e.text for e in parse_part("0:7/255:2/255")][-1] == "6/255"  # as Python's range
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(8 / 255, "8/255"), (0.25 / 255, "0.25/255"), (0.2, "0.2"), (0.03, "0.03"), (1e-9, "1e-09")],
-)
-def test_the_text_of_a_number_is_short_and_read_as_it(value: float, text: str) -> None:
-    assert text_of(value) == text
-    assert Epsilon.parse(text).value == value
-
-
-@pytest.mark.parametrize("value", np.random.default_rng(0).random(50).tolist())
-def test_no_digit_of_a_number_is_lost(value: float) -> None:
-    assert Epsilon.parse(text_of(value)).value == value
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from robench.analysis.robustness.stored import StoredTables
 from robench.errors import UsageError
 from robench.registry import find_attack
 from robench.reporting.figures import row_names
+from robench.reporting.figures.curves import upper_bound
 from robench.reporting.report import Row, Table, row_verdict, verdict_text
 from robench.reporting.rows import worst_positions
 from robench.results.metrics import bootstrap, sample_areas
@@ -124,8 +125,7 @@ def _verdict(row: Row, attack: str) -> tuple[str, bool]:
     if attack != WORST:
         entry = row.entries[attack]
         return verdict_text(entry.verdict, entry.reasons), entry.verdict == "invalid"
-    all_invalid = all(entry.verdict == "invalid" for entry in row.entries.values())
-    return row_verdict(row), all_invalid or bool(row.missing)
+    return row_verdict(row), upper_bound(row)
 
 
 def compare(table: Table, attack: str, contenders: Sequence[Contender]) -> Differences:

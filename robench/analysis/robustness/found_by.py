@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from robench.reporting.figures import FigureFormat, save_figure, wrapped
 from robench.reporting.figures.style import INVALID, NOTE, STYLES, numbered_style
 from robench.reporting.report import verdict_text
 from robench.results import CLEAN_WRONG, ROBUST, CellResult, Check, Damaged, Outcome, ResultStore
+from robench.results.files import without_damaged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,11 +104,12 @@ def read_found(
         where = f"{store.root}" if dataset is None else f"{store.root} for {dataset}"
         raise UsageError(f"no finished cell in {where}; make one with: robench run")
     chosen = matching(patterns, sorted({model for model, _ in newest}), store)
-    found: list[FoundBy] = []
-    for _, cell in sorted((key, cell) for key, cell in newest.items() if cell.model in chosen):
-        assert cell.outcome is not None
-        read = _read(store, cell, cell.outcome, compared.get(cell.hash, ()))
-        (damaged if isinstance(read, Damaged) else found).append(read)  # type: ignore[arg-type]
+    found, others = without_damaged(
+        _read(store, cell, cell.outcome, compared.get(cell.hash, ()))
+        for _, cell in sorted(newest.items(), key=itemgetter(0))
+        if cell.outcome and cell.model in chosen
+    )
+    damaged += others
     if not found:
         raise UsageError(f"every chosen cell is damaged, such as {damaged[0].path}: run it again")
     return found, damaged

@@ -25,8 +25,8 @@ class EnoughError(Exception):
 
 
 @dataclass
-class LinearView:
-    """A :class:`robench.attacks.View` of a linear model, with counters.
+class LinearView(View):
+    """The view of a linear model, with counters.
 
     Attributes:
         weight: ``(K, C·H·W)``.
@@ -70,16 +70,6 @@ class LinearView:
         if logits.requires_grad:
             logits.register_hook(self._passed)  # type: ignore[no-untyped-call]
         return logits
-
-    def gradient(
-        self,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss = "cross-entropy",
-        **estimator: Unpack[EstimatorChoice],
-    ) -> Tensor:
-        """The gradient of :meth:`gradient_and_logits`."""
-        return self.gradient_and_logits(x, y, loss, **estimator)[0]
 
     def gradient_and_logits(
         self,

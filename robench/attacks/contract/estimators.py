@@ -48,15 +48,13 @@ class EstimatorSet(Attack):
     @property
     def required(self) -> frozenset[Need]:
         """What the gradient paths need of a network."""
+        rules: dict[str, Need] = {"temporal": "paths", "rga": "firing rates"}
         paths = [Estimator.parse(name).path for name in self.finders]
-        needs: set[Need] = {"counterpart" for path in paths if path and path.counterpart}
-        for name in combine(self.surrogates, self.paths):
-            path = Estimator.parse(name).path
-            if path is None or path.counterpart:
-                continue
-            rules: dict[str, Need] = {"temporal": "paths", "rga": "firing rates"}
-            needs.add(rules.get(path.rule, "layers over time"))
-        return self.needs | needs
+        return self.needs | {
+            "counterpart" if path.counterpart else rules.get(path.rule, "layers over time")
+            for path in paths
+            if path is not None
+        }
 
 
 def estimated(

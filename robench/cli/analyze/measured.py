@@ -186,8 +186,9 @@ def attacked_with(analysis: Analysis, attack: str | None, eps: str | None) -> bo
     settings = analysis.identity.settings
     if settings.get("attack") != attack:
         return False
-    same = eps is None or attack is None
-    return same or Epsilon.parse(settings["epsilon"]).value == require_one_epsilon(str(eps)).value
+    if eps is None or attack is None:
+        return True
+    return Epsilon.parse(settings["epsilon"]).value == require_one_epsilon(eps).value
 
 
 def of_images(analysis: Analysis, limit: str | None) -> bool:

@@ -70,6 +70,7 @@ def attack_lines(named: NamedAttack) -> Iterator[str]:
     yield from _pairs(
         {
             "about": named.description,
+            "published": named.citation,
             "norm": NORMS.get(attack.norm, attack.norm),
             "follows": _GRADIENTS[attack.gradients],
             "needs": ", ".join(sorted(attack.required)),

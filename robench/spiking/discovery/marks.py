@@ -92,8 +92,10 @@ class Marks:
     def found(self, place: Place, uses: Uses) -> FoundOperation:
         """The operation, with what the graph of the logits uses it for."""
         gate = use_of(uses, self.nodes, self.compared)
-        if self.quantiser:
-            gate = IDLE if self.constant else BESIDE if gate == DETACHED else ""
+        if self.quantiser and self.constant:
+            gate = IDLE
+        elif self.quantiser:
+            gate = BESIDE if gate == DETACHED else ""
         elif self.constant:
             gate = {"": SILENT, DETACHED: IDLE}.get(gate, gate)
         return FoundOperation(

@@ -65,9 +65,9 @@ class Resets:
                     elif parent not in seen and _is(parent, _ELEMENTWISE):
                         seen.add(parent)
                         waiting.append(parent)
-            mine = {spike for spike in grown if self.layers[spike] == layer}
-            edges = [(node, number) for node, number, spike in uses if spike in mine]
-            for node, numbers in _behind(edges, mine, users, distance).items():
+            before = {spike for spike in grown if self.layers[spike] == layer}
+            edges = [(node, number) for node, number, spike in uses if spike in before]
+            for node, numbers in _behind(edges, before, users, distance).items():
                 node.register_hook(_without(frozenset(numbers)))
 
 
