@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robench.checks.batch_gradient import BATCH_GRADIENT, batch_gradient
 from robench.checks.determinism import deterministic, same_under_attack
+from robench.checks.differences import pixels
 from robench.checks.frozen import frozen
 from robench.checks.logits import clean_accuracy, offset, probabilities, ties
 from robench.checks.own_gradient import agreement, own_gradient, replaced_gradient
@@ -98,6 +99,12 @@ OF_MODELS = (
         "Athalye et al., ICML 2018",
     ),
     ModelCheck(
+        "pixels",
+        pixels,
+        "Every pixel that changes the logits has a gradient.",
+        "Let the gradient reach every part of the image; else compare square.",
+    ),
+    ModelCheck(
         "silent-neurons",
         silent_neurons,
         "Most neurons of each layer spike on some clean image.",
@@ -115,6 +122,8 @@ OF_OWN_GRADIENT = frozenset({"own-gradient", "agreement", BATCH_GRADIENT})
 """Checks of a model that say nothing about an attack that does not follow its own gradient."""
 OF_CHOSEN_GRADIENT = frozenset({"replaced-gradient"})
 """And those for an attack that does not choose the derivatives of the spikes."""
+OF_GRADIENTS = OF_OWN_GRADIENT | OF_CHOSEN_GRADIENT | {"pixels"}
+"""And those for an attack that takes no gradient of the model."""
 
 OF_CELLS = (
     CellCheck(

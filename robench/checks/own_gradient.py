@@ -11,6 +11,7 @@ from robench.attacks import SPGD
 from robench.attacks.primitives.losses import direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
 from robench.checks.determinism import SINGLE_TOLERANCE, difference
+from robench.checks.differences import unlike_at_scale
 from robench.checks.registry import GRADIENTS, Examined
 from robench.checks.rows import UNAVAILABLE
 from robench.checks.verdicts import at_most
@@ -76,7 +77,9 @@ def agreement(subject: Examined) -> Check | None:
     network, declared or not, and with fewer than 16 images with a gradient.
 
     A network in which no step was found but roundings by operations of torch has a derivative once
-    these are left out, and its gradient has to resemble it along random directions.
+    these are left out, and its gradient has to resemble it along random directions. Without
+    roundings it also has to foretell the changes of the logits at the scale of an attack, which
+    contain those of hidden steps.
 
     Whatever its surrogates, a backward pass is linear, so the gradient of the negative loss is the
     negative gradient. One that is not ignores the loss, as random or constant numbers do.
@@ -101,6 +104,10 @@ def agreement(subject: Examined) -> Check | None:
     reason = "own-gradient-does-not-agree"
     if value <= LOST and _smooth(subject.model):
         other = with_fewer(lambda most: _unlike(subject.model, x[:most], classes[:most]), len(x))
+        if other <= LOST and not subject.model.replaces:
+            other = with_fewer(
+                lambda most: unlike_at_scale(subject.model, x[:most], classes[:most]), len(x)
+            )
         if other > LOST:
             value, reason = other, "own-gradient-is-no-derivative"
     return at_most("agreement", value, LOST, reason, "suspect")

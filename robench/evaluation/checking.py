@@ -41,8 +41,8 @@ def checks_of_model(cell: Cell, batch: int) -> list[Check]:
     gradients = cell.attack.attack.gradients
     follows = "own" if gradients == "chosen" and not model.spiking else gradients
     of_others = {"own": checks.OF_CHOSEN_GRADIENT, "chosen": checks.OF_OWN_GRADIENT}
-    every = checks.OF_CHOSEN_GRADIENT | checks.OF_OWN_GRADIENT
-    return [check for check in known if check.name not in of_others.get(follows, every)]
+    left_out = of_others.get(follows, checks.OF_GRADIENTS)
+    return [check for check in known if check.name not in left_out]
 
 
 def _known(cell: Cell, batch: int) -> list[Check]:

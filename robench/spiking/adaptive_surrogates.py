@@ -98,17 +98,22 @@ class Statistics:
     frozen: bool
 
 
-def place_of(surrogate: Surrogate | None, like: Tensor) -> Statistics | None:
+def place_of(
+    surrogate: Surrogate | None, like: Tensor, *, strict: bool = True
+) -> Statistics | None:
     """The statistics of the layer that is being called; None if its surrogate has none.
 
     Args:
         surrogate: the surrogate of the layer.
         like: a tensor of the layer, ``(T, N, …)``.
+        strict: whether each call of the network has the same layers.
     """
     here = recorder()
     if here is None or surrogate is None or not surrogate.stateful:
         return None
-    return Statistics(here.statistics(like, (MEAN_START, DEVIATION_START)), here.new, here.frozen)
+    start = MEAN_START, DEVIATION_START
+    statistics, new = here.statistics(like, start, strict=strict)
+    return Statistics(statistics, new, here.frozen)
 
 
 def slopes(surrogate: Surrogate, v: Tensor, threshold: float, place: Statistics | None) -> Tensor:

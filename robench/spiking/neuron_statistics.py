@@ -60,7 +60,8 @@ class Recorder:
 
     Layers are identified by the order of their calls. The vector of a row is the concatenation of
     the layers' parts; a part is the concatenation of the statistics of the layer, each over all
-    of its time steps and neurons.
+    of its time steps and neurons. Where images leave a user's network early, calls of different
+    length have the same beginning, and what comes behind it starts anew.
 
     Attributes:
         frozen: whether the call leaves the statistics unchanged.
@@ -72,6 +73,8 @@ class Recorder:
         self.frozen = frozen
         self._before = list(before)
         found = [entry for entry in before if entry is not None]
+        if len({len(entry) for entry in found}) > 1:
+            found = [entry[: min(map(len, found))] for entry in found]
         self.new = torch.tensor([entry is None for entry in before], dtype=torch.bool)
         self._whole: Tensor | None = None  # (N, ·), unless no row has statistics
         if len(found) == len(before) > 0:
@@ -90,31 +93,37 @@ class Recorder:
         finally:
             _current.reset(token)
 
-    def statistics(self, like: Tensor, start: Sequence[float]) -> Tensor:
-        """The statistics of the next layer, ``(N, len(start), T·neurons)``, to update in place.
+    def statistics(
+        self, like: Tensor, start: Sequence[float], *, strict: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """The statistics of the next layer, and which rows have none yet, ``(N,)``.
+
+        They are ``(N, len(start), T·neurons)``, to update in place.
 
         Args:
             like: a tensor of the layer, ``(T, N, …)``.
             start: the first value of each statistic.
+            strict: whether each call has the same layers.
 
         Raises:
             ValueError: the entries are those of another network or of another T.
         """
         n, size = len(self._before), like[:, 0].numel()
         first = sum(part[0].numel() for part in self._parts)
-        if self._whole is None:
-            part = like.new_empty(n, len(start), size)
+        whole = self._whole
+        known = None if whole is None else whole[:, first : first + len(start) * size]
+        if known is not None and known.shape[1] == len(start) * size:
+            part, new = known.view(n, len(start), size), self.new
+        elif known is not None and strict:
+            raise ValueError("the statistics are those of another network or another T")
         else:
-            flat = self._whole[:, first : first + len(start) * size]
-            if flat.shape[1] != len(start) * size:
-                raise ValueError("the statistics are those of another network or another T")
-            part = flat.view(n, len(start), size)
-        if self.new.any():
-            new = self.new.to(like.device)[:, None]
+            part, new = like.new_empty(n, len(start), size), torch.ones_like(self.new)
+        if new.any():
+            rows = new.to(like.device)[:, None]
             for statistic, value in zip(part.unbind(1), start, strict=True):
-                statistic.masked_fill_(new, value)
+                statistic.masked_fill_(rows, value)
         self._parts.append(part)
-        return part
+        return part, new
 
     def entries(self) -> list[Tensor | None]:
         """The vector of each row after the call; None if no layer has statistics."""
@@ -122,8 +131,8 @@ class Recorder:
             return self._before
         if not self._parts:
             return [None] * len(self._before)
-        whole = self._whole
-        if whole is None:
+        whole, size = self._whole, sum(part[0].numel() for part in self._parts)
+        if whole is None or whole.shape[1] != size:
             whole = torch.cat([part.flatten(1) for part in self._parts], 1)
         return list(whole)
 

@@ -180,3 +180,37 @@ def test_a_transfer_attack_differentiates_its_source(tmp_path: Path) -> None:
     cell = Cell(model, attack, DIGITS, images, Settings(parse_grid(EPS)), (source,))
     result = evaluate_cell(cell, ResultStore(tmp_path))
     assert accuracies(result)[-1] < accuracies(result)[0]
+
+
+class Leaving(Bare):
+    """Images leave the loop over time as soon as they are certain."""
+
+    def __init__(self, certain: float) -> None:
+        super().__init__()
+        self.certain = certain
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.first((nn.functional.avg_pool2d(x, 4).flatten(1) - 0.5) * 4)
+        v = spikes = torch.zeros_like(current)
+        total, out, rows = torch.zeros(len(x), 10), torch.zeros(len(x), 10), torch.arange(len(x))
+        for step in range(1, T + 1):
+            v = 0.5 * v + current - spikes
+            spikes = self.spike(v)
+            total = total + self.second(spikes)
+            gap = (total.detach() / step).topk(2).values.diff().neg()[:, 0]
+            stays = (gap < self.certain) & (step < T)
+            out = out.index_put((rows[~stays],), total[~stays] / step)
+            rows, current, v = rows[stays], current[stays], v[stays]
+            spikes, total = spikes[stays], total[stays]
+            if not len(rows):
+                break
+        return out
+
+
+def test_images_may_leave_a_network_early(tmp_path: Path) -> None:
+    """The number of steps with all images differs from one gradient to the next."""
+    weak, _ = run(trained(Leaving(3.0)), "pgd[steps=10]", tmp_path / "pgd")
+    strong, rows = run(trained(Leaving(3.0)), SPGD, tmp_path / "spgd")
+    assert rows is not None
+    assert rows["backwards"].max() > 10
+    assert accuracies(strong)[2] < accuracies(weak)[2] or accuracies(strong)[2] == 0

@@ -162,6 +162,30 @@ def test_scaled_assg_starts_at_the_scale_of_its_first_gradient(plain, shape):
             deviation = 0.9 * deviation
 
 
+@pytest.mark.parametrize("steps", [(3, 2), (2, 3)], ids=["shorter", "longer"])
+def test_a_call_that_is_shorter_or_longer_keeps_the_statistics_of_its_beginning(steps):
+    before = None
+    for count in steps:
+        recorder = Recorder([None] * 2 if before is None else before)
+        with recorder.recording():
+            for step in range(count):
+                place = place_of(ASSG, torch.zeros(1, 2, 5), strict=False)
+                known = before is not None and step < min(steps)
+                assert place.new.tolist() == [not known] * 2
+                assert (place.statistics[:, 0] == (step + 2 if known else 1)).all()
+                place.statistics[:, 0] = step + 2
+        before = recorder.entries()
+        assert [len(entry) for entry in before] == [count * 10] * 2
+
+
+def test_rows_of_calls_of_different_length_have_their_beginning_in_common():
+    recorder = Recorder([torch.arange(20.0), torch.arange(10.0)])
+    with recorder.recording():
+        first, second = (place_of(ASSG, torch.zeros(1, 2, 5), strict=False) for _ in range(2))
+    assert torch.equal(first.statistics.flatten(1), torch.arange(10.0).repeat(2, 1))
+    assert second.new.all()
+
+
 def test_statistics_of_another_network_are_refused():
     statistics = NeuronStatistics([torch.zeros(5, dtype=torch.float64)] * len(X))
     with pytest.raises(ValueError, match="another network"):

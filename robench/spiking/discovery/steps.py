@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -72,16 +73,18 @@ class Stairs:
         output: as of a step.
         jumps: the z at which the output changes, in order.
         heights: by how much it rises there.
+        seen: the smallest and the largest z.
     """
 
     argument: tuple[int, ...]
     output: int | None
     jumps: tuple[float, ...]
     heights: tuple[float, ...]
+    seen: tuple[float, float]
 
     @property
     def ternary(self) -> bool:
-        """Whether it is a spike that may be negative, or one of two sizes: two jumps."""
+        """Whether it is a spike that may be negative, or one of two sizes."""
         return len(self.jumps) == 2
 
     @property
@@ -93,6 +96,13 @@ class Stairs:
     def slope(self) -> float:
         """By how much the output typically rises with z."""
         return median(self.heights) / (2 * self.unit)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Where it becomes flat, a step beyond the outermost jumps; infinite if that is unseen."""
+        step = 2 * self.unit
+        low, high = self.jumps[0] - step, self.jumps[-1] + step
+        return low if self.seen[0] < low else -math.inf, high if self.seen[1] > high else math.inf
 
     def distance(self, args: tuple[Any, ...]) -> Tensor:
         """Z of a call."""
@@ -212,16 +222,9 @@ def _repeats(out: Tensor) -> bool:
 
 def _candidates(args: tuple[Any, ...], out: Tensor) -> list[tuple[tuple[int, ...], Tensor]]:
     """The arguments with a graph, and their differences to others, that fit an output."""
-    tensors = {
-        number: value
-        for number, value in enumerate(args)
-        if isinstance(value, Tensor) and value.is_floating_point()
-    }
-    fitting = {
-        number: value
-        for number, value in tensors.items()
-        if value.shape == out.shape and value.requires_grad
-    }
+    given = ((number, value) for number, value in enumerate(args) if isinstance(value, Tensor))
+    tensors = {number: value for number, value in given if value.is_floating_point()}
+    fitting = {n: v for n, v in tensors.items() if v.shape == out.shape and v.requires_grad}
     found: list[tuple[tuple[int, ...], Tensor]] = [
         ((number,), value.detach()) for number, value in fitting.items()
     ]
@@ -273,7 +276,8 @@ def _stairs(
     jumps = (places[after] + places[after + 1]) / 2
     if len(after) != len(torch.unique(out)) - 1 or not bool((jumps.diff() > 0).all()):
         return None
-    return Stairs(argument, position, tuple(jumps.tolist()), tuple(rises[after].tolist()))
+    heights, seen = tuple(rises[after].tolist()), (float(places[0]), float(places[-1]))
+    return Stairs(argument, position, tuple(jumps.tolist()), heights, seen)
 
 
 def _difference_of(args: tuple[Any, ...], argument: tuple[int, ...]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -140,7 +141,7 @@ class _Substitution:
         values = out if stairs.output is None else out[stairs.output].clone()
         if not (stairs.ternary and self.surrogate.elementwise):
             return with_output(
-                out, stairs.output, sloped(z, values, straight_through(stairs.slope))
+                out, stairs.output, sloped(z, values, straight_through(stairs.slope, stairs.ends))
             )
         each = [
             surrogate_slope(self.surrogate, at, stairs.unit, height)
@@ -195,11 +196,12 @@ class _Substitution:
     ) -> Slope:
         """The surrogate's derivative; an adaptive one follows the neurons of a layer over time."""
         surrogate, place, past = self.surrogate, None, []
+        place_of = partial(adaptive_surrogates.place_of, surrogate, strict=False)
         if over_time and z.shape[1] % self.rows == 0:
-            place = adaptive_surrogates.place_of(surrogate, sequence_of(z.detach(), self.rows))
+            place = place_of(sequence_of(z.detach(), self.rows))
             return surrogate_slope(surrogate, at, unit, height, place=place, rows=self.rows)
         if surrogate.stateful and z.dim() > 1 and len(z) == self.rows:
-            place = adaptive_surrogates.place_of(surrogate, z.detach()[None])
+            place = place_of(z.detach()[None])
         elif surrogate.name == "pdsg":
             steps = ((z.detach() - at) / unit)[None]
             past = [earlier for earlier in self.past[group] if earlier.shape == steps.shape]

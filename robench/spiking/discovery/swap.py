@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,9 +61,14 @@ def sequence_of(z: Tensor, rows: int) -> Tensor:
     return z if z.shape[1] == rows else z.reshape(len(z), rows, -1, *z.shape[2:])
 
 
-def straight_through(scale: float = 1.0) -> Slope:
-    """The derivative of a quantiser, a constant."""
-    return lambda z: torch.full_like(z, scale)
+def straight_through(
+    scale: float = 1.0, ends: tuple[float, float] = (-math.inf, math.inf)
+) -> Slope:
+    """The derivative of a quantiser, a constant between two ends."""
+    low, high = ends
+    if low == -high == -math.inf:
+        return lambda z: torch.full_like(z, scale)
+    return lambda z: ((z >= low) & (z <= high)).to(z.dtype).mul_(scale)
 
 
 def surrogate_slope(

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robench.spiking import Surrogate
-from robench.spiking.discovery.swap import sloped, surrogate_slope
+from robench.spiking.discovery.steps import Stairs, classify
+from robench.spiking.discovery.swap import sloped, straight_through, surrogate_slope
 
 
 class _Allocations(TorchDispatchMode):
@@ -60,3 +61,23 @@ def test_the_gradient_has_the_layout_of_the_product(name: str, height: Tensor | 
     assert torch.equal(found, product)
     assert found.stride() == product.stride()
     assert torch.equal(grad, before)
+
+
+def stairs_of(low: float, high: float) -> Stairs:
+    """Of four levels, seen between two ends."""
+    z = torch.linspace(low, high, 400).requires_grad_()
+    kind, found = classify((z,), (z.clamp(0, 3) + 0.5).floor())
+    assert kind == "quantiser"
+    assert isinstance(found, Stairs)
+    return found
+
+
+def test_no_gradient_passes_where_a_quantiser_is_flat() -> None:
+    flat = stairs_of(-4, 7)
+    assert flat.ends == pytest.approx((-0.5, 3.5), abs=0.1)
+    z = torch.tensor([-2.0, 0.2, 1.7, 3.2, 5.0])
+    slopes = straight_through(flat.slope, flat.ends)(z)
+    assert slopes.tolist() == pytest.approx([0, 1, 1, 1, 0], abs=0.05)
+    unseen = stairs_of(-4, 2.8)  # there may be more levels above
+    assert unseen.ends[1] == float("inf")
+    assert straight_through(unseen.slope, unseen.ends)(z)[-1] == pytest.approx(1, abs=0.05)
