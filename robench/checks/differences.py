@@ -20,8 +20,8 @@ from robench.spiking import Surrogate
 SCALES, WAYS, BLOCK = (2 / 255, 8 / 255, 32 / 255), 16, 4
 """Changes of a pixel, random ways of each, and the side of the blocks that change alike."""
 ALIKE = 0.6
-"""The cosine of said and true changes that a gradient has to reach at one of the scales. Through a
-gradient of the ANNs of the zoo it is above 0.9, past hidden spikes below 0.55."""
+"""The cosine of said and true changes that a gradient has to reach at one of the scales. Of honest
+ANNs of digits it is above 0.9, past hidden spikes below 0.55."""
 FEW = 0.2
 """The share of images that may miss it before another scale is tried."""
 FEWEST, UNSEEN = 16, 0.05
@@ -38,10 +38,11 @@ def pixels(subject: Examined) -> Check | None:
     beside the images, where no two pixels are equal. The figure is the share of these pixels. None
     for a checkpoint, for a stochastic model, and with fewer than 16 images.
     """
-    model, x = subject.model, subject.x[:GRADIENTS]
-    if model.checkpoint or model.stochastic or len(x) < FEWEST:
+    model = subject.model
+    if model.checkpoint or model.stochastic or len(subject.x) < FEWEST:
         return None
-    classes = subject.logits[: len(x)].argmax(1)
+    classes = subject.logits[:GRADIENTS].argmax(1)  # of fewer images where memory is short
+    x = subject.x[: len(classes)]
     value = with_fewer(lambda most: _unseen(model, x[:most], classes[:most]), len(x))
     return at_most("pixels", value, UNSEEN, "pixels-without-gradient", "suspect")
 

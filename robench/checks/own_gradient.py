@@ -124,7 +124,8 @@ def replaced_gradient(subject: Examined) -> Check | None:
     model, found = subject.model, subject.model.discovery
     if found is None or not (found.replaced and found.spikes) or model.stochastic:
         return None
-    x, classes = subject.x[:GRADIENTS], subject.logits[:GRADIENTS].argmax(1)
+    classes = subject.logits[:GRADIENTS].argmax(1)
+    x = subject.x[: len(classes)]
     if len(x) < FEWEST:
         return None
     with differentiated(model, Surrogate.parse(SPGD().surrogate), None) as (network, _):

@@ -61,7 +61,7 @@ class Recorder:
     Layers are identified by the order of their calls. The vector of a row is the concatenation of
     the layers' parts; a part is the concatenation of the statistics of the layer, each over all
     of its time steps and neurons. Where images leave a user's network early, calls of different
-    length have the same beginning, and what comes behind it starts anew.
+    length have the same beginning, and what comes behind it starts as in a first gradient.
 
     Attributes:
         frozen: whether the call leaves the statistics unchanged.
