@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.utils.data import Dataset as Pairs
 
-from robench.arguments import dataset_of, epsilons_of, model_of, whole
+from robench.arguments import dataset_of, epsilons_of, model_of
 from robench.datasets import find_dataset
-from robench.errors import UsageError
+from robench.errors import UsageError, whole
 from robench.evaluation import (
     LocalExecutor,
     Request,

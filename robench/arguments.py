@@ -80,13 +80,6 @@ def epsilons_of(eps: Any) -> tuple[Epsilon, ...]:
     return tuple(epsilon for text in texts for epsilon in parse_part(text))
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """An integer from ``least``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name}={value!r}: give an integer from {least}")
-    return value
-
-
 def model_of(model: str | Model | nn.Module, dataset: str | None, own: Dataset | None) -> Model:
     """The model that a user means; its data set is that of the tensors, if there are any."""
     if dataset is not None and is_reference(dataset):

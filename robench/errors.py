@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from robench.text import one_line
 
@@ -74,6 +75,17 @@ class EvaluationError(RobenchError):
 def plainly(message: str) -> str:
     """The message of a validator without the prefix of pydantic."""
     return message.removeprefix("Value error, ")
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """An integer from ``least``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name}={value!r}: give an integer from {least}")
+    return value
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

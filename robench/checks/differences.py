@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from robench.attacks import SPGD
-from robench.checks.registry import GRADIENTS, Examined
+from robench.attacks.primitives.losses import direction_of
+from robench.checks.registry import FEWEST, Examined
 from robench.checks.verdicts import at_most
 from robench.engine.gradient import differentiated, take
 from robench.registry import Model
@@ -24,8 +26,8 @@ ALIKE = 0.6
 ANNs of digits it is above 0.9, past hidden spikes below 0.55."""
 FEW = 0.2
 """The share of images that may miss it before another scale is tried."""
-FEWEST, UNSEEN = 16, 0.05
-"""Images of the check of the pixels, and the share of the pixels that may have no gradient."""
+UNSEEN = 0.05
+"""The share of the pixels that may have no gradient."""
 STRENGTH, EFFECT = 32 / 255, 0.25
 """How much these pixels are changed, and the largest change of the logits for each of them that is
 none, relative to that of the other pixels."""
@@ -41,8 +43,7 @@ def pixels(subject: Examined) -> Check | None:
     model = subject.model
     if model.checkpoint or model.stochastic or len(subject.x) < FEWEST:
         return None
-    classes = subject.logits[:GRADIENTS].argmax(1)  # of fewer images where memory is short
-    x = subject.x[: len(classes)]
+    x, classes = subject.predicted
     value = with_fewer(lambda most: _unseen(model, x[:most], classes[:most]), len(x))
     return at_most("pixels", value, UNSEEN, "pixels-without-gradient", "suspect")
 
@@ -51,15 +52,16 @@ def _unseen(model: Model, x: Tensor, classes: Tensor) -> float:
     """The share of the pixels that have no gradient and change the logits; 0 if they do not."""
     generator = torch.Generator().manual_seed(0)
     near = 0.9 * x + 0.1 * torch.rand(x.shape, generator=generator)
-    gradient = _chosen(model, near, classes)
+    with through_spikes(model) as network:
+        gradient = _taken(network, model, near, classes)
     unseen = (gradient == 0).all(0)
     share = float(unseen.double().mean())
     if not UNSEEN < share < 1:  # without any gradient, another check says so
         return 0.0
     way = STRENGTH * torch.rand(x.shape, generator=generator).sub(0.5).sign()
-    start = _logits(model, near)
+    start = logits_of(model, near)
     here, elsewhere = (
-        float((_logits(model, near + way * some) - start).norm()) / float(some.sum()) ** 0.5
+        float((logits_of(model, near + way * some) - start).norm()) / float(some.sum()) ** 0.5
         for some in (unseen, ~unseen)
     )
     return share if here > EFFECT * elsewhere else 0.0
@@ -72,23 +74,26 @@ def unlike_at_scale(model: Model, x: Tensor, classes: Tensor) -> float:
     the scales is enough: a network may bend at a large one, and round at a small one.
     """
     gradient = _taken(model.call, model, x, classes)
-    logits = _logits(model, x)
-    second = logits.scatter(1, classes[:, None], -torch.inf).argmax(1)
+    weights = direction_of(logits_of(model, x), classes, "margin")
     bad = torch.ones(len(x), dtype=torch.bool)
     for scale in SCALES:
         generator = torch.Generator().manual_seed(0)
         said, true = [], []
         for _ in range(WAYS):
             way = scale * _blocks(x, generator)
-            ends = [_logits(model, x + way), _logits(model, x - way)]
-            margins = [(z.gather(1, second[:, None]) - z.gather(1, classes[:, None])) for z in ends]
-            true.append((margins[0] - margins[1])[:, 0].double())
-            said.append((gradient * way).flatten(1).sum(1).double())
-        ways = (normalize(torch.stack(each), dim=0, eps=0) for each in (said, true))
-        bad &= ~(torch.mul(*ways).sum(0) >= ALIKE)
+            change = logits_of(model, x + way) - logits_of(model, x - way)
+            true.append((change * weights).sum(1))
+            said.append((gradient * way).flatten(1).sum(1))
+        bad &= ~(cosines(said, true) >= ALIKE)
         if float(bad.double().mean()) <= FEW:
             break
     return float(bad.double().mean())
+
+
+def cosines(said: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
+    """Of what a gradient says of some changes and of what they are, each ``(N,)``; by image."""
+    ways = (normalize(torch.stack(list(each)).double(), dim=0, eps=0) for each in (said, true))
+    return torch.mul(*ways).sum(0)
 
 
 def _blocks(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -100,10 +105,11 @@ def _blocks(x: Tensor, generator: torch.Generator) -> Tensor:
     return whole[..., :height, :width]
 
 
-def _chosen(model: Model, x: Tensor, classes: Tensor) -> Tensor:
-    """The gradient through replaced spikes, or the own one of a network without any."""
+@contextmanager
+def through_spikes(model: Model) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Inside, the network with the surrogate of ``spgd``; a network without spikes as it is."""
     with differentiated(model, Surrogate.parse(SPGD().surrogate), None) as (network, _):
-        return _taken(network, model, x, classes)
+        yield network
 
 
 def _taken(network: Callable[[Tensor], Tensor], model: Model, x: Tensor, classes: Tensor) -> Tensor:
@@ -112,5 +118,6 @@ def _taken(network: Callable[[Tensor], Tensor], model: Model, x: Tensor, classes
 
 
 @torch.no_grad()
-def _logits(model: Model, x: Tensor) -> Tensor:
+def logits_of(model: Model, x: Tensor) -> Tensor:
+    """The logits of a call, ``(N, K)``, on the CPU."""
     return model.call(x.to(model.device)).cpu()

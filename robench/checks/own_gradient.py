@@ -7,26 +7,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robench.attacks import SPGD
 from robench.attacks.primitives.losses import direction_of, loss_of
 from robench.attacks.primitives.per_sample import magnitude
 from robench.checks.determinism import SINGLE_TOLERANCE, difference
-from robench.checks.differences import unlike_at_scale
-from robench.checks.registry import GRADIENTS, Examined
+from robench.checks.differences import cosines, logits_of, through_spikes, unlike_at_scale
+from robench.checks.registry import FEWEST, Examined
 from robench.checks.rows import UNAVAILABLE
 from robench.checks.verdicts import at_most
-from robench.engine.gradient import differentiated, take
+from robench.engine.gradient import take
 from robench.registry import Model
 from robench.results import Check
 from robench.runtime.batch_size import is_out_of_memory, with_fewer
-from robench.spiking import Surrogate
 from robench.spiking.discovery.found import FoundFunction
 from robench.spiking.discovery.operations import WithoutRoundings
 
 WAYS, TINY, ALIKE = 24, 1e-6, 0.5
 """Random ways along which a derivative is measured, the length of a step, and the cosine of the two
 that a gradient has to reach. A clipped one reaches it, one that is mirrored does not."""
-FEWEST = 16
 UNUSABLE = 0.1
 """The largest share of images without a usable gradient."""
 ODD = 0.01
@@ -95,7 +92,7 @@ def agreement(subject: Examined) -> Check | None:
         return None
     most = len(gradient)
     x, classes = subject.x[:most][usable], subject.logits[:most].argmax(1)[usable]
-    if not difference(*(_logits(subject.model, x) for _ in range(2))) <= SINGLE_TOLERANCE:
+    if not difference(*(logits_of(subject.model, x) for _ in range(2))) <= SINGLE_TOLERANCE:
         return None  # found by another check
     value = with_fewer(lambda most: _even(subject.model, x[:most], classes[:most]), len(x))
     if value > LOST:
@@ -124,18 +121,12 @@ def replaced_gradient(subject: Examined) -> Check | None:
     model, found = subject.model, subject.model.discovery
     if found is None or not (found.replaced and found.spikes) or model.stochastic:
         return None
-    classes = subject.logits[:GRADIENTS].argmax(1)
-    x = subject.x[: len(classes)]
+    x, classes = subject.predicted
     if len(x) < FEWEST:
         return None
-    with differentiated(model, Surrogate.parse(SPGD().surrogate), None) as (network, _):
+    with through_spikes(model) as network:
         value = with_fewer(lambda most: _lost(model, x[:most], classes[:most], network), len(x))
     return at_most("replaced-gradient", value, LOST, "replaced-gradient-does-not-agree", "suspect")
-
-
-@torch.no_grad()
-def _logits(model: Model, x: Tensor) -> Tensor:
-    return model.call(x.to(model.device)).cpu()
 
 
 def _even(model: Model, x: Tensor, classes: Tensor) -> float:
@@ -191,9 +182,7 @@ def _unlike(model: Model, x: Tensor, classes: Tensor) -> float:
         return 0.0
     if not torch.equal(logits, again):
         return 0.0
-    ways = (torch.nn.functional.normalize(torch.stack(each), dim=0, eps=0) for each in (said, true))
-    alike = torch.mul(*ways).sum(0)
-    return float((~(alike >= ALIKE)).double().mean())
+    return float((~(cosines(said, true) >= ALIKE)).double().mean())
 
 
 def _lost(
@@ -217,7 +206,7 @@ def _lost(
             moved = end + way * 2 * EPSILON / STEPS * found.gradient.sign()
             end = moved.clamp(x - EPSILON, x + EPSILON).clamp(0, 1)
         ends.append(end)
-    losses = [loss_of(_logits(model, end).double(), classes, "margin") for end in ends]
+    losses = [loss_of(logits_of(model, end).double(), classes, "margin") for end in ends]
     drawn, along, against = losses
     return float((along <= torch.maximum(drawn, against)).double().mean())
 

@@ -33,6 +33,8 @@ IMAGES = 64
 """Clean images of which the logits are looked at."""
 GRADIENTS = 32
 """And of which a gradient is taken."""
+FEWEST = 16
+"""Fewest images on which gradients are compared with anything."""
 PROBED = 64
 """Images that the checks in full attack again."""
 
@@ -62,6 +64,12 @@ class Examined:
     def _logits(self, most: int) -> Tensor:
         with self.drawn(most):
             return self.model.call(self.x[:most].to(self.model.device)).cpu()
+
+    @property
+    def predicted(self) -> tuple[Tensor, Tensor]:
+        """The images of which gradients are taken, fewer where memory is short; their classes."""
+        classes = self.logits[:GRADIENTS].argmax(1)
+        return self.x[: len(classes)], classes
 
     @cached_property
     def gradient(self) -> Gradient:

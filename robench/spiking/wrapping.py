@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from robench.errors import EvaluationError, UsageError
+from robench.errors import EvaluationError, UsageError, whole
 from robench.spiking.encoding import direct, latency, rate
 from robench.spiking.model_noise import ModelNoise
 
@@ -59,9 +59,7 @@ def wrap(
             raise UsageError(f"{name}={value!r}: choose from {', '.join(get_args(known))}")
     if (encoding in ("none", "frames")) != (timesteps is None):
         raise UsageError("timesteps and encoding belong together: timesteps=8, encoding='direct'")
-    whole = isinstance(timesteps, int) and not isinstance(timesteps, bool)
-    if timesteps is not None and not (whole and timesteps > 0):
-        raise UsageError(f"timesteps={timesteps!r}: give an integer from 1")
+    timesteps = None if timesteps is None else whole("timesteps", timesteps, 1)
     if stepwise and encoding == "none":
         raise UsageError("a network that is called step by step needs timesteps and an encoding")
     return Wrapped(net, timesteps, encoding, stepwise, output, readout, reset or _found(net))
