@@ -13,7 +13,6 @@ from robench.errors import UsageError
 from robench.registry import find_attack
 from studies.doubling import DOUBLING, at_factors, doubling_table
 from studies.pages import write_table
-from tests.support.checkpoints import ROOT
 from tests.support.commands import Finished
 from tests.support.made_up import Builder, N
 from tests.support.sweeping import sweep
@@ -106,7 +105,3 @@ def test_what_cannot_be_measured_is_refused(
     done = study("doubling", "--results", tmp_path / "r", option, value)
     assert done.code == 2
     assert says in done.err
-
-
-def test_the_committed_pages_show_the_committed_tables(study: Cli) -> None:
-    assert study("doubling", "--check", "--output", ROOT / "studies" / "tables").code == 0

@@ -16,7 +16,6 @@ from robench.spiking import PATHS, surrogate_names
 from studies.gradients import COLUMNS, ENSEMBLE, WORST, all_gradients, gradient_comparisons
 from studies.gradients_report import GRADIENTS
 from studies.pages import write_table
-from tests.support.checkpoints import ROOT
 from tests.support.commands import Finished, refused
 
 Cli = Callable[..., Finished]
@@ -121,7 +120,3 @@ def test_the_page_is_written_from_tables_and_reported_when_stale(
 )
 def test_what_cannot_be_compared_is_one_line(study: Cli, tmp_path: Path, options, says) -> None:
     refused(study("gradients", "--results", tmp_path, "--limit", "2", *options), says)
-
-
-def test_the_committed_pages_show_the_committed_tables(study: Cli) -> None:
-    assert study("gradients", "--check", "--output", ROOT / "studies" / "tables").code == 0

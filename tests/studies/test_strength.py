@@ -15,7 +15,6 @@ from robench.registry import find_attack
 from robench.results import ROBUST
 from studies.pages import write_table
 from studies.strength import STRENGTH, require_one_norm, strength_table
-from tests.support.checkpoints import ROOT
 from tests.support.commands import Finished
 from tests.support.made_up import Builder
 
@@ -87,10 +86,6 @@ def test_a_sweep_is_measured_by_its_area(tmp_path: Path) -> None:
 def test_attacks_of_two_norms_are_not_compared() -> None:
     with pytest.raises(UsageError, match="pgd-l2 is measured in L2 and spgd in L∞"):
         require_one_norm([find_attack("spgd"), find_attack("pgd-l2")])
-
-
-def test_the_committed_pages_show_the_committed_tables(study: Cli) -> None:
-    assert study("strength", "--check", "--output", ROOT / "studies" / "tables").code == 0
 
 
 def test_training_images_can_be_attacked() -> None:
