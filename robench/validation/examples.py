@@ -17,7 +17,7 @@ from robench.epsilon import NORMS
 from robench.errors import RobenchError
 from robench.registry.attack_parameters import FRAMES
 from robench.results import CLEAN_WRONG, AdversarialExamples, CellResult, Identity, ResultStore
-from robench.results.files import EXAMPLES
+from robench.results.files import EXAMPLES, kept_at
 from robench.validation.findings import Finding, attempt, fault
 
 CleanImages = Callable[[str, int, str], Tensor | None]
@@ -66,6 +66,7 @@ def check_examples(
         clean: the images that they started from, by which the ball is checked.
     """
     path = store.path(cell.model, cell.attack, cell.hash).with_suffix(EXAMPLES)
+    path = kept_at(path, cell.examples_sha256)
     if not path.exists():
         return
     if cell.sha256 is not None and cell.examples_sha256 is None:

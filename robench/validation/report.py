@@ -95,15 +95,13 @@ def _leftovers(store: ResultStore, models: dict[str, Path]) -> Iterator[Finding]
         done = path.with_suffix(".json").exists()
         text = "its result is stored" if done else "the result of its cell is missing"
         yield Finding("leftover-chunks", path, text)
-    for ending in (".parquet", EXAMPLES):
-        for path in sorted(store.root.glob(f"*/*/*/*{ending}")):
+    files = {f"*/*/*/*{ending}": "result" for ending in (".parquet", EXAMPLES)}
+    for pattern, record in (files | {"*/*/analyses/*/*.safetensors": "analysis"}).items():
+        for path in sorted(store.root.glob(pattern)):
             if not path.with_name(f"{path.name.partition('.')[0]}.json").exists():
-                yield Finding("leftover-rows", path, "the result that it belongs to is missing")
+                yield Finding("leftover-rows", path, f"the {record} that it belongs to is missing")
     for path in store.unused():
         yield Finding("leftover-rows", path, "another run has stored this cell")
-    for path in sorted(store.root.glob("*/*/analyses/*/*.safetensors")):
-        if not path.with_suffix(".json").exists():
-            yield Finding("leftover-rows", path, "the analysis that it belongs to is missing")
     places = chain(store.root.rglob(TEMPORARY), *(f.glob(TEMPORARY) for f in models.values()))
     for path in sorted(places):
         yield Finding("leftover-temporary", path, "a run was ended while it wrote this file")

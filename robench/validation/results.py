@@ -18,6 +18,7 @@ from robench.registry import ModelEntry
 from robench.registry.loading import facts
 from robench.results import CLEAN_WRONG, PROTOCOL, Damaged, Outcome, ResultStore, Sound
 from robench.results.consistency import other_intervals
+from robench.results.files import kept_at
 from robench.validation.examples import CleanImages, check_examples, rounding
 from robench.validation.findings import Finding, attempt, fault
 
@@ -53,7 +54,8 @@ def _check_sound(
     clean: CleanImages,
 ) -> Iterator[Finding]:
     """What is wrong with a result whose files can be read."""
-    positions, grid, parquet = found.positions, found.grid, path.with_suffix(".parquet")
+    positions, grid = found.positions, found.grid
+    parquet = kept_at(path.with_suffix(".parquet"), found.cell.rows_sha256)
     yield from fault("result-outdated", path, lambda: _changed(outcome, entries))
     yield from fault("result-numbers", path, lambda: other_intervals(outcome, positions, grid))
     yield from fault("rows-inconsistent", parquet, lambda: _too_far(found, outcome))

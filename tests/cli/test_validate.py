@@ -147,6 +147,24 @@ def test_weights_that_the_wheel_leaves_out_are_not_missing(
     assert findings(cli) == []
 
 
+def test_files_of_a_file_system_without_links_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(self: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", without)
+    stored = Stored(tmp_path / "root")
+    stored.make()
+    monkeypatch.setattr(locations, "_roots", lambda: [stored.root])
+    store = ResultStore(stored.results)
+    assert validate(store, None, []).findings == ()
+    (examples,) = stored.results.rglob("*.examples.safetensors")
+    examples.write_bytes(b"")
+    (finding,) = validate(store, None, []).findings
+    assert (finding.rule, finding.path) == ("examples-damaged", examples)
+
+
 def test_without_the_clean_images_the_ball_is_not_checked(cli: Cli, stored: Stored) -> None:
     arrays(farther)(stored)
     stored.edit_identity(data_sha256="0" * 64)
