@@ -122,8 +122,8 @@ def _describe(recipe: Recipe, rows: list[Row]) -> str:
     steps = [row for row in rows if row.train_loss is None]
     if len(rows) == 1 or not steps:
         return recipe.about.description
-    last = next(row for row in reversed(rows) if row.train_loss is not None)
-    parts = [f"{row.phase} {row.test_accuracy:.1%}" for row in (last, *steps)]
+    trained = [row for row in rows if row.train_loss is not None]
+    parts = [f"{row.phase} {row.test_accuracy:.1%}" for row in (*trained[-1:], *steps)]
     return f"{recipe.about.description} Test accuracy: {', '.join(parts)}."
 
 

@@ -91,6 +91,22 @@ def test_hybrid_is_converted_and_its_norms_are_reestimated(tmp_path: Path) -> No
     assert card.about.clean_accuracy == pytest.approx(float(rows[-1]["test_accuracy"]))
 
 
+def test_a_conversion_of_initial_weights_needs_no_epoch(tmp_path: Path) -> None:
+    folder = tmp_path / "digits" / "ann"
+    train(recipe(tmp_path, architecture="flex-vgg16"), folder)
+    made = recipe(
+        tmp_path,
+        "hybrid",
+        model='timesteps = 4\npool = "average"',
+        architecture="flex-vgg16",
+        training='init = "digits/ann"\nreestimate_norm = 2',
+        epochs=0,
+    )
+    card = train(made, folder.with_name("hybrid"))
+    assert all(row["train_loss"] == "" for row in log(folder.with_name("hybrid")))
+    assert "norms re-estimated" in card.about.description
+
+
 def test_stbp_starts_from_an_ann_and_a_control_keeps_the_initial_weights(tmp_path: Path) -> None:
     models = tmp_path / "models"
     train(recipe(tmp_path), models / "digits" / "tiny-ann")
