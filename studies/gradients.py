@@ -163,7 +163,7 @@ class Comparison:
 
 def _robust(cell: CellResult, store: ResultStore) -> NDArray[np.bool_]:
     """Which samples stay robust, in the order of the data."""
-    rows = store.rows(cell).sort_values("index")
+    rows = store.rows(cell)
     robust: NDArray[np.bool_] = rows["minimal_position"].to_numpy() == ROBUST
     return robust
 

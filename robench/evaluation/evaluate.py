@@ -31,6 +31,7 @@ from robench.results import (
     reasons_of,
     worst_verdict,
 )
+from robench.results.chunks import Chunks
 from robench.runtime.batch_size import cached_rows, choose_rows, with_fewer
 from robench.runtime.threads import LARGEST, Workers
 from robench.spiking.kernels import reference
@@ -41,24 +42,17 @@ Part = tuple[pd.DataFrame, AdversarialExamples | None]
 """The rows of a chunk, and its adversarial examples if they are asked for."""
 
 
-def evaluate_cell(
-    cell: Cell,
-    store: ResultStore,
-    progress: Progress = silent,
-    checked: Callable[[Sequence[Check]], None] = lambda found: None,
-) -> CellResult:
+def evaluate_cell(cell: Cell, store: ResultStore) -> CellResult:
     """Evaluate a cell and store it; finished chunks of an interrupted run are reused.
 
     Args:
         cell: the cell.
         store: for the result and its chunks.
-        progress: called with the samples and passes that are finished.
-        checked: called before the sweep with the checks of the model; it may raise.
 
     Raises:
         RobenchError: the cell cannot be computed. Exceptions of the model are not caught.
     """
-    result = evaluate_chunks(cell, store, None, progress, checked)
+    result = evaluate_chunks(cell, store, None)
     assert result is not None  # all chunks were asked for
     return result
 
@@ -73,11 +67,11 @@ def evaluate_chunks(
     """Evaluate some chunks of a cell and store them; if all are stored now, also the cell.
 
     Args:
-        cell: see :func:`evaluate_cell`, like the arguments that follow ``chunks``.
+        cell: the cell.
         store: for the result and its chunks.
         chunks: the numbers of the chunks to compute, None for all.
         progress: called with the samples and passes of these chunks that are finished.
-        checked: called before the sweep.
+        checked: called before the sweep with the checks of the model; it may raise.
 
     Returns:
         The result; None if other chunks are missing in the store.
@@ -109,16 +103,17 @@ def evaluate_chunks(
             checked(of_model)
             for source in cell.sources:
                 take_by_row(source, checks.batch_gradient(source, x, first.y))
-            chunked = _Chunks(cell, store, digest, workers, batch, progress)
-            parts = chunked.all(chunks)
+            stored = store.chunks(cell.model.id, cell.attack.name, digest)
+            made = _Parts(cell, stored, workers, batch, progress)
+            parts = made.all(chunks)
             if parts is None:
                 return None
-            batch = min(chunked.batch, workers.at_once)
+            batch = min(made.batch, workers.at_once)
             rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
             rows.attrs = {}  # a time would be in the file, whose bytes are those of the result
             found = [*of_model, *checks_of_cell(cell, rows, workers, batch)]
         outcome = _outcome(cell, identity, digest, rows, found)
-    started -= chunked.earlier
+    started -= made.earlier
     result = record(cell, digest, "done", started, outcome=outcome, batch_size=batch)
     kept = [examples for _, examples in parts if examples is not None]
     return store.write(result, rows[list(ROWS)], AdversarialExamples.join(kept) if kept else None)
@@ -130,7 +125,7 @@ def _not_applicable(cell: Cell, digest: str, started: float, unmet: frozenset[Ne
 
 
 @dataclass
-class _Chunks:
+class _Parts:
     """The chunks of a cell, each with its rows, and its adversarial examples if asked for.
 
     If memory runs out where a call cannot be halved, as in the backward pass of an attack with its
@@ -138,8 +133,7 @@ class _Chunks:
     """
 
     cell: Cell
-    store: ResultStore
-    digest: str
+    chunks: Chunks
     workers: Workers
     batch: int
     progress: Progress
@@ -189,17 +183,16 @@ class _Chunks:
             rows.attrs = {SECONDS: time.monotonic() - began}
             self.passes += sweep.target.queries.total
             part = rows, _examples(sweep) if cell.settings.examples else None
-            self.store.write_chunk(cell.model.id, cell.attack.name, self.digest, number, *part)
+            self.chunks.write(number, *part)
         self.progress(span.stop - self.start, self.passes)
         return part
 
     def _stored(self, number: int) -> Part | None:
-        place = self.cell.model.id, self.cell.attack.name, self.digest, number
-        rows, examples = self.store.chunk(*place), None
+        rows, examples = self.chunks.rows(number), None
         if rows is None or not _complete(rows, self.spans[number]):
             return None
         if self.cell.settings.examples:
-            examples = self.store.chunk_examples(*place)
+            examples = self.chunks.examples(number)
             if examples is None:
                 return None
         self.earlier += float(rows.attrs.get(SECONDS, 0))
@@ -220,13 +213,8 @@ def _examples(sweep: ChunkSweep) -> AdversarialExamples:
 def _swept(
     cell: Cell, span: range, workers: Workers, progress: Progress, batch: int
 ) -> tuple[ChunkSweep, pd.DataFrame]:
-    sweep = _sweep(cell, span, workers, batch)
-    return sweep, sweep.run(progress)
-
-
-def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:
     settings = cell.settings
-    return ChunkSweep(
+    sweep = ChunkSweep(
         cell.model,
         cell.bound,
         chunk_of(cell, span),
@@ -238,6 +226,7 @@ def _sweep(cell: Cell, span: range, workers: Workers, batch: int) -> ChunkSweep:
         sources=cell.sources,
         eot=settings.eot,
     )
+    return sweep, sweep.run(progress)
 
 
 def _outcome(

@@ -44,7 +44,7 @@ def run_plan(
     chosen = [Unit.of(planned) for planned in plan.cells] if units is None else list(units)
     for planned in cells.values():
         if planned.done or force:  # a run killed between a cell and its clean-up leaves chunks
-            store.drop_chunks(planned.cell.model.id, planned.cell.attack.name, planned.digest)
+            store.chunks(planned.cell.model.id, planned.cell.attack.name, planned.digest).drop()
     todo = [unit for unit in chosen if force or not cells[unit.digest].done]
     for digest in dict.fromkeys(unit.digest for unit in chosen):
         planned = cells[digest]

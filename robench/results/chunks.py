@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,8 +47,10 @@ class Chunks:
             return None
         return AdversarialExamples.unpack(self._read(number, "examples", sha256(rows)))
 
-    def write(self, number: int, rows: pd.DataFrame, examples: AdversarialExamples | None) -> None:
-        """Store a chunk. Another run may remove the folder at any time."""
+    def write(
+        self, number: int, rows: pd.DataFrame, examples: AdversarialExamples | None = None
+    ) -> None:
+        """Store a chunk; another run that stores the same cell may remove it at any time."""
         data = rows.to_parquet(index=False)
         parts: list[tuple[tuple[str, ...], bytes]] = [(("rows",), data)]
         if examples is not None:
@@ -63,6 +66,10 @@ class Chunks:
                     raise
             else:
                 return
+
+    def drop(self) -> None:
+        """Remove all chunks."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, number: int, kind: str) -> Path:
         return self.folder / f"{number:04d}.{kind}"

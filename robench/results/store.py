@@ -176,9 +176,10 @@ class ResultStore:
         path = self.path(cell.model, cell.attack, cell.hash).with_suffix(".parquet")
         path = kept_at(path, cell.rows_sha256)
         try:
-            return frame_of(read_table(read_kept(path, cell.rows_sha256)))
+            rows = frame_of(read_table(read_kept(path, cell.rows_sha256)))
         except (OSError, *ERRORS) as error:
             raise ContentError(f"{path}: {why(error)}") from None
+        return rows.sort_values("index", ignore_index=True)
 
     def examples(self, cell: CellResult) -> AdversarialExamples | None:
         """The adversarial examples of a done cell, in the order of its rows.
@@ -255,36 +256,8 @@ class ResultStore:
             self._outside[folder] = not folder.resolve().is_relative_to(self.root.resolve())
         return self._outside[folder]
 
-    def chunk(self, model: str, attack: str, digest: str, number: int) -> pd.DataFrame | None:
-        """The rows of a finished chunk of an unfinished cell, or None."""
-        return self._chunks(model, attack, digest).rows(number)
-
-    def chunk_examples(
-        self, model: str, attack: str, digest: str, number: int
-    ) -> AdversarialExamples | None:
-        """The adversarial examples of a finished chunk, or None."""
-        return self._chunks(model, attack, digest).examples(number)
-
-    def write_chunk(
-        self,
-        model: str,
-        attack: str,
-        digest: str,
-        number: int,
-        rows: pd.DataFrame,
-        examples: AdversarialExamples | None = None,
-    ) -> None:
-        """Store a finished chunk until its cell is stored.
-
-        Another run that stores the same cell may remove the folder of its chunks at any time.
-        """
-        self._chunks(model, attack, digest).write(number, rows, examples)
-
-    def drop_chunks(self, model: str, attack: str, digest: str) -> None:
-        """Remove the chunks of a cell."""
-        shutil.rmtree(self._chunks(model, attack, digest).folder, ignore_errors=True)
-
-    def _chunks(self, model: str, attack: str, digest: str) -> Chunks:
+    def chunks(self, model: str, attack: str, digest: str) -> Chunks:
+        """The finished chunks of an unfinished cell."""
         return Chunks(self._chunk_folder(self.path(model, attack, digest)), digest)
 
     @staticmethod

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ import pytest
 import robench.evaluation.chunks
 from robench.errors import EvaluationError
 from robench.evaluation import Cell, Order, Plan, Request, Unit, run_plan
-from robench.evaluation.executors import local
+from robench.evaluation.executors import local, on_ray
 from robench.evaluation.executors.local import evaluate_unit
+from robench.evaluation.executors.on_ray import RayExecutor
 from robench.evaluation.executors.pool import TRIES, PoolExecutor
 from robench.evaluation.executors.worker import Bench, LostWorkerError, Place
 from robench.results import CellResult, ResultStore
+from robench.results.chunks import Chunks
 from tests.evaluation.test_resume import COMMAND, comparable
 from tests.support.commands import Finished
 
@@ -193,11 +196,11 @@ def test_a_cell_is_joined_although_two_shards_missed_each_other(
     order: Order, undisturbed: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store = order.plan(), order.store
-    pool, stored = FakePool(plan, store), ResultStore.chunk
+    pool, stored = FakePool(plan, store), Chunks.rows
     unseen_yet = {"on": True}
 
-    def unseen(self: ResultStore, *place: object) -> object:
-        return None if unseen_yet["on"] else stored(self, *place)  # type: ignore[arg-type]
+    def unseen(self: Chunks, number: int) -> object:
+        return None if unseen_yet["on"] else stored(self, number)
 
     class Late(FakePool):
         def run(self, units, cells, store):  # type: ignore[no-untyped-def]
@@ -205,9 +208,35 @@ def test_a_cell_is_joined_although_two_shards_missed_each_other(
             unseen_yet["on"] = False
 
     pool.__class__ = Late
-    monkeypatch.setattr(ResultStore, "chunk", unseen)
+    monkeypatch.setattr(Chunks, "rows", unseen)
     assert len(list(run_plan(plan, store, executor=pool))) == 2
     assert comparable(store.root) == undisturbed
+
+
+def test_a_second_run_on_ray_connects_again(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    connected = []
+    node = {"Alive": True, "Resources": {"CPU": 2}}
+    fake = SimpleNamespace(
+        init=lambda **options: connected.append(True),
+        shutdown=connected.clear,
+        is_initialized=lambda: bool(connected),
+        nodes=lambda: [node],
+    )
+    plan, store = order.plan(), order.store
+    pool = FakePool(plan, store)
+
+    def start(self: RayExecutor, number: int) -> FakeWorker:
+        assert connected
+        return FakeWorker(pool)
+
+    monkeypatch.setattr(on_ray, "_import_ray", lambda: fake)
+    monkeypatch.setattr(RayExecutor, "start", start)
+    executor = RayExecutor(order, say=pool.say)
+    cells = {planned.digest: planned for planned in plan.cells}
+    for planned in plan.cells:
+        ((_, result),) = executor.run([Unit.of(planned)], cells, store)
+        assert result is not None
+        assert not connected
 
 
 @pytest.mark.parametrize("pool", [True, False])

@@ -28,7 +28,7 @@ def examples(value: float = 0.5) -> AdversarialExamples:
 def store(tmp_path: Path) -> ResultStore:
     store = ResultStore(tmp_path / "results")
     for number in (0, 1):
-        store.write_chunk(*CELL, number, rows(), examples())
+        store.chunks(*CELL).write(number, rows(), examples())
     return store
 
 
@@ -40,7 +40,7 @@ def folder(store: ResultStore) -> Path:
 
 def found(store: ResultStore, number: int = 0) -> tuple[bool, bool]:
     """Whether rows and examples of a chunk are used; if they are, they are the written ones."""
-    of_rows, of_examples = store.chunk(*CELL, number), store.chunk_examples(*CELL, number)
+    of_rows, of_examples = store.chunks(*CELL).rows(number), store.chunks(*CELL).examples(number)
     assert of_rows is None or of_rows.equals(rows())
     if of_examples is not None:
         assert np.array_equal(of_examples.images, examples().images)
@@ -50,9 +50,9 @@ def found(store: ResultStore, number: int = 0) -> tuple[bool, bool]:
 
 def test_a_whole_chunk_is_used(store: ResultStore) -> None:
     assert found(store) == (True, True)
-    assert store.chunk(*CELL, 2) is None
-    assert store.chunk(*OTHER, 0) is None
-    store.write_chunk(*CELL, 2, rows())
+    assert store.chunks(*CELL).rows(2) is None
+    assert store.chunks(*OTHER).rows(0) is None
+    store.chunks(*CELL).write(2, rows())
     assert found(store, 2) == (True, False)
 
 
@@ -84,7 +84,7 @@ def test_no_moved_chunk_is_used(store: ResultStore, folder: Path) -> None:
     for kind in ("rows", "examples"):
         shutil.copy(folder / f"0000.{kind}", folder / f"0001.{kind}")
         assert not all(found(store, 1))
-    store.write_chunk(*OTHER, 0, rows(), examples())
+    store.chunks(*OTHER).write(0, rows(), examples())
     (other,) = (path for path in store.root.rglob("*.chunks") if path != folder)
     for kind in ("rows", "examples"):
         shutil.copy(other / f"0000.{kind}", folder / f"0000.{kind}")
@@ -93,17 +93,17 @@ def test_no_moved_chunk_is_used(store: ResultStore, folder: Path) -> None:
 
 def test_examples_belong_to_the_rows_of_their_run(store: ResultStore, folder: Path) -> None:
     kept = (folder / "0000.examples").read_bytes()
-    store.write_chunk(*CELL, 0, rows().assign(forwards=21), examples(0.25))
+    store.chunks(*CELL).write(0, rows().assign(forwards=21), examples(0.25))
     (folder / "0000.examples").write_bytes(kept)  # that of another run with the same cell
-    assert store.chunk(*CELL, 0) is not None
-    assert store.chunk_examples(*CELL, 0) is None
+    assert store.chunks(*CELL).rows(0) is not None
+    assert store.chunks(*CELL).examples(0) is None
 
 
 def test_files_of_an_earlier_version_are_none(store: ResultStore, folder: Path) -> None:
     rows().to_parquet(folder / "0002.parquet", index=False)
-    assert store.chunk(*CELL, 2) is None
+    assert store.chunks(*CELL).rows(2) is None
     rows().to_parquet(folder / "0002.rows", index=False)
-    assert store.chunk(*CELL, 2) is None
+    assert store.chunks(*CELL).rows(2) is None
 
 
 def test_a_folder_or_a_pipe_is_no_chunk(store: ResultStore, folder: Path) -> None:

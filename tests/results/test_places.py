@@ -67,12 +67,12 @@ def test_the_chunks_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
     former = tmp_path / "digits" / "a" / "transfer[source=digits~b]" / f"{digest[:16]}.chunks"
     former.mkdir(parents=True)
     place = "digits/a", "transfer[source=digits/b]", digest
-    store.write_chunk(*place, 0, rows)
+    store.chunks(*place).write(0, rows)
     assert list(former.iterdir())
-    found = store.chunk(*place, 0)
+    found = store.chunks(*place).rows(0)
     assert found is not None
     assert found.equals(rows)
-    store.drop_chunks(*place)
+    store.chunks(*place).drop()
     assert not former.exists()
 
 

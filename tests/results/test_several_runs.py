@@ -56,9 +56,9 @@ def write_chunks(root: Path, worker: int, stop: Any) -> None:
     table = Builder(root.parent / f"own-{worker}").store.rows(rows)
     while not stop.is_set():
         for number in range(3):
-            store.write_chunk(*CELL, number, table.assign(forwards=worker), examples(worker))
+            store.chunks(*CELL).write(number, table.assign(forwards=worker), examples(worker))
         if worker == 2:
-            store.drop_chunks(*CELL)
+            store.chunks(*CELL).drop()
 
 
 @contextmanager
@@ -144,8 +144,8 @@ def test_chunks_of_two_runs_are_never_mixed(tmp_path: Path) -> None:
 
     def look() -> bool:
         for number in range(3):
-            kept = store.chunk_examples(*CELL, number)
-            rows = store.chunk(*CELL, number)
+            kept = store.chunks(*CELL).examples(number)
+            rows = store.chunks(*CELL).rows(number)
             if rows is not None:
                 (worker,) = set(rows["forwards"])
                 seen.add(worker)

@@ -72,10 +72,10 @@ def test_a_chunk_is_written_while_another_run_removes_its_folder(
         return replacing(path)
 
     monkeypatch.setattr(chunks, "replacing", with_rival)
-    place = "digits/a", "pgd", "f" * 64, 0
+    place = "digits/a", "pgd", "f" * 64
     rows = pd.DataFrame({"index": [0, 1]})
-    ResultStore(tmp_path).write_chunk(*place, rows)
-    found = ResultStore(tmp_path).chunk(*place)
+    ResultStore(tmp_path).chunks(*place).write(0, rows)
+    found = ResultStore(tmp_path).chunks(*place).rows(0)
     assert found is not None
     assert found.equals(rows)
 

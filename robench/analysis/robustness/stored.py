@@ -34,7 +34,7 @@ class StoredTables:
 
     def rows(self, digest: str) -> pd.DataFrame:
         """The rows of the cell of an entry, in data order."""
-        return self.store.rows(self.cells[digest]).sort_values("index", ignore_index=True)
+        return self.store.rows(self.cells[digest])
 
     def positions(self, digest: str) -> NDArray[np.int64]:
         """The minimal positions of the cell of an entry, ``(N,)``, in data order."""

@@ -74,7 +74,7 @@ def evaluate_unit(
         cell: its cell.
         store: for chunks and results.
         strict: whether an exception is raised instead.
-        progress: see :func:`~robench.evaluation.evaluate.evaluate_cell`.
+        progress: see :func:`~robench.evaluation.evaluate.evaluate_chunks`.
         checked: like ``progress``.
 
     Returns:

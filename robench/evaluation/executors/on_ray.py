@@ -7,15 +7,16 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from robench.errors import PluginError, RobenchError, UsageError
 from robench.evaluation.executors.order import Order
-from robench.evaluation.executors.pool import PoolExecutor
+from robench.evaluation.executors.pool import Answer, PoolExecutor
 from robench.evaluation.executors.worker import Bench, LostWorkerError, Place
+from robench.evaluation.plan import Planned
 from robench.evaluation.units import Unit
-from robench.results import CellResult
+from robench.results import CellResult, ResultStore
 
 ADDRESS = "RAY_ADDRESS"
 """The variable with the address of a cluster, which Ray reads too."""
@@ -79,6 +80,20 @@ class RayExecutor(PoolExecutor):
             UsageError: there is no cluster at that address.
         """
         self.ray, self.order = _import_ray(), order
+        self._connect()
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        cpus = [int(node.get("CPU", 0)) for node in nodes]
+        gpus = sum(node.get("GPU", 0) for node in nodes)
+        device = order.request.device
+        on_gpu = device.startswith("cuda") or (device == "auto" and gpus > 0)
+        super().__init__(jobs or max(1, int(gpus) if on_gpu else sum(cpus)), say)
+        self.threads = max(1, min(sum(cpus) // self.workers, *cpus))
+        self.gpus = min(1.0, gpus / self.workers) if on_gpu else 0.0
+        at_once = min(self.workers, max(1, max(cpus) // self.threads))
+        shared = max(1, int(1 / self.gpus)) if self.gpus else 1
+        self.place = Place(self.threads, "cuda" if on_gpu else "cpu", at_once, shared)
+
+    def _connect(self) -> None:
         address, terminate = os.environ.get(ADDRESS), signal.getsignal(signal.SIGTERM)
         _require_server(address)
         try:
@@ -95,17 +110,14 @@ class RayExecutor(PoolExecutor):
             raise UsageError(f"no Ray {where}: {said}") from None
         if threading.current_thread() is threading.main_thread():  # Ray's own prints its stack
             signal.signal(signal.SIGTERM, terminate or signal.SIG_DFL)
-        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        cpus = [int(node.get("CPU", 0)) for node in nodes]
-        gpus = sum(node.get("GPU", 0) for node in nodes)
-        device = order.request.device
-        on_gpu = device.startswith("cuda") or (device == "auto" and gpus > 0)
-        super().__init__(jobs or max(1, int(gpus) if on_gpu else sum(cpus)), say)
-        self.threads = max(1, min(sum(cpus) // self.workers, *cpus))
-        self.gpus = min(1.0, gpus / self.workers) if on_gpu else 0.0
-        at_once = min(self.workers, max(1, max(cpus) // self.threads))
-        shared = max(1, int(1 / self.gpus)) if self.gpus else 1
-        self.place = Place(self.threads, "cuda" if on_gpu else "cpu", at_once, shared)
+
+    def run(
+        self, units: Sequence[Unit], cells: Mapping[str, Planned], store: ResultStore
+    ) -> Iterator[Answer]:
+        """See :class:`~.pool.PoolExecutor`; a second run connects again."""
+        if not self.ray.is_initialized():
+            self._connect()
+        yield from super().run(units, cells, store)
 
     def start(self, number: int) -> RayWorker:
         """See :class:`~.pool.PoolExecutor`; it is ready as soon as the cluster has room for it."""
