@@ -84,7 +84,7 @@ def strength(
             chosen_eps = (headline,) if eps is None else split_epsilons(eps)
             epsilons = list({epsilon.value: epsilon for epsilon in chosen_eps}.values())
             plans.append(each_epsilon(here, chosen, epsilons, request, store))
-        return Plan(tuple(cell for one in plans for cell in one.cells), plans[0].skipped)
+        return Plan.joined(plans)
 
     def tables(done: list[CellResult], store: ResultStore) -> Iterable[pd.DataFrame]:
         first = find_attacks(attacks)[0].name
@@ -149,8 +149,7 @@ def gradients(
         epsilons = None if eps is None else split_epsilons(eps)
         request = Request(eps=epsilons, limit=limit, device=device)
         comparisons.extend(gradient_comparisons(entries, request, store, models_dir))
-        cells = tuple(cell for one in comparisons for cell in one.plan.cells)
-        return Plan(cells, tuple(skipped for one in comparisons for skipped in one.plan.skipped))
+        return Plan.joined(comparison.plan for comparison in comparisons)
 
     def tables(done: list[CellResult], store: ResultStore) -> Iterable[pd.DataFrame]:
         found = (comparison.table(done, store) for comparison in comparisons)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from robench.analysis.curves import dataset_title
 from robench.errors import UsageError
-from robench.evaluation import Plan, Planned, Request, Skipped, make_plan
+from robench.evaluation import Plan, Request, make_plan
 from robench.model_id import ModelId
 from robench.registry import ModelEntry, NamedAttack
 from robench.reporting.figures import invalid_entry
@@ -67,15 +67,13 @@ def timesteps_plan(
     Raises:
         UsageError: a data set has no headline ε in the norm of the attack.
     """
-    cells: list[Planned] = []
-    skipped: dict[Skipped, None] = {}
-    for headline, here in at_headlines(entries, attack.attack.norm):
-        for count in timesteps:
-            asked = replace(request, eps=(headline,), timesteps=count)
-            plan = make_plan(here, [attack], asked, store)
-            cells += [one for one in plan.cells if one.cell.model.spiking]
-            skipped |= dict.fromkeys(plan.skipped)
-    return Plan(tuple(sorted(cells, key=lambda one: one.cell.model.id)), tuple(skipped))
+    plan = Plan.joined(
+        make_plan(here, [attack], replace(request, eps=(headline,), timesteps=count), store)
+        for headline, here in at_headlines(entries, attack.attack.norm)
+        for count in timesteps
+    )
+    spiking = (planned for planned in plan.cells if planned.cell.model.spiking)
+    return replace(plan, cells=tuple(sorted(spiking, key=lambda one: one.cell.model.id)))
 
 
 def timesteps_table(cells: Sequence[CellResult]) -> pd.DataFrame:

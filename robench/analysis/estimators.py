@@ -76,8 +76,9 @@ def each_epsilon(
         request: everything else.
         store: where the cells go.
     """
-    plans = [make_plan(entries, attacks, replace(request, eps=(e,)), store) for e in epsilons]
-    return Plan(tuple(cell for plan in plans for cell in plan.cells), plans[0].skipped)
+    return Plan.joined(
+        make_plan(entries, attacks, replace(request, eps=(e,)), store) for e in epsilons
+    )
 
 
 def estimator_plan(

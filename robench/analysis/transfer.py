@@ -87,7 +87,7 @@ class Pairs:
             (here,) = [p.accuracy for p in curve if p.epsilon.value == self.epsilon.value]
             pair = cell.sources[0].id.name, cell.model.id.name
             entries[pair] = Entry(here, curve[0].accuracy, result.outcome.verdict)
-        samples = len(self.plan.cells[0].cell.images)
+        samples = next((len(cell.images) for cell in wanted.values()), 0)
         return Matrix(self.dataset, self.sources, self.targets, self.epsilon, samples, entries)
 
     def stored(self) -> list[CellResult]:

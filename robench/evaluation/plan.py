@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -73,6 +73,13 @@ class Plan:
 
     cells: tuple[Planned, ...]
     skipped: tuple[Skipped, ...]
+
+    @classmethod
+    def joined(cls, plans: Iterable[Plan]) -> Plan:
+        """All cells of several plans, and what any of them leaves out, once."""
+        several = list(plans)
+        skipped = dict.fromkeys(one for plan in several for one in plan.skipped)
+        return cls(tuple(cell for plan in several for cell in plan.cells), tuple(skipped))
 
 
 def make_plan(

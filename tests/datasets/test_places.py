@@ -109,6 +109,18 @@ def test_a_run_in_which_every_model_is_skipped_is_an_error(
     assert last == "robench: no model can run: each is skipped for the reason above"
 
 
+@pytest.mark.parametrize("analysis", ["transfer", "landscape", "sparsity"])
+def test_an_analysis_without_any_images_is_an_error(
+    cli: Cli, tmp_path: Path, models_dir: Path, analysis: str
+) -> None:
+    shutil.copytree(models_dir / "cifar10" / "tiny", models_dir / "cifar10" / "tiny-copy")
+    places = ("--models-dir", models_dir, "--results", tmp_path / "results")
+    done = cli("analyze", analysis, "--models", "cifar10/tiny*", *places)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert line.startswith("robench: no model can run: the test images of cifar10")
+
+
 def test_list_shows_what_is_missing(cli: Cli, tmp_path: Path, models_dir: Path) -> None:
     def states(what: str, *options: object) -> dict[str, str]:
         rows = json.loads(cli("list", what, "--json", *options).out)

@@ -42,9 +42,9 @@ def transfer(
 ) -> None:
     """Examples of each model on each other one."""
     from robench.analysis import transfer_pairs, write_transfer_figure
-    from robench.cli.console import carry_out, print_troubles
+    from robench.cli.console import carry_out, print_troubles, require_cells
     from robench.cli.measure import require_success
-    from robench.evaluation import Request
+    from robench.evaluation import Plan, Request
     from robench.registry import select_models
     from robench.results import ResultStore
 
@@ -53,8 +53,10 @@ def transfer(
     store = ResultStore(results)
     if not no_run:
         store.require_writable()
+    every = transfer_pairs(entries, Request(limit=limit, device=device), store, models_dir)
+    require_cells(Plan.joined(pairs.plan for pairs in every))
     done = []
-    for pairs in transfer_pairs(entries, Request(limit=limit, device=device), store, models_dir):
+    for pairs in every:
         print_troubles(pairs.plan)
         found = pairs.stored() if no_run else carry_out(pairs.plan, store)
         done += found

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robench.cli.analyze.measured import Options, attacked_with, of_images, stored
+from robench.cli.analyze.measured import (
+    Options,
+    attacked_with,
+    of_images,
+    require_all,
+    stored,
+)
 from robench.cli.options import (
     EXAMPLES,
     FIGURES,
@@ -37,6 +43,7 @@ from robench.errors import MissingDataError, UsageError
 if TYPE_CHECKING:
     from robench.analysis.landscape import InputLandscape, Landscape
     from robench.evaluation import Cell
+    from robench.registry import ModelEntry
     from robench.results import Analysis, AnalysisStore
 
 IMAGES = 500
@@ -78,8 +85,8 @@ def landscape(
     )
     from robench.analysis.measuring import models_of
     from robench.cli.analyze.examples import attacked
-    from robench.cli.console import print_troubles
-    from robench.evaluation import Request
+    from robench.cli.console import print_troubles, require_cells
+    from robench.evaluation import Plan, Request
     from robench.registry import find_attack, select_models
     from robench.results import AnalysisStore
 
@@ -113,11 +120,14 @@ def landscape(
         return
     entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     require_writable("--results", results)
+    by_dataset: dict[str, list[ModelEntry]] = {}
+    for entry in entries:
+        by_dataset.setdefault(entry.dataset, []).append(entry)
+    requests = {name: Request(limit=limit or _images(name), device=device) for name in by_dataset}
+    plans = {name: models_of(here, requests[name], models_dir) for name, here in by_dataset.items()}
+    require_cells(Plan.joined(plans.values()))
     failed = 0
-    for name in dict.fromkeys(entry.dataset for entry in entries):
-        of_data = [entry for entry in entries if entry.dataset == name]
-        request = Request(limit=limit or _images(name), device=device)
-        plan = models_of(of_data, request, models_dir)
+    for name, plan in plans.items():
         print_troubles(plan)
         cells = [planned.cell for planned in plan.cells]
         found, bad = _analysed(cells, over_weights, store, weight_line)
@@ -125,14 +135,13 @@ def landscape(
         for path in write_weight_figures(found, store, output, format) if found else ():
             print(f"wrote {path}")
         if input and cells:
-            given = attacked(of_data, attack, eps, request, examples, models_dir)
+            given = attacked(by_dataset[name], attack, eps, requests[name], examples, models_dir)
             over_inputs = InputLandscape(given, input_points, seed)
             found, bad = _analysed(cells, over_inputs, store, input_line)
             failed += bad
             if found:
                 print(f"wrote {write_input_figure(found, store, output, format)}")
-    if failed:
-        raise typer.Exit(1)
+    require_all(failed)
 
 
 def _images(dataset: str) -> str | None:
