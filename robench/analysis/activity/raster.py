@@ -17,6 +17,7 @@ from robench.errors import EvaluationError, UsageError
 from robench.evaluation import Cell
 from robench.registry import Model
 from robench.results import Kind
+from robench.runtime.batch_size import with_fewer
 
 ROWS = 50
 """Images in a forward pass."""
@@ -151,14 +152,18 @@ class _Seen:
 
 def _record(model: Model, x: Tensor, index: np.ndarray, place: int, most: int) -> _Seen:
     """The spikes of a model on images, and those of one of them one by one."""
-    seen = _Seen(most)
-    for found in forward_passes(model, x, index, min(ROWS, len(x))):
-        here = place - found.first
-        inside = 0 <= here < len(found.logits)
-        seen.add(found, here if inside else None)
-        if inside:
-            seen.prediction = int(found.logits[here].argmax())
-    return seen
+
+    def recorded(rows: int) -> _Seen:
+        seen = _Seen(most)
+        for found in forward_passes(model, x, index, rows):
+            here = place - found.first
+            inside = 0 <= here < len(found.logits)
+            seen.add(found, here if inside else None)
+            if inside:
+                seen.prediction = int(found.logits[here].argmax())
+        return seen
+
+    return with_fewer(recorded, min(ROWS, len(x)))
 
 
 def chosen(neurons: int, most: int) -> np.ndarray:
