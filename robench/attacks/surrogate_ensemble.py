@@ -9,15 +9,16 @@ path it is ``pgd`` with that estimator.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from pydantic import field_validator, model_validator
 from torch import Tensor
 
-from robench.attacks.contract.attack import Start, State
-from robench.attacks.contract.estimators import EstimatorSet, estimated
+from robench.attacks.contract.attack import Gradients, Need, Start, State
+from robench.attacks.contract.estimators import estimated
 from robench.attacks.contract.view import Noise, View
 from robench.attacks.pgd import PGD
-from robench.spiking import NeuronStatistics
+from robench.spiking import Estimator, NeuronStatistics, combine
 
 
 @dataclass
@@ -27,18 +28,22 @@ class SurrogateEnsembleState(State):
     statistics: NeuronStatistics
 
 
-class SurrogateEnsemble(EstimatorSet, PGD):
+class SurrogateEnsemble(PGD):
     """One run of PGD with each estimator, then the next round from other starts.
 
     Attributes:
         steps: the number of steps of each run.
         restarts: the number of rounds through all estimators.
-        surrogates: the surrogates, in order.
+        surrogates: names of surrogates, in order, optionally with a path: ``triangle(1)/hart``.
+        paths: gradient paths. Every surrogate without a path is combined with each of them; paths
+            that take no surrogate (``bptr``, ``rga``, ``cba``) are estimators of their own. If
+            empty, surrogates use the model's own path.
     """
 
     name: ClassVar[str] = "surrogate-ensemble"
     version: ClassVar[int] = 2  # assg adapts to the neurons over a run
     start: ClassVar[Start] = "cold"
+    gradients: ClassVar[Gradients] = "chosen"
 
     surrogates: tuple[str, ...] = (
         "atan(2)",
@@ -50,6 +55,35 @@ class SurrogateEnsemble(EstimatorSet, PGD):
         "straight_through(1)",
         "fast_sigmoid(25)",
     )
+    paths: tuple[str, ...] = ()
+
+    @field_validator("surrogates")
+    @classmethod
+    def _with_sharpness(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """``atan`` as ``atan(2)``, so that equal attacks are one cell."""
+        return tuple(str(Estimator.parse(name)) for name in names)
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not combine(self.surrogates, self.paths):
+            raise ValueError("surrogates needs at least one, or paths one that takes none")
+        return self
+
+    @property
+    def finders(self) -> tuple[str, ...]:
+        """The names of the estimators, as in results."""
+        return combine(self.surrogates, self.paths)
+
+    @property
+    def required(self) -> frozenset[Need]:
+        """What the gradient paths need of a network."""
+        rules: dict[str, Need] = {"temporal": "paths", "rga": "firing rates"}
+        paths = [Estimator.parse(name).path for name in self.finders]
+        return self.needs | {
+            "counterpart" if path.counterpart else rules.get(path.rule, "layers over time")
+            for path in paths
+            if path is not None
+        }
 
     @property
     def runs(self) -> int:

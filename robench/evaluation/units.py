@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Self
 
 from robench.attacks import Attack
-from robench.attacks.contract.estimators import EstimatorSet
+from robench.attacks.surrogate_ensemble import SurrogateEnsemble
 from robench.errors import UsageError
 from robench.evaluation.chunks import spans
 from robench.evaluation.plan import Plan, Planned
@@ -84,13 +84,12 @@ def weight_of(attack: Attack) -> float:
 
     It is an estimate, for a balance between workers; sweeps stop early on most samples.
     """
-    stages = attack.stages if attack.stages != (attack,) else ()
-    if stages:
-        return sum(map(weight_of, stages))
+    if attack.stages != (attack,):
+        return sum(map(weight_of, attack.stages))
     given = {name: getattr(attack, name) for name in type(attack).model_fields}
     given |= given.get("parameters", {})  # of an attack of a library
     numbers = [given[name] for name in _REPEATS if isinstance(given.get(name), int)]
-    runs = len(attack.finders) if isinstance(attack, EstimatorSet) else 1
+    runs = len(attack.finders) if isinstance(attack, SurrogateEnsemble) else 1
     return float(math.prod(numbers, start=runs))
 
 
