@@ -83,7 +83,7 @@ def evaluate(
     """Attack a model over a sweep of ε.
 
     The network is afterwards as before, and so are the settings of the process that
-    :class:`robench.isolation.Settings` lists.
+    :class:`robench.isolation.ProcessSettings` lists.
 
     Args:
         model: id of a registered model, a :class:`robench.Model`, or a network from images

@@ -8,7 +8,7 @@ import random
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from types import TracebackType
@@ -97,16 +97,13 @@ def described(error: BaseException) -> str:
     message = one_line("".join(text.format_exception_only()), LONGEST)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not _of_library(frame.filename)]
-    if own:
-        last = own[-1]
-        message += f" ({PurePath(last.filename).name}:{last.lineno} in {last.name})"
-    elif place := _layer(error.__traceback__) or _last(frames):
+    if place := _last(own) or _layer(error.__traceback__) or _last(frames):
         message += f" ({place})"
     notes = [one_line(note, LONGEST) for note in getattr(error, "__notes__", ())]
     return "; ".join([message, *notes])
 
 
-def _last(frames: traceback.StackSummary) -> str:
+def _last(frames: Sequence[traceback.FrameSummary]) -> str:
     if not frames:
         return ""
     return f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}"

@@ -27,7 +27,7 @@ class Scale(nn.Module):
         self.mean, self.deviation, self.flat = mean, deviation, flat
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, or the pixels."""
+        """The pixels in the other range."""
         x = (nn.functional.avg_pool2d(x, 4) - self.mean) / self.deviation
         return x.flatten(1) if self.flat else x
 
@@ -60,7 +60,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, or the pixels."""
+        """Logits."""
         x = self.first(x)
         for block in self.blocks:
             x = x + block(x)
@@ -77,7 +77,7 @@ class Attention(nn.Module):
         self.layer = nn.TransformerEncoderLayer(24, 3, 32, batch_first=True, norm_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, or the pixels."""
+        """Logits."""
         rows = self.scale(x).transpose(1, 2).flatten(2)
         out: Tensor = self.last(self.layer(rows).flatten(1))
         return out
@@ -164,7 +164,7 @@ class Spiking(nn.Module):
         self.steps, self.read, self.encode = steps, read, encode
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, or the pixels."""
+        """Logits."""
         compat.reset(self)
         functional.reset_net(self)
         for part in self.neurons:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +15,15 @@ from robench.cli.options import (
     NoRun,
     Results,
     file_at,
+    print_damaged,
     require_results,
     shown,
+    split_patterns,
 )
 from robench.registry import select_models
 from robench.reporting import write
 from robench.reporting.figures import save_figure
-from robench.results import Damaged, ResultStore
+from robench.results import ResultStore
 from studies.ablations import (
     COLUMNS,
     MODES,
@@ -64,7 +65,7 @@ def replication(
     """BioFlexNet's areas on MNIST and ours."""
     require_results(results)
     text, damaged = replication_page(ResultStore(results))
-    _print_damaged(damaged)
+    print_damaged(damaged)
     put_page(output, text, check=check, again="replication")
 
 
@@ -114,7 +115,7 @@ def autoattack(
     models_dir: ModelsDir = None,
 ) -> None:
     """AutoAttack by its authors' code on the ANNs; the same command continues."""
-    entries = select_models(models.split(","), dataset=dataset, models_dir=models_dir)
+    entries = select_models(split_patterns(models), dataset=dataset, models_dir=models_dir)
     attack_all(entries, limit, table)
 
 
@@ -208,8 +209,3 @@ def false_alarms(
         make_table(table)
         print(f"wrote {table}")
     put_page(output, false_alarms_page(read(table)), check=check, again=f"{NAME} --no-run")
-
-
-def _print_damaged(damaged: list[Damaged]) -> None:
-    for file in damaged:
-        print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)

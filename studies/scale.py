@@ -97,7 +97,7 @@ def simulate(units: Sequence[Unit], workers: int, seed: int = 0) -> Simulation:
 
     def begin(worker: int) -> None:
         nonlocal loads, decisions
-        if not len(queue):
+        if not queue:
             idle.append(worker)
             return
         unit = queue.take(models[worker])

@@ -104,16 +104,12 @@ class ReadOut:
     gap: float
 
 
-def fit_read_out(
-    inner: NDArray[np.float64], planted: NDArray[np.float64], closeness: float = CLOSENESS
-) -> ReadOut | None:
+def fit_read_out(inner: NDArray[np.float64], planted: NDArray[np.float64]) -> ReadOut | None:
     """The read-out of largest margin, below 0 at all inner points and above at the planted one.
 
     Args:
         inner: features ``(n, D)``, the clean image first.
         planted: features ``(D,)``.
-        closeness: how much of the way from the outermost inner point to the planted one lies below
-            0.
 
     Returns:
         The read-out; None if the points cannot be separated.
@@ -131,7 +127,7 @@ def fit_read_out(
     top, low, high = scores[:-1].max(), scores.min(), scores[-1]
     if not high - top > LEAST_GAP * (high - low):
         return None
-    weight = weight / (top + closeness * (high - top))  # the clean image has the score 0 before
+    weight = weight / (top + CLOSENESS * (high - top))  # the clean image has the score 0 before
     return ReadOut(weight, float(-1 - inner[0] @ weight), float((high - top) / (high - low)))
 
 

@@ -115,7 +115,7 @@ def baselines(subject: Attacked) -> Check | None:
 
 
 def _iterative(subject: Attacked) -> bool:
-    """Whether the attack takes several steps along a gradient of the model."""
+    """Whether the attack takes steps along a gradient of the model, and can take more."""
     if subject.attack.gradients not in ("own", "chosen"):
         return False
     try:

@@ -259,9 +259,7 @@ def _try_dataset(plugin: Plugin) -> None:
     dataset = find_dataset(plugin.name)
     if not dataset.present("test"):
         raise MissingDataError("its test images are missing")
-    images = dataset.load("test")
-    if images.images.shape[1:] != dataset.shape:
-        raise plugin.error(f"gives images of {images.images.shape[1:]}, not of {dataset.shape}")
+    dataset.read("test")
 
 
 def _try_check(plugin: Plugin) -> None:

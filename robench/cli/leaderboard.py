@@ -8,7 +8,14 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from robench.cli.options import Results, file_at, require_results, require_writable, shown
+from robench.cli.options import (
+    Results,
+    file_at,
+    print_damaged,
+    require_results,
+    require_writable,
+    shown,
+)
 from robench.errors import UsageError
 
 Format = Literal["md", "html", "csv", "json"]
@@ -65,8 +72,7 @@ def leaderboard(
             published=None if others is None else ResultStore(others),
         )
     )
-    for damaged in report.damaged:
-        print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
+    print_damaged(report.damaged)
     figures = figures_of(results, output)
     links = {"figures": link(figures, output), "checks": page_of_checks(output)}
     text = render(report, format, **links, all_runs=all_runs)

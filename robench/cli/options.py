@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from robench.epsilon import Epsilon, parse_part
 from robench.errors import UsageError
+
+if TYPE_CHECKING:
+    from robench.results import Damaged
 
 RESULTS, OWN = Path("results"), Path("out")
 """Where results go by default, and those of own models where ``results`` are the published ones."""
@@ -93,6 +97,12 @@ def require_results(folder: Path) -> None:
     """
     if not any(folder.glob("*/*/*/*.json")):
         raise UsageError(f"there are no results in {shown(folder)}; make them with: robench run")
+
+
+def print_damaged(damaged: Iterable[Damaged]) -> None:
+    """Name the files that are not believed on stderr."""
+    for file in damaged:
+        print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)
 
 
 _MOST_ROWS = 10**6

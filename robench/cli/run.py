@@ -16,6 +16,7 @@ import typer
 from robench.cli.options import (
     OWN,
     RESULTS,
+    AnyModels,
     DataDir,
     DatasetName,
     Device,
@@ -43,10 +44,7 @@ LONG = 600.0
 
 
 def run(
-    models: Annotated[
-        str,
-        typer.Option(help="all, ids, globs, folders, module:function or file.py:function."),
-    ] = "all",
+    models: AnyModels = "all",
     attacks: Annotated[
         str,
         typer.Option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robench.cli.options import DatasetName, Json, ModelsDir, Results, look_in, shown
+from robench.cli.options import DatasetName, Json, ModelsDir, Results, look_in, print_damaged, shown
 from robench.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -224,8 +224,7 @@ def _print_results(
         return
     for line in all_lines(found.cells, found.compared, hashes=True):
         print(line)
-    for damaged in found.damaged:
-        print(f"left out, damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
+    print_damaged(found.damaged)
 
 
 def _print_result(found: Sound, store: ResultStore, *, json: bool) -> None:

@@ -10,7 +10,7 @@ as APGD, DDN, FAB and those of other libraries do, follows the evaluation draws.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import torch
@@ -64,13 +64,8 @@ class RowDraw:
 
     def rows(self, some: Sequence[int]) -> Self:
         """The numbers of some of the rows."""
-        return type(self)(
-            self.seed,
-            self.dataset,
-            [self.indices[row] for row in some],
-            self.purpose,
-            [self.draws[row] for row in some],
-        )
+        indices, draws = [self.indices[row] for row in some], [self.draws[row] for row in some]
+        return replace(self, indices=indices, draws=draws)
 
 
 def first_draw(dataset: str, count: int) -> RowDraw:

@@ -11,7 +11,7 @@ with ``s(0) = 0`` and ``v(0)`` given. Tensors have time as the leading axis, ``(
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -245,15 +245,9 @@ class LIF(PathModule):
 
     def neuron(self) -> LIFParameters:
         """The parameters with the stored threshold and the reset of the gradient path."""
-        p = self.parameters_
-        through_reset = self.gradient_path.through_reset
-        return LIFParameters(
-            beta=p.beta,
-            threshold=float(self.threshold),
-            reset=p.reset,
-            detach_reset=p.detach_reset if through_reset is None else not through_reset,
-            initial=p.initial,
-        )
+        own, through_reset = self.parameters_, self.gradient_path.through_reset
+        detach = own.detach_reset if through_reset is None else not through_reset
+        return replace(own, threshold=float(self.threshold), detach_reset=detach)
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes ``(T, N, …)`` of the input current ``(T, N, …)``."""

@@ -100,11 +100,7 @@ def survival_curve(
 
 
 def read_passes(stored: StoredTables) -> list[Passes]:
-    """The passes of each table.
-
-    Raises:
-        UsageError: no table has a cell that counts passes for each sample.
-    """
+    """The passes of each table."""
     return [
         Passes(table, tuple(_spent(stored, table, row) for row in table.rows))
         for table in stored.tables

@@ -18,16 +18,14 @@ from robench.cli.options import (
     ModelsDir,
     Results,
     look_in,
+    print_damaged,
     require_results,
     split_patterns,
 )
 from robench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from robench.analysis.robustness.stored import StoredTables
-    from robench.results import Damaged
 
 
 def differences(
@@ -79,7 +77,7 @@ def found_by(
     dataset = look_in(dataset, None)
     require_results(results)
     found, damaged = read_found(ResultStore(results), split_patterns(models), dataset)
-    _print_damaged(damaged)
+    print_damaged(damaged)
     for one in found:
         print(one.line)
     for path in write_found(found, output, format):
@@ -134,10 +132,5 @@ def _read(results: Path, models: str, dataset: str | None, *, merge: bool = Fals
     dataset = look_in(dataset, None)
     require_results(results)
     stored = read_tables(ResultStore(results), split_patterns(models), dataset, merge=merge)
-    _print_damaged(stored.damaged)
+    print_damaged(stored.damaged)
     return stored
-
-
-def _print_damaged(damaged: Sequence[Damaged]) -> None:
-    for file in damaged:
-        print(f"left out, damaged: {file.path}: {file.reason}", file=sys.stderr)

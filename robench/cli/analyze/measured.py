@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from robench.cli.options import look_in, require_one_epsilon, shown, split_patterns
+from robench.cli.options import look_in, print_damaged, require_one_epsilon, shown, split_patterns
 from robench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def stored(
     look_in(options.dataset, options.data_dir)
     entries = model_entries(options.models_dir)
     found, damaged = AnalysisStore(options.results).analyses(kind)
-    for bad in damaged:
-        print(f"left out, damaged: {bad.path}: {bad.reason}", file=sys.stderr)
+    print_damaged(damaged)
     found = [of for of in found if options.dataset in (None, of.identity.dataset)]
     registered = {str(entry.id): entry for entry in entries.values()}
     names = {analysis.identity.model for analysis in found}

@@ -28,12 +28,11 @@ class UnitQueue:
         self._fresh = sorted(self._left, key=lambda pattern: self._work[pattern])
         self._workers: Counter[str] = Counter()
         self._open = len(units)
-        self._waiting: int = len(units)
         self._change = Condition()
 
-    def __len__(self) -> int:
-        """The number of units that wait for a worker."""
-        return self._waiting
+    def __bool__(self) -> bool:
+        """Whether units wait for a worker."""
+        return bool(self._left)
 
     def take(self, last: str) -> Unit | None:
         """The next unit of a worker, which waits while all units are at work elsewhere.
@@ -66,7 +65,6 @@ class UnitQueue:
 
     def _remove(self, unit: Unit) -> None:
         self._left[unit.pattern].remove(unit)
-        self._waiting -= 1
         self._work[unit.pattern] -= unit.weight
         if not self._left[unit.pattern]:
             del self._left[unit.pattern]
@@ -76,7 +74,6 @@ class UnitQueue:
         with self._change:
             self._workers[unit.pattern] -= 1
             self._left[unit.pattern].append(unit)
-            self._waiting += 1
             self._work[unit.pattern] += unit.weight
             self._change.notify_all()
 

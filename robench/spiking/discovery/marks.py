@@ -10,7 +10,7 @@ from typing import Any
 
 from robench.spiking.discovery.found import FoundFunction, FoundOperation
 from robench.spiking.discovery.operations import Place
-from robench.spiking.discovery.operations.slopes import Slope
+from robench.spiking.discovery.operations.slopes import LimitCounts
 from robench.spiking.discovery.steps import Call, Kind, Stairs, Step
 from robench.spiking.discovery.uses import BESIDE, DETACHED, IDLE, SILENT, Uses, use_of
 
@@ -81,7 +81,7 @@ class Marks:
     """A few values of a rounding, at least three where there are more than two."""
     cut: int = 0
     """Calls of a rounding that are spikes, as in ``floor(v).clamp(0, 1)``."""
-    slope: Slope | None = None
+    slope: LimitCounts | None = None
     """How steep a smooth function is; None of others."""
 
     @property

@@ -20,7 +20,7 @@ from robench.spiking.discovery.layers import layers, time_first
 from robench.spiking.discovery.marks import Calls, Marks
 from robench.spiking.discovery.neurons import neurons, thresholds
 from robench.spiking.discovery.operations import Crossing, Place
-from robench.spiking.discovery.operations.slopes import Slope
+from robench.spiking.discovery.operations.slopes import LimitCounts
 from robench.spiking.discovery.parts import Recording, following
 from robench.spiking.discovery.steps import (
     Stairs,
@@ -211,7 +211,7 @@ class _Survey:
 
     def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
         marks = self.operations.setdefault(place, Marks(quantiser=False))
-        marks.slope = marks.slope or Slope()
+        marks.slope = marks.slope or LimitCounts()
         marks.slope.add(out, limits)
         marks.units.append(self.shifts.subtracted(z) or typical(z))
         marks.calls[id(z)] = z

@@ -97,9 +97,10 @@ class Comparisons(TorchFunctionMode):
             given = (*args, *kwargs.values())
             lists = [arg if isinstance(arg, list | tuple) else (arg,) for arg in given]
             mask = self._first(part for parts in lists for part in parts)
-            for part in (out if isinstance(out, list | tuple) else (out,)) if mask else ():
-                if mask is not None and isinstance(part, Tensor):
-                    self._unknown(func, mask, part)
+            if mask is not None:
+                for part in out if isinstance(out, list | tuple) else (out,):
+                    if isinstance(part, Tensor):
+                        self._unknown(func, mask, part)
         return out
 
     def _unknown(self, func: Any, mask: Mask, out: Tensor) -> None:

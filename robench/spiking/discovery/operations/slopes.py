@@ -12,7 +12,7 @@ MOST, RAREST = 0.9, 0.02
 """The share of values at the limits from which on it is a step, and the share at each of them."""
 
 
-class Slope:
+class LimitCounts:
     """Counts the values of the calls of a function."""
 
     def __init__(self) -> None:
