@@ -199,9 +199,8 @@ _NOTE = (
     "Each variant is trained by the recipe of FLEX in its mode, and attacked on the protocol's "
     f"test images. {VARIANTS[REFERENCE][0]} has a mask by the hard sigmoid and λ = 0. Accuracies "
     "are means over the seeds; a seed is that of the whole chain of trainings. Brackets are 95 % "
-    "intervals of the "
-    "paired difference over the images, where an image counts with its mean over the seeds; they "
-    "do not cover other seeds."
+    "intervals of the paired difference over the images, where an image counts with its mean over "
+    "the seeds; they do not cover other seeds."
 )
 
 

@@ -22,7 +22,7 @@ from robench.validation import RULES, validate
 from tests.support.checkpoints import ROOT
 from tests.support.commands import Cli, refused
 from tests.support.damages import DAMAGES, Damage, add, arrays, farther, pixel
-from tests.support.stored import Stored, run_cells
+from tests.support.stored import Stored, run_cells, without_links
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +150,7 @@ def test_weights_that_the_wheel_leaves_out_are_not_missing(
 def test_files_of_a_file_system_without_links_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without(self: Path, target: Path) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "hardlink_to", without)
+    without_links(monkeypatch)
     stored = Stored(tmp_path / "root")
     stored.make()
     monkeypatch.setattr(locations, "_roots", lambda: [stored.root])

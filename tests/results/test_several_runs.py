@@ -19,6 +19,7 @@ from robench.atomic import FORGOTTEN, temporary_file
 from robench.reporting import build_report
 from robench.results import AdversarialExamples, CellResult, Damaged, ResultStore, files
 from tests.support.made_up import Builder, agreeing, fall
+from tests.support.stored import without_links
 
 SPAWN = get_context("spawn")
 CELL = "digits/a", "pgd", "a" * 64
@@ -170,10 +171,7 @@ def test_rows_are_never_replaced_by_others(tmp_path: Path) -> None:
 def test_a_file_system_without_links_keeps_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without(self: Path, target: Path) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "hardlink_to", without)
+    without_links(monkeypatch)
     path = tmp_path / "0.parquet"
     for data in (b"one", b"two"):
         digest = files.keep(data, path)
@@ -236,11 +234,8 @@ def test_a_failed_cell_is_replaced_and_replaces_none(builder: Builder) -> None:
 def test_a_failed_cell_replaces_none_that_is_stored_at_the_same_time(
     builder: Builder, monkeypatch: pytest.MonkeyPatch, earlier: bool, links: bool
 ) -> None:
-    def without(self: Path, target: Path) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
     if not links:
-        monkeypatch.setattr(Path, "hardlink_to", without)
+        without_links(monkeypatch)
     store, done = builder.store, builder.add("digits/a", "pgd", fall(40))
     rows, place = store.rows(done), (done.model, done.attack, done.hash)
     failed = done.model_copy(

@@ -43,6 +43,15 @@ def run_cells(
     assert [cell.status for cell, _ in run_plan(plan, store)] == ["done"] * len(plan.cells)
 
 
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no file be linked, as on some file systems."""
+
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+
+
 class Stored:
     """Such a folder, and the files in it that a test damages."""
 
