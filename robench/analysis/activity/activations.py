@@ -162,7 +162,7 @@ class _Seen:
         self.weights = memory_of(model.module)
         self.product = ""
         self.shapes: defaultdict[tuple[str, str], list[torch.Size]] = defaultdict(list)
-        self.compared: dict[tuple[int, int], object] = {}
+        self.compared: dict[frozenset[int], object] = {}
         self.calls: list[Call] = []
         self.logits: Tensor | None = None
 
@@ -196,7 +196,7 @@ class _Seen:
         if known is None or known.gate or known.quantiser:
             return out
         z, whole = crossing.z, crossing.whole
-        first = id(whole.above), id(whole.below)
+        first = frozenset((id(whole.above), id(whole.below)))
         if first not in self.compared:
             self.compared[first] = whole  # kept; for a reset the same values are compared again
             every = whole.z
@@ -206,6 +206,10 @@ class _Seen:
             fired = fired.expand_as(out) if whole is crossing else fired
             self._add(self.parts() or str(crossing.place), fired, sources(every, self.weights))
         return sloped(z if z.shape == out.shape else z.expand_as(out), out, _THROUGH)
+
+    def chooses(self, place: Place) -> bool:
+        """A choice between other values than constants may be a spike."""
+        return place in self.found.operations
 
     def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
         """A smooth function, whose output is no spike."""

@@ -12,7 +12,7 @@ from robench.spiking.discovery.found import FoundFunction, FoundOperation
 from robench.spiking.discovery.operations import Place
 from robench.spiking.discovery.operations.slopes import LimitCounts
 from robench.spiking.discovery.steps import Call, Kind, Stairs, Step
-from robench.spiking.discovery.uses import BESIDE, DETACHED, IDLE, SILENT, Uses, use_of
+from robench.spiking.discovery.uses import BESIDE, DETACHED, GATE, IDLE, SILENT, Mark, Uses, use_of
 
 
 @dataclass
@@ -73,8 +73,7 @@ class Marks:
 
     quantiser: bool
     calls: dict[int, object] = field(default_factory=dict)
-    nodes: list[Any] = field(default_factory=list)
-    compared: list[Any] = field(default_factory=list)
+    results: list[Mark] = field(default_factory=list)
     units: list[float] = field(default_factory=list)
     constant: bool = True
     levels: set[float] = field(default_factory=set)
@@ -91,7 +90,7 @@ class Marks:
 
     def found(self, place: Place, uses: Uses) -> FoundOperation:
         """The operation, with what the graph of the logits uses it for."""
-        gate = use_of(uses, self.nodes, self.compared)
+        gate = use_of(uses, self.results) if self.results else GATE
         if self.quantiser and self.constant:
             gate = IDLE
         elif self.quantiser:

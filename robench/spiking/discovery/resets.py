@@ -38,7 +38,7 @@ class Resets:
         """Note a spike: its layer, and the nodes of its z and of itself."""
         self.layers[spike] = layer
         self.distances.append((layer, distance))
-        for node in _membrane(distance):
+        for node in membrane(distance):
             self.membranes[node].add(spike)
 
     def cut(self) -> None:
@@ -47,7 +47,7 @@ class Resets:
         That is a spike of the layer whose own membrane the later one has grown from.
         """
         for layer, distance in self.distances:
-            mine = set().union(*(self.membranes[node] for node in _membrane(distance)))
+            mine = set().union(*(self.membranes[node] for node in membrane(distance)))
             seen, waiting = {distance}, [distance]
             grown: set[Any] = set()
             uses: list[tuple[Any, int, Any]] = []
@@ -96,7 +96,7 @@ def _behind(
     return {node: numbers for node, numbers in cuts.items() if node not in alone}
 
 
-def _membrane(distance: Any) -> Iterator[Any]:
+def membrane(distance: Any) -> Iterator[Any]:
     """The nodes from the distance to the threshold back to the membrane."""
     node = distance
     for _ in range(LONGEST):

@@ -163,6 +163,10 @@ class _Substitution:
             slope = self._slope(z, 0.0, unit, height, layer, over_time)
             return self._swapped(Jump(z, 0.0, height, slope, layer, place=crossing.place), out)
 
+    def chooses(self, place: Place) -> bool:
+        found = self.discovery.operations.get(place)
+        return found is not None and not found.gate
+
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
         found = self.discovery.operations.get(place)
         if found is None or found.gate:

@@ -33,7 +33,7 @@ from robench.spiking.discovery.steps import (
 from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted
 from robench.spiking.discovery.swap import sloped, straight_through
 from robench.spiking.discovery.units import Shifts, unit_of
-from robench.spiking.discovery.uses import cut_off, logits_follow, uses_of
+from robench.spiking.discovery.uses import Mark, Nearest, cut_off, logits_follow, uses_of
 from robench.spiking.model_noise import without_first
 from robench.text import one_line
 
@@ -200,14 +200,22 @@ class _Survey:
         if crossing.rounding is not None:
             self.operations[crossing.rounding].cut += 1
         marks.calls[id(crossing.whole)] = crossing.whole  # kept, so that the id stays its own
-        return self._marked(marks, z, out)
+        true = z.detach() >= 0 if crossing.reached else z.detach() > 0
+        if isinstance(height, Tensor) and z.dim() and Nearest(z).vanishes(height):
+            marks.constant &= _constant(true)
+            return out  # such as a ReLU, written as a choice
+        return self._marked(marks, z, out, true)
+
+    def chooses(self, place: Place) -> bool:
+        """Every choice is looked at."""
+        return True
 
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
         marks = self.operations.setdefault(place, Marks(quantiser=True))
         marks.units.append(1.0)
         marks.calls[id(z)] = z
         marks.levels |= set(torch.unique(out.detach())[:3].tolist())
-        return self._marked(marks, z, out)
+        return self._marked(marks, z, out, out.detach())
 
     def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
         marks = self.operations.setdefault(place, Marks(quantiser=False))
@@ -215,18 +223,21 @@ class _Survey:
         marks.slope.add(out, limits)
         marks.units.append(self.shifts.subtracted(z) or typical(z))
         marks.calls[id(z)] = z
-        return self._marked(marks, z, out)
+        return self._marked(marks, z, out, z.detach() > 0)
 
     def lost(self, place: Place) -> None:
         self.missed.add(place)
 
-    def _marked(self, marks: Marks, z: Tensor, out: Tensor) -> Tensor:
+    def _marked(self, marks: Marks, z: Tensor, out: Tensor, values: Tensor) -> Tensor:
+        """An output whose values change where it steps, with a node of its own."""
         if z.shape != out.shape:
             z = z.expand_as(out)
+        marks.constant &= _constant(values)
         with suspended():
             found = sloped(z, out, straight_through())
-        values = found.detach() if marks.quantiser else z.detach() > 0
-        marks.constant = marks.constant and bool((values == values.flatten()[:1]).all())
-        marks.nodes.append(found.grad_fn)
-        marks.compared.append(z.grad_fn)
+        marks.results.append(Mark.of(found, z))
         return found
+
+
+def _constant(values: Tensor) -> bool:
+    return bool((values == values.flatten()[:1]).all())

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from robench.spiking.discovery.interception import intercepting
 
 DEPTH = 12
 """Most nodes between a product and what is compared."""
+NEAREST = 20
+"""The part of the neurons that lies nearest to a jump is one of so many."""
+SMALL = 0.25
+"""What vanishes at a jump is there at most this part of what it is elsewhere."""
 _ARITHMETIC = tuple(f"{name}Backward" for name in ("Add", "Sub", "Rsub", "Mul", "Div", "Neg"))
 
 GATE, DETACHED = "it gates what it compares", "its result is detached"
@@ -46,30 +51,86 @@ def uses_of(end: Any) -> Uses:
     return dict(uses)
 
 
-def use_of(uses: Uses, nodes: list[Any], compared: list[Any]) -> str:
+class Nearest:
+    """The neurons nearest to a jump in one call.
+
+    Args:
+        z: their distance from it.
+    """
+
+    def __init__(self, z: Tensor) -> None:
+        self.shape = z.shape
+        sizes = z.detach().abs().flatten()
+        self.sizes, self.places = sizes.topk(-(-len(sizes) // NEAREST), largest=False)
+
+    def vanishes(self, values: Tensor) -> bool:
+        """Whether something is zero at the jump, so that its product with a step is continuous."""
+        try:
+            there = values.detach().expand(self.shape).abs().flatten()
+        except RuntimeError:  # of other neurons
+            return False
+        if not len(there):
+            return True
+        near = there[self.places]
+        ratios = near / self.sizes  # constant where it is z itself, however far that is from 0
+        return bool(near.mean() <= SMALL * there.mean() or ratios.max() <= 1.01 * ratios.min())
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The result of a comparison in the graph of a survey.
+
+    Attributes:
+        node: of the result.
+        compared: the node of the distance from the jump; None if it is a leaf.
+        nearest: the neurons nearest to the jump.
+    """
+
+    node: Any
+    compared: Any
+    nearest: Nearest
+
+    @classmethod
+    def of(cls, out: Tensor, z: Tensor) -> Self:
+        """The mark of an output that steps with z."""
+        return cls(out.grad_fn, z.grad_fn, Nearest(z))
+
+
+def use_of(uses: Uses, marks: Sequence[Mark]) -> str:
     """Why a comparison is no spike that can be replaced; empty if it is one.
 
-    It is a gate if every use is a product with something that leads to what is compared, also
-    after arithmetic with constants, as in a leaky ReLU ``x * (0.1 + 0.9 * (x > 0))``. A spike that
-    resets a membrane is such a product too, but it also goes on to the next layer.
+    It is a gate if every use is a product with something that is made of what is compared and
+    vanishes at the jump, also after arithmetic with constants, as in a leaky ReLU
+    ``x * (0.1 + 0.9 * (x > 0))``. Its own gradient is then right.
 
     Args:
         uses: of the network's graph.
-        nodes: the nodes of the comparison's results.
-        compared: the node of what each compares; None if it is a leaf.
+        marks: the results of the comparison.
     """
-    used = [(node, origin) for node, origin in zip(nodes, compared, strict=True) if node in uses]
+    used = [mark for mark in marks if mark.node in uses]
     if not used:
         return DETACHED
-    for node, origin in used:
-        if not uses[node]:  # these are the logits
+    for mark in used:
+        if not uses[mark.node]:  # these are the logits
             return ""
-        for made, use in _numbers_used(node, uses):
-            others = [parent for parent, _ in use.next_functions if parent is not made]
-            product = type(use).__name__.startswith("MulBackward")
-            if not product or not any(_leads_to(other, origin) for other in others):
-                return ""
+        if not all(_gated(use, made, mark) for made, use in _numbers_used(mark.node, uses)):
+            return ""
     return GATE
+
+
+def _gated(use: Any, made: Any, mark: Mark) -> bool:
+    """Whether a use is a product with a factor that vanishes at the jump."""
+    parents = [parent for parent, _ in use.next_functions]
+    if not type(use).__name__.startswith("MulBackward") or parents[0] is parents[1]:
+        return False
+    other = parents[0] if parents[1] is made else parents[1]
+    if not _leads_to(other, mark.compared):
+        return False
+    try:
+        factor = use._saved_self if parents[1] is made else use._saved_other
+    except RuntimeError:  # it was overwritten since
+        return True
+    return mark.nearest.vanishes(factor)
 
 
 def _numbers_used(node: Any, uses: Uses) -> Iterator[tuple[Any, Any]]:

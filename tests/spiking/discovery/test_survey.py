@@ -59,7 +59,7 @@ def test_every_style_is_found_and_gets_the_gradient_of_the_surrogate(
     assert found.replaced
     assert not found.refused
     assert not found.own
-    assert [spike.calls for spike in found.spikes] == [2 * T]
+    assert {spike.calls for spike in found.spikes} == {2 * T}
     mine = gradient(net)
     # the unit of z is the threshold, 1, where it shows, and the typical distance elsewhere
     similarity = nn.functional.cosine_similarity(mine.flatten(1), reference.flatten(1))

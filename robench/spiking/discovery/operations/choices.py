@@ -9,16 +9,32 @@ import torch
 from torch import Tensor
 
 from robench.spiking.discovery.operations.comparisons import Comparisons, Observer
-from robench.spiking.discovery.operations.masks import Mask
-from robench.spiking.discovery.operations.torch_names import CHOICES, FILLS, is_flat
+from robench.spiking.discovery.operations.masks import Mask, here
+from robench.spiking.discovery.operations.torch_names import CHOICES, FILLS, has_graph, is_flat
+from robench.spiking.discovery.resets import membrane
+
+
+class _Choice(NamedTuple):
+    """A choice: its name, both values and their nodes, and the id of the tensor it changes."""
+
+    name: str
+    chosen: Any
+    other: Any
+    then: Any
+    otherwise: Any
+    base: int
 
 
 class _Overwritten(NamedTuple):
-    """A tensor whose neurons were set to a constant where a mask is true."""
+    """Neurons that were set to a constant where a mask is true.
+
+    ``other`` is what they were before, or the constant if this was no step.
+    """
 
     tensor: Tensor
     where: Tensor
     value: Any
+    other: Any
 
 
 class Choices(Comparisons):
@@ -41,8 +57,9 @@ class Choices(Comparisons):
         if not out.requires_grad:
             difference = _difference(args[1], args[2], out)
             return self._chosen(mask, out, difference) if self._fits(mask, out) else out
-        step = self._step_beside(mask, out, args[1], args[2])
-        return out if step is None else out + step
+        nodes = [getattr(value, "grad_fn", None) for value in args[1:]]
+        self._add_step(mask, out, _Choice("where", args[1], args[2], *nodes, id(args[2])))
+        return out
 
     def _fill(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if len(args) == 3 and isinstance(args[0], Tensor) and args[0].is_floating_point():
@@ -50,7 +67,8 @@ class Choices(Comparisons):
         mask = self._mask(args[1]) if len(args) == 3 else None
         if mask is None:
             return self._written(func, args, kwargs)
-        before, base = args[0].detach().clone(), id(args[0])
+        # the network may write it in place
+        before, base, node = args[0].detach().clone(), id(args[0]), args[0].grad_fn
         out = func(*args, **kwargs)
         filled = args[0] if out is None else out  # __setitem__ returns nothing
         if not filled.is_floating_point():
@@ -58,18 +76,12 @@ class Choices(Comparisons):
             return out
         if not filled.requires_grad:
             if self._fits(mask, filled):
-                flat = is_flat(args[2])
-                difference = _difference(args[2], before, filled) if flat else filled - before
-                found = self._chosen(mask, filled, difference)
+                found = self._chosen(mask, filled, _rise(mask, args[2], before, filled))
                 return None if out is None else found
             return out
-        step = self._step_beside(mask, filled, args[2], before, base)
-        if step is None:
-            return out
-        if out is None:
-            filled.add_(step)
-            return None
-        return filled + step
+        written = getattr(args[2], "grad_fn", None)
+        self._add_step(mask, filled, _Choice(FILLS[func], args[2], before, written, node, base))
+        return out
 
     def _written(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Booleans that get a mask, or numbers at places that have one among them: it is lost."""
@@ -95,26 +107,33 @@ class Choices(Comparisons):
         """A choice by a mask, with the graph of a step."""
         return self.observer.crossed(mask.crossing, out, difference * mask.height)
 
-    def _step_beside(
-        self, mask: Mask, out: Tensor, chosen: Any, other: Any, base: int = 0
-    ) -> Tensor | None:
-        """Zeros with the graph of a step, for a choice between two constants with a graph.
+    def _add_step(self, mask: Mask, out: Tensor, choice: _Choice) -> None:
+        """Add zeros with the graph of a step to a choice that has a graph.
 
-        A choice that depends on the input, as in a hand-written ReLU, has its own gradient; but not
-        if two masks that complete each other set all neurons to constants, one after the other.
+        What has a graph has its own gradient, as in a hand-written ReLU, but without that of the
+        step, where it steps. That a membrane is reset where it spikes needs none.
         """
-        if not is_flat(chosen):
-            return None
-        if not is_flat(other):
-            earlier = self.overwritten.get(base or id(other))
-            if earlier is None or not torch.equal(mask.value, ~earlier.where):
-                self.overwritten[id(out)] = _Overwritten(out, mask.value, chosen)
-                return None
-            other = earlier.value
+        chosen, other = choice.chosen, choice.other
+        crossing = mask.crossing
+        if not (is_flat(chosen) and is_flat(other)):
+            earlier = self.overwritten.get(choice.base)
+            if earlier is not None and torch.equal(mask.value, ~earlier.where):
+                other = torch.where(earlier.where, earlier.other, earlier.value)
+            else:
+                crossing = replace(crossing, place=here(choice.name))
+                seen = not _is_reset(mask, choice) and self.observer.chooses(crossing.place)
+                if is_flat(chosen):
+                    before = other if seen else chosen
+                    self.overwritten[id(out)] = _Overwritten(out, mask.value, chosen, before)
+                if not seen:
+                    return
         if not self._fits(mask, out):
-            return None
+            return
         zeros = torch.zeros_like(out, requires_grad=False)
-        return self._chosen(mask, zeros, _difference(chosen, other, out))
+        rise = _rise(mask, chosen, other, out)
+        found = self.observer.crossed(crossing, zeros, rise * mask.height)
+        if found.requires_grad:
+            out.add_(found)
 
     handlers: ClassVar = {
         **Comparisons.handlers,
@@ -125,6 +144,30 @@ class Choices(Comparisons):
 
 def _difference(chosen: Any, other: Any, out: Tensor) -> Tensor:
     with torch.no_grad():
-        if isinstance(chosen, Tensor) and chosen.shape != out.shape and is_flat(chosen):
-            chosen = chosen.flatten()[:1]  # a value for each place that is filled
         return torch.as_tensor(chosen - other, dtype=out.dtype, device=out.device)
+
+
+def _rise(mask: Mask, chosen: Any, other: Any, out: Tensor) -> Tensor:
+    """By how much what is chosen is larger than the other value, for each neuron.
+
+    With ``count[v > 1] += 1`` what is chosen has a value for each place that is filled alone.
+    """
+    if not isinstance(chosen, Tensor) or not chosen.dim() or chosen.shape == out.shape:
+        return _difference(chosen, other, out)
+    rises = (out.detach() - other)[mask.value]
+    if rises.numel() and is_flat(rises):
+        return rises.flatten()[0]
+    if rises.numel() and is_flat(chosen):
+        return _difference(chosen.flatten()[0], other, out)
+    return out.detach() - other
+
+
+def _is_reset(mask: Mask, choice: _Choice) -> bool:
+    """Whether a choice leaves the membrane as it is where it is below the threshold."""
+    of = mask.crossing
+    if of.z.grad_fn is None:
+        return False
+    rising = bool(torch.as_tensor(mask.height).flatten()[0] > 0) == has_graph(of.above)
+    nodes = list(membrane(of.z.grad_fn))
+    nodes += [parent for parent, _ in nodes[-1].next_functions if parent is not None]
+    return (choice.otherwise if rising else choice.then) in nodes

@@ -42,6 +42,10 @@ class Observer(Protocol):
         """``out``, which is ``height`` larger where a comparison is true, with another graph."""
         ...
 
+    def chooses(self, place: Place) -> bool:
+        """Whether a choice by a comparison, other than between constants, is shown as a step."""
+        ...
+
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
         """``out``, which is z quantised and times ``scale``, with another graph."""
         ...
@@ -231,4 +235,5 @@ class Comparisons(TorchFunctionMode):
 def _crossing(operation: str, first: Any, second: Any) -> Crossing:
     above, below = (first, second) if operation[:2] in ("gt", "ge") else (second, first)
     z = torch.as_tensor(above - below)
-    return Crossing(here(operation.rstrip("_")), above, below, z)
+    place = here(operation.rstrip("_"))
+    return Crossing(place, above, below, z, reached=operation[1] == "e")

@@ -47,6 +47,7 @@ class Crossing:
         z: their difference, with its graph.
         all_of_it: the whole comparison, where parts of its result become numbers one by one.
         rounding: the rounding that was cut to two levels; None for a comparison.
+        reached: whether it is true at z = 0 too.
     """
 
     place: Place
@@ -55,6 +56,7 @@ class Crossing:
     z: Tensor
     all_of_it: Crossing | None = None
     rounding: Place | None = None
+    reached: bool = False
 
     @property
     def whole(self) -> Crossing:
@@ -133,5 +135,5 @@ class Mask:
         of = self.crossing
         sides = of.above, of.below, of.z, self.true, self.height
         for value, above, below, z, true, height in zip(values, *map(move, sides), strict=True):
-            crossing = Crossing(of.place, above, below, z, of.whole)
-            yield replace(self, value=value, crossing=crossing, true=true, height=height)
+            part = replace(of, above=above, below=below, z=z, all_of_it=of.whole)
+            yield replace(self, value=value, crossing=part, true=true, height=height)
