@@ -200,6 +200,7 @@ class _Survey:
         if crossing.rounding is not None:
             self.operations[crossing.rounding].cut += 1
         marks.calls[id(crossing.whole)] = crossing.whole  # kept, so that the id stays its own
+        marks.joined &= crossing.joined
         true = z.detach() >= 0 if crossing.reached else z.detach() > 0
         if isinstance(height, Tensor) and z.dim() and Nearest(z).vanishes(height):
             marks.constant &= _constant(true)
@@ -219,7 +220,7 @@ class _Survey:
 
     def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
         marks = self.operations.setdefault(place, Marks(quantiser=False))
-        marks.slope = marks.slope or LimitCounts()
+        marks.slope, marks.joined = marks.slope or LimitCounts(), False
         marks.slope.add(out, limits)
         marks.units.append(self.shifts.subtracted(z) or typical(z))
         marks.calls[id(z)] = z

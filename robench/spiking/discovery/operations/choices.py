@@ -57,8 +57,9 @@ class Choices(Comparisons):
         if not out.requires_grad:
             difference = _difference(args[1], args[2], out)
             return self._chosen(mask, out, difference) if self._fits(mask, out) else out
-        nodes = [getattr(value, "grad_fn", None) for value in args[1:]]
-        self._add_step(mask, out, _Choice("where", args[1], args[2], *nodes, id(args[2])))
+        then, otherwise = (getattr(value, "grad_fn", None) for value in args[1:])
+        choice = _Choice("where", args[1], args[2], then, otherwise, id(args[2]))
+        self._add_step(mask, out, choice)
         return out
 
     def _fill(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -105,7 +106,7 @@ class Choices(Comparisons):
 
     def _chosen(self, mask: Mask, out: Tensor, difference: Tensor) -> Tensor:
         """A choice by a mask, with the graph of a step."""
-        return self.observer.crossed(mask.crossing, out, difference * mask.height)
+        return self._crossed(mask, mask.crossing, out, difference * mask.height)
 
     def _add_step(self, mask: Mask, out: Tensor, choice: _Choice) -> None:
         """Add zeros with the graph of a step to a choice that has a graph.
@@ -131,7 +132,7 @@ class Choices(Comparisons):
             return
         zeros = torch.zeros_like(out, requires_grad=False)
         rise = _rise(mask, chosen, other, out)
-        found = self.observer.crossed(crossing, zeros, rise * mask.height)
+        found = self._crossed(mask, crossing, zeros, rise * mask.height)
         if found.requires_grad:
             out.add_(found)
 
@@ -154,12 +155,12 @@ def _rise(mask: Mask, chosen: Any, other: Any, out: Tensor) -> Tensor:
     """
     if not isinstance(chosen, Tensor) or not chosen.dim() or chosen.shape == out.shape:
         return _difference(chosen, other, out)
-    rises = (out.detach() - other)[mask.value]
+    rises: Tensor = (out.detach() - other)[mask.value]
     if rises.numel() and is_flat(rises):
         return rises.flatten()[0]
     if rises.numel() and is_flat(chosen):
         return _difference(chosen.flatten()[0], other, out)
-    return out.detach() - other
+    return _difference(out.detach(), other, out)
 
 
 def _is_reset(mask: Mask, choice: _Choice) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from robench.spiking.discovery.operations.masks import Crossing, Mask, Place, here
+from robench.spiking.discovery.operations.masks import Crossing, Mask, Place, fits, here
 from robench.spiking.discovery.operations.torch_names import (
     ARITHMETIC,
     CASTS,
@@ -118,11 +118,8 @@ class Comparisons(TorchFunctionMode):
         """Whether numbers of a comparison can be followed; else they are lost."""
         if mask is None or not isinstance(out, Tensor):
             return False
-        if mask.followed:
-            shape = mask.crossing.z.shape
-            sizes = zip(reversed(shape), reversed(out.shape), strict=False)
-            if len(shape) <= out.dim() and all(size in (1, whole) for size, whole in sizes):
-                return True
+        if mask.followed and fits(mask.crossing.z, out):
+            return True
         self.observer.lost(mask.crossing.place)
         return False
 
@@ -171,7 +168,8 @@ class Comparisons(TorchFunctionMode):
         elif func in NEGATIONS:
             self._keep(replace(mask, value=out, height=-mask.height))
         else:
-            self._keep(mask.joined(out) if joins else mask.after(out, swapped_out))
+            others = [other for other in map(self._mask, args) if other not in (None, mask)]
+            self._keep(mask.joined(out, others) if joins else mask.after(out, swapped_out))
         return out
 
     def _move(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -202,7 +200,19 @@ class Comparisons(TorchFunctionMode):
 
     def _numbers(self, mask: Mask, out: Tensor) -> Tensor:
         """A mask as numbers, with the graph of a step."""
-        return self.observer.crossed(mask.crossing, out, mask.height)
+        return self._crossed(mask, mask.crossing, out, mask.height)
+
+    def _crossed(
+        self, mask: Mask, crossing: Crossing, out: Tensor, height: Tensor | float
+    ) -> Tensor:
+        """Numbers with the graph of the step of each comparison in a mask."""
+        found = self.observer.crossed(crossing, out, height)
+        for other, sign in mask.also:
+            zeros = torch.zeros_like(out, requires_grad=False)
+            step = self.observer.crossed(other, zeros, height * sign)
+            if step.requires_grad:
+                found.add_(step)
+        return found
 
     def _calculate(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Arithmetic with a comparison, which becomes numbers."""

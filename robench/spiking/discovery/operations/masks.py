@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,7 @@ class Crossing:
         all_of_it: the whole comparison, where parts of its result become numbers one by one.
         rounding: the rounding that was cut to two levels; None for a comparison.
         reached: whether it is true at z = 0 too.
+        joined: whether it was joined to another one, and may be a guard that never changes.
     """
 
     place: Place
@@ -57,6 +59,7 @@ class Crossing:
     all_of_it: Crossing | None = None
     rounding: Place | None = None
     reached: bool = False
+    joined: bool = False
 
     @property
     def whole(self) -> Crossing:
@@ -74,6 +77,8 @@ class Mask:
         true: where it is true.
         height: how much larger ``value`` is where it is true than where it is false.
         followed: whether this is known; otherwise the comparison is lost once it becomes numbers.
+        also: other comparisons that were joined to this one, with the sign with which they raise
+            the value where this one does.
     """
 
     value: Tensor
@@ -81,6 +86,7 @@ class Mask:
     true: Tensor
     height: Tensor | float = 1.0
     followed: bool = True
+    also: tuple[tuple[Crossing, float], ...] = ()
 
     def lost(self, value: Tensor) -> Mask:
         """What an operation made of it that is not followed."""
@@ -109,17 +115,24 @@ class Mask:
         height = float(first) if bool((rise == first).all()) else rise
         return replace(self, value=out, height=height)
 
-    def joined(self, out: Tensor) -> Mask:
-        """That of a conjunction or disjunction with another mask, which rises where this one does.
+    @property
+    def rises(self) -> float:
+        """1 or -1 where all neurons rise with z, or fall; else 0."""
+        return 0.0 if isinstance(self.height, Tensor) else math.copysign(1, self.height)
 
-        The other one is taken for a constant, and as if it let this one through.
+    def joined(self, out: Tensor, others: Sequence[Mask]) -> Mask:
+        """That of a conjunction or disjunction with others, each of which rises where it does.
+
+        Each is differentiated as if the others let it through.
         """
-        rises = not isinstance(self.height, Tensor) and self.height > 0
-        falls = not isinstance(self.height, Tensor) and self.height < 0
-        if out.shape != self.true.shape or out.dtype != torch.bool or not (rises or falls):
+        known = all(m.rises and m.followed and fits(m.crossing.z, out) for m in (self, *others))
+        if out.shape != self.true.shape or out.dtype != torch.bool or not known:
             return self.lost(out)
-        true, height = (out, 1.0) if rises else (~out, -1.0)
-        return replace(self, value=out, true=true, height=height)
+        true, height = (out, 1.0) if self.rises > 0 else (~out, -1.0)
+        signs = [(m, m.rises * self.rises) for m in others]
+        also = [(replace(m.crossing, joined=True), sign) for m, sign in signs]
+        also += [(of, sign * own) for m, sign in signs for of, own in m.also]
+        return replace(self, value=out, true=true, height=height, also=(*self.also, *also))
 
     def moved(self, out: Any, func: Callable[..., Any], args: Any, kwargs: Any) -> Iterator[Mask]:
         """Those of an operation that moves, repeats or selects neurons: one for each output."""
@@ -132,8 +145,18 @@ class Mask:
             found = func(whole, *args, **kwargs)
             return list(found) if isinstance(found, tuple | list) else [found]
 
-        of = self.crossing
-        sides = of.above, of.below, of.z, self.true, self.height
-        for value, above, below, z, true, height in zip(values, *map(move, sides), strict=True):
-            part = replace(of, above=above, below=below, z=z, all_of_it=of.whole)
-            yield replace(self, value=value, crossing=part, true=true, height=height)
+        def parts(of: Crossing) -> Iterator[Crossing]:
+            for above, below, z in zip(*map(move, (of.above, of.below, of.z)), strict=True):
+                yield replace(of, above=above, below=below, z=z, all_of_it=of.whole)
+
+        others = [(parts(of), sign) for of, sign in self.also]
+        each = parts(self.crossing), move(self.true), move(self.height)
+        for value, part, true, height in zip(values, *each, strict=True):
+            also = tuple((next(of), sign) for of, sign in others)
+            yield replace(self, value=value, crossing=part, true=true, height=height, also=also)
+
+
+def fits(z: Tensor, out: Tensor) -> bool:
+    """Whether an output has a neuron, or several, for each of what is compared."""
+    sizes = zip(reversed(z.shape), reversed(out.shape), strict=False)
+    return z.dim() <= out.dim() and all(size in (1, whole) for size, whole in sizes)
