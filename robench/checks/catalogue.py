@@ -130,7 +130,7 @@ OF_CELLS = (
         "gradient",
         lambda s: usable_gradient(s.rows),
         "The attack has a gradient that is finite and not zero.",
-        "Use spgd, which chooses its gradients; a gradient of zero shows no robustness.",
+        "Compare an attack that chooses its gradient, or needs none; zero shows no robustness.",
         "Athalye et al., ICML 2018",
     ),
     CellCheck(

@@ -31,7 +31,15 @@ def borrowed(module: nn.Module) -> Iterator[None]:
     hidden states and its number type.
     What its attributes refer to is restored as far as it is a tensor, a list, a dict, a set or a
     deque.
+
+    Raises:
+        UsageError: it was made in inference mode, so that it takes no gradient.
     """
+    if any(parameter.is_inference() for parameter in module.parameters()):
+        raise UsageError(
+            "the weights of the network were made under torch.inference_mode, so it has no "
+            "gradient; make or load it outside, also under torch.no_grad"
+        )
     before = _Snapshot()
     for part in module.modules():
         before.add(part)

@@ -199,7 +199,6 @@ def test_without_any_gradient_both_are_invalid_and_square_finds_more(name: str) 
 HARMLESS: dict[str, Make] = {
     "rounded weights": masked.RoundedWeights,
     "jpeg, straight-through": lambda: Around(before=masked.straight_jpeg),
-    "a layer of k winners": lambda: masked.winners(1),
     "thresholds that follow the input": lambda: trained(masked.Homeostatic()),
     "thresholds that follow it at once": lambda: trained(masked.Homeostatic(0.9)),
 }
@@ -213,6 +212,14 @@ def test_what_changes_no_number_is_valid(name: str) -> None:
     assert {row["verdict"] for row in found.values()} == {"valid"}
     assert found[SPGD]["accuracy"] <= found[PGD]["accuracy"] < found[SQUARE]["accuracy"] - 0.3
     assert found[SPGD]["accuracy"] <= 0.2
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_layers_of_k_winners_are_attacked_by_their_jumps(depth: int) -> None:
+    found = attacked(seeded(lambda: masked.winners(depth)), [PGD, SPGD])
+    assert found[SPGD]["verdict"] == "valid"
+    assert found[PGD]["verdict"] != "valid"
+    assert found[SPGD]["accuracy"] < found[PGD]["accuracy"] - 0.1
 
 
 def test_layers_of_k_winners_mislead_fgsm_and_are_caught_by_square() -> None:

@@ -183,3 +183,10 @@ def test_the_logits_are_counted_on_the_device_of_the_network_without_a_trace() -
 def test_an_output_without_logits_is_refused(net: nn.Module) -> None:
     with pytest.raises(UsageError, match=r"logits \(N, K\).*it returned"):
         count_logits(net, torch.rand(1, 3, 4), "my-data")
+
+
+def test_weights_of_inference_mode_are_refused() -> None:
+    with torch.inference_mode():
+        net = nn.Linear(2, 2)
+    with pytest.raises(UsageError, match=r"made under torch\.inference_mode"), borrowed(net):
+        pass

@@ -6,8 +6,8 @@ Spikes are those of robench's neurons, and in a user's network those that its su
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,15 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from robench.analysis.activity.operations import PRODUCTS, memory_of
+from robench.analysis.activity.sources import sources
 from robench.registry import Model
 from robench.runtime.backward import gradients
 from robench.runtime.each_operation import EachOperation
 from robench.spiking import spiking_layers
 from robench.spiking.discovery import Discovery
+from robench.spiking.discovery.found import FoundFunction
 from robench.spiking.discovery.interception import intercepting
 from robench.spiking.discovery.operations import Crossing, Operations, Place
 from robench.spiking.discovery.parts import following, with_output
-from robench.spiking.discovery.steps import Step
+from robench.spiking.discovery.steps import Stairs, Step
 from robench.spiking.discovery.substitution import fits
 from robench.spiking.discovery.swap import sloped, straight_through
 
@@ -177,9 +179,20 @@ class _Seen:
     def called(self, function: type, args: tuple[Any, ...], out: Any) -> Any:
         """After the call of a custom function."""
         known = self.found.functions.get(function)
-        step = None if known is None or not known.spikes else known.stairs or known.usual
-        if known is None or step is None:
+        if known is None or not known.spikes:
             return out
+        steps: list[Step | Stairs] = [known.stairs] if known.stairs else []
+        if not steps:  # a spike may be returned twice, once for the reset
+            some = known.steps_of(len(known.steps))
+            steps += {(s.argument, s.sign, *s.at.flatten().tolist()): s for s in some}.values()
+        for step in steps:
+            out = self._spiked(known, step, args, out)
+        return out
+
+    def _spiked(
+        self, known: FoundFunction, step: Step | Stairs, args: tuple[Any, ...], out: Any
+    ) -> Any:
+        """The result of a function, one of whose outputs are spikes."""
         values = out if step.output is None else out[step.output]
         fired = _fired(values, falling=isinstance(step, Step) and step.sign < 0)
         source: object = self.product
@@ -246,45 +259,6 @@ class _Seen:
         out: Tensor | None = None,
     ) -> None:
         self.calls.append(Call(layer, active.detach(), source, spikes, out))
-
-
-_PRODUCTS = ("Addmm", "Mm", "Convolution", "Bmm", "Baddbmm", "Mv")
-_SAVED = ("_saved_weight", "_saved_mat2", "_saved_self", "_saved_mat1")
-
-
-def sources(z: Tensor, weights: Container[int]) -> object:
-    """The weights that an activation comes from, without the neurons and weights before them.
-
-    The membrane of a neuron comes from the same weights in all steps. Weights that are computed
-    are known by their shape, since they may be computed in every step.
-
-    Args:
-        z: with its graph.
-        weights: where the parameters and buffers of the network are.
-    """
-    found: set[object] = set()
-    seen, todo = set(), [z.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node.name().startswith(_PRODUCTS):
-            found.add(_weight(node, weights))
-        else:
-            todo += [before for before, _ in node.next_functions]
-    return frozenset(found) or tuple(z.shape[1:])
-
-
-def _weight(node: Any, weights: Container[int]) -> object:
-    """Where the weight of a product is, or its shape."""
-    for name in _SAVED:
-        with suppress(RuntimeError, AttributeError):
-            saved = getattr(node, name)
-            if isinstance(saved, Tensor):
-                place = saved.untyped_storage().data_ptr()
-                return place if place in weights else (node.name(), tuple(saved.shape[-2:]))
-    return node.name()
 
 
 def _fired(values: Tensor, *, falling: bool) -> Tensor:

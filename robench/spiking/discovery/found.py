@@ -24,6 +24,7 @@ class FoundFunction:
         groups: the layer that each call belongs to, for surrogates that follow a layer over time.
         usual: a step of any call.
         stairs: of a quantiser, those of the call with the most levels.
+        outputs: a step of each output that steps.
         calls: number of calls with a graph in a forward pass.
         detached: how many of these are spikes that change the logits and have no gradient there.
     """
@@ -35,7 +36,16 @@ class FoundFunction:
     usual: Step | None
     stairs: Stairs | None
     calls: int
+    outputs: tuple[Step, ...] = ()
     detached: int = 0
+
+    def steps_of(self, number: int) -> list[Step]:
+        """The steps of a call, one for each output that steps; empty if none is known."""
+        first = (self.steps[number] if number < len(self.steps) else None) or self.usual
+        if first is None:
+            return []
+        others = (step for step in self.outputs if step.output != first.output)
+        return [first, *(replace(step, unit=first.unit) for step in others)]
 
     @property
     def spikes(self) -> bool:
@@ -84,6 +94,7 @@ class Discovery:
             a call, or a line of code.
         hidden: what the survey cannot look into, such as TorchScript.
         gap: the typical difference of the two largest logits.
+        overwritten: whether the network overwrites what a function was called with.
         refused: why nothing is replaced all the same; empty if steps are replaced.
     """
 
@@ -93,6 +104,7 @@ class Discovery:
     time_first: frozenset[Hashable] = frozenset()
     hidden: tuple[str, ...] = ()
     gap: float = math.inf
+    overwritten: bool = False
     refused: str = ""
 
     @property

@@ -30,3 +30,8 @@ def is_compiled(part: nn.Module) -> bool:
     """Whether a compiler runs a module, which would compile the hooks too."""
     own = getattr(part, "_compiled_call_impl", None) is not None  # of Module.compile
     return own or type(part).__module__ == "torch._dynamo.eval_frame"
+
+
+def raised_by_compiler(error: Exception) -> bool:
+    """Whether a compiled function has met something that it cannot be called under."""
+    return type(error).__module__.startswith("torch._dynamo")

@@ -30,6 +30,8 @@ class Calls:
     few: dict[int, tuple[tuple[Any, ...], Call]] = field(default_factory=dict)
     """The arguments of calls with too few values, and a copy of each call, by its number."""
     stairs: Stairs | None = None
+    outputs: dict[int | None, Step] = field(default_factory=dict)
+    """A step of each output that steps."""
     groups: list[str] = field(default_factory=list)
 
     def found(self, function: type) -> FoundFunction:
@@ -47,6 +49,7 @@ class Calls:
             usual=known[0] if known else None,
             stairs=self.stairs,
             calls=len(self.graphs),
+            outputs=tuple(self.outputs.values()),
         )
 
     def _joined(self, known: list[Step]) -> Iterator[Step | None]:

@@ -109,18 +109,18 @@ class Stairs:
         return _difference_of(args, self.argument)
 
 
-def classify(args: tuple[Any, ...], out: Any) -> tuple[Kind, Step | Stairs | None]:
-    """What an output is of the arguments: a step of one, a quantised one, or something else."""
+def classify(args: tuple[Any, ...], out: Any) -> tuple[Kind, list[Step | Stairs]]:
+    """What an output is of the arguments, and the steps of all outputs that have any."""
     outputs = list(enumerate(out)) if isinstance(out, tuple | list) else [(None, out)]
     kind: Kind = "smooth"
+    steps: list[Step | Stairs] = []
     for position, values in outputs:
         if not (isinstance(values, Tensor) and values.is_floating_point() and values.numel()):
             continue
         found, step = _classify(args, values.detach(), position)
-        if step is not None:
-            return found, step
-        kind = found if found != "smooth" else kind
-    return kind, None
+        kind = found if found != "smooth" and not steps else kind
+        steps += [] if step is None else [step]
+    return kind, steps
 
 
 def copied(call: Call) -> Call:

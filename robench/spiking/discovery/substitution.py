@@ -118,26 +118,29 @@ class _Substitution:
             return out
         number = self.calls[function]
         self.calls[function] += 1
-        known = number < len(found.steps)
-        step = found.steps[number] if known else found.usual
-        step = step or found.usual
-        if step is None or not fits(step, args):
+        group = found.groups[number] if number < len(found.groups) else function
+        for step in found.steps_of(number):
+            out = self._stepped(step, args, out, group, (function, number))
+        return out
+
+    def _stepped(
+        self, step: Step, args: tuple[Any, ...], out: Any, group: Hashable, call: tuple[type, int]
+    ) -> Any:
+        """The result of a function, one of whose outputs steps."""
+        if not fits(step, args) or not (z := step.distance(args)).requires_grad:
             return out
-        z = step.distance(args)
-        if not z.requires_grad:
-            return out
-        group = found.groups[number] if known else function
+        z = z.clone() if self.discovery.overwritten else z
         values = out if step.output is None else out[step.output].clone()  # which it may have saved
         at, height = step.at.to(z.device, z.dtype), step.height * step.sign
-        over_time = (function, number) in self.discovery.time_first
-        slope = self._slope(z, at, step.unit, height, group, over_time)
-        jump = Jump(z, at, height, slope, group, (function, number))
+        slope = self._slope(z, at, step.unit, height, group, call in self.discovery.time_first)
+        jump = Jump(z, at, height, slope, group, call)
         return with_output(out, step.output, self._swapped(jump, values))
 
     def _climbed(self, stairs: Stairs, args: tuple[Any, ...], out: Any) -> Any:
         """The output of a function with more than two levels."""
         if not fits(stairs, args) or not (z := stairs.distance(args)).requires_grad:
             return out
+        z = z.clone() if self.discovery.overwritten else z
         values = out if stairs.output is None else out[stairs.output].clone()
         if not (stairs.ternary and self.surrogate.elementwise):
             return with_output(

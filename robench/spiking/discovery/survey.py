@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robench.isolation import same_numbers
 from robench.spiking.discovery.found import Discovery
-from robench.spiking.discovery.hidden import hides_steps, is_compiled
+from robench.spiking.discovery.hidden import hides_steps, is_compiled, raised_by_compiler
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import layers, time_first
 from robench.spiking.discovery.marks import Calls, Marks
@@ -49,9 +49,21 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     Returns:
         What was found; tried once, so that ``refused`` says if steps cannot be replaced.
     """
+    compiled = [name or "network" for name, part in module.named_modules() if is_compiled(part)]
+    try:
+        return _survey(module, forward, x, compiled)
+    except Exception as error:
+        if compiled or not raised_by_compiler(error):
+            raise
+        return _survey(module, forward, x, ["function"])
+
+
+def _survey(
+    module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, compiled: Sequence[str]
+) -> Discovery:
+    """The survey of a network, parts of which are compiled."""
     observer = _Survey()
     leaf = x.detach().clone().requires_grad_()
-    compiled = [name for name, part in module.named_modules() if is_compiled(part)]
     # a compiler would compile the mode and the hooks
     parts = [] if compiled else list(module.named_modules())
     mode: AbstractContextManager[object] = nullcontext() if compiled else observer.shifts
@@ -62,7 +74,7 @@ def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
     scripted = [name for name, part in module.named_modules() if hides_steps(part)]
     inner = {n for n in scripted for o in scripted if n != o and (not o or n.startswith(f"{o}."))}
     hidden = [f"TorchScript {name or 'network'}" for name in scripted if name not in inner]
-    hidden += [f"compiled {name or 'network'}" for name in compiled]
+    hidden += [f"compiled {name}" for name in compiled]
     hidden += [str(place) for place in sorted(observer.missed)]
     uses = uses_of(logits.grad_fn) if observer.operations or observer.functions else {}
     functions = {function: calls.found(function) for function, calls in observer.functions.items()}
@@ -117,6 +129,8 @@ def _tried(
         over_time = layers(some, fewer, known)
     except Exception as error:  # checkpointed comparisons, a graph that is edited in place
         text = one_line(error)
+        if "modified by an inplace operation" in text and not found.overwritten:
+            return _tried(replace(found, overwritten=True), parts, forward, x)
         why = f"the backward pass raises {type(error).__name__}: {text:.80}"
         return replace(found, refused=why)
     if not torch.equal(plain, logits):
@@ -163,12 +177,17 @@ class _Survey:
     def _looked_at(self, calls: Calls, args: tuple[Any, ...], out: Any) -> Step | None:
         """The step of a call whose output depends on the images; None if it has none."""
         with torch.no_grad():
-            kind, step = classify(args, out)
+            kind, steps = classify(args, out)
         calls.kinds.append(kind)
         if kind == "few":
             calls.few[len(calls.steps)] = args, copied((args, out))
-        if not isinstance(step, Stairs):
-            return step and self._measured(step, args)
+        if not steps:
+            return None
+        if isinstance(step := steps[0], Step):
+            for each in steps:
+                if isinstance(each, Step):
+                    calls.outputs.setdefault(each.output, each)
+            return self._measured(step, args)
         if calls.stairs is None or len(step.jumps) > len(calls.stairs.jumps):
             calls.stairs = step
         return None

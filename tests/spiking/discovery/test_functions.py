@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -52,3 +53,76 @@ def test_a_function_may_also_make_weights() -> None:
     assert not found.own
     assert [spike.calls for spike in found.spikes] == [1]
     gradient(net)
+
+
+class OnOff(torch.autograd.Function):
+    """Spikes of two kinds."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor]:
+        return (v > 0.5).to(v.dtype), (v < -0.5).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return torch.zeros_like(grads[0])
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_each_output_of_a_function_may_spike(silent: bool) -> None:
+    class Net(nn.Module):
+        def __init__(self, together: bool) -> None:
+            super().__init__()
+            self.together = together
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = 2 * x.flatten(1)[:, :40] - 1
+            calls = [(z.abs() if silent else z), z]  # in the first call, one output may be silent
+            if self.together:
+                pairs = [OnOff.apply(v) for v in calls]
+            else:
+                pairs = [(Steep.apply(v - 0.5), Steep.apply(-0.5 - v)) for v in calls]
+            return sum(
+                on[:, :10] * 2 + off[:, 10:20] + on[:, 20:30] - off[:, :10] for on, off in pairs
+            )
+
+    together, apart = Net(True), Net(False)
+    assert torch.equal(together(X), apart(X))
+    found = survey(together, together, X)
+    assert [spike.calls for spike in found.spikes] == [2]
+    # a threshold inside of a function is known to lie between two of its arguments
+    similarity = nn.functional.cosine_similarity(
+        gradient(together).flatten(1), gradient(apart).flatten(1)
+    )
+    assert (similarity > 0.95).all()
+
+
+def test_what_a_function_was_called_with_may_be_overwritten() -> None:
+    class Slope(torch.autograd.Function):
+        """Saves its derivative, so that its argument may change."""
+
+        @staticmethod
+        def forward(ctx: Any, z: Tensor) -> Tensor:
+            ctx.save_for_backward(1 / (1 + z.abs()))
+            return (z > 1).to(z.dtype)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            (slope,) = ctx.saved_tensors
+            return grad * slope
+
+    class Net(Timed):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            self.in_place = in_place
+
+        def spike(self, v: Tensor) -> Tensor:
+            s = Slope.apply(v)
+            if self.in_place:
+                v.sub_(s.detach()).add_(s.detach())
+            return s
+
+    overwriting, plain = (Net(in_place).requires_grad_(False) for in_place in (True, False))
+    found = survey(overwriting, overwriting, X)
+    assert found.replaced
+    assert not survey(plain, plain, X).overwritten
+    torch.testing.assert_close(gradient(overwriting), gradient(plain))

@@ -240,6 +240,17 @@ def test_a_single_image_and_a_network_that_is_compiled_in_place() -> None:
     assert "compiled network" in str(survey(net, net, X))
 
 
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+def test_a_compiled_function_is_on_record() -> None:
+    spike = torch.compile(lambda v: (v > 1).float(), backend="eager")
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return spike(4 * x.flatten(1)[:, :10]) + x.flatten(1)[:, :10]
+
+    assert "compiled function" in str(survey(Net(), Net(), X))
+
+
 def test_a_part_that_takes_a_number_is_no_neuron() -> None:
     class Scale(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def test_the_gradient_has_the_layout_of_the_product(name: str, height: Tensor | 
 def stairs_of(low: float, high: float) -> Stairs:
     """Of four levels, seen between two ends."""
     z = torch.linspace(low, high, 400).requires_grad_()
-    kind, found = classify((z,), (z.clamp(0, 3) + 0.5).floor())
+    kind, (found,) = classify((z,), (z.clamp(0, 3) + 0.5).floor())
     assert kind == "quantiser"
     assert isinstance(found, Stairs)
     return found

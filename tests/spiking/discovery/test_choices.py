@@ -1,0 +1,170 @@
+"""Choices that are spikes: counts, graded spikes, and comparisons that are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robench.spiking.discovery import survey
+from tests.support.spiking_styles import Steep, T, Timed, X, gradient
+
+Outputs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From the membranes and the counts of the last step to those of this one."""
+
+
+class Counting(Timed):
+    """The network that counts the spikes of its last layer; subclasses say how."""
+
+    def count(self, u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+        s = Steep.apply(u - 1)
+        return u - s.detach(), n + s
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = (x.flatten(1) - 0.5) @ self.first
+        v, u, n = torch.zeros_like(current), torch.zeros(len(x), 10), torch.zeros(len(x), 10)
+        for _ in range(T):
+            v = 0.7 * v + current
+            s = Steep.apply(v - 1)
+            v = v - s.detach()
+            u, n = self.count(0.7 * u + s @ self.second, n)
+        return n
+
+
+def counted_by(outputs: Outputs) -> nn.Module:
+    class Net(Counting):
+        def count(self, u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+            return outputs(u, n)
+
+    return Net().requires_grad_(False)
+
+
+def written(u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+    fired = u > 1
+    n[fired] += 1
+    u[fired] -= 1
+    return u, n
+
+
+def set_to(u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+    fired = u > 1
+    n[fired] = n[fired] + torch.ones(())
+    return torch.where(fired, u - 1, u), n
+
+
+COUNTS: dict[str, Outputs] = {
+    "where": lambda u, n: (torch.where(u > 1, u - 1, u), torch.where(u > 1, n + 1, n)),
+    "where it does not fire": lambda u, n: (
+        torch.where(u <= 1, u, u - 1),
+        torch.where(u <= 1, n, n + 1),
+    ),
+    "negated": lambda u, n: (torch.where(~(u > 1), u, u - 1), torch.where(~(u > 1), n, n + 1)),
+    "set item": written,
+    "a value for each": set_to,
+    "masked fill": lambda u, n: (
+        torch.where(u > 1, u - 1, u),
+        n + torch.zeros_like(n).masked_fill(u > 1, 1.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_count_has_the_gradient_of_its_spikes(name: str) -> None:
+    counting, plain = counted_by(COUNTS[name]), Counting().requires_grad_(False)
+    torch.testing.assert_close(counting(X), plain(X))
+    found = survey(counting, counting, X)
+    assert not found.own
+    assert not found.refused
+    similarity = nn.functional.cosine_similarity(
+        gradient(counting).flatten(1), gradient(plain).flatten(1)
+    )
+    assert (similarity > 0.99).all()
+
+
+def test_a_reset_by_a_choice_is_no_further_spike() -> None:
+    def outputs(u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+        fired = u > 1
+        return torch.where(fired, 0.0, u), n + fired.float()
+
+    found = survey(net := counted_by(outputs), net, X)
+    assert [spike.calls for spike in found.spikes] == [T, T]  # both layers
+
+
+def test_a_count_may_have_no_spike_in_a_step() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            v, n = torch.zeros(len(x), 10), torch.zeros(len(x), 10)
+            for _ in range(6):
+                v = v + 0.4 * x.flatten(1)[:, :10]
+                n[v > 1] += 1
+            return n
+
+    assert not (0.4 * X.flatten(1)[:, :10] > 1).any()
+    found = survey(Net(), Net(), X)
+    assert len(found.spikes) > 0
+    assert not found.own
+    assert gradient(Net()).any()
+
+
+STEPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "graded": lambda v: v * (v > 1),
+    "graded by a choice": lambda v: torch.where(v > 1, v, 0.0),
+    "graded in place": lambda v: v.clone().masked_fill_(v <= 1, 0.0),
+    "scaled sign": lambda v: torch.sign(v) * v.abs().mean(1, keepdim=True),
+    "attention": lambda v: (v > 1).float() * torch.sigmoid(v.roll(1, 1)),
+    "largest": lambda v: v * (v >= v.topk(5).values[:, -1:]),
+    "saturated": lambda v: (v.clamp(0, 1) >= 1).float(),
+    "joined to what never changes": lambda v: ((v.clamp(max=9) <= 9) & (v > 1)).float(),
+    "joined to another": lambda v: ((v.roll(1, 1) > -9) & (v > 1)).float(),
+    "either": lambda v: ((v > 1) | (v < -1)).float(),
+    "parts": lambda v: torch.cat([p.float() for p in ((v <= 9) & (v > 1)).split(20, 1)], 1),
+}
+
+
+class Layered(nn.Module):
+    """One hidden layer with an activation that steps."""
+
+    def __init__(self, step: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.first = nn.Parameter(torch.randn(192, 40, generator=generator) * 0.3)
+        self.second = nn.Parameter(torch.randn(40, 10, generator=generator))
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.step((x.flatten(1) - 0.5) @ self.first) @ self.second
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_what_jumps_is_replaced(name: str) -> None:
+    net = Layered(STEPS[name]).requires_grad_(False)
+    found = survey(net, net, X)
+    assert found.spikes
+    assert not found.refused
+    leaf = X.clone().requires_grad_()
+    logits = net(leaf)
+    own = torch.zeros_like(X)
+    if logits.requires_grad:
+        (own,) = torch.autograd.grad(logits[:, :5].sum() - logits[:, 5:].sum(), leaf)
+    mine = gradient(net)
+    assert not torch.allclose(mine, own)
+    assert mine.flatten(1).any(1).all()
+
+
+def test_joined_comparisons_have_the_gradient_of_each() -> None:
+    class Both(nn.Module):
+        def __init__(self, way: int) -> None:
+            super().__init__()
+            self.way = way
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = x.flatten(1)[:, :10], x.flatten(1)[:, 10:20]
+            if self.way == 0:
+                return ((a > 0.5) & (b < 0.5)).float()
+            return Steep.apply(a - 0.5) - Steep.apply(b - 0.5)
+
+    joined, each = gradient(Both(0)), gradient(Both(1))
+    assert each.any()
+    torch.testing.assert_close(joined, each)
