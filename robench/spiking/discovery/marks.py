@@ -79,8 +79,8 @@ class Marks:
     results: list[Mark] = field(default_factory=list)
     units: list[float] = field(default_factory=list)
     constant: bool = True
-    joined: bool = True
-    """Whether each is a comparison that was joined to another one."""
+    guards: bool = True
+    """Whether each call may be a guard, which never changes."""
     levels: set[float] = field(default_factory=set)
     """A few values of a rounding, at least three where there are more than two."""
     cut: int = 0
@@ -101,7 +101,7 @@ class Marks:
         elif self.quantiser:
             gate = BESIDE if gate == DETACHED else ""
         elif self.constant:
-            gate = {"": IDLE if self.joined else SILENT, DETACHED: IDLE}.get(gate, gate)
+            gate = {"": IDLE if self.guards else SILENT, DETACHED: IDLE}.get(gate, gate)
         return FoundOperation(
             place, self.quantiser, median_high(self.units), len(self.calls), gate,
             binary=len(self.levels) == 2 and place.operation != "bernoulli",

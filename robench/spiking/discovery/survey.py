@@ -21,6 +21,7 @@ from robench.spiking.discovery.marks import Calls, Marks
 from robench.spiking.discovery.neurons import neurons, thresholds
 from robench.spiking.discovery.operations import Crossing, Place
 from robench.spiking.discovery.operations.slopes import LimitCounts
+from robench.spiking.discovery.operations.torch_names import is_flat
 from robench.spiking.discovery.parts import Recording, following
 from robench.spiking.discovery.steps import (
     Stairs,
@@ -36,6 +37,9 @@ from robench.spiking.discovery.units import Shifts, unit_of
 from robench.spiking.discovery.uses import Mark, Nearest, cut_off, logits_follow, uses_of
 from robench.spiking.model_noise import without_first
 from robench.text import one_line
+
+LARGEST = 1e6
+"""By how much a step may rise, in typical distances from its threshold."""
 
 
 def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Discovery:
@@ -219,11 +223,11 @@ class _Survey:
         if crossing.rounding is not None:
             self.operations[crossing.rounding].cut += 1
         marks.calls[id(crossing.whole)] = crossing.whole  # kept, so that the id stays its own
-        marks.joined &= crossing.joined
         true = z.detach() >= 0 if crossing.reached else z.detach() > 0
-        if isinstance(height, Tensor) and z.dim() and Nearest(z).vanishes(height):
-            marks.constant &= _constant(true)
-            return out  # such as a ReLU, written as a choice
+        marks.guards &= crossing.joined or not is_flat(height)
+        if isinstance(height, Tensor) and _own(height, z):
+            marks.constant &= is_flat(true)
+            return out
         return self._marked(marks, z, out, true)
 
     def chooses(self, place: Place) -> bool:
@@ -239,7 +243,7 @@ class _Survey:
 
     def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
         marks = self.operations.setdefault(place, Marks(quantiser=False))
-        marks.slope, marks.joined = marks.slope or LimitCounts(), False
+        marks.slope, marks.guards = marks.slope or LimitCounts(), False
         marks.slope.add(out, limits)
         marks.units.append(self.shifts.subtracted(z) or typical(z))
         marks.calls[id(z)] = z
@@ -252,12 +256,19 @@ class _Survey:
         """An output whose values change where it steps, with a node of its own."""
         if z.shape != out.shape:
             z = z.expand_as(out)
-        marks.constant &= _constant(values)
+        marks.constant &= is_flat(values)
         with suspended():
             found = sloped(z, out, straight_through())
         marks.results.append(Mark.of(found, z))
         return found
 
 
-def _constant(values: Tensor) -> bool:
-    return bool((values == values.flatten()[:1]).all())
+def _own(height: Tensor, z: Tensor) -> bool:
+    """Whether a choice needs no other gradient than its own.
+
+    It may join two values that are equal at the jump, as a ReLU does, or mask by minus infinity.
+    """
+    if not height.numel():  # all images have left the network
+        return False
+    largest = float(height.detach().abs().max()) / typical(z)
+    return not 1 / LARGEST < largest < LARGEST or (z.dim() > 0 and Nearest(z).vanishes(height))

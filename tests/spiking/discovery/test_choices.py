@@ -83,6 +83,20 @@ def test_a_count_has_the_gradient_of_its_spikes(name: str) -> None:
     assert (similarity > 0.99).all()
 
 
+def test_a_count_may_go_on_without_images() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            v, n = 2 * x.flatten(1)[:, :10], torch.zeros(len(x), 10)
+            n = torch.where(v > 1, n + v, n)
+            for rows in (slice(None), slice(0)):
+                left, u = n[rows], v[rows]
+                left = torch.where(u > 1, left + 1, left)
+                left[u > 1] += 1
+            return n + left.sum()
+
+    assert survey(Net(), Net(), X).replaced
+
+
 def test_a_reset_by_a_choice_is_no_further_spike() -> None:
     def outputs(u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
         fired = u > 1
@@ -151,6 +165,39 @@ def test_what_jumps_is_replaced(name: str) -> None:
     mine = gradient(net)
     assert not torch.allclose(mine, own)
     assert mine.flatten(1).any(1).all()
+
+
+OWN: dict[str, Callable[[Tensor], Tensor]] = {
+    "elu": lambda v: torch.where(v > 0, v, v.exp() - 1),
+    "selu by products": lambda v: v * (v > 0) + 1.7 * (v.exp() - 1) * (v <= 0),
+    "huber": lambda v: torch.where(v.abs() > 1, v.abs() - 0.5, v * v / 2),
+    "guard": lambda v: v / torch.where(v.norm(dim=1) > 0, v.norm(dim=1), 1.0)[:, None],
+    "mask": lambda v: v.masked_fill(v < v.mean(1, keepdim=True), -torch.inf).softmax(1),
+    "mask by a large number": lambda v: torch.where(v > 0, v, -1e9).softmax(1),
+    "stable sigmoid": lambda v: torch.where(v >= 0, 1 / (1 + (-v).exp()), v.exp() / (1 + v.exp())),
+    "clamped": lambda v: torch.where(v > 1, 1.0, v),
+    "in place": lambda v: (v * 1).masked_fill_(v < 0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("spiking", [False, True])
+def test_what_joins_guards_or_masks_keeps_its_gradient(name: str, spiking: bool) -> None:
+    def activation(v: Tensor) -> Tensor:
+        v = OWN[name](v)
+        return Steep.apply(v - v.detach().median()) if spiking else v
+
+    net = Layered(activation).requires_grad_(False)
+    found = survey(net, net, X)
+    assert not found.own
+    assert not found.refused
+    assert found.replaced == spiking
+    assert gradient(net).isfinite().all()
+    if not spiking:
+        leaf = X.clone().requires_grad_()
+        logits = net(leaf)
+        (own,) = torch.autograd.grad(logits[:, :5].sum() - logits[:, 5:].sum(), leaf)
+        assert torch.equal(gradient(net), own)
 
 
 def test_joined_comparisons_have_the_gradient_of_each() -> None:
