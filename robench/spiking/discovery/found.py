@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
+from robench.spiking.discovery.classify import Kind
 from robench.spiking.discovery.layers import FoundLayer
 from robench.spiking.discovery.operations import Place
-from robench.spiking.discovery.steps import Kind, Stairs, Step
+from robench.spiking.discovery.steps import Stairs, Step
 from robench.spiking.discovery.uses import BESIDE, DETACHED, SILENT
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from statistics import median_high
 from typing import Any
 
+from robench.spiking.discovery.classify import Call, Kind
 from robench.spiking.discovery.found import FoundFunction, FoundOperation
 from robench.spiking.discovery.operations import Place
 from robench.spiking.discovery.operations.slopes import LimitCounts
-from robench.spiking.discovery.steps import Call, Kind, Stairs, Step
+from robench.spiking.discovery.steps import Stairs, Step
 from robench.spiking.discovery.uses import BESIDE, DETACHED, GATE, IDLE, SILENT, Mark, Uses, use_of
 
 

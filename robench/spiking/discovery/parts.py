@@ -1,4 +1,7 @@
-"""The calls of the parts of a network: how they are followed, and a record of the steps in them."""
+"""The calls of the parts of a network: how they are followed, and which cannot be.
+
+A record of the steps in them is made here too.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from robench.spiking.discovery.swap import Slope
+
+_STEPS = (
+    *("gt", "ge", "lt", "le", "eq", "ne", "sign", "heaviside", "round", "floor", "ceil", "trunc"),
+    *("floor_divide", "bernoulli", "Bool", "Int"),
+)
+"""Operations of TorchScript that make steps."""
 
 
 class Follower(Protocol):
@@ -147,3 +156,26 @@ def with_output(out: Any, position: int | None, new: Tensor) -> Any:
         return new
     changed = [new if n == position else part for n, part in enumerate(out)]
     return type(out)(*changed) if hasattr(out, "_fields") else type(out)(changed)
+
+
+def hides_steps(part: nn.Module) -> bool:
+    """Whether a module is TorchScript with an operation that makes steps, or with Python code."""
+    if not isinstance(part, torch.jit.ScriptModule):
+        return False
+    try:
+        graph: Any = part.inlined_graph
+    except (AttributeError, RuntimeError):  # a container without a forward pass
+        return False
+    kinds = [*(f"aten::{name}" for name in _STEPS), "prim::PythonOp"]
+    return any(graph.findNode(kind) is not None for kind in kinds)
+
+
+def is_compiled(part: nn.Module) -> bool:
+    """Whether a compiler runs a module, which would compile the hooks too."""
+    own = getattr(part, "_compiled_call_impl", None) is not None  # of Module.compile
+    return own or type(part).__module__ == "torch._dynamo.eval_frame"
+
+
+def raised_by_compiler(error: Exception) -> bool:
+    """Whether a compiled function has met something that it cannot be called under."""
+    return type(error).__module__.startswith("torch._dynamo")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from robench.isolation import same_numbers
+from robench.spiking.discovery.classify import classify, classify_together, copied
 from robench.spiking.discovery.found import Discovery
-from robench.spiking.discovery.hidden import hides_steps, is_compiled, raised_by_compiler
 from robench.spiking.discovery.interception import intercepting, suspended
 from robench.spiking.discovery.layers import layers, time_first
 from robench.spiking.discovery.marks import Calls, Marks
@@ -22,13 +22,16 @@ from robench.spiking.discovery.neurons import neurons, thresholds
 from robench.spiking.discovery.operations import Crossing, Place
 from robench.spiking.discovery.operations.slopes import LimitCounts
 from robench.spiking.discovery.operations.torch_names import is_flat
-from robench.spiking.discovery.parts import Recording, following
+from robench.spiking.discovery.parts import (
+    Recording,
+    following,
+    hides_steps,
+    is_compiled,
+    raised_by_compiler,
+)
 from robench.spiking.discovery.steps import (
     Stairs,
     Step,
-    classify,
-    classify_together,
-    copied,
     typical,
 )
 from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robench.spiking import Surrogate
-from robench.spiking.discovery.steps import Stairs, classify
+from robench.spiking.discovery.classify import classify
+from robench.spiking.discovery.steps import Stairs
 from robench.spiking.discovery.swap import sloped, straight_through, surrogate_slope
 
 

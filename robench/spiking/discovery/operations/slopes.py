@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robench.spiking.discovery.steps import LEAST
+from robench.spiking.discovery.classify import LEAST
 
 END = 0.02
 """The part of the range that counts as a limit."""
