@@ -106,7 +106,10 @@ def _classify(
     if low == high:
         return "silent", None
     fired = out == high
+    height: Tensor | float = float(high - low)
     two_valued = bool((fired | (out == low)).all())
+    if not two_valued and (channels := _by_channel(out)) is not None:
+        (fired, height), two_valued = channels, True
     if not two_valued and not _repeats(out):
         return "smooth", None
     for argument, z in _candidates(args, out):
@@ -119,10 +122,24 @@ def _classify(
             bracket = _bracket(z, fired, channelwise)
             if bracket is not None:
                 below, above, sign = bracket
-                height = float(high - low)
                 step = Step(argument, position, below, above, height, sign, unit=1.0)
                 return "spike", replace(step, unit=_unit(step, z))
     return "other", None
+
+
+def _by_channel(out: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Which values are spikes, and the heights of these, if each channel has its own height.
+
+    That of a channel that never spikes is not a number.
+    """
+    if out.dim() < 2 or out.shape[1] < 2 or out.numel() // out.shape[1] < LEAST // 4:
+        return None
+    axes = tuple(axis for axis in range(out.dim()) if axis != 1)
+    low, high = out.amin(axes, keepdim=True), out.amax(axes, keepdim=True)
+    rises = high > low
+    if bool((low != low.amin()).any()) or not bool(((out == high) | (out == low)).all()):
+        return None
+    return (out == high) & rises, torch.where(rises, high - low, torch.nan)
 
 
 def _repeats(out: Tensor) -> bool:

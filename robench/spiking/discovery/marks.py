@@ -12,7 +12,7 @@ from robench.spiking.discovery.classify import Call, Kind
 from robench.spiking.discovery.found import FoundFunction, FoundOperation
 from robench.spiking.discovery.operations import Place
 from robench.spiking.discovery.operations.slopes import LimitCounts
-from robench.spiking.discovery.steps import Stairs, Step
+from robench.spiking.discovery.steps import Stairs, Step, height_of
 from robench.spiking.discovery.uses import BESIDE, DETACHED, GATE, IDLE, SILENT, Mark, Uses, use_of
 
 
@@ -54,11 +54,14 @@ class Calls:
         )
 
     def _joined(self, known: list[Step]) -> Iterator[Step | None]:
-        """Each call's step, with the jump of all calls if they have one, and its layer's unit."""
-        units = defaultdict(list)
+        """Each call's step, with the jump of all calls if they have one.
+
+        Unit and height are those of its layer.
+        """
+        layers = defaultdict(list)
         for group, step in zip(self.groups, self.steps, strict=True):
             if step is not None:
-                units[group].append(step.unit)
+                layers[group].append(step)
         common: Step | None = known[0] if known else None
         for step in known[1:]:
             common = common and common.joined(step)
@@ -67,8 +70,8 @@ class Calls:
             if at is None:
                 yield None
                 continue
-            own = units[group] or [s.unit for s in known]
-            yield replace(at, unit=median_high(own))
+            own = layers[group] or [s for s in known if isinstance(s.height, float)] or known
+            yield replace(at, unit=median_high(s.unit for s in own), height=height_of(own))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -22,7 +23,7 @@ class Step:
         output: position of the output; None if there is one.
         low: largest z below the jump.
         high: smallest z above it.
-        height: the output above minus that below.
+        height: the output above minus that below, or that of each channel, where it is known.
         sign: −1 if the output is high where z is low.
         unit: what z is measured in, a positive number.
     """
@@ -31,7 +32,7 @@ class Step:
     output: int | None
     low: Tensor
     high: Tensor
-    height: float
+    height: Tensor | float
     sign: int
     unit: float
 
@@ -49,9 +50,27 @@ class Step:
         low, high = torch.maximum(self.low, other.low), torch.minimum(self.high, other.high)
         return replace(self, low=low, high=high) if bool((low <= high).all()) else None
 
+    def rise(self, z: Tensor) -> Tensor | float:
+        """By how much the output rises with z: of channels that never spike, the mean of others."""
+        if not isinstance(self.height, Tensor):
+            return self.height * self.sign
+        mean = float(self.height.nanmean())
+        if self.height.dim() != z.dim() or self.height.shape[1] != z.shape[1]:
+            return mean * self.sign  # of another layer
+        return self.height.nan_to_num(mean).to(z.device, z.dtype) * self.sign
+
     def distance(self, args: tuple[Any, ...]) -> Tensor:
         """Z of a call."""
         return _difference_of(args, self.argument)
+
+
+def height_of(steps: Sequence[Step]) -> Tensor | float:
+    """That of the spikes of a layer, whose calls may each show that of some channels."""
+    tensors = [step.height for step in steps if isinstance(step.height, Tensor)]
+    if not tensors:
+        return steps[0].height
+    tensors = [height for height in tensors if height.shape == tensors[0].shape]
+    return torch.stack(tensors).nan_to_num(-torch.inf).amax(0).nan_to_num(neginf=torch.nan)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class _Substitution:
             return out
         z = z.clone() if self.discovery.overwritten else z
         values = out if step.output is None else out[step.output].clone()  # which it may have saved
-        at, height = step.at.to(z.device, z.dtype), step.height * step.sign
+        at, height = step.at.to(z.device, z.dtype), step.rise(z)
         slope = self._slope(z, at, step.unit, height, group, call in self.discovery.time_first)
         jump = Jump(z, at, height, slope, group, call)
         return with_output(out, step.output, self._swapped(jump, values))

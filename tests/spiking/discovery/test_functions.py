@@ -126,3 +126,39 @@ def test_what_a_function_was_called_with_may_be_overwritten() -> None:
     assert found.replaced
     assert not survey(plain, plain, X).overwritten
     torch.testing.assert_close(gradient(overwriting), gradient(plain))
+
+
+@pytest.mark.parametrize("still", [0, 3])
+def test_each_channel_may_have_its_own_threshold_and_height(still: int) -> None:
+    class Amplitude(torch.autograd.Function):
+        """Spikes of the height of the threshold, as in a network that was converted."""
+
+        @staticmethod
+        def forward(ctx: Any, v: Tensor, threshold: Tensor) -> Tensor:
+            return (v > threshold).to(v.dtype) * threshold
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+            return torch.zeros_like(grad), None
+
+    class Net(Timed):
+        def __init__(self, own: bool) -> None:
+            super().__init__()
+            self.own = own
+            self.first.data[:, :still] *= 1e-3  # these never spike
+
+        def spike(self, v: Tensor) -> Tensor:
+            threshold = torch.linspace(0.5, 1.5, v.shape[1])
+            if self.own:
+                return Amplitude.apply(v, threshold)
+            return Steep.apply(v - threshold) * threshold
+
+    own, apart = (Net(own).requires_grad_(False) for own in (True, False))
+    assert torch.equal(own(X), apart(X))
+    found = survey(own, own, X)
+    assert not found.own
+    assert [spike.calls for spike in found.spikes] == [8]
+    expected = gradient(apart)
+    assert expected.any()
+    similarity = nn.functional.cosine_similarity(gradient(own).flatten(1), expected.flatten(1))
+    assert (similarity > 0.95).all()
