@@ -54,6 +54,13 @@ def set_to(u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(fired, u - 1, u), n
 
 
+def decaying(u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+    fired = u > 1
+    n = n / 0.7 * 0.7  # so that the rises differ by rounding
+    n[fired] += 1
+    return torch.where(fired, u - 1, u), n
+
+
 COUNTS: dict[str, Outputs] = {
     "where": lambda u, n: (torch.where(u > 1, u - 1, u), torch.where(u > 1, n + 1, n)),
     "where it does not fire": lambda u, n: (
@@ -63,6 +70,11 @@ COUNTS: dict[str, Outputs] = {
     "negated": lambda u, n: (torch.where(~(u > 1), u, u - 1), torch.where(~(u > 1), n, n + 1)),
     "set item": written,
     "a value for each": set_to,
+    "rounded": decaying,
+    "for each channel": lambda u, n: (
+        torch.where(u > 1, u - 1, u),
+        n + torch.where(u > 1, torch.ones(10), 0 * n),
+    ),
     "masked fill": lambda u, n: (
         torch.where(u > 1, u - 1, u),
         n + torch.zeros_like(n).masked_fill(u > 1, 1.0),
@@ -132,6 +144,7 @@ STEPS: dict[str, Callable[[Tensor], Tensor]] = {
     "saturated": lambda v: (v.clamp(0, 1) >= 1).float(),
     "joined to what never changes": lambda v: ((v.clamp(max=9) <= 9) & (v > 1)).float(),
     "joined to another": lambda v: ((v.roll(1, 1) > -9) & (v > 1)).float(),
+    "a mask for each image": lambda v: torch.where((v.mean(1) > 0)[:, None], v + 1, v),
     "either": lambda v: ((v > 1) | (v < -1)).float(),
     "parts": lambda v: torch.cat([p.float() for p in ((v <= 9) & (v > 1)).split(20, 1)], 1),
 }

@@ -13,6 +13,9 @@ from robench.spiking.discovery.operations.masks import Mask, here
 from robench.spiking.discovery.operations.torch_names import CHOICES, FILLS, has_graph, is_flat
 from robench.spiking.discovery.resets import membrane
 
+SAME = 1e-4
+"""Rises that differ by less than this part of them are one, but for rounding."""
+
 
 class _Choice(NamedTuple):
     """A choice: its name, both values and their nodes, and the id of the tensor it changes."""
@@ -77,7 +80,8 @@ class Choices(Comparisons):
             return out
         if not filled.requires_grad:
             if self._fits(mask, filled):
-                found = self._chosen(mask, filled, _rise(mask, args[2], before, filled))
+                rise = _rise(FILLS[func], mask, args[2], before, filled)
+                found = self._chosen(mask, filled, rise)
                 return None if out is None else found
             return out
         written = getattr(args[2], "grad_fn", None)
@@ -131,7 +135,7 @@ class Choices(Comparisons):
         if not self._fits(mask, out):
             return
         zeros = torch.zeros_like(out, requires_grad=False)
-        rise = _rise(mask, chosen, other, out)
+        rise = _rise(choice.name, mask, chosen, other, out)
         found = self._crossed(mask, crossing, zeros, rise * mask.height)
         if found.requires_grad:
             out.add_(found)
@@ -148,19 +152,20 @@ def _difference(chosen: Any, other: Any, out: Tensor) -> Tensor:
         return torch.as_tensor(chosen - other, dtype=out.dtype, device=out.device)
 
 
-def _rise(mask: Mask, chosen: Any, other: Any, out: Tensor) -> Tensor:
+def _rise(name: str, mask: Mask, chosen: Any, other: Any, out: Tensor) -> Tensor:
     """By how much what is chosen is larger than the other value, for each neuron.
 
     With ``count[v > 1] += 1`` what is chosen has a value for each place that is filled alone.
     """
-    if not isinstance(chosen, Tensor) or not chosen.dim() or chosen.shape == out.shape:
+    if not (name == "__setitem__" and isinstance(chosen, Tensor) and chosen.dim()):
         return _difference(chosen, other, out)
-    rises: Tensor = (out.detach() - other)[mask.value]
-    if rises.numel() and is_flat(rises):
-        return rises.flatten()[0]
-    if rises.numel() and is_flat(chosen):
+    rises = _difference(out.detach(), other, out)
+    filled = rises[mask.value]
+    if filled.numel() and float(filled.max() - filled.min()) <= SAME * float(filled.abs().max()):
+        return filled.mean()
+    if filled.numel() and is_flat(chosen):
         return _difference(chosen.flatten()[0], other, out)
-    return _difference(out.detach(), other, out)
+    return rises
 
 
 def _is_reset(mask: Mask, choice: _Choice) -> bool:
