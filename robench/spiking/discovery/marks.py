@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 from statistics import median_high
 from typing import Any
@@ -97,9 +97,15 @@ class Marks:
         """Whether it makes steps that no other mark has."""
         return self.cut < len(self.calls) and (self.slope is None or self.slope.steep)
 
-    def found(self, place: Place, uses: Uses) -> FoundOperation:
-        """The operation, with what the graph of the logits uses it for."""
-        gate = use_of(uses, self.results) if self.results else GATE
+    def found(self, place: Place, uses: Uses, steps: Set[Any]) -> FoundOperation:
+        """The operation, with what the graph of the logits uses it for.
+
+        Args:
+            place: where it is.
+            uses: of the network's graph.
+            steps: the nodes of all marks.
+        """
+        gate = use_of(uses, self.results, steps) if self.results else GATE
         if self.quantiser and self.constant:
             gate = IDLE
         elif self.quantiser:

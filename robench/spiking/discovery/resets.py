@@ -107,6 +107,14 @@ def membrane(distance: Any) -> Iterator[Any]:
         (node,) = parents
 
 
+def is_membrane(node: Any, distance: Any) -> bool:
+    """Whether something is a membrane, or that times constants, whose distance is given."""
+    if node is None or distance is None:
+        return False
+    known = {*membrane(distance), *(parent for parent, _ in distance.next_functions)}
+    return any(one in known for one in membrane(node))
+
+
 def _is(node: Any, names: tuple[str, ...]) -> bool:
     return node is not None and type(node).__name__.rstrip("0123456789")[:-8] in names
 

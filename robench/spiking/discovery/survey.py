@@ -41,8 +41,9 @@ from robench.spiking.discovery.uses import Mark, Nearest, cut_off, logits_follow
 from robench.spiking.model_noise import without_first
 from robench.text import one_line
 
-LARGEST = 1e6
-"""By how much a step may rise, in typical distances from its threshold."""
+SMALLEST = 1e-6
+LARGEST = 1e3
+"""By how much a choice may rise, in typical distances from its threshold."""
 
 
 def survey(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Discovery:
@@ -84,6 +85,7 @@ def _survey(
     hidden += [f"compiled {name}" for name in compiled]
     hidden += [str(place) for place in sorted(observer.missed)]
     uses = uses_of(logits.grad_fn) if observer.operations or observer.functions else {}
+    nodes = {mark.node for marks in observer.operations.values() for mark in marks.results}
     functions = {function: calls.found(function) for function, calls in observer.functions.items()}
     for function, calls in observer.functions.items():
         if functions[function].spikes or calls.hidden:
@@ -93,7 +95,7 @@ def _survey(
                 functions[function] = replace(functions[function], calls=left, detached=len(cut))
     found = Discovery(
         functions,
-        {p: m.found(p, uses) for p, m in observer.operations.items() if m.steps},
+        {p: m.found(p, uses, nodes) for p, m in observer.operations.items() if m.steps},
         hidden=tuple(hidden),
         gap=_gap(logits.detach()),
     )
@@ -228,7 +230,7 @@ class _Survey:
         marks.calls[id(crossing.whole)] = crossing.whole  # kept, so that the id stays its own
         true = z.detach() >= 0 if crossing.reached else z.detach() > 0
         marks.guards &= crossing.joined or not is_flat(height)
-        if isinstance(height, Tensor) and _own(height, z):
+        if crossing.choice and isinstance(height, Tensor) and _own(height, z):
             marks.constant &= is_flat(true)
             return out
         return self._marked(marks, z, out, true)
@@ -274,4 +276,4 @@ def _own(height: Tensor, z: Tensor) -> bool:
     if not height.numel():  # all images have left the network
         return False
     largest = float(height.detach().abs().max()) / typical(z)
-    return not 1 / LARGEST < largest < LARGEST or (z.dim() > 0 and Nearest(z).vanishes(height))
+    return not SMALLEST < largest < LARGEST or Nearest(z).vanishes(height)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from robench.isolation import same_numbers
 from robench.spiking.discovery.interception import intercepting
+from robench.spiking.discovery.resets import is_membrane
 
 DEPTH = 12
 """Most nodes between a product and what is compared."""
@@ -23,6 +24,8 @@ NEAREST = 20
 """The part of the neurons that lies nearest to a jump is one of so many."""
 SMALL = 0.25
 """What vanishes at a jump is there at most this part of what it is elsewhere."""
+SAME = 1.01
+"""Numbers that differ by less than this factor are one."""
 _ARITHMETIC = tuple(f"{name}Backward" for name in ("Add", "Sub", "Rsub", "Mul", "Div", "Neg"))
 
 GATE, DETACHED = "it gates what it compares", "its result is detached"
@@ -59,21 +62,25 @@ class Nearest:
     """
 
     def __init__(self, z: Tensor) -> None:
-        self.shape = z.shape
-        sizes = z.detach().abs().flatten()
-        self.sizes, self.places = sizes.topk(-(-len(sizes) // NEAREST), largest=False)
+        self.z = z.detach()
 
     def vanishes(self, values: Tensor) -> bool:
         """Whether something is zero at the jump, so that its product with a step is continuous."""
         try:
-            there = values.detach().expand(self.shape).abs().flatten()
+            whole = values.detach().abs() + torch.zeros_like(self.z)
+            there = whole.sum_to_size(self.z.shape).flatten()
         except RuntimeError:  # of other neurons
             return False
         if not len(there):
             return True
-        near = there[self.places]
-        ratios = near / self.sizes  # constant where it is z itself, however far that is from 0
-        return bool(near.mean() <= SMALL * there.mean() or ratios.max() <= 1.01 * ratios.min())
+        sizes = self.z.abs().flatten()
+        nearest = sizes.topk(-(-len(sizes) // NEAREST), largest=False).indices
+        if bool(there[nearest].mean() <= SMALL * there.mean()):
+            return True
+        away = sizes > 0  # where it is z itself, its nearest neurons may be far from 0
+        ratios = there[away] / sizes[away]
+        differ = len(ratios) > 0 and bool(sizes.max() > SAME * sizes[away].min())
+        return differ and bool(ratios.max() <= SAME * ratios.min()) and not there[~away].any()
 
 
 @dataclass(frozen=True)
@@ -96,16 +103,19 @@ class Mark:
         return cls(out.grad_fn, z.grad_fn, Nearest(z))
 
 
-def use_of(uses: Uses, marks: Sequence[Mark]) -> str:
+def use_of(uses: Uses, marks: Sequence[Mark], steps: Set[Any]) -> str:
     """Why a comparison is no spike that can be replaced; empty if it is one.
 
     It is a gate if every use is a product with something that is made of what is compared and
     vanishes at the jump, also after arithmetic with constants, as in a leaky ReLU
     ``x * (0.1 + 0.9 * (x > 0))``. Its own gradient is then right.
 
+    So it is where the product is the reset of a membrane.
+
     Args:
         uses: of the network's graph.
         marks: the results of the comparison.
+        steps: the nodes of all comparisons.
     """
     used = [mark for mark in marks if mark.node in uses]
     if not used:
@@ -113,7 +123,8 @@ def use_of(uses: Uses, marks: Sequence[Mark]) -> str:
     for mark in used:
         if not uses[mark.node]:  # these are the logits
             return ""
-        if not all(_gated(use, made, mark) for made, use in _numbers_used(mark.node, uses)):
+        found = _numbers_used(mark.node, uses, steps)
+        if not all(_gated(use, made, mark) for made, use in found):
             return ""
     return GATE
 
@@ -123,22 +134,32 @@ def _gated(use: Any, made: Any, mark: Mark) -> bool:
     parents = [parent for parent, _ in use.next_functions]
     if not type(use).__name__.startswith("MulBackward") or parents[0] is parents[1]:
         return False
-    other = parents[0] if parents[1] is made else parents[1]
+    last = parents[1] is made
+    other = parents[0] if last else parents[1]
     if not _leads_to(other, mark.compared):
         return False
     try:
-        factor = use._saved_self if parents[1] is made else use._saved_other
+        first, second = use._saved_self, use._saved_other
     except RuntimeError:  # it was overwritten since
         return True
+    factor, numbers = (first, second) if last else (second, first)
+    if is_membrane(other, mark.compared) and factor.shape == numbers.shape:
+        removed, kept = factor[numbers == 0], factor[numbers != 0]
+        if removed.numel() and kept.numel() and bool(removed.min() >= kept.max()):
+            return True  # a reset, which leaves the membrane as it is below the threshold
     return mark.nearest.vanishes(factor)
 
 
-def _numbers_used(node: Any, uses: Uses) -> Iterator[tuple[Any, Any]]:
-    """What is made of a node by arithmetic with constants, with each other use of it."""
+def _numbers_used(node: Any, uses: Uses, steps: Set[Any]) -> Iterator[tuple[Any, Any]]:
+    """What is made of a node by arithmetic with constants, with each other use of it.
+
+    A comparison that is joined to others is added to their results.
+    """
     for use in uses[node]:
-        with_constant = sum(parent is not None for parent, _ in use.next_functions) == 1
-        if uses[use] and with_constant and type(use).__name__.startswith(_ARITHMETIC):
-            yield from _numbers_used(use, uses)
+        others = {parent for parent, _ in use.next_functions} - {None, node}
+        alone = others <= (steps if type(use).__name__.startswith("Add") else set())
+        if uses[use] and alone and type(use).__name__.startswith(_ARITHMETIC):
+            yield from _numbers_used(use, uses, steps)
         else:
             yield node, use
 

@@ -109,10 +109,20 @@ def test_a_count_may_go_on_without_images() -> None:
     assert survey(Net(), Net(), X).replaced
 
 
-def test_a_reset_by_a_choice_is_no_further_spike() -> None:
+RESETS: dict[str, Callable[[Tensor], Tensor]] = {
+    "where": lambda u: torch.where(u > 1, 0.0, u),
+    "where it does not fire": lambda u: torch.where(u <= 1, u, 0.0),
+    "with a leak": lambda u: torch.where(u > 1, 0.0, 0.9 * u),
+    "product": lambda u: u * (u <= 1),
+    "one minus": lambda u: u * (1 - (u > 1).float()),
+    "filled": lambda u: u.masked_fill(u > 1, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", RESETS)
+def test_a_reset_is_no_further_spike(name: str) -> None:
     def outputs(u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
-        fired = u > 1
-        return torch.where(fired, 0.0, u), n + fired.float()
+        return RESETS[name](u), n + (u > 1).float()
 
     found = survey(net := counted_by(outputs), net, X)
     assert [spike.calls for spike in found.spikes] == [T, T]  # both layers
@@ -141,6 +151,9 @@ STEPS: dict[str, Callable[[Tensor], Tensor]] = {
     "scaled sign": lambda v: torch.sign(v) * v.abs().mean(1, keepdim=True),
     "attention": lambda v: (v > 1).float() * torch.sigmoid(v.roll(1, 1)),
     "largest": lambda v: v * (v >= v.topk(5).values[:, -1:]),
+    "on a grid": lambda v: torch.where(on_grid(v) > 0.6, 1.0, 0.0),
+    "a product on a grid": lambda v: (on_grid(v) > 0.6).float() * on_grid(v).exp(),
+    "zeros with a sign": lambda v: torch.atan2(torch.where(v > 0, v + 1, 0 * v), -torch.ones(())),
     "saturated": lambda v: (v.clamp(0, 1) >= 1).float(),
     "joined to what never changes": lambda v: ((v.clamp(max=9) <= 9) & (v > 1)).float(),
     "joined to another": lambda v: ((v.roll(1, 1) > -9) & (v > 1)).float(),
@@ -148,6 +161,10 @@ STEPS: dict[str, Callable[[Tensor], Tensor]] = {
     "either": lambda v: ((v > 1) | (v < -1)).float(),
     "parts": lambda v: torch.cat([p.float() for p in ((v <= 9) & (v > 1)).split(20, 1)], 1),
 }
+
+
+def on_grid(v: Tensor) -> Tensor:
+    return v - v.detach() + (4 * v).detach().round() / 4
 
 
 class Layered(nn.Module):
@@ -188,9 +205,39 @@ OWN: dict[str, Callable[[Tensor], Tensor]] = {
     "mask": lambda v: v.masked_fill(v < v.mean(1, keepdim=True), -torch.inf).softmax(1),
     "mask by a large number": lambda v: torch.where(v > 0, v, -1e9).softmax(1),
     "stable sigmoid": lambda v: torch.where(v >= 0, 1 / (1 + (-v).exp()), v.exp() / (1 + v.exp())),
+    "mask by a smaller number": lambda v: v.masked_fill(v < 0, -1e4).softmax(1),
     "clamped": lambda v: torch.where(v > 1, 1.0, v),
+    "window": lambda v: v * ((v > 0) & (v < 1e4)),
+    "kernel": lambda v: ((v > -1) & (v < 1)) * (1 - v * v) ** 3,
+    "gate of some": lambda v: gated(fours(v), shared(v)).flatten(1),
+    "choice of some": lambda v: torch.where(shared(v) > 0, fours(v) * shared(v), 0.0).flatten(1),
+    "norm that is clipped": lambda v: torch.where(norm(v) > 2, 2 * v / norm(v), v),
+    "rows": lambda v: routed(v),
+    "rows, as many as columns": lambda v: routed(v[:, : len(v)]).repeat(1, 3)[:, :40],
     "in place": lambda v: (v * 1).masked_fill_(v < 0, 0.0),
 }
+
+
+def fours(v: Tensor) -> Tensor:
+    return v.unflatten(1, (10, 4))
+
+
+def shared(v: Tensor) -> Tensor:
+    return fours(v).mean(2, keepdim=True)
+
+
+def gated(v: Tensor, by: Tensor) -> Tensor:
+    return v * by * (by > 0)
+
+
+def norm(v: Tensor) -> Tensor:
+    return v.norm(dim=1, keepdim=True)
+
+
+def routed(v: Tensor) -> Tensor:
+    out, chosen = v * 1, v.mean(1) > 0
+    out[chosen] = v[chosen] * 2
+    return out
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from robench.spiking.discovery.operations.comparisons import Comparisons, Observer
-from robench.spiking.discovery.operations.masks import Mask, here
+from robench.spiking.discovery.operations.masks import Mask, fits, here
 from robench.spiking.discovery.operations.torch_names import CHOICES, FILLS, has_graph, is_flat
-from robench.spiking.discovery.resets import membrane
+from robench.spiking.discovery.resets import is_membrane
 
 SAME = 1e-4
 """Rises that differ by less than this part of them are one, but for rounding."""
@@ -79,7 +79,9 @@ class Choices(Comparisons):
             self._keep_numbers(mask, filled, args[2], before)
             return out
         if not filled.requires_grad:
-            if self._fits(mask, filled):
+            if not self._placed(FILLS[func], mask, filled):
+                self.observer.lost(mask.crossing.place)
+            else:
                 rise = _rise(FILLS[func], mask, args[2], before, filled)
                 found = self._chosen(mask, filled, rise)
                 return None if out is None else found
@@ -112,6 +114,12 @@ class Choices(Comparisons):
         """A choice by a mask, with the graph of a step."""
         return self._crossed(mask, mask.crossing, out, difference * mask.height)
 
+    def _placed(self, name: str, mask: Mask, out: Tensor) -> bool:
+        """Whether a mask has a place for each neuron of what is chosen, which can be followed."""
+        if name == "__setitem__" and mask.value.shape != out.shape:  # a mask of rows
+            return False
+        return mask.followed and fits(mask.crossing.z, out)
+
     def _add_step(self, mask: Mask, out: Tensor, choice: _Choice) -> None:
         """Add zeros with the graph of a step to a choice that has a graph.
 
@@ -125,16 +133,18 @@ class Choices(Comparisons):
             if earlier is not None and torch.equal(mask.value, ~earlier.where):
                 other = torch.where(earlier.where, earlier.other, earlier.value)
             else:
-                crossing = replace(crossing, place=here(choice.name))
-                seen = not _is_reset(mask, choice) and self.observer.chooses(crossing.place)
+                crossing = replace(crossing, place=here(choice.name), choice=True)
+                seen = self._placed(choice.name, mask, out) and not _is_reset(mask, choice)
+                seen = seen and self.observer.chooses(crossing.place)
                 if is_flat(chosen):
                     before = other if seen else chosen
                     self.overwritten[id(out)] = _Overwritten(out, mask.value, chosen, before)
                 if not seen:
                     return
-        if not self._fits(mask, out):
+        if not self._placed(choice.name, mask, out):
+            self.observer.lost(crossing.place)
             return
-        zeros = torch.zeros_like(out, requires_grad=False)
+        zeros = torch.full_like(out, -0.0, requires_grad=False)  # no sign of a zero changes
         rise = _rise(choice.name, mask, chosen, other, out)
         found = self._crossed(mask, crossing, zeros, rise * mask.height)
         if found.requires_grad:
@@ -171,9 +181,5 @@ def _rise(name: str, mask: Mask, chosen: Any, other: Any, out: Tensor) -> Tensor
 def _is_reset(mask: Mask, choice: _Choice) -> bool:
     """Whether a choice leaves the membrane as it is where it is below the threshold."""
     of = mask.crossing
-    if of.z.grad_fn is None:
-        return False
     rising = bool(torch.as_tensor(mask.height).flatten()[0] > 0) == has_graph(of.above)
-    nodes = list(membrane(of.z.grad_fn))
-    nodes += [parent for parent, _ in nodes[-1].next_functions if parent is not None]
-    return (choice.otherwise if rising else choice.then) in nodes
+    return is_membrane(choice.otherwise if rising else choice.then, of.z.grad_fn)

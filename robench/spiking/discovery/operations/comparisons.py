@@ -208,7 +208,7 @@ class Comparisons(TorchFunctionMode):
         """Numbers with the graph of the step of each comparison in a mask."""
         found = self.observer.crossed(crossing, out, height)
         for other, sign in mask.also:
-            zeros = torch.zeros_like(out, requires_grad=False)
+            zeros = torch.full_like(out, -0.0, requires_grad=False)
             step = self.observer.crossed(other, zeros, height * sign)
             if step.requires_grad:
                 found.add_(step)

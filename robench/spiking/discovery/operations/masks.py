@@ -49,6 +49,7 @@ class Crossing:
         all_of_it: the whole comparison, where parts of its result become numbers one by one.
         rounding: the rounding that was cut to two levels; None for a comparison.
         reached: whether it is true at z = 0 too.
+        choice: whether it chooses between values that are no constants.
         joined: whether it was joined to another one, and may be a guard that never changes.
     """
 
@@ -59,6 +60,7 @@ class Crossing:
     all_of_it: Crossing | None = None
     rounding: Place | None = None
     reached: bool = False
+    choice: bool = False
     joined: bool = False
 
     @property
