@@ -271,9 +271,11 @@ class _Survey:
 def _own(height: Tensor, z: Tensor) -> bool:
     """Whether a choice needs no other gradient than its own.
 
-    It may join two values that are equal at the jump, as a ReLU does, or mask by minus infinity.
+    It may join two values that are equal at the jump, as a ReLU does, mask by minus infinity, or
+    guard against a single value, as in ``s / torch.where(s > 0, s, 1.0)``.
     """
     if not height.numel():  # all images have left the network
         return False
     largest = float(height.detach().abs().max()) / typical(z)
-    return not SMALLEST < largest < LARGEST or Nearest(z).vanishes(height)
+    guards = not is_flat(height) and (bool((z >= 0).all()) or bool((z <= 0).all()))
+    return guards or not SMALLEST < largest < LARGEST or Nearest(z).vanishes(height)

@@ -202,6 +202,8 @@ OWN: dict[str, Callable[[Tensor], Tensor]] = {
     "selu by products": lambda v: v * (v > 0) + 1.7 * (v.exp() - 1) * (v <= 0),
     "huber": lambda v: torch.where(v.abs() > 1, v.abs() - 0.5, v * v / 2),
     "guard": lambda v: v / torch.where(v.norm(dim=1) > 0, v.norm(dim=1), 1.0)[:, None],
+    "guard that is met": lambda v: v / torch.where(few(v) > 0, few(v), 1.0),
+    "guard in place": lambda v: v / (few(v) * 1).masked_fill_(few(v) <= 0, 1.0),
     "mask": lambda v: v.masked_fill(v < v.mean(1, keepdim=True), -torch.inf).softmax(1),
     "mask by a large number": lambda v: torch.where(v > 0, v, -1e9).softmax(1),
     "stable sigmoid": lambda v: torch.where(v >= 0, 1 / (1 + (-v).exp()), v.exp() / (1 + v.exp())),
@@ -228,6 +230,10 @@ def shared(v: Tensor) -> Tensor:
 
 def gated(v: Tensor, by: Tensor) -> Tensor:
     return v * by * (by > 0)
+
+
+def few(v: Tensor) -> Tensor:
+    return (v[:, :2] - 1).relu().sum(1, keepdim=True)
 
 
 def norm(v: Tensor) -> Tensor:
