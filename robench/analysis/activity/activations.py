@@ -222,7 +222,7 @@ class _Seen:
 
     def chooses(self, place: Place) -> bool:
         """A choice between other values than constants may be a spike."""
-        return place in self.found.operations
+        return self.found.replaces(place)
 
     def sloped(self, place: Place, z: Tensor, out: Tensor, limits: tuple[float, float]) -> Tensor:
         """A smooth function, whose output is no spike."""

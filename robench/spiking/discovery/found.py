@@ -113,6 +113,11 @@ class Discovery:
         """Whether a derivative can be replaced."""
         return not self.refused and bool(self.spikes or self.quantisers)
 
+    def replaces(self, place: Place) -> bool:
+        """Whether the operation in a line of code gets another derivative."""
+        found = self.operations.get(place)
+        return found is not None and not found.gate
+
     @property
     def spikes(self) -> list[FoundFunction | FoundOperation]:
         """The spikes that are replaced."""

@@ -167,12 +167,10 @@ class _Substitution:
             return self._swapped(Jump(z, 0.0, height, slope, layer, place=crossing.place), out)
 
     def chooses(self, place: Place) -> bool:
-        found = self.discovery.operations.get(place)
-        return found is not None and not found.gate
+        return self.discovery.replaces(place)
 
     def rounded(self, place: Place, z: Tensor, out: Tensor, scale: float) -> Tensor:
-        found = self.discovery.operations.get(place)
-        if found is None or found.gate:
+        if not self.discovery.replaces(place):
             return out
         with suspended():
             return sloped(z, out, straight_through(scale))

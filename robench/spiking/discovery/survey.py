@@ -29,15 +29,11 @@ from robench.spiking.discovery.parts import (
     is_compiled,
     raised_by_compiler,
 )
-from robench.spiking.discovery.steps import (
-    Stairs,
-    Step,
-    typical,
-)
+from robench.spiking.discovery.steps import Stairs, Step, typical
 from robench.spiking.discovery.substitution import STRAIGHT_THROUGH, substituted
 from robench.spiking.discovery.swap import sloped, straight_through
 from robench.spiking.discovery.units import Shifts, unit_of
-from robench.spiking.discovery.uses import Mark, Nearest, cut_off, logits_follow, uses_of
+from robench.spiking.discovery.uses import Mark, cut_off, logits_follow, uses_of, vanishes
 from robench.spiking.model_noise import without_first
 from robench.text import one_line
 
@@ -278,4 +274,4 @@ def _own(height: Tensor, z: Tensor) -> bool:
         return False
     largest = float(height.detach().abs().max()) / typical(z)
     guards = not is_flat(height) and (bool((z >= 0).all()) or bool((z <= 0).all()))
-    return guards or not SMALLEST < largest < LARGEST or Nearest(z).vanishes(height)
+    return guards or not SMALLEST < largest < LARGEST or vanishes(height, z.detach())

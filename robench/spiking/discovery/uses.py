@@ -54,33 +54,28 @@ def uses_of(end: Any) -> Uses:
     return dict(uses)
 
 
-class Nearest:
-    """The neurons nearest to a jump in one call.
+def vanishes(values: Tensor, z: Tensor) -> bool:
+    """Whether something is zero at a jump, so that its product with a step is continuous.
 
     Args:
-        z: their distance from it.
+        values: of the neurons in one call.
+        z: their distance from the jump.
     """
-
-    def __init__(self, z: Tensor) -> None:
-        self.z = z.detach()
-
-    def vanishes(self, values: Tensor) -> bool:
-        """Whether something is zero at the jump, so that its product with a step is continuous."""
-        try:
-            whole = values.detach().abs() + torch.zeros_like(self.z)
-            there = whole.sum_to_size(self.z.shape).flatten()
-        except RuntimeError:  # of other neurons
-            return False
-        if not len(there):
-            return True
-        sizes = self.z.abs().flatten()
-        nearest = sizes.topk(-(-len(sizes) // NEAREST), largest=False).indices
-        if bool(there[nearest].mean() <= SMALL * there.mean()):
-            return True
-        away = sizes > 0  # where it is z itself, its nearest neurons may be far from 0
-        ratios = there[away] / sizes[away]
-        differ = len(ratios) > 0 and bool(sizes.max() > SAME * sizes[away].min())
-        return differ and bool(ratios.max() <= SAME * ratios.min()) and not there[~away].any()
+    try:
+        whole = values.detach().abs() + torch.zeros_like(z)
+        there = whole.sum_to_size(z.shape).flatten()
+    except RuntimeError:  # of other neurons
+        return False
+    if not len(there):
+        return True
+    sizes = z.abs().flatten()
+    nearest = sizes.topk(-(-len(sizes) // NEAREST), largest=False).indices
+    if bool(there[nearest].mean() <= SMALL * there.mean()):
+        return True
+    away = sizes > 0  # where it is z itself, its nearest neurons may be far from 0
+    ratios = there[away] / sizes[away]
+    differ = len(ratios) > 0 and bool(sizes.max() > SAME * sizes[away].min())
+    return differ and bool(ratios.max() <= SAME * ratios.min()) and not there[~away].any()
 
 
 @dataclass(frozen=True)
@@ -90,17 +85,17 @@ class Mark:
     Attributes:
         node: of the result.
         compared: the node of the distance from the jump; None if it is a leaf.
-        nearest: the neurons nearest to the jump.
+        z: that distance.
     """
 
     node: Any
     compared: Any
-    nearest: Nearest
+    z: Tensor
 
     @classmethod
     def of(cls, out: Tensor, z: Tensor) -> Self:
         """The mark of an output that steps with z."""
-        return cls(out.grad_fn, z.grad_fn, Nearest(z))
+        return cls(out.grad_fn, z.grad_fn, z.detach())
 
 
 def use_of(uses: Uses, marks: Sequence[Mark], steps: Set[Any]) -> str:
@@ -108,9 +103,7 @@ def use_of(uses: Uses, marks: Sequence[Mark], steps: Set[Any]) -> str:
 
     It is a gate if every use is a product with something that is made of what is compared and
     vanishes at the jump, also after arithmetic with constants, as in a leaky ReLU
-    ``x * (0.1 + 0.9 * (x > 0))``. Its own gradient is then right.
-
-    So it is where the product is the reset of a membrane.
+    ``x * (0.1 + 0.9 * (x > 0))``, or is the reset of a membrane. Its own gradient is then right.
 
     Args:
         uses: of the network's graph.
@@ -147,7 +140,7 @@ def _gated(use: Any, made: Any, mark: Mark) -> bool:
         removed, kept = factor[numbers == 0], factor[numbers != 0]
         if removed.numel() and kept.numel() and bool(removed.min() >= kept.max()):
             return True  # a reset, which leaves the membrane as it is below the threshold
-    return mark.nearest.vanishes(factor)
+    return vanishes(factor, mark.z)
 
 
 def _numbers_used(node: Any, uses: Uses, steps: Set[Any]) -> Iterator[tuple[Any, Any]]:

@@ -127,21 +127,21 @@ class Choices(Comparisons):
         step, where it steps. That a membrane is reset where it spikes needs none.
         """
         chosen, other = choice.chosen, choice.other
-        crossing = mask.crossing
+        crossing, placed = mask.crossing, self._placed(choice.name, mask, out)
         if not (is_flat(chosen) and is_flat(other)):
             earlier = self.overwritten.get(choice.base)
             if earlier is not None and torch.equal(mask.value, ~earlier.where):
                 other = torch.where(earlier.where, earlier.other, earlier.value)
             else:
                 crossing = replace(crossing, place=here(choice.name), choice=True)
-                seen = self._placed(choice.name, mask, out) and not _is_reset(mask, choice)
+                seen = placed and not _is_reset(mask, choice)
                 seen = seen and self.observer.chooses(crossing.place)
                 if is_flat(chosen):
                     before = other if seen else chosen
                     self.overwritten[id(out)] = _Overwritten(out, mask.value, chosen, before)
                 if not seen:
                     return
-        if not self._placed(choice.name, mask, out):
+        if not placed:
             self.observer.lost(crossing.place)
             return
         zeros = torch.full_like(out, -0.0, requires_grad=False)  # no sign of a zero changes
