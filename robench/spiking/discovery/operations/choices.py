@@ -59,7 +59,7 @@ class Choices(Comparisons):
             return out
         if not out.requires_grad:
             difference = _difference(args[1], args[2], out)
-            return self._chosen(mask, out, difference) if self._fits(mask, out) else out
+            return self._numbers(mask, out, difference) if self._fits(mask, out) else out
         then, otherwise = (getattr(value, "grad_fn", None) for value in args[1:])
         choice = _Choice("where", args[1], args[2], then, otherwise, id(args[2]))
         self._add_step(mask, out, choice)
@@ -83,7 +83,7 @@ class Choices(Comparisons):
                 self.observer.lost(mask.crossing.place)
             else:
                 rise = _rise(FILLS[func], mask, args[2], before, filled)
-                found = self._chosen(mask, filled, rise)
+                found = self._numbers(mask, filled, rise)
                 return None if out is None else found
             return out
         written = getattr(args[2], "grad_fn", None)
@@ -109,10 +109,6 @@ class Choices(Comparisons):
         if flat and mask.followed and out.shape == mask.true.shape and out.numel():
             rise = _difference(chosen, other, out).flatten()[0]
             self._keep(replace(mask, value=out, height=float(rise) * mask.height))
-
-    def _chosen(self, mask: Mask, out: Tensor, difference: Tensor) -> Tensor:
-        """A choice by a mask, with the graph of a step."""
-        return self._crossed(mask, mask.crossing, out, difference * mask.height)
 
     def _placed(self, name: str, mask: Mask, out: Tensor) -> bool:
         """Whether a mask has a place for each neuron of what is chosen, which can be followed."""
@@ -144,11 +140,9 @@ class Choices(Comparisons):
         if not placed:
             self.observer.lost(crossing.place)
             return
-        zeros = torch.full_like(out, -0.0, requires_grad=False)  # no sign of a zero changes
-        rise = _rise(choice.name, mask, chosen, other, out)
-        found = self._crossed(mask, crossing, zeros, rise * mask.height)
-        if found.requires_grad:
-            out.add_(found)
+        height = _rise(choice.name, mask, chosen, other, out) * mask.height
+        for step, sign in ((crossing, 1.0), *mask.also):
+            self._add_to(out, step, height * sign)
 
     handlers: ClassVar = {
         **Comparisons.handlers,

@@ -198,21 +198,20 @@ class Comparisons(TorchFunctionMode):
             self._keep(mask.after(out, func(*mask.swapped(args), **kwargs)))
         return out
 
-    def _numbers(self, mask: Mask, out: Tensor) -> Tensor:
-        """A mask as numbers, with the graph of a step."""
-        return self._crossed(mask, mask.crossing, out, mask.height)
-
-    def _crossed(
-        self, mask: Mask, crossing: Crossing, out: Tensor, height: Tensor | float
-    ) -> Tensor:
-        """Numbers with the graph of the step of each comparison in a mask."""
-        found = self.observer.crossed(crossing, out, height)
+    def _numbers(self, mask: Mask, out: Tensor, rise: Tensor | float = 1.0) -> Tensor:
+        """A mask as numbers, or a choice by it, with the graph of the step of each comparison."""
+        height = rise * mask.height
+        found = self.observer.crossed(mask.crossing, out, height)
         for other, sign in mask.also:
-            zeros = torch.full_like(out, -0.0, requires_grad=False)
-            step = self.observer.crossed(other, zeros, height * sign)
-            if step.requires_grad:
-                found.add_(step)
+            self._add_to(found, other, height * sign)
         return found
+
+    def _add_to(self, out: Tensor, crossing: Crossing, height: Tensor | float) -> None:
+        """Add zeros with the graph of a step."""
+        zeros = torch.full_like(out, -0.0, requires_grad=False)  # no sign of a zero changes
+        step = self.observer.crossed(crossing, zeros, height)
+        if step.requires_grad:
+            out.add_(step)
 
     def _calculate(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Arithmetic with a comparison, which becomes numbers."""
