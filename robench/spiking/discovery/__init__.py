@@ -9,7 +9,7 @@ from robench.spiking.discovery.found import Discovery
 from robench.spiking.discovery.substitution import along, substituted
 from robench.spiking.discovery.survey import survey
 
-DISCOVERY = 5
+DISCOVERY = 6
 """Raised when another gradient may be taken of a network."""
 
 __all__ = ["DISCOVERY", "Discovery", "along", "substituted", "survey"]
