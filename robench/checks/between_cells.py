@@ -95,7 +95,8 @@ def surrogate_gap(
 
     Invalid if the AUC is lower by more than 10 points. Suspect if it is lower by more than the
     paired interval and the network spikes. One without spikes has one gradient, of which the other
-    attack took more steps: suspect if that leaves fewer samples by more than 10 points at some ε.
+    attack took more steps: suspect if that leaves fewer samples by more than 10 points at some ε
+    up to the limit.
     """
     gap = _gap(own, chosen, values, limit)
     if spiking or gap > MASKED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from robench.attacks import IMPLEMENTATIONS
@@ -78,20 +79,23 @@ def large_epsilon(subject: Attacked) -> Check | None:
 def more_steps(subject: Attacked) -> Check | None:
     """Suspect if twice the steps find clearly more, invalid if they find clearly less.
 
-    The figure is the change in AUC up to its limit. None for an attack without steps.
+    The figure is the change in AUC up to its limit; at one ε, that in robust accuracy. None for an
+    attack without steps.
     """
     if not _iterative(subject) or len(subject.grid) < 2:
         return None
     values = [epsilon.value for epsilon in subject.grid]
     longer = subject.again(subject.attack.lengthened(2), subject.grid)
-    areas = [
-        sample_areas(rows["minimal_position"].to_numpy(), values, subject.limit)
-        for rows in (subject.rows[: len(longer)], longer)
-    ]
-    gain, loss = (beyond_chance(sign * (areas[0] - areas[1])) for sign in (1, -1))
+    both = [rows["minimal_position"].to_numpy() for rows in (subject.rows[: len(longer)], longer)]
+    if alone := len(values) == 2:  # its AUC would halve the loss, as it has the clean accuracy
+        left = [(positions == ROBUST).astype(np.float64) for positions in both]
+    else:
+        left = [sample_areas(positions, values, subject.limit) for positions in both]
+    gain, loss = (beyond_chance(sign * (left[0] - left[1])) for sign in (1, -1))
     if loss > 0:
         return at_most("steps", loss, GAIN, "more-steps-find-less")
-    more = f"not converged: twice the steps find {100 * gain:.1f} points more"
+    of_auc = "" if alone else " of AUC"
+    more = f"not converged: twice the steps find {100 * gain:.1f} points{of_auc} more"
     return at_most("steps", max(gain, 0.0), GAIN, more, "suspect")
 
 

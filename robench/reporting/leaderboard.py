@@ -20,6 +20,7 @@ from robench.reporting.footnotes import footnotes, row_words
 from robench.reporting.plots import areas_name, curves_name
 from robench.reporting.report import AtHeadline, Entry, Estimate, Report, Row, Table
 from robench.reporting.work import COLUMNS, has_work, work_line, work_texts
+from robench.results import Verdict
 from robench.results.again import table_command
 from robench.text import visible
 
@@ -137,9 +138,14 @@ def entry_number(entry: Entry | AtHeadline | None) -> Markup:
     if entry is None:
         return Markup("—")
     text = decimal(entry.auc) if isinstance(entry, Entry) else percent(entry.accuracy)
-    if entry.verdict == "invalid":
+    return with_verdict(text, entry.verdict)
+
+
+def with_verdict(text: Markup, verdict: Verdict) -> Markup:
+    """A number with its interval; struck through if it is invalid, marked if it is not valid."""
+    if verdict == "invalid":
         return Markup(f"<s>{text.partition(' ')[0]}</s>")
-    return text + ("" if entry.verdict == "valid" else " ?")
+    return text + ("" if verdict == "valid" else " ?")
 
 
 def _finalize_markdown(value: object) -> object:
@@ -176,6 +182,7 @@ def _document(template: str, report: Report, figures: str, checks: str) -> str:
         "percent": percent,
         "protocol_lines": _protocol_lines,
         "row_words": row_words,
+        "with_verdict": with_verdict,
         "work_columns": COLUMNS,
         "work_texts": work_texts,
     }
@@ -207,6 +214,7 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
     )
     seeds = (first.seed,) if table.differs else protocol.seeds
     least = "at least " * (table.reverified < 1)
+    cells = "each cell, without the controls" if table.controls else "each cell"
     lines = [
         ("Data", f"{images}, SHA-256 {table.data_sha256[:16]}"),
         ("Norm", f"{NORMS[table.norm]}, {protocol.measured}"),
@@ -215,7 +223,10 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
         ("AUC", f"up to ε = {table.limit}, divided by it"),
         ("Seeds", ", ".join(map(str, seeds))),
         *([] if table.differs else [("T", "that of the model's card")]),
-        ("Confirmed", f"{least}{table.reverified:.1%} of each cell's adversarial examples"),
+        (
+            "Confirmed",
+            f"{least}{table.reverified:.1%} of the adversarial examples of {cells}",
+        ),
         *([("Spikes, SynOps and energy", work_line(table))] if has_work(table) else []),
         ("robench protocol", str(first.protocol)),
     ]
@@ -227,9 +238,10 @@ def _protocol_lines(table: Table) -> list[tuple[str, str]]:
         )
         parts = [f"version {identity.attack_version}", *([parameters] if parameters else [])]
         lines.append((attack, ", ".join(parts)))
-    commands = [table_command(first, table.attacks, table.grid)]
+    commands = [table_command(first, table.attacks, table.grid, table.checked)]
     if table.at_headline:
-        commands.append(table_command(first, tuple(table.at_headline), (table.headline,)))
+        alone_there = tuple(table.at_headline), (table.headline,)
+        commands.append(table_command(first, *alone_there, table.checked))
     return [*lines, ("Again", ", ".join(commands))] if commands[0] else lines
 
 

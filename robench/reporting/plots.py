@@ -66,7 +66,7 @@ def draw_areas(table: Table) -> Figure:
             values[i, j] = np.nan if invalid else entry.auc.value
         bound = upper_bound(row)
         hatched[i, -1] = bound and not row.missing
-        mark = " ?" * (row.suspect and not bound)
+        mark = " ?" * (row.auc_verdict == "suspect" and not bound)
         labels[i, -1] = f"{'≤ ' * bound}{row.worst_auc.value:.3f}{mark}"
         values[i, -1] = np.nan if hatched[i, -1] else row.worst_auc.value
     notes = [f"AUC up to ε = {table.limit}"]

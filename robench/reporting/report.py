@@ -8,7 +8,7 @@ from typing import Self
 
 from robench.datasets import Dataset
 from robench.epsilon import NORMS, Epsilon
-from robench.results import CurvePoint, Damaged, Identity, Interval, Verdict
+from robench.results import CurvePoint, Damaged, Identity, Interval, Thoroughness, Verdict
 
 PUBLISHED, YOURS = "published", "yours"
 NORM = "linf"
@@ -118,6 +118,9 @@ class Row:
         worst_auc: of the minimum over the entries for each sample, up to the first limit.
         worst_accuracy: at the headline ε, of the minimum over the entries and ``at_headline``.
         worst_curve: of the minimum over the entries.
+        auc_verdict: of ``worst_auc``: that of the strongest entry, from which most of it comes, as
+            long as one entry is not invalid.
+        accuracy_verdict: the same of ``worst_accuracy``.
         work: None if it was not measured for these weights.
         origin: ``published`` or ``yours`` where both are in one report, else empty.
         differs: of a row of other runs beside those under the protocol: how they differ.
@@ -142,6 +145,8 @@ class Row:
     worst_auc: Estimate
     worst_accuracy: Estimate
     worst_curve: tuple[CurvePoint, ...]
+    auc_verdict: Verdict
+    accuracy_verdict: Verdict
     work: Work | None = None
     origin: str = ""
     differs: tuple[str, ...] = ()
@@ -165,12 +170,6 @@ class Row:
         return "; ".join(filter(None, [self.origin, *self.differs]))
 
     @property
-    def suspect(self) -> bool:
-        """Whether the strongest attack, from which most of the worst case comes, is not valid."""
-        strongest = min(self.entries.values(), key=lambda entry: entry.auc.value, default=None)
-        return strongest is not None and strongest.verdict != "valid"
-
-    @property
     def caught(self) -> bool:
         """Whether a check caught the model."""
         return any(entry.verdict == "invalid" for entry in self.results)
@@ -187,6 +186,7 @@ class Table:
         data_sha256: of the images and labels of all cells.
         reverified: share of adversarial examples that are misclassified again in another batch;
             the lowest over the cells, without controls.
+        checked: the least thorough checks of a cell, without controls.
         rows: best first.
         controls: models that exist to be caught.
         grid: the ε of all cells, from 0.
@@ -204,6 +204,7 @@ class Table:
     settings: Mapping[str, Identity]
     data_sha256: str
     reverified: float
+    checked: Thoroughness
     rows: tuple[Row, ...]
     controls: tuple[Row, ...]
     grid: tuple[Epsilon, ...]

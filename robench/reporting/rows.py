@@ -15,7 +15,7 @@ from robench.epsilon import Epsilon
 from robench.reporting.between import mode_of, to_compare, verdict_of
 from robench.reporting.comparable import Candidate
 from robench.reporting.report import PUBLISHED, YOURS, AtHeadline, Entry, Estimate, Row
-from robench.results import ROBUST, Check, CurvePoint, Outcome
+from robench.results import ROBUST, Check, CurvePoint, Outcome, Verdict
 from robench.results.metrics import area, bootstrap, curve, sample_areas, wilson
 
 BASELINE = "noise"
@@ -121,6 +121,10 @@ def make_row(
     checks_alone = compared(
         [to_compare(c, a) for a, c in alone.items()], ends, headline.value, spiking=spiking
     )
+    beside = {a: _at_headline(c, checks_alone[a]) for a, c in alone.items()}
+    areas = [(entry.auc.value, entry.verdict) for entry in entries.values()]
+    left = [(entry.curve[place].accuracy, entry.verdict) for entry in entries.values()]
+    left += [(result.accuracy.value, result.verdict) for result in beside.values()]
     return Row(
         rank=None,
         model=identity.model,
@@ -139,9 +143,19 @@ def make_row(
         worst_auc=auc_of(positions, worst_curve, limit.value),
         worst_accuracy=Estimate.of(at_headline.accuracy, at_headline.interval),
         worst_curve=worst_curve,
+        auc_verdict=_of_worst(areas),
+        accuracy_verdict=_of_worst(left),
         origin=_origin([c.root for c in (*group.values(), *alone.values())], published),
-        at_headline={a: _at_headline(c, checks_alone[a]) for a, c in alone.items()},
+        at_headline=beside,
     )
+
+
+def _of_worst(numbers: Sequence[tuple[float, Verdict]]) -> Verdict:
+    """The verdict of what attacks leave together, by the number and the verdict of each."""
+    if all(verdict == "invalid" for _, verdict in numbers):
+        return "invalid"
+    _, doubtful = min((number, verdict != "valid") for number, verdict in numbers)
+    return "suspect" if doubtful else "valid"
 
 
 def _origin(roots: Sequence[Path], published: Path | None) -> str:

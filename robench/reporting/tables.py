@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import get_args
 
 from robench.datasets import Dataset
 from robench.reporting.comparable import Candidate, Listed, choose_sound, only_headline, split
@@ -13,7 +14,7 @@ from robench.reporting.listing import Listing, dataset_of
 from robench.reporting.report import NORM, Report, Table
 from robench.reporting.rows import BASELINE, columns_of, make_row, scale_of
 from robench.reporting.work import read_work, with_work
-from robench.results import AnalysisStore, Damaged, ResultStore
+from robench.results import AnalysisStore, Damaged, ResultStore, Thoroughness
 
 
 def build_report(
@@ -171,6 +172,11 @@ def _table(
                 if not c.outcome.control and c.identity.eot is None  # others have new draws
             ),
             default=1.0,
+        ),
+        checked=min(
+            (c.outcome.checked for c in (*chosen, *alone) if not c.outcome.control),
+            key=get_args(Thoroughness).index,
+            default="cheap",
         ),
         rows=tuple(ranked),
         controls=tuple(row for row in rows if row.control and not row.published),

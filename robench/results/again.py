@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from robench.datasets import find_dataset
 from robench.epsilon import Epsilon
 from robench.errors import RobenchError
-from robench.results.schema import EOT, CellResult, EpsilonRecord, Identity
+from robench.results.schema import EOT, CellResult, EpsilonRecord, Identity, Thoroughness
 
 _SWEEPS = {
     "fast": [],
@@ -32,22 +32,26 @@ def cell_command(result: CellResult) -> str:
     options = _options(outcome.identity, [point.epsilon for point in outcome.curve])
     if options is None:
         return ""
-    checks = [] if outcome.checked == "cheap" else ["--checks", outcome.checked]
-    return _line(["--models", result.model, "--attacks", result.attack, *options, *checks])
+    named = ["--models", result.model, "--attacks", result.attack]
+    return _line([*named, *options, *_checks(outcome.checked)])
 
 
-def table_command(identity: Identity, attacks: Sequence[str], grid: Sequence[Epsilon]) -> str:
+def table_command(
+    identity: Identity, attacks: Sequence[str], grid: Sequence[Epsilon], checked: Thoroughness
+) -> str:
     """The command for a table; empty if its images have no name, or there is none.
 
     Args:
         identity: of one of its cells.
         attacks: its columns.
         grid: the ε, from 0.
+        checked: the checks of its cells.
     """
     options = _options(identity, grid)
     if options is None:
         return ""
-    return _line(["--dataset", identity.dataset, "--attacks", ",".join(attacks), *options])
+    named = ["--dataset", identity.dataset, "--attacks", ",".join(attacks)]
+    return _line([*named, *options, *_checks(checked)])
 
 
 def _options(identity: Identity, grid: Sequence[Epsilon | EpsilonRecord]) -> list[str] | None:
@@ -71,6 +75,10 @@ def _options(identity: Identity, grid: Sequence[Epsilon | EpsilonRecord]) -> lis
     if identity.eot not in (None, EOT):
         found += ["--eot", str(identity.eot)]
     return [*found, *_SWEEPS[identity.sweep]]
+
+
+def _checks(checked: Thoroughness) -> list[str]:
+    return [] if checked == "cheap" else ["--checks", checked]
 
 
 def _line(options: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp, ttest_ind
 
-from robench.analysis.robustness.differences import LEVEL, holm, sign_flip_test
+from robench.analysis.robustness.differences import LEVEL, SMALLEST, holm, sign_flip_test
 from robench.results.paired import Difference
 
 Verdict = Literal["supported", "not supported", "cannot tell"]
@@ -178,4 +178,6 @@ class Claim:
             said = {1: "for", -1: "against", 0: "neither"}[tested[1]]
         if tested is not None and self.margin is None:
             p = "< 0.001" if tested[0] < 0.001 else f"{tested[0]:.3f}"
+            if p[0] != "<" and np.isclose(one.p, SMALLEST):  # no random flip was as far from 0
+                p = f"≤ {p}"
         return one.data, one.what, other, flex, f"{value} [{low}, {high}]", p, said

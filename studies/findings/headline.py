@@ -74,8 +74,8 @@ def small_table(stores: Stores) -> str:
     for row in sorted(table.rows, key=lambda row: row.model):
         noise, spgd = (_first(row, attack) for attack in ("noise", "spgd"))
         if spgd:
-            left = [spgd[0], noise[1] if noise else None, *spgd[1:]]
-            cells = ("—" if one is None else f"{one:.1%}" for one in left)
+            by_noise = _text(noise[1] if noise else None)
+            cells = f"{row.clean.value:.1%}", by_noise, *map(_text, spgd[1:])
             rows.append((f"`{row.model.partition('/')[2]}`", *cells))
     return table_of(head, rows, words=1)
 
@@ -112,12 +112,15 @@ def lost_at_once(stores: Stores, model: str, attack: str) -> float:
 
 def _lost(row: Row, attack: str) -> float | None:
     left = _first(row, attack)
-    return 1 - left[1] / left[0] if left else None
+    return 1 - left[1].accuracy / left[1].clean if left else None
 
 
-def _first(row: Row, attack: str) -> list[float]:
+def _first(row: Row, attack: str) -> list[Left]:
+    """What an attack leaves at 0 and at the smallest ε; empty if there is no result of it."""
     entry = row.entries.get(attack)
-    return [] if entry is None else [point.accuracy for point in entry.curve[:STEPS]]
+    if entry is None:
+        return []
+    return [Left(p.accuracy, row.clean.value, entry.verdict) for p in entry.curve[:STEPS]]
 
 
 def _text(left: Left | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from textwrap import fill
 from typing import Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from robench.reporting.report import AtHeadline, Entry, Row, Table
 from robench.results import CLEAN_WRONG, ROBUST, Analysis, AnalysisStore
 from robench.results.metrics import sample_areas
 from studies.findings.claims import Claim, Evidence, nothing_left
+from studies.findings.notes import ENSEMBLE, crossed, masks, what_ensembles_find
 from studies.findings.stability import stability
 from studies.findings.stores import (
     ANNS,
@@ -33,8 +33,6 @@ from studies.findings.trainings import over_trainings
 SPGD = ("spgd", "spgd-long")
 """Of growing length."""
 ATTACKS = ("fgsm", "pgd", *SPGD)
-ENSEMBLE = "spiking-autoattack"
-"""The strongest attack, which runs at the headline ε alone."""
 MARGIN = 0.1
 """Share of the AUC of an ANN that a comparable network may lack."""
 RADIUS = max(RADII)
@@ -48,7 +46,7 @@ def find_claims(stores: Stores) -> list[Claim]:
     return [
         Claim(
             "Accuracy", "FLEX is more accurate than VGG16 in every mode.",
-            "clean accuracy, %", 1, 100, 1, list(_accuracy(stores)),
+            "clean accuracy, %; differences in points", 1, 100, 1, list(_accuracy(stores)),
             "Longer trainings, wider networks, or other seeds.",
         ),
         Claim(
@@ -65,13 +63,14 @@ def find_claims(stores: Stores) -> list[Claim]:
             f"AUC, and the share that the ensemble {ENSEMBLE} leaves", 1, 1, 3,
             list(_robustness(stores)),
             "A stronger attack, which lowers both numbers, or more trainings on attacked images.",
+            note=crossed(stores),
         ),
         Claim(
             "Beside the ANNs", "Spiking networks with FLEX are as robust as ANNs.",
-            f"AUC under the longest spgd, % of that of the ANN; at most {MARGIN:.0%} less",
-            1, 100, 0,
+            f"AUC under spgd, % of that of the ANN; at most {MARGIN:.0%} less", 1, 100, 1,
             list(_beside_anns(stores)),
-            "Another margin, or another T.", margin=MARGIN,
+            "Another margin, another T, or a stronger attack.",
+            margin=MARGIN, note=what_ensembles_find(stores),
         ),
         Claim(
             "Sparsity", "Spiking networks with FLEX are sparser.",
@@ -81,11 +80,11 @@ def find_claims(stores: Stores) -> list[Claim]:
         ),
         Claim(
             "Energy", "Networks with FLEX are cheaper.",
-            "energy of the operations for an image, µJ", -1, 1e-6, 2,
+            "energy of the operations for an image, without memory, µJ", -1, 1e-6, 2,
             list(_per_image(stores, activity, energy, MODES)),
-            "In STBP networks binary masks, or hardware on which real-valued ones are cheap; in "
-            "ANNs and hybrids fewer activations that are not zero.",
-            note=_masks(activity),
+            "Fewer products of real numbers, as with binary masks, or hardware on which they are "
+            "cheap.",
+            note=masks(activity),
         ),
         Claim(
             "Flatness", "Networks with FLEX have a flatter loss over the weights.",
@@ -152,10 +151,13 @@ def _of_attacks(
     """The difference of the AUC of the first row from that of the second, or its share of that."""
     entries = [row.entries[attack] for row, attack in zip(rows, attacks, strict=True)]
     areas = [_areas(stores, table, entry) for entry in entries]
-    if relative and (whole := areas[1].mean()) > 0:
+    numbers = [entry.auc.value for entry in entries]  # as the leaderboard rounds them
+    if relative and (whole := numbers[1]) > 0:
         areas = [area / whole for area in areas]
-    bad = _bad(rows, entries)
-    return Evidence.of(table.dataset.title, what, areas, why or bad)
+        numbers = [number / whole for number in numbers]
+    found = Evidence.of(table.dataset.title, what, areas, why or _bad(rows, entries))
+    difference = replace(found.difference, first=numbers[0], second=numbers[1])
+    return replace(found, difference=difference)
 
 
 def _bad(rows: Sequence[Row], results: Sequence[Entry | AtHeadline]) -> str:
@@ -234,26 +236,6 @@ def _not_measured(stores: Stores, found: Mapping[str, Analysis]) -> str:
         if _both(found, table.dataset.name, mode) is None
     ]
     return f"Not measured: {', '.join(missing)}." if missing else ""
-
-
-def _masks(found: Mapping[str, Analysis]) -> str:
-    """What the masks take of the energy of FLEX, in words."""
-    parts = []
-    for dataset in DATASETS:
-        costs = []
-        for mode in MODES:
-            if (of := found.get(f"{dataset}/flex-{mode}")) is not None:
-                rows = of.summary["clean"]["operations"]
-                pj = sum(row["energy"] for row in rows if row["layer"].endswith(".mask"))
-                costs.append(f"{mode} {pj * 1e-6:.2f}")
-        if costs:
-            parts.append(f"{find_dataset(dataset).title} {', '.join(costs)}")
-    text = (
-        "Of the energy of FLEX the masks take, at four multiplications for each unit and step, in "
-        f"µJ: {'; '.join(parts)}. No other product of elements is counted "
-        "([activity](activity.md))."
-    )
-    return fill(text, 118, break_on_hyphens=False)
 
 
 def _shorter(stores: Stores, found: Mapping[str, Analysis]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from robench.datasets import find_dataset
 from robench.registry import ModelCard
 from robench.registry.cards import CARD
-from robench.reporting.report import verdict_text
+from robench.reporting.report import Entry, verdict_text
 from studies.autoattack import COLUMNS
 from studies.findings.claims import Claim
 from studies.findings.headline import (
@@ -68,7 +68,7 @@ def findings_page(
         small=small_table(stores),
         lost=partial(lost_between, stores),
         caught=table_of(
-            ("data", "model", "attack", "AUC", "worst of all attacks", "verdict"),
+            ("data", "model", "attack", "AUC or left", "worst of all attacks", "verdict"),
             list(_caught(stores)),
             words=3,
         ),
@@ -128,11 +128,16 @@ def _caught(stores: Stores) -> Iterator[tuple[str, ...]]:
     """The numbers under the protocol that a check called suspect or invalid."""
     for table in (table for table in stores.tables.tables if not table.differs):
         for row in table.rows:
-            for attack, entry in row.entries.items():
-                if attack != "fgsm" and entry.verdict in ("suspect", "invalid"):
-                    bound = "≤ " * (entry.verdict == "invalid")
-                    yield (
-                        table.title, row.model.partition("/")[2], f"`{attack}`",
-                        f"{bound}{entry.auc.value:.3f}", f"{row.worst_auc.value:.3f}",
-                        verdict_text(entry.verdict, entry.reasons),
-                    )  # fmt: skip
+            for result in row.results:
+                if result.attack == "fgsm" or result.verdict not in ("suspect", "invalid"):
+                    continue
+                if isinstance(result, Entry):
+                    number, worst = f"{result.auc.value:.3f}", f"{row.worst_auc.value:.3f}"
+                else:
+                    left = result.accuracy.value, row.worst_accuracy.value
+                    number, worst = (f"{one:.1%} at {table.headline}" for one in left)
+                yield (
+                    table.title, row.model.partition("/")[2], f"`{result.attack}`",
+                    "≤ " * (result.verdict == "invalid") + number, worst,
+                    verdict_text(result.verdict, result.reasons),
+                )  # fmt: skip

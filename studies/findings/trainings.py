@@ -47,20 +47,22 @@ def over_trainings(
     yield Evidence.of_trainings(find_dataset(dataset).title, what, both, against)
 
 
-def widest(table: pd.DataFrame) -> tuple[str, str, int, float, float] | None:
+def widest(table: pd.DataFrame) -> tuple[str, str, int, str, float, float] | None:
     """The network whose robust accuracy differs most between its trainings; None without any.
 
     Returns:
-        The title of the data set, the mode, the number of trainings, and the lowest and the highest
-        robust accuracy.
+        The title of the data set, the mode, the number of trainings, FLEX or VGG16, and the lowest
+        and the highest robust accuracy.
     """
-    valid = table[table["variant"].isin([FLEX, PLAIN]) & (table["verdicts"] == "valid")]
+    names = {FLEX: "FLEX", PLAIN: "VGG16"}
+    valid = table[table["variant"].isin(names) & (table["verdicts"] == "valid")]
     found = [
-        (find_dataset(row["dataset"]).title, row["mode"], len(values), min(values), max(values))
+        (find_dataset(row["dataset"]).title, row["mode"], len(values), names[row["variant"]],
+         min(values), max(values))
         for row in valid.to_dict("records")
         if len(values := [float(one) for one in str(row["robust_by_seed"]).split()]) > 1
     ]
-    return max(found, key=lambda one: one[4] - one[3], default=None)
+    return max(found, key=lambda one: one[5] - one[4], default=None)
 
 
 def _by_seed(table: pd.DataFrame, variant: str, measure: str) -> NDArray[np.float64]:

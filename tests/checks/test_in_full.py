@@ -110,7 +110,21 @@ def test_too_few_steps_are_noticed() -> None:
     found = more_steps(attacked(trained(Small()), "sapgd[steps=1]"))
     verdict, reason = said(found)
     assert verdict == "suspect"
-    assert reason == f"not converged: twice the steps find {100 * found.value:.1f} points more"
+    points = f"{100 * found.value:.1f} points of AUC"
+    assert reason == f"not converged: twice the steps find {points} more"
+
+
+def test_at_one_epsilon_too_few_steps_are_counted_in_robust_accuracy() -> None:
+    subject = attacked(trained(Small()), "sapgd[steps=1]")
+    grid = subject.grid[0], subject.grid[-1]
+    subject = subject._replace(grid=grid, limit=grid[1].value)
+    subject = subject._replace(rows=subject.again(subject.attack, grid))
+    longer = subject.again(subject.attack.lengthened(2), grid)
+    left = [int((rows["minimal_position"] == ROBUST).sum()) for rows in (subject.rows, longer)]
+    found = more_steps(subject)
+    assert found is not None
+    assert found.value == (left[0] - left[1]) / len(longer) > 0
+    assert found.reason.endswith(f"twice the steps find {100 * found.value:.1f} points more")
 
 
 def test_more_steps_that_find_less_are_invalid() -> None:

@@ -56,10 +56,26 @@ def test_a_worst_case_has_the_mark_of_its_strongest_attack(
     builder.add("digits/a", "spgd", fall(30), verdict=verdict, reasons=("made up",))
     report = build_report(builder.store)
     (row,) = report.tables[0].rows
-    assert row.suspect == bool(mark)
+    assert row.auc_verdict == row.accuracy_verdict == verdict
     worst = f"{row.worst_auc.value:.3f} [{row.worst_auc.low:.3f}, {row.worst_auc.high:.3f}]{mark}"
     assert f"| {worst} |" in render(report)
     assert f"<small>{worst.partition(' ')[2]}</small>" in render(report, "html")
+
+
+def test_a_worst_case_of_invalid_attacks_is_struck_through(builder: Builder) -> None:
+    for attack in ("pgd", "spgd"):
+        builder.add("digits/a", attack, fall(30), verdict="invalid", reasons=("made up",))
+    (row,) = build_report(builder.store).tables[0].rows
+    text = render(build_report(builder.store))
+    assert f"| <s>{row.worst_auc.value:.3f}</s> |" in text
+    assert f"| <s>{100 * row.worst_accuracy.value:.1f}</s> |" in text
+
+
+def test_the_command_of_a_table_has_the_least_checks_of_its_cells(builder: Builder) -> None:
+    builder.add("digits/a", "pgd", fall(30), checked="full")
+    assert "--checks full" in render(build_report(builder.store))
+    builder.add("digits/a", "spgd", fall(30))
+    assert "--checks" not in render(build_report(builder.store))
 
 
 def test_the_text_depends_on_the_store_alone(six: Builder) -> None:

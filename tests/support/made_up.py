@@ -23,6 +23,7 @@ from robench.results import (
     Outcome,
     ResultStore,
     RunRecord,
+    Thoroughness,
     Verdict,
 )
 from robench.results.metrics import area, bootstrap, curve, sample_areas
@@ -142,6 +143,7 @@ class Builder:
         grid: tuple[Epsilon, ...] = GRID,
         passes: float = 20,
         check: str = "made-up",
+        checked: Thoroughness = "cheap",
         **identity: Any,
     ) -> CellResult:
         own = None if mode == "ann" else 10
@@ -192,6 +194,7 @@ class Builder:
             backwards=passes,
             reverified=1.0,
             checks=checks_for(verdict, reasons, check),
+            checked=checked,
             verdict=verdict,
             reasons=reasons,
         )

@@ -23,6 +23,8 @@ WORST = "worst"
 LEVEL = 0.05
 """A difference is significant below this adjusted p-value."""
 RESAMPLES = 9999
+SMALLEST = 2 / (RESAMPLES + 1)
+"""The least p-value of so many random flips."""
 _PER_PAIR = 200
 """At least so many resamples for each pair, so that the adjusted p-value can be small enough."""
 RULE = (
@@ -158,18 +160,20 @@ def sign_flip_test(difference: NDArray[np.float64], resamples: int = RESAMPLES) 
     """The two-sided p-value of a paired permutation test of the mean; never 0.
 
     Without a difference between two models, the two areas of a sample can be exchanged, which
-    flips the sign of their difference. All flips are taken if there are no more than resamples;
-    otherwise the flips are random, with a fixed seed.
+    flips the sign of their difference. The test is exact where all differences are equally large
+    or there are no more flips than resamples; otherwise the flips are random, with a fixed seed.
 
     Args:
         difference: of each sample, ``(N,)``.
         resamples: number of random flips.
     """
-    from scipy.stats import permutation_test  # imported late: it is slow
+    from scipy.stats import binomtest, permutation_test  # imported late: it is slow
 
     apart = difference[difference != 0]  # the sign of 0 changes nothing
     if len(apart) < 2:  # both signs of one difference are equally large
         return 1.0
+    if np.ptp(np.abs(apart)) == 0:  # then the mean depends only on how many are positive
+        return float(binomtest(int((apart > 0).sum()), len(apart)).pvalue)
     test = permutation_test(
         (apart,), np.mean, permutation_type="samples", vectorized=True, n_resamples=resamples,
         batch=1000, random_state=np.random.default_rng(0),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,15 @@ def test_the_permutation_test_is_exact_for_few_samples() -> None:
     assert sign_flip_test(np.array([1.0, -1])) == 1
 
 
+def test_equal_differences_give_the_binomial_test() -> None:
+    apart = np.repeat([1.0, -1.0], [75, 43])  # more flips than any number of resamples
+    tail = sum(comb(118, k) for k in range(44)) / 2**118
+    assert sign_flip_test(np.append(apart, np.zeros(50)), 99) == pytest.approx(2 * tail)
+    assert 0 < sign_flip_test(np.ones(200), 99) < 1e-50
+
+
 def test_the_p_value_is_never_zero_and_always_the_same() -> None:
-    difference = np.ones(200)
+    difference = np.linspace(1, 2, 200)
     assert sign_flip_test(difference, 99) == pytest.approx(2 / 100)
     noise = np.random.default_rng(3).normal(0.1, 1, 200)
     assert sign_flip_test(noise, 999) == sign_flip_test(noise, 999)
