@@ -57,8 +57,14 @@ def widest(table: pd.DataFrame) -> tuple[str, str, int, str, float, float] | Non
     names = {FLEX: "FLEX", PLAIN: "VGG16"}
     valid = table[table["variant"].isin(names) & (table["verdicts"] == "valid")]
     found = [
-        (find_dataset(row["dataset"]).title, row["mode"], len(values), names[row["variant"]],
-         min(values), max(values))
+        (
+            find_dataset(row["dataset"]).title,
+            row["mode"],
+            len(values),
+            names[row["variant"]],
+            min(values),
+            max(values),
+        )
         for row in valid.to_dict("records")
         if len(values := [float(one) for one in str(row["robust_by_seed"]).split()]) > 1
     ]

@@ -115,7 +115,7 @@ def test_the_accuracy_at_the_headline_is_above_the_panel(six: Builder) -> None:
     (table,) = build_report(six.store).tables
     for ax, row in zip(draw_curves(table).axes, table.rows, strict=True):
         (text,) = (text.get_text() for text in ax.texts if " % at " in text.get_text())
-        assert text == f"{100 * row.worst_accuracy.value:.0f} % at {table.headline}"
+        assert text == f"{100 * row.worst_accuracy.value:.1f} % at {table.headline}"
 
 
 def test_the_lines_of_a_panel_differ_without_colour(builder: Builder) -> None:

@@ -116,19 +116,19 @@ def draw_curves(table: Table) -> Figure:
 
 def upper_bound(row: Row) -> bool:
     """Whether the worst case is no evidence: an attack is missing, or all are invalid."""
-    return bool(row.missing) or all(entry.verdict == "invalid" for entry in row.entries.values())
+    return bool(row.missing) or row.auc_verdict == "invalid"
 
 
 def _bounded(row: Row) -> bool:
     """The same at the headline ε, where other attacks may have been run."""
     absent = row.missing or row.missing_at_headline
-    return bool(absent) or all(result.verdict == "invalid" for result in row.results)
+    return bool(absent) or row.accuracy_verdict == "invalid"
 
 
 def _titles(table: Table, width: float) -> tuple[str, list[tuple[str, str]]]:
     """The size of the titles; the name of each network, cut if need be, and what is left of it."""
     left = [
-        f"{'≤ ' * _bounded(row)}{100 * row.worst_accuracy.value:.0f} % at {table.headline}"
+        f"{'≤ ' * _bounded(row)}{100 * row.worst_accuracy.value:.1f} % at {table.headline}"
         for row in table.rows
     ]
     room = width - 0.15 - max(map(text_width, left))
